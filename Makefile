@@ -1,0 +1,38 @@
+# Four commands, the same on every machine and in CI. They need Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ROOMS := kling studio blocks tasks flows deployments
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/ready  ## make the example film: no key, no cloud
+	$(BIN)/prefect-kling demo
+
+test: $(VENV)/ready  ## run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/ready build/types  ## style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(ROOMS:%=-p prefect_kling.%)
+	$(BIN)/lint-imports
+
+bench: $(VENV)/ready  ## measure, and print a table
+	$(BIN)/python -m tests.bench
+
+$(VENV)/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prefect-kling needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[demo]' --group dev
+	touch $@
+
+# The rooms lie at the top and are imported as prefect_kling.<room>. Type checkers and editors cannot follow that
+# through an editable install, so they get a folder of links that looks the way the imports read.
+build/types:
+	mkdir -p $@/prefect_kling
+	for room in $(ROOMS); do ln -sfn ../../../$$room $@/prefect_kling/$$room; done
+
+clean:
+	rm -rf .venv .venv-ci build dist *.egg-info demo-film

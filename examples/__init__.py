@@ -1,0 +1,1 @@
+"""Example storyboards, as they are shipped."""
