@@ -1,0 +1,209 @@
+"""The one seam to the network: one method per endpoint, one attempt per paid call."""
+
+import functools
+import ssl
+from decimal import Decimal, InvalidOperation
+from types import TracebackType
+from typing import Literal, Self
+
+import httpx
+import tenacity
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from prefect_kling.kling.errors import (
+    KlingError,
+    OutcomeUnknown,
+    RequestRefused,
+    Unavailable,
+    UnreadableReply,
+)
+from prefect_kling.kling.job import VideoJob
+from prefect_kling.kling.reply import Meaning, Reply
+from prefect_kling.kling.request import VideoRequest
+
+API_URL = "https://apimodels.app/api/v1"
+
+
+class ClientSettings(BaseModel):
+    """How to talk to the API. The defaults follow the operator's page."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    base_url: str = API_URL
+    """Where the API lives, up to and including its version."""
+    connect_seconds: float = 5.0
+    """How long to wait for a connection."""
+    read_seconds: float = 30.0
+    """How long to wait for the answer to a read."""
+    create_seconds: float = 60.0
+    """How long to wait for the answer to a paid call; an answer that comes later is an unknown outcome."""
+    read_attempts: int = 4
+    """How often a read is tried before it fails."""
+    disputed_rules: Literal["warn", "refuse"] = "warn"
+    """What to do with requests on which the page and Kling's documentation disagree."""
+    multi_prompt_as: Literal["string", "array"] = "string"
+    """How multi_prompt is written: a JSON string (the page) or an array (Kling's own API)."""
+
+
+class Balance(BaseModel):
+    """Money on the account; `frozen` is held for running jobs. All in `currency`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    balance: Decimal
+    total: Decimal | None = None
+    frozen: Decimal | None = None
+    currency: str = "USD"
+
+
+class Charge(BaseModel):
+    """What a job really cost, once `settled`; `credits` is an amount in `currency`, None while it is open."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    settled: bool
+    credits: Decimal | None
+    currency: str = "USD"
+
+
+class KlingClient:
+    """An asynchronous client of the Kling Omni-Video API.
+
+    Use it as a context manager. The key is never printed: not by repr, not in errors, not in logs.
+    All methods except `create` are free and repeat themselves on network trouble, 429 and 5xx.
+    """
+
+    def __init__(
+        self,
+        key: SecretStr,
+        settings: ClientSettings | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.settings = settings or ClientSettings()
+        if httpx.URL(self.settings.base_url).scheme not in ("http", "https"):
+            raise RequestRefused(f"base_url {self.settings.base_url!r} is not an http or https address")
+        self._key = key
+        self._http = self._open(transport, keepalive=20)
+        # A kept connection may be closed by the server in the very moment it is used again; the loss of a paid
+        # call to that race would be an unknown outcome, so paid calls always open a connection of their own.
+        self._paying_http = self._open(transport, keepalive=0)
+
+    def _open(self, transport: httpx.AsyncBaseTransport | None, keepalive: int) -> httpx.AsyncClient:
+        times = self.settings
+        return httpx.AsyncClient(
+            base_url=self.settings.base_url,
+            headers={"Authorization": f"Bearer {self._key.get_secret_value()}"},
+            timeout=httpx.Timeout(times.read_seconds, connect=times.connect_seconds, pool=times.read_seconds),
+            limits=httpx.Limits(max_keepalive_connections=keepalive),
+            transport=transport,
+            verify=_tls(),
+        )
+
+    def __repr__(self) -> str:
+        return f"KlingClient({self.settings.base_url!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+        await self._paying_http.aclose()
+
+    async def create(self, request: VideoRequest) -> VideoJob:
+        """Send one paid request, exactly once, and return the job.
+
+        **Costs money** (see `quote`). Calling it twice pays twice: the API has no idempotency key. Raises
+        `RequestRefused`, `KeyRefused`, `BalanceTooLow` or `Unavailable` when certainly nothing was made, and
+        `OutcomeUnknown` in every other case, 5xx and lost answers included.
+        """
+        disputes = request.disputes()
+        if disputes and self.settings.disputed_rules == "refuse":
+            raise RequestRefused("; ".join(disputes))
+        body = request.body(self.settings.multi_prompt_as)
+        timeout = httpx.Timeout(self.settings.create_seconds, connect=self.settings.connect_seconds)
+        try:
+            response = await self._paying_http.post("/video/generations", json=body, timeout=timeout)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise Unavailable(f"the API at {self.settings.base_url} cannot be reached", words=_say(error)) from None
+        except httpx.HTTPError as error:
+            raise OutcomeUnknown("the answer to a paid request was lost", words=_say(error)) from None
+        reply = self._read(response)
+        job = VideoJob.read(reply.data)
+        if job is not None and reply.meaning is Meaning.DONE:
+            return job
+        raise reply.create_error("the API did not take the request", job.job_id if job else None)
+
+    async def get(self, job_id: str) -> VideoJob:
+        """Ask how a job stands. Free, safe to repeat.
+
+        Raises `JobGone`, `KeyRefused`, `Unavailable` (after `read_attempts` tries) or `UnreadableReply`.
+        """
+        reply = await self._fetch("/video/generations", f"job {job_id} could not be read", task_id=job_id)
+        job = VideoJob.read(reply.data, job_id) if reply.data else None
+        if job is None or job.job_id != job_id:
+            raise UnreadableReply("the API's answer is about no job", job_id=job_id, status=reply.status)
+        return job
+
+    async def balance(self) -> Balance:
+        """Ask for the money on the account. Free; also the cheapest way to check the key."""
+        reply = await self._fetch("/balance", "the balance could not be read")
+        try:
+            return Balance.model_validate(reply.data)
+        except ValueError:
+            raise UnreadableReply("the API's answer holds no balance", status=reply.status) from None
+
+    async def record(self, job_id: str) -> Charge | None:
+        """Ask what a job really cost. Free. None when the API has no such record or none that can be read."""
+        try:
+            reply = await self._fetch(f"/records/{job_id}", f"the charge of job {job_id} could not be read")
+            settled, amount = reply.data.get("settled") is True, reply.data.get("credits")
+            credits_ = Decimal(str(amount)) if settled and amount is not None else None
+        except (KlingError, InvalidOperation):
+            return None
+        return Charge(job_id=job_id, settled=settled, credits=credits_, currency=str(reply.data.get("currency", "USD")))
+
+    async def _fetch(self, path: str, what: str, **params: str) -> Reply:
+        """Read once or, while the API is unavailable, a few times."""
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(Unavailable),
+            stop=tenacity.stop_after_attempt(self.settings.read_attempts),
+            wait=wait_as_told,
+            reraise=True,
+        )
+        return await retrying(self._fetch_once, path, what, params)
+
+    async def _fetch_once(self, path: str, what: str, params: dict[str, str]) -> Reply:
+        job_id = params.get("task_id")
+        try:
+            response = await self._http.get(path, params=params)
+        except httpx.HTTPError as error:
+            raise Unavailable(what, job_id=job_id, words=_say(error)) from None
+        reply = self._read(response)
+        if reply.meaning is not Meaning.DONE:
+            raise reply.read_error(what, job_id)
+        return reply
+
+    def _read(self, response: httpx.Response) -> Reply:
+        return Reply.read(response, hide=self._key.get_secret_value())
+
+
+def wait_as_told(state: tenacity.RetryCallState) -> float:
+    """Seconds until the next try: what the server asked for (at most a minute), else 0.5 s doubling, with jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = getattr(error, "retry_after", None)
+    if asked is not None:
+        return min(float(asked), 60.0)
+    return tenacity.wait_random_exponential(multiplier=0.5, max=20.0)(state)
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """One trust store for all clients: building it is most of what a client costs."""
+    return httpx.create_ssl_context()
+
+
+def _say(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -1,0 +1,99 @@
+"""What can go wrong at the API, cut by what the caller can do about it.
+
+```text
+KlingError
+├── RequestRefused    fix the request: a parameter, a reference or the content was not accepted
+├── KeyRefused        fix the key: it is missing, wrong or not allowed to do this
+├── BalanceTooLow     top up the account
+├── Unavailable       wait: nothing has happened on the server, the same call may be made again
+├── OutcomeUnknown    do not repeat: the job may exist and may be paid for
+├── JobGone           the API does not know this job (any more)
+├── JobFailed         the job ended without a video; failed jobs are not charged
+├── StillRunning      the job is fine, only the waiting ended; wait again with the same job id
+└── UnreadableReply   the API answered something nobody could read
+```
+"""
+
+from typing import Unpack
+
+from prefect_kling.kling.evidence import Evidence, EvidencedError
+
+
+class KlingError(EvidencedError):
+    """Root of everything the API room raises.
+
+    Each error carries the evidence there is: `job_id`, the HTTP `status`, the `code` the body named
+    and the server's own `words`. None of them ever holds the API key.
+    """
+
+
+class RequestRefused(KlingError):
+    """The API (or the rules, before any call) does not accept the request; nothing was paid."""
+
+    next_step = "Nothing was paid. Change the request and send it again."
+
+
+class KeyRefused(KlingError):
+    """The API key is missing, wrong, or lacks a permission; nothing was paid."""
+
+    next_step = "Nothing was paid. Check the API key and base URL in the KlingCredentials block."
+
+
+class BalanceTooLow(KlingError):
+    """The account cannot pay for the job; nothing was paid."""
+
+    next_step = "Nothing was paid. Top up the account, or wait until running jobs release what they hold."
+
+
+class Unavailable(KlingError):
+    """The call certainly had no effect: it never left, or the server was too busy to take it.
+
+    `retry_after` is the server's wish in seconds, when it gave one.
+    """
+
+    next_step = "Nothing happened on the server. Try again later."
+
+    def __init__(self, what: str, *, retry_after: float | None = None, **evidence: Unpack[Evidence]) -> None:
+        super().__init__(what, **evidence)
+        self.retry_after = retry_after
+
+
+class OutcomeUnknown(KlingError):
+    """A paid call was sent and its outcome is not known; sending it again could pay twice."""
+
+    next_step = "Do not send it again: a job may exist and be paid for. Look at the account's task list first."
+
+
+class JobGone(KlingError):
+    """The API does not know the job id."""
+
+    next_step = "Check the id and the base URL; the API keeps results for 7 days."
+
+
+class JobFailed(KlingError):
+    """The job ended without a video. `fail_code` and `retryable` say whether a new attempt makes sense."""
+
+    next_step = "Failed jobs are not charged."
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        fail_code: str | None = None,
+        retryable: bool = False,
+        **evidence: Unpack[Evidence],
+    ) -> None:
+        super().__init__(what, **evidence)
+        self.fail_code, self.retryable = fail_code, retryable
+
+
+class StillRunning(KlingError):
+    """The deadline for waiting passed while the job was healthy; the job goes on and stays paid for."""
+
+    next_step = "The job goes on. Run the same thing again later: it will be adopted, not paid again."
+
+
+class UnreadableReply(KlingError):
+    """A read was answered with something that is neither the page's shape nor a known variant."""
+
+    next_step = "Check that the base URL points at the API; the job, if any, is not affected."

@@ -1,0 +1,89 @@
+"""Waiting for a job: the only poll loop there is."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import assert_never
+
+from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.errors import JobFailed, JobGone, StillRunning, Unavailable
+from prefect_kling.kling.job import JobState, VideoJob
+
+GONE_ANSWERS = 3
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often to ask and how long to wait, in seconds.
+
+    The page asks for a poll every 5 to 10 seconds. The deadline stops the waiting, never the job.
+    """
+
+    first: float = 5.0
+    longest: float = 10.0
+    growth: float = 1.2
+    jitter: float = 0.2
+    deadline: float = 3600.0
+
+    def pauses(self) -> Iterator[float]:
+        """Yield the pause before each poll: from `first` growing to `longest`, give or take `jitter`."""
+        pause = self.first
+        while True:
+            yield pause * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311  not for secrets
+            pause = min(pause * self.growth, self.longest)
+
+
+async def wait_for_job(
+    client: KlingClient,
+    job_id: str,
+    patience: Patience,
+    seen: Callable[[VideoJob], None] = lambda job: None,
+) -> VideoJob:
+    """Poll until the job is completed and return it. Free; call it as often as you like.
+
+    `seen` is told about every answer. An API that cannot be reached is asked again until the deadline.
+    Raises `JobFailed` when the job ended without a video, `StillRunning` at the deadline, `JobGone` when the
+    API says three times in a row that it does not know the job, and `KeyRefused` at once.
+    """
+    end, gone, job, trouble = time.monotonic() + patience.deadline, 0, None, ""
+    for pause in patience.pauses():
+        try:
+            job = await client.get(job_id)
+            gone, trouble = 0, ""
+            seen(job)
+        except JobGone:
+            # A job just made may be unknown to a replica for a moment.
+            gone += 1
+            if gone >= GONE_ANSWERS:
+                raise
+        except Unavailable as error:
+            pause, trouble = max(pause, error.retry_after or 0.0), str(error)
+        if job is not None and job.state.is_terminal:
+            return _ended(job)
+        if time.monotonic() + pause > end:
+            break
+        await asyncio.sleep(pause)
+    state = job.said_state if job else "not seen yet"
+    what = f"job {job_id} is not done after {patience.deadline:g} s of waiting (state: {state})"
+    raise StillRunning(what, job_id=job_id, words=trouble)
+
+
+def _ended(job: VideoJob) -> VideoJob:
+    match job.state:
+        case JobState.COMPLETED:
+            return job
+        case JobState.FAILED:
+            what = f"job {job.job_id} failed{f' with {job.fail_code}' if job.fail_code else ''}"
+            raise JobFailed(
+                what,
+                fail_code=job.fail_code,
+                retryable=job.retryable,
+                job_id=job.job_id,
+                words=job.fail_words,
+            )
+        case JobState.PENDING | JobState.PROCESSING:
+            raise AssertionError(f"{job.state} is not an end")
+        case _:
+            assert_never(job.state)

@@ -1,0 +1,246 @@
+"""The client sends paid calls once, repeats reads, sorts every failure, and never tells the key.
+
+Answers come from a function in place of the network: what is tested is how each possible answer is understood.
+The sandbox tests run the same client over real HTTP.
+"""
+
+import logging
+import pickle
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from email.utils import format_datetime
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from prefect_kling.kling import errors
+from prefect_kling.kling.client import ClientSettings, KlingClient
+from prefect_kling.kling.request import VideoRequest
+
+KEY = "sk_verysecretkey1234567"
+REQUEST = VideoRequest(model="kling-v3-omni", prompt="Dawn")
+TAKEN = {"code": 200, "msg": "success", "data": {"taskId": "c1", "state": "pending"}}
+
+
+class Api:
+    """A function in place of the network; counts what it was asked."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self.answers = list(answers)
+        self.calls: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer one call; the last answer is repeated."""
+        self.calls.append(request)
+        answer = self.answers[min(len(self.calls), len(self.answers)) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def client_of(api: Callable[[httpx.Request], httpx.Response], **settings: Any) -> KlingClient:
+    """A client whose network is a function."""
+    return KlingClient(SecretStr(KEY), ClientSettings(**settings), httpx.MockTransport(api))
+
+
+def says(status: int, code: int | None = None, headers: dict[str, str] | None = None, **body: Any) -> httpx.Response:
+    """An answer with this status and, in its body, this code."""
+    named = {} if code is None else {"code": code}
+    return httpx.Response(status, json=named | body, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (httpx.ConnectError("refused"), errors.Unavailable),
+        (httpx.ConnectTimeout("slow"), errors.Unavailable),
+        (httpx.PoolTimeout("busy"), errors.Unavailable),
+        (httpx.ReadTimeout("slow"), errors.OutcomeUnknown),
+        (httpx.WriteError("cut"), errors.OutcomeUnknown),
+        (httpx.ReadError("reset"), errors.OutcomeUnknown),
+        (httpx.RemoteProtocolError("Server disconnected"), errors.OutcomeUnknown),
+        (says(400, msg="bad prompt"), errors.RequestRefused),
+        (says(422), errors.RequestRefused),
+        (says(404), errors.RequestRefused),
+        (says(308), errors.RequestRefused),
+        (says(401), errors.KeyRefused),
+        (says(403), errors.KeyRefused),
+        (says(402), errors.BalanceTooLow),
+        (says(429), errors.Unavailable),
+        (says(408), errors.OutcomeUnknown),
+        (says(500), errors.OutcomeUnknown),
+        (says(502), errors.OutcomeUnknown),
+        (says(504), errors.OutcomeUnknown),
+        (says(500, 400), errors.OutcomeUnknown),
+        (says(302), errors.OutcomeUnknown),
+        (says(200, 400), errors.RequestRefused),
+        (says(200, 401), errors.KeyRefused),
+        (says(200, 402), errors.BalanceTooLow),
+        (says(200, 429), errors.Unavailable),
+        (says(429, 1303), errors.Unavailable),
+        (says(429, 1102), errors.BalanceTooLow),
+        (says(200, 1301), errors.RequestRefused),
+        (says(200, 500), errors.OutcomeUnknown),
+        (says(200, 5001), errors.OutcomeUnknown),
+        (says(200, 7777), errors.OutcomeUnknown),
+        (says(200, 200, data={}), errors.OutcomeUnknown),
+        (says(200, 200, data={"state": "pending"}), errors.OutcomeUnknown),
+        (httpx.Response(200, text="<html>login</html>"), errors.OutcomeUnknown),
+        (httpx.Response(200, content=b""), errors.OutcomeUnknown),
+    ],
+    ids=lambda value: f"{value!r}"[:60] if isinstance(value, httpx.Response | Exception) else value.__name__,
+)
+async def test_a_paid_call_is_sent_once_and_its_outcome_sorted_by_certainty(
+    answer: httpx.Response | Exception, kind: type[errors.KlingError]
+) -> None:
+    """Only what certainly had no effect may be called so; everything else is unknown, and nothing is repeated."""
+    api = Api(answer)
+    async with client_of(api) as client:
+        with pytest.raises(errors.KlingError) as caught:
+            await client.create(REQUEST)
+    assert type(caught.value) is kind
+    assert len(api.calls) == 1
+
+
+async def test_a_taken_request_returns_its_job() -> None:
+    """The job id is all that is needed; the code may be a string of digits."""
+    for body in (TAKEN, TAKEN | {"code": "200"}, {"data": {"task_id": "c1"}}, TAKEN | {"code": 0}):
+        async with client_of(Api(httpx.Response(200, json=body))) as client:
+            assert (await client.create(REQUEST)).job_id == "c1"
+
+
+async def test_an_unknown_outcome_keeps_the_job_id_it_saw() -> None:
+    """An answer that is an error and yet names a job is evidence."""
+    async with client_of(Api(says(500, data={"taskId": "c7"}))) as client:
+        with pytest.raises(errors.OutcomeUnknown) as caught:
+            await client.create(REQUEST)
+    assert caught.value.job_id == "c7"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "calls"),
+    [
+        (httpx.ReadTimeout("slow"), errors.Unavailable, 3),
+        (httpx.ConnectError("refused"), errors.Unavailable, 3),
+        (says(429, headers={"Retry-After": "0"}), errors.Unavailable, 3),
+        (says(503, headers={"Retry-After": "0"}), errors.Unavailable, 3),
+        (says(200, 500, headers={"Retry-After": "0"}), errors.Unavailable, 3),
+        (says(401), errors.KeyRefused, 1),
+        (says(404), errors.JobGone, 1),
+        (says(200, 404), errors.JobGone, 1),
+        (says(200, 1203), errors.JobGone, 1),
+        (says(400), errors.RequestRefused, 1),
+        (httpx.Response(200, text="<html>"), errors.UnreadableReply, 1),
+        (says(200, 200, data={}), errors.UnreadableReply, 1),
+        (says(200, 200, data={"taskId": "another", "state": "pending"}), errors.UnreadableReply, 1),
+    ],
+    ids=lambda value: f"{value!r}"[:60] if isinstance(value, httpx.Response | Exception) else str(value),
+)
+async def test_reads_are_repeated_while_the_api_is_unavailable(
+    answer: httpx.Response | Exception, kind: type[errors.KlingError], calls: int
+) -> None:
+    """Network trouble, 429 and 5xx are worth another try; an answer about the job or the key is not."""
+    api = Api(answer)
+    async with client_of(api, read_attempts=3) as client:
+        with pytest.raises(kind):
+            await client.get("c1")
+    assert len(api.calls) == calls
+
+
+async def test_a_read_that_recovers_returns_the_job() -> None:
+    """A passing failure is not seen by the caller."""
+    api = Api(says(502, headers={"Retry-After": "0"}), httpx.Response(200, json=TAKEN))
+    async with client_of(api) as client:
+        assert (await client.get("c1")).job_id == "c1"
+    assert api.calls[0].url.params["task_id"] == "c1"
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+async def test_retry_after_is_understood_in_both_forms(form: str) -> None:
+    """The server's wish arrives as seconds or as an HTTP date."""
+    later = "7" if form == "seconds" else format_datetime(datetime.now(UTC) + timedelta(seconds=7), usegmt=True)
+    async with client_of(Api(says(429, headers={"Retry-After": later}))) as client:
+        with pytest.raises(errors.Unavailable) as caught:
+            await client.create(REQUEST)
+    assert caught.value.retry_after == pytest.approx(7, abs=2)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"msg": "no"}, {"error": {"message": "no"}}, {"error": "no"}, {"message": "no"}],
+    ids=lambda body: next(iter(body)),
+)
+async def test_the_servers_words_are_kept_wherever_they_stand(body: dict[str, Any]) -> None:
+    """An error carries HTTP status, code and the server's own words, and ends with the next step."""
+    async with client_of(Api(httpx.Response(400, json={"code": 1201} | body))) as client:
+        with pytest.raises(errors.RequestRefused) as caught:
+            await client.create(REQUEST)
+    error = caught.value
+    assert (error.status, error.code, error.words) == (400, 1201, "no")
+    assert str(error).endswith(errors.RequestRefused.next_step)
+
+
+async def test_disputed_requests_can_be_refused_before_they_are_sent() -> None:
+    """With `disputed_rules="refuse"` nothing leaves the machine."""
+    api = Api(httpx.Response(200, json=TAKEN))
+    disputed = VideoRequest(model="kling-video-o1", prompt="Dawn", sound="on")
+    async with client_of(api, disputed_rules="refuse") as client:
+        with pytest.raises(errors.RequestRefused, match="sound"):
+            await client.create(disputed)
+    assert api.calls == []
+    async with client_of(api) as client:
+        await client.create(disputed)
+
+
+async def test_balance_and_record_are_read_as_money() -> None:
+    """Amounts are decimals; a record that is not there or not settled costs nothing to ask about."""
+    money = says(200, 200, data={"balance": "12.30", "total": 15, "frozen": 2.7, "currency": "USD"})
+    async with client_of(Api(money)) as client:
+        balance = await client.balance()
+    assert (balance.balance, balance.frozen) == (Decimal("12.30"), Decimal("2.7"))
+    async with client_of(Api(says(200, 200, data={"settled": True, "credits": "0.3165"}))) as client:
+        charge = await client.record("c1")
+    assert charge is not None
+    assert charge.credits == Decimal("0.3165")
+    async with client_of(Api(says(404))) as client:
+        assert await client.record("c1") is None
+    async with client_of(Api(says(200, 200, data={"settled": False, "credits": "9"}))) as client:
+        charge = await client.record("c1")
+    assert charge is not None
+    assert charge.credits is None
+
+
+@pytest.mark.parametrize("answer", [says(401, msg=f"bad key {KEY}"), httpx.Response(200, text=f"<p>{KEY}</p>")])
+async def test_the_key_is_told_to_nobody(answer: httpx.Response, caplog: pytest.LogCaptureFixture) -> None:
+    """Not in repr, errors, tracebacks or logs, even when the server echoes it."""
+    caplog.set_level(logging.DEBUG)
+    api = Api(answer)
+    client = client_of(api)
+    async with client:
+        with pytest.raises(errors.KlingError) as caught:
+            await client.create(REQUEST)
+    trace = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    assert KEY not in f"{client!r}{vars(client)}{caught.value}{caught.value!r}{trace}{caplog.text}"
+    assert api.calls[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+def _leaves(kind: type[errors.KlingError]) -> list[type[errors.KlingError]]:
+    return [kind, *(leaf for child in kind.__subclasses__() for leaf in _leaves(child))]
+
+
+@pytest.mark.parametrize("kind", _leaves(errors.KlingError))
+def test_every_error_survives_a_process_border(kind: type[errors.KlingError]) -> None:
+    """Prefect carries exceptions between processes: message and evidence stay."""
+    error = kind("what happened", job_id="c1", status=500, code=5000, words="sorry")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.job_id) == (kind, str(error), "c1")
+
+
+def test_the_tree_in_the_text_is_the_tree_in_the_code() -> None:
+    """The drawing at the top of errors.py names every leaf."""
+    drawing = errors.__doc__ or ""
+    assert all(kind.__name__ in drawing for kind in _leaves(errors.KlingError))
