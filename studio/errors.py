@@ -1,0 +1,103 @@
+"""What can go wrong around durable clips and films, cut by what the caller can do about it.
+
+```text
+StudioError
+├── StorageUnavailable   wait: the store did not answer, or answered with an error of its own
+├── StorageRefused       fix the bucket, its permissions or the KlingArchive block
+├── LedgerUnreadable     a person must look at one ledger object before money can be spent on its clip
+├── ClipHeld             a person must decide: the clip may already be paid for
+├── LedgerMoved          run again: two processes decided about one record at once, the first one's word stands
+├── LinkExpired          ask the API for a fresh link; its results live 7 days
+├── DownloadBroken       run again: the bytes did not arrive whole
+├── NotAVideo            the bytes are whole, but they are not a playable MP4
+├── ArchiveConflict      other bytes already stand under this clip key; nothing was overwritten
+├── StoryboardInvalid    fix the storyboard: file, line, field and rule are named
+└── FilmIncomplete       see the shots it names; run again, what is finished is kept
+```
+"""
+
+from collections.abc import Mapping
+
+from prefect_kling.kling.evidence import EvidencedError
+
+
+class StudioError(EvidencedError):
+    """Root of everything the studio raises.
+
+    Each error carries the evidence there is: `clip_key`, `job_id`, the HTTP `status` and the server's `words`.
+    """
+
+
+class StorageUnavailable(StudioError):
+    """The object store could not be reached or failed; no conclusion about its content is allowed."""
+
+    next_step = "Nothing was decided and nothing more was spent. Check the store's endpoint, then run again."
+
+
+class StorageRefused(StudioError):
+    """The object store answered, and will not do this: no such bucket, no permission, no conditional writes."""
+
+    next_step = "Fix the bucket or the KlingArchive block; run again afterwards, finished work is kept."
+
+
+class LedgerUnreadable(StudioError):
+    """A ledger object exists and cannot be understood; it is never treated as absent."""
+
+    next_step = "No money is spent on this clip until the object is repaired."
+
+
+class ClipHeld(StudioError):
+    """The clip was sent to the API and the outcome is unknown; it is never sent again by itself."""
+
+    next_step = "Look at the account's task list, then adopt the job or release the clip."
+
+
+class LedgerMoved(StudioError):
+    """Two processes decided about the same record at once; the first one's decision stands."""
+
+    next_step = "Run again: the record is read afresh."
+
+
+class LinkExpired(StudioError):
+    """The result link is no longer served (403, 404 or 410)."""
+
+    next_step = "Ask the API for a fresh link; results live 7 days."
+
+
+class DownloadBroken(StudioError):
+    """The transfer ended early, stalled, or contradicted its own length; nothing was stored."""
+
+    next_step = "Nothing was stored. Run again: the video is still at the API for 7 days after it was made."
+
+
+class NotAVideo(StudioError):
+    """The bytes are not a whole, playable MP4; nothing was stored."""
+
+    next_step = "Nothing was stored."
+
+
+class ArchiveConflict(StudioError):
+    """The archive already holds different bytes under this key; they were left alone."""
+
+    next_step = "Compare the two records; nothing was overwritten."
+
+
+class StoryboardInvalid(StudioError):
+    """The storyboard breaks a rule; nothing was sent and nothing was paid."""
+
+    next_step = "Nothing was paid. Correct the storyboard and run again."
+
+
+class FilmIncomplete(StudioError):
+    """Some shots could not be made; all others were, and are kept. `reasons` maps shot names to errors."""
+
+    next_step = "Everything else is finished and kept: run again to continue."
+
+    def __init__(self, what: str, reasons: Mapping[str, BaseException]) -> None:
+        told = "".join(f"\n  {name}: {error}" for name, error in reasons.items())
+        super().__init__(f"{what}{told}\n")
+        self.reasons = dict(reasons)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle what was said; the reasons themselves may hold what cannot be pickled."""
+        return (StudioError, (self.what,))

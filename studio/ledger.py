@@ -1,0 +1,214 @@
+"""The durable record of every intent and every paid job: one object per clip key, for life.
+
+Created with `If-None-Match: *`, changed only with `If-Match`. Only the process whose conditional write created an
+*intent* may send the paid request. The markers beside the records are an index for people and sweepers; no
+decision rests on them.
+
+```text
+            ┌──────── released ◄── certainly not sent, or refused: nothing was paid
+            ▼            ▲
+(none) ─► intent ────────┼──► submitted ──► archived
+            │            │        └───────► failed   (not charged; retryable or final)
+            └──────────► held ──► submitted (a person or a callback names the job), or released (a person says so)
+```
+"""
+
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from prefect_kling.studio.bucket import Bucket
+from prefect_kling.studio.errors import LedgerMoved, LedgerUnreadable
+from prefect_kling.studio.orders import ClipOrder
+
+
+class EntryState(StrEnum):
+    """What is known about the money of one clip."""
+
+    INTENT = "intent"
+    SUBMITTED = "submitted"
+    HELD = "held"
+    RELEASED = "released"
+    FAILED = "failed"
+    ARCHIVED = "archived"
+
+
+class Event(BaseModel):
+    """One line of a record's history."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    state: EntryState
+    note: str = ""
+
+
+class Entry(BaseModel):
+    """The record of one clip's money, as it stands in the ledger."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    version: int = 1
+    """Form of this record."""
+    clip_key: str
+    """The clip it is about."""
+    state: EntryState
+    """Where the money stands."""
+    order: ClipOrder
+    """What was sent, frozen; signed links are never part of it."""
+    at_most_usd: Decimal
+    """What the clip may cost at worst."""
+    attempt: int = 1
+    """How many paid requests this clip has had, this one included; failed ones are not charged."""
+    job_id: str | None = None
+    """The API's id of the paid job."""
+    retryable: bool = False
+    """Whether a failed job may be tried once more."""
+    claim: str
+    """Random mark of the process that may send the request."""
+    by: str
+    """Machine and process that wrote this version."""
+    history: tuple[Event, ...] = ()
+    """Everything that happened, oldest first."""
+
+    def moved(self, state: EntryState, note: str = "", **changes: object) -> "Entry":
+        """Return the record after one step, with the step in its history."""
+        event = Event(at=datetime.now(UTC), state=state, note=note)
+        return self.model_copy(update={"state": state, "by": _whoami(), "history": (*self.history, event), **changes})
+
+
+@dataclass(frozen=True)
+class Page:
+    """A record as read: its version in the store, its age there, and whether this process won it."""
+
+    entry: Entry
+    etag: str
+    age_seconds: float
+    is_mine: bool = False
+
+
+class Ledger:
+    """The ledger in a bucket. Methods block (see `in_thread`); each may be repeated safely.
+
+    Every answer of the store other than "no such key" stops the caller with a `StudioError`.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+
+    def read(self, clip_key: str) -> Page | None:
+        """Read a clip's record; None only when there is none. Raises `LedgerUnreadable` rather than guess."""
+        stored = self.bucket.read(_path(clip_key))
+        if stored is None:
+            return None
+        try:
+            entry = Entry.model_validate_json(stored.body)
+        except ValidationError as error:
+            where = self.bucket.uri(_path(clip_key))
+            raise LedgerUnreadable(f"{where} cannot be read", clip_key=clip_key, words=str(error)[:300]) from None
+        return Page(entry, stored.etag, stored.age_seconds)
+
+    def claim(self, order: ClipOrder, at_most_usd: Decimal, max_attempts: int) -> Page:
+        """Write the intent to pay for an order, unless somebody has. Who gets `is_mine` may send, nobody else.
+
+        A released record, or a failed one that is retryable and has attempts left, is claimed anew.
+        """
+        self.bucket.require_conditional_writes()
+        key = order.clip_key
+        page = self.read(key)
+        if page is None:
+            intent = Entry(clip_key=key, state=EntryState.INTENT, order=order, at_most_usd=at_most_usd, claim="", by="")
+            return self._won(intent.moved(EntryState.INTENT, claim=secrets.token_hex(16)), etag=None)
+        entry = page.entry
+        failed_once = entry.state is EntryState.FAILED and entry.retryable and entry.attempt < max_attempts
+        if entry.state is not EntryState.RELEASED and not failed_once:
+            return page
+        again = {"claim": secrets.token_hex(16), "job_id": None, "at_most_usd": at_most_usd}
+        attempt = entry.attempt + (1 if failed_once else 0)
+        return self._won(entry.moved(EntryState.INTENT, f"attempt {attempt}", attempt=attempt, **again), page.etag)
+
+    def _won(self, intent: Entry, etag: str | None) -> Page:
+        """Try to be the one who writes this intent; whoever came first is returned instead."""
+        # The marker goes first: an open record without a marker would be missed by a sweep, the reverse is harmless.
+        self.bucket.put(_open_marker(intent.clip_key), b"", "text/plain")
+        path, body = _path(intent.clip_key), _bytes(intent)
+        written = self.bucket.create(path, body) if etag is None else self.bucket.replace(path, body, etag)
+        if written is not None:
+            return Page(intent, written, 0.0, is_mine=True)
+        page = self.read(intent.clip_key)
+        if page is None:
+            raise LedgerUnreadable(f"{self.bucket.uri(path)} came and went", clip_key=intent.clip_key)
+        return page
+
+    def submitted(self, page: Page, job_id: str, note: str = "") -> Page:
+        """Note the id of the paid job. The most precious write there is: see `submit_once` for what guards it."""
+        return self._move(page, EntryState.SUBMITTED, note or f"job {job_id}", job_id=job_id)
+
+    def hold(self, page: Page, why: str, job_id: str | None = None) -> Page:
+        """Note that the outcome is unknown; from now on only a person, or proof, moves this record."""
+        self.bucket.put(_held_marker(page.entry.clip_key), b"", "text/plain")
+        return self._move(page, EntryState.HELD, why, job_id=job_id)
+
+    def release(self, page: Page, why: str) -> Page:
+        """Note that certainly nothing was paid, so that the clip may be claimed again."""
+        moved = self._move(page, EntryState.RELEASED, why, job_id=None)
+        self._remove_markers(page.entry.clip_key)
+        return moved
+
+    def failed(self, page: Page, why: str, *, retryable: bool) -> Page:
+        """Note that the job ended without a video, which costs nothing."""
+        moved = self._move(page, EntryState.FAILED, why, retryable=retryable)
+        self._remove_markers(page.entry.clip_key)
+        return moved
+
+    def archived(self, page: Page, uri: str) -> Page:
+        """Note that the paid video is safe."""
+        moved = self._move(page, EntryState.ARCHIVED, uri)
+        self._remove_markers(page.entry.clip_key)
+        return moved
+
+    def _move(self, page: Page, state: EntryState, note: str, **changes: object) -> Page:
+        if page.entry.state is state:
+            return page
+        entry = page.entry.moved(state, note, **changes)
+        etag = self.bucket.replace(_path(entry.clip_key), _bytes(entry), page.etag)
+        if etag is not None:
+            return Page(entry, etag, 0.0)
+        now = self.read(entry.clip_key)
+        if now is not None and now.entry.state is state and now.entry.job_id == entry.job_id:
+            return now
+        raise LedgerMoved(
+            f"somebody else changed the record to {now.entry.state if now else 'nothing'} while it became {state}",
+            clip_key=entry.clip_key,
+            job_id=entry.job_id,
+        )
+
+    def _remove_markers(self, clip_key: str) -> None:
+        self.bucket.delete(_open_marker(clip_key))
+        self.bucket.delete(_held_marker(clip_key))
+
+
+def _path(clip_key: str) -> str:
+    return f"ledger/jobs/{clip_key}.json"
+
+
+def _open_marker(clip_key: str) -> str:
+    return f"ledger/open/{clip_key}"
+
+
+def _held_marker(clip_key: str) -> str:
+    return f"ledger/held/{clip_key}"
+
+
+def _bytes(entry: Entry) -> bytes:
+    return entry.model_dump_json(indent=1, exclude_defaults=False).encode()
+
+
+def _whoami() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"

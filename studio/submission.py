@@ -1,0 +1,151 @@
+"""The money path: from an order to the one paid job, whoever else wants the same clip at the same moment.
+
+| what became of the POST        | the client raises                               | the record becomes   |
+|--------------------------------|-------------------------------------------------|----------------------|
+| answered with a job id         | nothing                                         | submitted            |
+| never sent, or 429             | `Unavailable`                                   | released, and queued |
+| refused                        | `RequestRefused`, `KeyRefused`, `BalanceTooLow` | released             |
+| 5xx, lost answer, cancelled, … | `OutcomeUnknown`, everything else               | held                 |
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+import anyio
+import tenacity
+
+from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.errors import BalanceTooLow, JobFailed, KeyRefused, RequestRefused, Unavailable
+from prefect_kling.kling.prices import quote
+from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.bucket import in_thread
+from prefect_kling.studio.errors import ClipHeld, LedgerMoved, StorageUnavailable, StudioError
+from prefect_kling.studio.ledger import Entry, EntryState, Page
+from prefect_kling.studio.orders import ClipOrder
+
+# How long to insist on writing a paid job's id down while the store does not answer.
+NOTE_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class SubmissionSettings:
+    """How hard to try, in seconds.
+
+    `window`: how old an intent without a job id must be before its sender counts as dead; longer than a paid call
+    may take. `busy`: how long to queue for an API that is too busy. `look_again`: the pause between two looks.
+    """
+
+    window: float = 180.0
+    busy: float = 3600.0
+    look_again: float = 2.0
+    max_attempts: int = 3
+
+
+async def submit_once(
+    order: ClipOrder,
+    client: KlingClient,
+    archive: Archive,
+    settings: SubmissionSettings = SubmissionSettings(),
+    say: Callable[[str], None] = lambda text: None,
+) -> Entry:
+    """Return the record of the order's one paid job, sending the request only if nobody has.
+
+    **Costs at most `quote(order.request).at_most_usd`, once per clip key**, however many processes call it and
+    however often. Raises `ClipHeld` when the outcome of a send is unknown, `JobFailed` when the job failed for
+    good, and the errors in the table above. `say` is told in words what was found.
+    """
+    end = time.monotonic() + settings.busy
+    price = quote(order.request).at_most_usd
+    while True:
+        page = await in_thread(archive.ledger.claim, order, price, settings.max_attempts)
+        if not page.is_mine:
+            if await _is_settled(page, archive, settings):
+                return page.entry
+            say("another run is sending this request, waiting for its job id")
+            pause = settings.look_again
+        else:
+            try:
+                return await _send(page, client, archive)
+            except Unavailable as error:
+                pause = max(settings.look_again, error.retry_after or 0.0)
+                if time.monotonic() + pause > end:
+                    raise
+                say(f"the API cannot take the request yet, next try in {pause:.0f} s: {error.words or error.what}")
+        await asyncio.sleep(pause)
+
+
+async def _is_settled(page: Page, archive: Archive, settings: SubmissionSettings) -> bool:
+    """Whether somebody else's record already names the job; raises when it never will by itself."""
+    entry = page.entry
+    if entry.state is EntryState.INTENT and page.age_seconds > settings.window:
+        why = f"the process {entry.by} vanished between its intent and a job id"
+        try:
+            entry = (await in_thread(archive.ledger.hold, page, why)).entry
+        except LedgerMoved:
+            return False
+    return _names_a_job(entry)
+
+
+def _names_a_job(entry: Entry) -> bool:
+    match entry.state:
+        case EntryState.SUBMITTED | EntryState.ARCHIVED:
+            return True
+        case EntryState.INTENT | EntryState.RELEASED:
+            return False
+        case EntryState.HELD:
+            raise _held(entry)
+        case EntryState.FAILED:
+            why = entry.history[-1].note
+            raise JobFailed(f"job {entry.job_id} failed: {why}", job_id=entry.job_id, clip_key=entry.clip_key)
+        case _:
+            assert_never(entry.state)
+
+
+async def _send(page: Page, client: KlingClient, archive: Archive) -> Entry:
+    """Send the claimed request, once, and sort what became of it."""
+    try:
+        signed = await in_thread(archive.sign_inputs, page.entry.order.request)
+    except StudioError as error:
+        await in_thread(archive.ledger.release, page, str(error))
+        raise
+    try:
+        job = await client.create(signed)
+    except (Unavailable, RequestRefused, KeyRefused, BalanceTooLow) as error:
+        await in_thread(archive.ledger.release, page, str(error))
+        raise
+    except BaseException as error:
+        # The shield lets a cancelled run still write down that its request may have been paid.
+        with anyio.CancelScope(shield=True):
+            job_id = getattr(error, "job_id", None)
+            held = await in_thread(archive.ledger.hold, page, f"{type(error).__name__}: {error}", job_id)
+        if isinstance(error, Exception):
+            raise _held(held.entry) from error
+        raise
+    return await _note_job(page, job.job_id, archive)
+
+
+async def _note_job(page: Page, job_id: str, archive: Archive) -> Entry:
+    """Write the paid job's id down; while the store is away, keep trying for minutes rather than lose it."""
+    retrying = tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception_type(StorageUnavailable),
+        stop=tenacity.stop_after_delay(NOTE_SECONDS),
+        wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
+        reraise=True,
+    )
+    try:
+        # Not even a cancelled run may go before this is written.
+        with anyio.CancelScope(shield=True):
+            noted: Page = await retrying(in_thread, archive.ledger.submitted, page, job_id)
+    except StudioError as error:
+        what = f"job {job_id} is paid for, and its id could not be written to the ledger"
+        raise ClipHeld(what, clip_key=page.entry.clip_key, job_id=job_id, words=str(error)) from error
+    return noted.entry
+
+
+def _held(entry: Entry) -> ClipHeld:
+    why, cost = entry.history[-1].note, entry.at_most_usd
+    what = f"the outcome of a paid request is unknown, it may have cost up to ${cost}: {why}"
+    return ClipHeld(what, clip_key=entry.clip_key, job_id=entry.job_id)
