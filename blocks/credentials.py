@@ -1,0 +1,80 @@
+"""The block that holds the API key and hands out clients."""
+
+from typing import Literal
+
+from prefect.blocks.abstract import CredentialsBlock
+from pydantic import Field, SecretStr, field_validator
+
+from prefect_kling.blocks.logo import LOGO_URL
+from prefect_kling.kling.client import API_URL, ClientSettings, KlingClient
+from prefect_kling.kling.wait import Patience
+
+
+class KlingCredentials(CredentialsBlock):
+    """Access to the Kling Omni-Video API: the key, the address, and how patiently to ask.
+
+    The key is stored by Prefect and shown to nobody in the UI; any client of an unprotected Prefect API can read it,
+    so protect the API (`PREFECT_SERVER_API_AUTH_STRING`) where that matters.
+
+    Example:
+        Load stored credentials and ask for the balance, which costs nothing:
+        ```python
+        from prefect_kling.blocks import KlingCredentials
+
+        credentials = KlingCredentials.load("BLOCK_NAME")
+        async with credentials.get_client() as client:
+            print(await client.balance())
+        ```
+    """
+
+    _block_type_name = "Kling Credentials"
+    _block_type_slug = "kling-credentials"
+    _logo_url = LOGO_URL  # type: ignore[assignment]  # Prefect types it as HttpUrl and accepts any URL text
+    _documentation_url = "https://github.com/prefect-kling/prefect-kling#blocks"  # type: ignore[assignment]
+
+    api_key: SecretStr = Field(title="API key", description="The key from the apimodels.app console, sk_….")
+    base_url: str = Field(default=API_URL, title="Base URL", description="Address of the API up to its version.")
+    connect_seconds: float = Field(default=5.0, gt=0, description="Longest wait for a connection, in seconds.")
+    read_seconds: float = Field(default=30.0, gt=0, description="Longest wait for an answer to a read, in seconds.")
+    create_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Longest wait for the answer to a paid request, in seconds; a later answer is an unknown outcome.",
+    )
+    first_poll_seconds: float = Field(default=5.0, gt=0, description="Pause between polls at first, in seconds.")
+    longest_poll_seconds: float = Field(default=10.0, gt=0, description="Pause between polls later on, in seconds.")
+    wait_minutes: float = Field(
+        default=60.0,
+        gt=0,
+        description="How long to wait for one video, in minutes; the job itself goes on and is adopted by a later run.",
+    )
+    disputed_rules: Literal["warn", "refuse"] = Field(
+        default="warn",
+        description="What to do with requests on which the API's page and Kling's own documentation disagree.",
+    )
+    multi_prompt_as: Literal["string", "array"] = Field(
+        default="string",
+        description="How multi_prompt is written: a JSON string (the API's page) or an array (Kling's own API).",
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_web_address(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/")
+
+    def get_client(self) -> KlingClient:
+        """Return a client to be used as an asynchronous context manager. Opens no connection yet."""
+        return KlingClient(self.api_key, self.settings)
+
+    @property
+    def settings(self) -> ClientSettings:
+        """How the client talks to the API."""
+        return ClientSettings(**self.model_dump(include=set(ClientSettings.model_fields)))
+
+    @property
+    def patience(self) -> Patience:
+        """How often to poll and how long to wait."""
+        longest = max(self.first_poll_seconds, self.longest_poll_seconds)
+        return Patience(self.first_poll_seconds, longest, deadline=self.wait_minutes * 60)

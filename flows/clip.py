@@ -1,0 +1,69 @@
+"""One clip: submit, wait, archive. The page to read first."""
+
+from prefect import flow
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.flows.board import ShotNews, Stage, tell
+from prefect_kling.kling.errors import JobFailed
+from prefect_kling.kling.prices import quote
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.studio.archive import Clip
+from prefect_kling.studio.bucket import in_thread
+from prefect_kling.studio.orders import ClipOrder
+from prefect_kling.tasks import archive_video, submit_video, wait_for_video
+from prefect_kling.tasks.logs import run_logger
+
+
+@flow(flow_run_name="clip {request.prompt:.60}", persist_result=False)
+async def generate_clip(
+    request: VideoRequest, credentials: KlingCredentials, archive: KlingArchive, take: int = 1
+) -> Clip:
+    """Make one clip and keep it in S3; a clip that was made before is returned and costs nothing.
+
+    **Costs what `quote(request)` says, once**: retried, run again or run twice at once, it adopts the paid job.
+
+    Args:
+        request: What to make.
+        credentials: Access to the Kling API.
+        archive: Where the clip and the ledger are kept.
+        take: Raise it to have the same request made, and paid, once more.
+    """
+    return await make_clip(ClipOrder(request=request, take=take), credentials, archive, label="clip")
+
+
+async def make_clip(order: ClipOrder, credentials: KlingCredentials, archive: KlingArchive, label: str) -> Clip:
+    """Make one order's clip inside a flow: at most three task runs, none when it is archived already.
+
+    Raises what the three tasks raise; a failed job is tried again while its failure is a passing one.
+    """
+    usd = quote(order.request).usd
+    kept = await in_thread(archive.get_archive().find, order.clip_key)
+    if kept is not None:
+        run_logger().info("%s: already archived, nothing to pay: %s", label, kept.uri)
+        tell(ShotNews(shot=label, stage=Stage.DONE, usd=kept.usd, clip=kept, reused=True))
+        return kept
+    try:
+        clip = await _make(order, credentials, archive, label)
+    except BaseException as error:
+        tell(ShotNews(shot=label, stage=Stage.FAILED, words=str(error) or type(error).__name__))
+        raise
+    tell(ShotNews(shot=label, stage=Stage.DONE, usd=usd, clip=clip))
+    return clip
+
+
+async def _make(order: ClipOrder, credentials: KlingCredentials, archive: KlingArchive, label: str) -> Clip:
+    usd = quote(order.request).usd
+    while True:
+        tell(ShotNews(shot=label, stage=Stage.SUBMITTING, usd=usd))
+        entry = await submit_video(order, credentials, archive, label)
+        tell(ShotNews(shot=label, stage=Stage.RENDERING, usd=usd))
+        try:
+            job = await wait_for_video(entry, credentials, archive, label)
+        except JobFailed as error:
+            if not error.retryable:
+                raise
+            # Failed jobs are free. The ledger counts the attempts and refuses the one too many.
+            run_logger().warning("%s: %s", label, error)
+            continue
+        tell(ShotNews(shot=label, stage=Stage.ARCHIVING, usd=usd))
+        return await archive_video(entry, job, credentials, archive, label)

@@ -1,0 +1,9 @@
+"""One lasting act per file. A task is a signature, a log line and a call into the studio."""
+
+from prefect_kling.tasks.archive import archive_video
+from prefect_kling.tasks.assemble import assemble_film
+from prefect_kling.tasks.frames import extract_last_frame
+from prefect_kling.tasks.submit import submit_video
+from prefect_kling.tasks.wait import wait_for_video
+
+__all__ = ["archive_video", "assemble_film", "extract_last_frame", "submit_video", "wait_for_video"]

@@ -1,0 +1,36 @@
+"""Keep a paid video for good."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.kling.job import VideoJob
+from prefect_kling.studio.archive import Clip
+from prefect_kling.studio.ledger import Entry
+from prefect_kling.studio.results import keep_paid_job
+from prefect_kling.tasks.logs import run_logger
+from prefect_kling.tasks.retries import RETRIES, RETRY_DELAYS, RETRY_JITTER, is_passing
+
+
+@task(
+    task_run_name="archive {label}",
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_DELAYS,
+    retry_jitter_factor=RETRY_JITTER,
+    retry_condition_fn=is_passing,
+    cache_policy=NO_CACHE,
+)
+async def archive_video(
+    entry: Entry, job: VideoJob, credentials: KlingCredentials, archive: KlingArchive, label: str = "clip"
+) -> Clip:
+    """Fetch a completed job's video, verify it, and store it whole or not at all. Free, safe to repeat.
+
+    Differences from the order are logged and recorded, never refused. Raises `NotAVideo` when the bytes are broken.
+    """
+    log = run_logger()
+    async with credentials.get_client() as client:
+        clip = await keep_paid_job(entry, job, client, archive.get_archive())
+    for note in clip.notes:
+        log.warning("%s: %s", label, note)
+    log.info("%s: %s, %.1f s, %s bytes, $%s", label, clip.uri, clip.media.seconds, f"{clip.bytes:,}", clip.usd)
+    return clip

@@ -1,0 +1,40 @@
+"""Wait for a paid job: one task run, however many polls."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.kling.job import VideoJob
+from prefect_kling.studio.ledger import Entry
+from prefect_kling.studio.results import wait_for_paid_job
+from prefect_kling.tasks.logs import run_logger
+from prefect_kling.tasks.retries import RETRIES, RETRY_DELAYS, RETRY_JITTER, is_passing
+
+
+@task(
+    task_run_name="wait for {label}",
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_DELAYS,
+    retry_jitter_factor=RETRY_JITTER,
+    retry_condition_fn=is_passing,
+    cache_policy=NO_CACHE,
+)
+async def wait_for_video(
+    entry: Entry, credentials: KlingCredentials, archive: KlingArchive, label: str = "clip"
+) -> VideoJob:
+    """Poll until the job is completed and return it. Free, safe to repeat.
+
+    Raises `StillRunning` with the job id when the credentials' `wait_minutes` are over (the job goes on; a later run
+    adopts it), `JobFailed` when the job ended without a video.
+    """
+    log, said = run_logger(), ""
+
+    def seen(job: VideoJob) -> None:
+        nonlocal said
+        if job.said_state != said:
+            said = job.said_state
+            understood = "" if job.is_understood else " (an unknown state, taken as running)"
+            log.info("%s: job %s is %s%s", label, job.job_id, said, understood)
+
+    async with credentials.get_client() as client:
+        return await wait_for_paid_job(entry, client, archive.get_archive(), credentials.patience, seen)

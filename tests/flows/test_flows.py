@@ -1,0 +1,294 @@
+"""Flows on a real Prefect server, over real HTTP, into a real S3 server."""
+
+import asyncio
+import hashlib
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image
+from prefect import flow
+from prefect.artifacts import Artifact
+from prefect.client.orchestration import PrefectClient, get_client
+from pydantic import SecretStr
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.flows import generate_clip, produce_film, produce_scene
+from prefect_kling.flows.board import ShotNews, Stage, watching
+from prefect_kling.kling.errors import JobFailed, KeyRefused, StillRunning
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.sandbox import Sandbox, read_frame_code
+from prefect_kling.studio.archive import Archive, Clip
+from prefect_kling.studio.errors import FilmIncomplete, StorageRefused, StorageUnavailable
+from prefect_kling.studio.films import Film
+from prefect_kling.studio.frames import first_frame, last_frame
+from prefect_kling.studio.storyboard import Scene, Storyboard, read_storyboard
+
+pytestmark = pytest.mark.usefixtures("prefect_ui")
+
+FILM = """
+title: Two scenes {tag}
+defaults: {{duration: 3}}
+scenes:
+  - title: Chain
+    continuity: last_frame
+    shots:
+      - {{title: A, prompt: "First {tag}"}}
+      - {{title: B, prompt: "Second {tag}"}}
+      - {{title: C, prompt: "Third {tag}", duration: 4}}
+  - title: Cuts
+    shots:
+      - {{title: D, prompt: "Fourth {tag}", sound: on}}
+      - {{title: E, prompt: "Fifth {tag}"}}
+"""
+
+
+@pytest.fixture
+def tag(archive: Archive) -> str:
+    """Words that make this test's prompts its own."""
+    return archive.bucket.prefix.strip("/")
+
+
+@pytest.fixture
+def request_(tag: str) -> VideoRequest:
+    """A request of this test's own."""
+    return VideoRequest(model="kling-v3-omni", prompt=f"One clip {tag}", duration=3)
+
+
+@pytest.fixture
+def storyboard(tag: str) -> Storyboard:
+    """Two scenes, five shots, both kinds of continuity."""
+    return read_storyboard(FILM.format(tag=tag))
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[PrefectClient]:
+    """A client of the Prefect server."""
+    async with get_client() as api:
+        yield api
+
+
+def made(sandbox: Sandbox, tag: str) -> int:
+    """How many jobs the API really made for this test."""
+    return sum(tag in str(job["body"].get("prompt")) for job in sandbox.jobs())
+
+
+def picture(data: bytes) -> Image.Image:
+    """An encoded picture, decoded."""
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def video(archive: Archive, path: str) -> io.BytesIO:
+    """A stored video."""
+    file = io.BytesIO()
+    archive.bucket.fetch(path, file)
+    return file
+
+
+def difference(one: Image.Image, other: Image.Image) -> float:
+    """Mean difference of two pictures per channel, 0 to 255."""
+    pairs = zip(one.tobytes(), other.tobytes(), strict=True)
+    return sum(abs(a - b) for a, b in pairs) / len(one.tobytes())
+
+
+async def test_a_clip_is_made_once_and_then_found(
+    request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox, tag: str
+) -> None:
+    """The second run returns the same clip and pays nothing; a new take is a new clip."""
+    clip = await generate_clip(request_, credentials, archive_block)
+    assert await generate_clip(request_, credentials, archive_block) == clip
+    assert made(sandbox, tag) == 1
+    other = await generate_clip(request_, credentials, archive_block, take=2)
+    assert other.clip_key != clip.clip_key
+    assert made(sandbox, tag) == 2
+
+
+async def test_two_runs_at_once_share_one_job(
+    request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox, tag: str
+) -> None:
+    """Two flow runs of the same request pay once and return the same clip."""
+    runs = [generate_clip(request_, credentials, archive_block) for _ in range(2)]
+    one, two = await asyncio.gather(*runs)
+    assert one == two
+    assert made(sandbox, tag) == 1
+
+
+def test_a_synchronous_flow_can_make_a_clip(
+    request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
+    """`asyncio.run` inside a synchronous flow makes the clip as its sub-flow."""
+
+    @flow
+    def nightly_report() -> str:
+        clip: Clip = asyncio.run(generate_clip(request_, credentials, archive_block))
+        return clip.uri
+
+    assert nightly_report().endswith(".mp4")
+
+
+async def test_a_job_that_outlasts_the_waiting_is_adopted_by_the_next_run(
+    request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox, tag: str
+) -> None:
+    """The deadline stops the waiting and names the job; nothing is paid again."""
+    sandbox.fault(on="get", do={"state": "processing"}, times=None)
+    hasty = credentials.model_copy(update={"wait_minutes": 0.005})
+    with pytest.raises(StillRunning) as caught:
+        await generate_clip(request_, hasty, archive_block)
+    sandbox.clear_faults()
+    clip = await generate_clip(request_, credentials, archive_block)
+    assert clip.job_id == caught.value.job_id
+    assert made(sandbox, tag) == 1
+
+
+async def test_trouble_while_waiting_and_fetching_passes(
+    request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox, tag: str
+) -> None:
+    """429, 5xx, dropped connections and cut downloads on the way to a paid video do not show."""
+    for do in ({"status": 429, "retry_after": 0}, {"status": 502}, {"drop": True}):
+        sandbox.fault(on="get", do=do)
+    sandbox.fault(on="get", do={"no_url": True})
+    sandbox.fault(on="file", do={"cut_after": 5000}, times=2)
+    assert (await generate_clip(request_, credentials, archive_block)).media.frames == 72
+    assert made(sandbox, tag) == 1
+
+
+@pytest.mark.parametrize(("code", "attempts"), [("CONTENT_MODERATION", 1), ("UPSTREAM_BUSY", 3)])
+async def test_a_failed_job_is_told_in_words(
+    code: str,
+    attempts: int,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
+    tag: str,
+) -> None:
+    """A final failure ends the flow at once, a passing one after three attempts; none is charged."""
+    request = VideoRequest(model="kling-v3-omni", prompt=f"[fail:{code}] {tag}", duration=3)
+    paid = sandbox.stats()["paid_usd"]
+    with pytest.raises(JobFailed, match=code):
+        await generate_clip(request, credentials, archive_block)
+    assert made(sandbox, tag) == attempts
+    assert sandbox.stats()["paid_usd"] == paid
+
+
+async def test_wrong_access_is_told_before_anything_is_paid(
+    request_: VideoRequest,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
+    tag: str,
+) -> None:
+    """A wrong key, a bucket that does not exist and a store that is away each say what to fix."""
+    wrong_key = credentials.model_copy(update={"api_key": SecretStr("sk_wrong")})
+    with pytest.raises(KeyRefused, match="KlingCredentials"):
+        await generate_clip(request_, wrong_key, archive_block)
+    nowhere = archive_block.bucket.model_copy(update={"bucket_name": "nowhere"})
+    with pytest.raises(StorageRefused, match="nowhere does not exist"):
+        await generate_clip(request_, credentials, archive_block.model_copy(update={"bucket": nowhere}))
+    keys = archive_block.bucket.credentials
+    away = keys.aws_client_parameters.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
+    bucket = archive_block.bucket.model_copy(
+        update={"credentials": keys.model_copy(update={"aws_client_parameters": away})}
+    )
+    with pytest.raises(StorageUnavailable, match="did not answer"):
+        await generate_clip(request_, credentials, archive_block.model_copy(update={"bucket": bucket}))
+    assert made(sandbox, tag) == 0
+
+
+@pytest.fixture
+async def film(storyboard: Storyboard, credentials: KlingCredentials, archive_block: KlingArchive) -> Film:
+    """The storyboard, made."""
+    return await produce_film(storyboard, credentials, archive_block)
+
+
+async def test_a_film_is_the_sum_of_its_shots(
+    film: Film, archive: Archive, sandbox: Sandbox, tag: str, tmp_path: Path
+) -> None:
+    """Five paid jobs, every frame in order, sound where a shot has it, chapters, and true hashes."""
+    assert made(sandbox, tag) == 5
+    path = film.uri.removeprefix(archive.bucket.uri(""))
+    stored = video(archive, path)
+    assert hashlib.sha256(stored.getvalue()).hexdigest() == film.sha256
+    assert film.seconds == pytest.approx(sum(shot.clip.media.seconds for shot in film.shots), abs=5 / 24)
+    for shot in film.shots:
+        kept = video(archive, f"clips/{shot.clip.clip_key}.mp4").getvalue()
+        assert hashlib.sha256(kept).hexdigest() == shot.clip.sha256
+    stored.seek(0)
+    with av.open(stored) as container:
+        assert len(container.streams.audio) == 1
+        assert sum(1 for _ in container.decode(video=0)) == sum(shot.clip.media.frames for shot in film.shots)
+        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == [s.name for s in film.shots]
+
+
+async def test_a_last_frame_join_is_continuous(film: Film, archive: Archive) -> None:
+    """Where a shot begins from the one before, its first picture is that one's last; at a cut it is not."""
+    clips = [video(archive, f"clips/{shot.clip.clip_key}.mp4") for shot in film.shots]
+    ends = [picture(last_frame(clip).data) for clip in clips]
+    starts = [picture(first_frame(clip).data) for clip in clips]
+    for before, after in ((0, 1), (1, 2)):
+        assert read_frame_code(starts[after]) == read_frame_code(ends[before])
+        assert difference(starts[after], ends[before]) < 6
+    assert difference(starts[3], ends[2]) > 12
+    assert difference(starts[4], ends[3]) > 12
+
+
+async def test_an_unchanged_film_is_found_and_costs_nothing(
+    film: Film,
+    storyboard: Storyboard,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
+    tag: str,
+) -> None:
+    """Running again returns the same film; changing one shot makes that shot and what follows from it."""
+    assert await produce_film(storyboard, credentials, archive_block) == film
+    assert made(sandbox, tag) == 5
+    changed = read_storyboard(FILM.format(tag=tag).replace("Second", "Zweite"))
+    again = await produce_film(changed, credentials, archive_block)
+    same = [a.clip == b.clip for a, b in zip(film.shots, again.shots, strict=True)]
+    assert same == [True, False, False, True, True]
+    assert made(sandbox, tag) == 7
+
+
+async def test_a_film_is_seen_in_prefect(film: Film, api: PrefectClient) -> None:
+    """The run is named after the film and carries its report: shots, jobs, prices and addresses."""
+    artifact = await Artifact.aget("film")
+    assert artifact is not None
+    report = str(artifact.data)
+    assert film.title in report
+    for shot in film.shots:
+        assert shot.clip.uri in report
+        assert shot.clip.job_id in report
+    runs = await api.read_flow_runs()
+    assert f"film {film.title}" in [run.name for run in runs]
+
+
+async def test_a_failing_shot_does_not_stop_the_others(
+    storyboard: Storyboard, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox, tag: str
+) -> None:
+    """Everything else is finished, the film names the shot and the reason, and the next run continues."""
+    text = FILM.format(tag=tag)
+    broken = read_storyboard(text.replace("Second", "[fail:CONTENT_MODERATION] Second"))
+    with pytest.raises(FilmIncomplete) as caught:
+        await produce_film(broken, credentials, archive_block)
+    assert "1.2 B" in str(caught.value)
+    assert "CONTENT_MODERATION" in str(caught.value)
+    assert made(sandbox, tag) == 4, "the chain stops at the failed shot, the other scene does not"
+    await produce_film(read_storyboard(text), credentials, archive_block)
+    assert made(sandbox, tag) == 6
+
+
+async def test_a_scene_alone_can_be_made(
+    tag: str, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox
+) -> None:
+    """A scene returns its clips in order and tells its news to whoever watches."""
+    scene = Scene.model_validate(
+        {"title": "Alone", "duration": 3, "shots": [{"prompt": f"One {tag}"}, {"prompt": f"Two {tag}"}]}
+    )
+    news: list[ShotNews] = []
+    with watching(news.append):
+        clips = await produce_scene(scene, credentials, archive_block)
+    assert [clip.order.request.prompt for clip in clips] == [f"One {tag}", f"Two {tag}"]
+    stages = [each.stage for each in news if each.shot == "1.1"]
+    assert stages == [Stage.WAITING, Stage.SUBMITTING, Stage.RENDERING, Stage.ARCHIVING, Stage.DONE]
