@@ -1,0 +1,1 @@
+"""How it runs: the command line and the local stand-ins."""

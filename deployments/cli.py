@@ -1,0 +1,129 @@
+"""The command line: `prefect-kling`."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+from cyclopts import Parameter
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.blocks.load import BlockMissing, load_block
+from prefect_kling.deployments.live_table import LiveTable
+from prefect_kling.flows import produce_film
+from prefect_kling.flows.board import watching
+from prefect_kling.kling.errors import KlingError
+from prefect_kling.kling.prices import PAGE_PRICES
+from prefect_kling.studio.errors import StudioError
+from prefect_kling.studio.films import Film
+from prefect_kling.studio.plan import plan_film
+from prefect_kling.studio.storyboard import Storyboard, load_storyboard
+
+app = cyclopts.App(name="prefect-kling", help="Kling Omni-Video as dependable Prefect work.")
+console = Console()
+
+
+@app.command
+def demo(folder: Path = Path("demo-film")) -> None:
+    """Make the example film on this machine: no key, no cloud, no cost.
+
+    Args:
+        folder: Where film, contact sheet and manifest are left.
+    """
+    # Pillow and the S3 server belong to the extra `demo`; nothing else needs them.
+    from prefect_kling.deployments.demo import make_demo_film
+
+    with LiveTable(console).on_screen() as table:
+        made = make_demo_film(folder, table)
+    console.print()
+    _tell(made.film)
+    console.print(f"It took {made.jobs} jobs; at the API they would have cost ${made.paid_usd}.")
+    for path in sorted(made.folder.iterdir()):
+        console.print(f"  {path}  ({path.stat().st_size:,} bytes)", highlight=False)
+
+
+@app.command
+def film(storyboard: Path, credentials: str = "default", archive: str = "default") -> None:
+    """Make a film from a storyboard. Costs money for every shot that is not archived yet; see `quote`.
+
+    Args:
+        storyboard: A YAML or JSON file.
+        credentials: Name of the KlingCredentials block.
+        archive: Name of the KlingArchive block.
+    """
+    board = load_storyboard(storyboard)
+    plan = plan_film(board)
+    with LiveTable(console).on_screen() as table:
+        table.begin(plan)
+        with watching(table.show):
+            made = asyncio.run(_film(board, credentials, archive))
+    console.print()
+    _tell(made)
+
+
+async def _film(board: Storyboard, credentials: str, archive: str) -> Film:
+    return await produce_film(
+        board, await load_block(KlingCredentials, credentials), await load_block(KlingArchive, archive)
+    )
+
+
+@app.command
+def quote(storyboard: Path) -> None:
+    """Show the shots of a storyboard, their clip keys and what they would cost. Free, needs no key."""
+    plan = plan_film(load_storyboard(storyboard))
+    table = Table(title=plan.title, title_justify="left")
+    for heading in ("shot", "seconds", "price", "clip key", "begins from"):
+        table.add_column(heading)
+    for shot in plan.shots:
+        table.add_row(
+            shot.name, str(shot.price.seconds), f"${shot.price.usd}", shot.order.clip_key, shot.begins_from or ""
+        )
+    console.print(table)
+    console.print(f"${plan.usd} if nothing is archived yet, by {PAGE_PRICES.source} of {PAGE_PRICES.as_of}.")
+
+
+@app.command
+def schema() -> None:
+    """Print the JSON Schema of storyboards, for editors."""
+    print(json.dumps(Storyboard.model_json_schema(), indent=2))
+
+
+@app.command
+def sandbox(
+    port: int = 8484,
+    folder: Path | None = None,
+    render_seconds: Annotated[tuple[float, float], Parameter(help="Shortest and longest render time.")] = (20.0, 60.0),
+) -> None:
+    """Run the local stand-in of the Kling API until it is interrupted.
+
+    Args:
+        port: Where it listens, on 127.0.0.1.
+        folder: Where jobs and videos are kept across restarts; a temporary folder unless given.
+        render_seconds: Shortest and longest render time.
+    """
+    from prefect_kling.kling.sandbox import SandboxSettings, serve
+
+    settings = SandboxSettings(port=port, folder=folder, render_seconds=render_seconds)
+    console.print(f"base URL http://127.0.0.1:{port}/api/v1   key {settings.key}", highlight=False)
+    serve(settings)
+
+
+def _tell(made: Film) -> None:
+    how = "re-encoded" if made.re_encoded else "joined without re-encoding"
+    console.print(f"[bold]{made.title}[/]: {made.seconds:.2f} s, {len(made.shots)} shots, {how}, ${made.usd}")
+    for uri in (made.uri, made.contact_sheet_uri, made.manifest_uri):
+        console.print(f"  {uri}", highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; an expected error is told in words, not as a traceback."""
+    try:
+        app()
+    except (KlingError, StudioError, BlockMissing, ValidationError) as error:
+        Console(stderr=True).print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
+        sys.exit(1)

@@ -1,0 +1,123 @@
+"""The whole thing on one machine: no key, no cloud, a real film."""
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from prefect.logging.handlers import PrefectConsoleHandler
+from prefect_aws import MinIOCredentials, S3Bucket
+from prefect_aws.client_parameters import AwsClientParameters
+from pydantic import SecretStr
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.live_table import LiveTable
+from prefect_kling.deployments.prefect_server import prefect_server
+from prefect_kling.deployments.seaweed import LocalS3, seaweed
+from prefect_kling.flows import produce_film
+from prefect_kling.flows.board import watching
+from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
+from prefect_kling.studio.films import Film
+from prefect_kling.studio.plan import plan_film
+from prefect_kling.studio.storyboard import Storyboard, read_storyboard
+
+BUCKET = "films"
+
+
+@dataclass(frozen=True)
+class LocalStudio:
+    """Everything a film needs, running on loopback: blocks to hand to flows, and where to look."""
+
+    credentials: KlingCredentials
+    archive: KlingArchive
+    ui: str
+
+
+@dataclass(frozen=True)
+class DemoFilm:
+    """A finished demo: the film, and the files that were copied out of the S3 server before it stopped."""
+
+    film: Film
+    folder: Path
+    paid_usd: str
+    jobs: int
+
+
+def example_storyboard() -> Storyboard:
+    """Return the example film that ships with the package."""
+    name = "first-light.yaml"
+    return read_storyboard((files("prefect_kling.examples") / name).read_text(encoding="utf-8"), name)
+
+
+@contextmanager
+def local_studio(folder: Path, sandbox: Sandbox) -> Iterator[LocalStudio]:
+    """Run an S3 server and a Prefect server beside a sandbox until the block ends; all data goes into the folder."""
+    with ExitStack() as running:
+        s3 = running.enter_context(seaweed(folder / "s3", BUCKET))
+        ui = running.enter_context(prefect_server(folder / "prefect"))
+        credentials = KlingCredentials(
+            api_key=SecretStr(sandbox.key),
+            base_url=sandbox.base_url,
+            first_poll_seconds=0.5,
+            longest_poll_seconds=1.0,
+        )
+        yield LocalStudio(credentials, local_archive(s3), ui)
+
+
+def local_archive(s3: LocalS3, prefix: str = "kling") -> KlingArchive:
+    """Return an archive block for a local S3 server."""
+    keys = MinIOCredentials(
+        minio_root_user=s3.access_key,
+        minio_root_password=SecretStr(s3.secret_key),
+        region_name="us-east-1",
+        aws_client_parameters=AwsClientParameters(endpoint_url=s3.endpoint),
+    )
+    return KlingArchive(bucket=S3Bucket(bucket_name=BUCKET, credentials=keys), prefix=prefix)
+
+
+def make_demo_film(target: Path, table: LiveTable) -> DemoFilm:
+    """Make the example film with local stand-ins and copy film, contact sheet and manifest into a folder.
+
+    Costs nothing. Stops everything it started, also when it fails. Running it again replaces the files.
+    """
+    storyboard = example_storyboard()
+    with ExitStack() as running:
+        disk = Path(running.enter_context(TemporaryDirectory(prefix="prefect-kling-demo-", ignore_cleanup_errors=True)))
+        sandbox = running.enter_context(Sandbox(SandboxSettings(render_seconds=(4.0, 8.0), folder=disk / "api")))
+        table.say("starting an S3 server and a Prefect server on this machine …")
+        studio = running.enter_context(local_studio(disk, sandbox))
+        running.enter_context(quiet_console())
+        table.begin(plan_film(storyboard), studio.ui)
+        with watching(table.show):
+            film = asyncio.run(produce_film(storyboard, studio.credentials, studio.archive))
+        stats = sandbox.stats()
+        _copy_out(film, studio.archive, target)
+    return DemoFilm(film, target, str(stats["paid_usd"]), int(stats["created"]))
+
+
+def _copy_out(film: Film, archive: KlingArchive, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    bucket = archive.get_archive().bucket
+    for uri in (film.uri, film.contact_sheet_uri, film.manifest_uri):
+        with (target / uri.rpartition("/")[2]).open("wb") as file:
+            bucket.fetch(uri.removeprefix(bucket.uri("")), file)
+
+
+@contextmanager
+def quiet_console() -> Iterator[None]:
+    """Keep run logs off the terminal, where they would tear the live table apart; Prefect still records them."""
+    consoles = [handler for handler in logging.getLogger().handlers if isinstance(handler, PrefectConsoleHandler)]
+    before = [handler.level for handler in consoles]
+    for handler in consoles:
+        handler.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for handler, level in zip(consoles, before, strict=True):
+            handler.setLevel(level)

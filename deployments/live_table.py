@@ -1,0 +1,74 @@
+"""The shots of a film as a table that moves while they are made."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from prefect_kling.flows.board import ShotNews, Stage
+from prefect_kling.studio.plan import FilmPlan
+
+COLOURS = {
+    Stage.WAITING: "dim",
+    Stage.SUBMITTING: "yellow",
+    Stage.RENDERING: "cyan",
+    Stage.ARCHIVING: "blue",
+    Stage.DONE: "green",
+    Stage.FAILED: "red",
+}
+
+
+class LiveTable:
+    """A terminal table fed by the news of shots; its rows keep the order of the film."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self._title = ""
+        self._news: dict[str, ShotNews] = {}
+        self._began: dict[str, float] = {}
+        self._took: dict[str, float] = {}
+        self._live = Live(get_renderable=self._draw, console=self.console, refresh_per_second=4)
+
+    @contextmanager
+    def on_screen(self) -> Iterator["LiveTable"]:
+        """Show the table until the block ends; its last state stays on the screen."""
+        with self._live:
+            yield self
+
+    def say(self, words: str) -> None:
+        """Show a line until there are shots to show."""
+        self._title = words
+
+    def begin(self, plan: FilmPlan, ui: str = "") -> None:
+        """Show all shots of a film as waiting."""
+        self._title = f"{plan.title}{f'   (Prefect UI while this runs: {ui})' if ui else ''}"
+        for shot in plan.shots:
+            self.show(ShotNews(shot=shot.name, stage=Stage.WAITING, usd=shot.price.usd))
+
+    def show(self, news: ShotNews) -> None:
+        """Take one shot's news."""
+        if news.stage is Stage.SUBMITTING:
+            self._began.setdefault(news.shot, time.monotonic())
+        if news.stage in (Stage.DONE, Stage.FAILED):
+            self._took[news.shot] = time.monotonic() - self._began.get(news.shot, time.monotonic())
+        self._news[news.shot] = news
+
+    def _draw(self) -> Table:
+        table = Table(title=self._title, title_justify="left", expand=False)
+        for heading, side in (("shot", "left"), ("state", "left"), ("seconds", "right"), ("price", "right")):
+            table.add_column(heading, justify=side, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column("where", overflow="fold")
+        for name, news in self._news.items():
+            state = "already archived" if news.reused else news.stage.value
+            price = f"${news.usd:.4f}" if news.usd is not None else ""
+            where = news.clip.uri if news.clip else news.words
+            table.add_row(name, f"[{COLOURS[news.stage]}]{state}[/]", self._seconds(name), price, where)
+        return table
+
+    def _seconds(self, name: str) -> str:
+        if name in self._took:
+            return f"{self._took[name]:.1f}"
+        return f"{time.monotonic() - self._began[name]:.1f}" if name in self._began else ""

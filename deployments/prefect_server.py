@@ -1,0 +1,64 @@
+"""A Prefect server of our own on loopback, with its own database, for the demo and the tests."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+    temporary_settings,
+)
+
+from prefect_kling.deployments.processes import free_ports, running
+
+START_SECONDS = 120.0
+
+
+@contextmanager
+def prefect_server(folder: Path) -> Iterator[str]:
+    """Run a Prefect server that keeps everything in a folder and have this process use it until the block ends.
+
+    Yields the address of its UI. Raises `RuntimeError` with the server's last words when it does not come up.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    address, log = f"http://127.0.0.1:{free_ports(1)[0]}", folder / "server.log"
+    port = address.rpartition(":")[2]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": str(folder), "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    environment |= {"PREFECT_API_URL": f"{address}/api"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+    with running(command, environment, log) as process:
+        _wait_until_ready(address, process, log)
+        updates = {
+            PREFECT_API_URL: f"{address}/api",
+            PREFECT_HOME: folder,
+            PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False,
+        }
+        with temporary_settings(updates=updates):
+            try:
+                yield address
+            finally:
+                # The last logs and events are still on their way; without a server they would be told as errors.
+                APILogWorker.drain_all(timeout=5)
+                EventsWorker.drain_all(timeout=5)
+
+
+def _wait_until_ready(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            if httpx.get(f"{address}/api/health", timeout=5).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.2)
+    raise RuntimeError(f"the Prefect server did not come up\n{log.read_text(errors='replace')[-2000:]}")

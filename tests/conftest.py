@@ -1,0 +1,96 @@
+"""Real parts for all tests: the sandbox over HTTP, a real S3 server, a real Prefect server, one of each a session."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Nothing on the developer's machine may leak in or be written to; Prefect reads this when it is first imported.
+for name in [name for name in os.environ if name.startswith(("PREFECT_", "AWS_", "APIMODELS_"))]:
+    del os.environ[name]
+os.environ["DO_NOT_TRACK"] = "1"
+
+from pydantic import SecretStr
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.demo import BUCKET, local_archive
+from prefect_kling.deployments.prefect_server import prefect_server
+from prefect_kling.deployments.seaweed import LocalS3, seaweed
+from prefect_kling.kling.client import ClientSettings, KlingClient
+from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
+from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.bucket import Bucket
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
+    """A real S3 server."""
+    with seaweed(tmp_path_factory.mktemp("s3"), BUCKET) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def prefect_ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Prefect server, used by this process; the address of its UI."""
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def sandbox_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the session's sandbox keeps its jobs."""
+    return tmp_path_factory.mktemp("api")
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox(sandbox_folder: Path) -> Iterator[Sandbox]:
+    """The API on loopback, painting small pictures at once."""
+    settings = SandboxSettings(render_seconds=(0.0, 0.0), short_side=180, folder=sandbox_folder)
+    with Sandbox(settings) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(shared_sandbox: Sandbox) -> Iterator[Sandbox]:
+    """The API on loopback, well behaved at the start of each test."""
+    shared_sandbox.clear_faults()
+    yield shared_sandbox
+    shared_sandbox.clear_faults()
+
+
+@pytest.fixture
+async def client(sandbox: Sandbox) -> "Iterator[KlingClient]":
+    """A client of the sandbox."""
+    async with KlingClient(SecretStr(sandbox.key), ClientSettings(base_url=sandbox.base_url)) as client:
+        yield client
+
+
+@pytest.fixture
+def archive_block(s3: LocalS3) -> KlingArchive:
+    """An empty archive, as a block."""
+    return local_archive(s3, prefix=f"test-{secrets.token_hex(6)}")
+
+
+@pytest.fixture
+def archive(archive_block: KlingArchive) -> Archive:
+    """An empty archive."""
+    return archive_block.get_archive()
+
+
+@pytest.fixture
+def bucket(archive: Archive) -> Bucket:
+    """An empty bucket prefix."""
+    return archive.bucket
+
+
+@pytest.fixture
+def credentials(sandbox: Sandbox) -> KlingCredentials:
+    """Access to the sandbox, as a block that polls fast."""
+    return KlingCredentials(
+        api_key=SecretStr(sandbox.key),
+        base_url=sandbox.base_url,
+        first_poll_seconds=0.05,
+        longest_poll_seconds=0.2,
+    )
