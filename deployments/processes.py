@@ -2,20 +2,32 @@
 
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 
 
 @contextmanager
-def running(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a command until the block ends, its output in a file; it is asked to stop, then made to."""
+def running(
+    command: Sequence[str], environment: Mapping[str, str], log: Path, is_ready: Callable[[], bool]
+) -> Iterator[None]:
+    """Run a server until the block ends, its output in a file; the block begins when the server is ready.
+
+    At the end it is asked to stop, then made to. Raises `RuntimeError` with its last words when it does not come up.
+    """
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL)  # noqa: S603
     try:
-        yield process
+        end = time.monotonic() + START_SECONDS
+        while not is_ready():
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"{command[0]} did not come up\n{log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.1)
+        yield
     finally:
         process.terminate()
         try:

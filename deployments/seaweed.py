@@ -3,10 +3,8 @@
 import os
 import secrets
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +20,6 @@ from prefect_kling.deployments.processes import free_ports, running
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-START_SECONDS = 60.0
 _SERVICES = ("s3", "master", "volume", "filer", "admin")
 PORTS = tuple(f"{service}.port{kind}" for service in _SERVICES for kind in ("", ".grpc"))
 
@@ -62,12 +59,12 @@ def seaweed(folder: Path, bucket: str) -> Iterator[LocalS3]:
         "AWS_SECRET_ACCESS_KEY": server.secret_key,
         "GOMEMLIMIT": "512MiB",
     }
-    log = folder / "seaweed.log"
+    log, s3 = folder / "seaweed.log", server.client()
     try:
-        with running(_command(folder, ports), environment, log) as process:
-            _wait_until_ready(server, process, bucket, log)
+        with running(_command(folder, ports), environment, log, lambda: _is_ready(s3, bucket)):
             yield server
     finally:
+        s3.close()
         _remove_sockets(ports.values())
 
 
@@ -97,23 +94,16 @@ def _binary() -> str:
     return found
 
 
-def _wait_until_ready(server: LocalS3, process: "subprocess.Popen[bytes]", bucket: str, log: Path) -> None:
-    """Ready means that a signed bucket and object can be written; an open port is too early."""
-    s3, end, words = server.client(), time.monotonic() + START_SECONDS, ""
+def _is_ready(s3: "S3Client", bucket: str) -> bool:
+    """Whether a signed bucket and object can be written; an open port is too early."""
     try:
-        while time.monotonic() < end and process.poll() is None:
-            try:
-                if bucket not in [each["Name"] for each in s3.list_buckets()["Buckets"]]:
-                    s3.create_bucket(Bucket=bucket)
-                s3.put_object(Bucket=bucket, Key="ready", Body=b"")
-                s3.delete_object(Bucket=bucket, Key="ready")
-                return
-            except (ClientError, BotoCoreError) as error:
-                words = str(error)
-                time.sleep(0.1)
-    finally:
-        s3.close()
-    raise RuntimeError(f"the S3 server did not come up: {words}\n{log.read_text(errors='replace')[-2000:]}")
+        if bucket not in [each["Name"] for each in s3.list_buckets()["Buckets"]]:
+            s3.create_bucket(Bucket=bucket)
+        s3.put_object(Bucket=bucket, Key="ready", Body=b"")
+        s3.delete_object(Bucket=bucket, Key="ready")
+    except (ClientError, BotoCoreError):
+        return False
+    return True
 
 
 def _remove_sockets(ports: Iterable[int]) -> None:

@@ -14,7 +14,7 @@ from prefect_kling.tasks import archive_video, submit_video, wait_for_video
 from prefect_kling.tasks.logs import run_logger
 
 
-@flow(flow_run_name="clip {request.prompt:.60}", persist_result=False)
+@flow(flow_run_name="clip {request.headline}", persist_result=False)
 async def generate_clip(
     request: VideoRequest, credentials: KlingCredentials, archive: KlingArchive, take: int = 1
 ) -> Clip:

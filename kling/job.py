@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -120,20 +121,19 @@ def _is_retryable(said: JsonValue, code: JsonValue, words: str) -> bool:
 
 def _urls(data: JsonValue) -> Iterator[str]:
     """Find result links wherever a known variant puts them."""
-    if isinstance(data, str) and data.lstrip().startswith(("{", "[")):
-        try:
-            data = json.loads(data)
-        except ValueError:
-            return
-    if isinstance(data, str):
-        if data.startswith(("http://", "https://")):
+    match data:
+        case str() if data.startswith(("http://", "https://")):
             yield data
-    elif isinstance(data, list):
-        for item in data:
-            yield from _urls(item)
-    elif isinstance(data, dict):
-        for name in _URL_PLACES:
-            yield from _urls(data.get(name))
+        case str() if data.lstrip().startswith(("{", "[")):
+            # `resultJson` is JSON inside a string; one that cannot be read holds no link.
+            with suppress(ValueError):
+                yield from _urls(json.loads(data))
+        case list():
+            for item in data:
+                yield from _urls(item)
+        case dict():
+            for name in _URL_PLACES:
+                yield from _urls(data.get(name))
 
 
 _URL_PLACES = (

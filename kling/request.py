@@ -132,6 +132,13 @@ class VideoRequest(_Part):
         return [str(offence) for offence in rules.offences(self) if offence.rule.disputed]
 
     @property
+    def headline(self) -> str:
+        """The request in a few words, for names of runs: the beginning of its prompt."""
+        spoken = [self.prompt, *(segment.prompt for segment in self.multi_prompt), "without a prompt"]
+        text = " ".join(next(words for words in spoken if words).split())
+        return text if len(text) <= 60 else f"{text[:59]}…"
+
+    @property
     def video(self) -> VideoInput | None:
         """The input video, if there is one."""
         return self.video_list[0] if self.video_list else None

@@ -99,7 +99,6 @@ def join(clips: Sequence[Path | BinaryIO], target: Path, *, titles: Sequence[str
 def _survey(source: BinaryIO | Path, number: int) -> _Clip:
     with _named(number), open_film(source) as (film, video):
         context = video.codec_context
-        colours = (context.color_range, context.colorspace, context.color_primaries, context.color_trc)
         rate = video.average_rate or Fraction(24)
         make = (context.name, context.codec_tag, context.extradata, context.pix_fmt, context.width, context.height)
         seen = [(p.pts, p.duration or 0, p.is_discard, p.is_keyframe) for p in film.demux(video) if p.pts is not None]
@@ -108,7 +107,7 @@ def _survey(source: BinaryIO | Path, number: int) -> _Clip:
             raise NotAVideo("the file shows no pictures")
         return _Clip(
             source=source,
-            make=(*make, *colours, context.sample_aspect_ratio, video.time_base, round(float(rate), 1)),
+            make=(*make, context.sample_aspect_ratio, video.time_base, round(float(rate), 1)),
             size=(context.width, context.height),
             rate=video.guessed_rate or rate,
             time_base=video.time_base or Fraction(1, 1000),

@@ -80,8 +80,8 @@ def _spans(frames: Iterator[VideoFrame]) -> Iterator[tuple[VideoFrame, float]]:
 def _grid(like: VideoFrame, count: int) -> Graph:
     columns = min(COLUMNS, count)
     fit = f"{THUMB_PIXELS}:{THUMB_PIXELS}:force_original_aspect_ratio=decrease:force_divisible_by=2"
-    # A JPEG has no field for its matrix: it is always bt601, full range.
-    colours = f"in_color_matrix={matrix_of(like)}:out_color_matrix=bt601:out_range=full:flags={EXACT}"
+    # A JPEG has no field for its matrix: it is always bt601.
+    colours = f"in_color_matrix={matrix_of(like)}:out_color_matrix=bt601:flags={EXACT}"
     layout = f"{columns}x{-(-count // columns)}:nb_frames={count}"
     return filter_graph(
         buffer_step(like, Fraction(1, 25)),

@@ -93,11 +93,9 @@ class FilmIncomplete(StudioError):
 
     next_step = "Everything else is finished and kept: run again to continue."
 
-    def __init__(self, what: str, reasons: Mapping[str, BaseException]) -> None:
-        told = "".join(f"\n  {name}: {error}" for name, error in reasons.items())
-        super().__init__(f"{what}{told}\n")
-        self.reasons = dict(reasons)
+    def __init__(self, what: str, reasons: Mapping[str, BaseException] | None = None) -> None:
+        super().__init__(what)
+        self.reasons = dict(reasons or {})
 
-    def __reduce__(self) -> tuple[object, ...]:
-        """Pickle what was said; the reasons themselves may hold what cannot be pickled."""
-        return (StudioError, (self.what,))
+    def __str__(self) -> str:
+        return "\n".join([self.what, *(f"  {name}: {error}" for name, error in self.reasons.items()), self.next_step])

@@ -190,8 +190,8 @@ def encode_picture(frame: VideoFrame, codec: str, options: dict[str, str]) -> by
 
 
 def _convert(frame: VideoFrame, form: str) -> VideoFrame:
-    # A JPEG has no field for its matrix: it is always bt601, full range.
-    target = f"in_color_matrix={matrix_of(frame)}:out_color_matrix=bt601:out_range=full:flags={EXACT}"
+    # A JPEG has no field for its matrix: it is always bt601.
+    target = f"in_color_matrix={matrix_of(frame)}:out_color_matrix=bt601:flags={EXACT}"
     source, sink = buffer_step(frame, Fraction(1, 25)), ("buffersink", "")
     graph = filter_graph(source, ("scale", target), ("format", form), sink)
     graph.push(frame)

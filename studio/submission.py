@@ -61,20 +61,25 @@ async def submit_once(
     price = quote(order.request).at_most_usd
     while True:
         page = await in_thread(archive.ledger.claim, order, price, settings.max_attempts)
-        if not page.is_mine:
-            if await _is_settled(page, archive, settings):
-                return page.entry
-            say("another run is sending this request, waiting for its job id")
-            pause = settings.look_again
-        else:
+        if page.is_mine:
             try:
                 return await _send(page, client, archive)
             except Unavailable as error:
-                pause = max(settings.look_again, error.retry_after or 0.0)
-                if time.monotonic() + pause > end:
-                    raise
+                pause = _pause_or_raise(error, settings, end)
                 say(f"the API cannot take the request yet, next try in {pause:.0f} s: {error.words or error.what}")
+        elif await _is_settled(page, archive, settings):
+            return page.entry
+        else:
+            pause = settings.look_again
+            say("another run is sending this request, waiting for its job id")
         await asyncio.sleep(pause)
+
+
+def _pause_or_raise(error: Unavailable, settings: SubmissionSettings, end: float) -> float:
+    pause = max(settings.look_again, error.retry_after or 0.0)
+    if time.monotonic() + pause > end:
+        raise error
+    return pause
 
 
 async def _is_settled(page: Page, archive: Archive, settings: SubmissionSettings) -> bool:

@@ -92,7 +92,9 @@ class Sandbox:
 
     def _serve(self) -> None:
         try:
-            self._server.run(sockets=[self._socket])
+            # uvicorn ends a failed start with SystemExit; `start` tells the reason better.
+            with contextlib.suppress(SystemExit):
+                self._server.run(sockets=[self._socket])
         finally:
             self._ready.set()
 
@@ -113,9 +115,16 @@ class _Server(uvicorn.Server):
     def __init__(self, app: SandboxApp, announce: Callable[[], None]) -> None:
         # h11 even where httptools is installed: faults that drop connections rely on it. The caller's logging is
         # left as it is.
-        super().__init__(
-            uvicorn.Config(app, http="h11", ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=2,
         )
+        super().__init__(config)
         self._gate, self._announce = app.gate, announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -51,13 +51,18 @@ def paint_clip(recipe: Recipe, contents: Mapping[str, bytes], path: Path, stoppe
     try:
         painting = _Painting(recipe, props, number)
         with Reel(draft, painting.size, _sound(recipe, props, painting.frames)) as reel:
-            for picture in painting.pictures():
-                if stopped():
-                    raise Interrupted
+            for picture in _until(stopped, painting.pictures()):
                 reel.add(picture)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _until(stopped: Callable[[], bool], pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    for picture in pictures:
+        if stopped():
+            raise Interrupted
+        yield picture
 
 
 def _decode(recipe: Recipe, contents: Mapping[str, bytes]) -> Props:

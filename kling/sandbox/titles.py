@@ -8,9 +8,10 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from prefect_kling.kling.sandbox.canvas import Canvas, Cel, Rgb, Size, make_cel
 from prefect_kling.kling.sandbox.frame_code import CELLS, cells_of, strip_height
+from prefect_kling.kling.sandbox.recipe import FPS
 
-FPS = 24
 _WHITE, _SOFT, _INK = (255, 255, 255), (214, 216, 224), (12, 13, 18)
+_DARK_CELL, _LIGHT_CELL = 24, 214  # limited range, a little softer than black and white
 # Tried in this order for prompts that the built-in Latin typeface cannot show.
 _WIDE_TYPEFACES = ("NotoSansCJK-Regular.ttc", "NotoSans-Regular.ttf", "DejaVuSans.ttf", "Arial Unicode.ttf", "msyh.ttc")
 
@@ -62,9 +63,8 @@ class Titles:
         """Turn hundredths of the short side into pixels."""
         return max(1, round(units * self._unit))
 
-    def _write(self, text: str, at: tuple[int, int], points: float, color: Rgb, weight: float = 0) -> None:
-        draw = ImageDraw.Draw(self._sheet)
-        draw.text(at, text, font=typeface(text, self._px(points)), fill=color, stroke_width=weight * self._unit)
+    def _write(self, text: str, at: tuple[int, int], points: float, color: Rgb) -> None:
+        ImageDraw.Draw(self._sheet).text(at, text, font=typeface(text, self._px(points)), fill=color)
 
     def _panel(self, box: tuple[int, int, int, int], strength: int) -> None:
         """Darken a rounded box so that type on it can be read over any picture."""
@@ -79,7 +79,7 @@ class Titles:
         right = margin + wide + self._px(2)
         self._panel((margin - self._px(2), top - self._px(1.4), right, top + self._px(8)), 130)
         self._draw_clapper((margin - self._px(2), top - self._px(4), right, top - self._px(1.8)))
-        self._write("KLING SANDBOX", (margin, top - self._px(0.4)), 3, _WHITE, 0.03)
+        self._write("KLING SANDBOX", (margin, top - self._px(0.4)), 3, _WHITE)
         self._write(wording.slate, (margin, top + self._px(3.8)), 2.4, _SOFT)
 
     def _draw_clapper(self, box: tuple[int, int, int, int]) -> None:
@@ -109,7 +109,7 @@ class Titles:
         )
         y = top
         if wording.shot:
-            self._write(wording.shot.upper(), (margin, y), 2.6, accent, 0.04)
+            self._write(wording.shot.upper(), (margin, y), 2.6, accent)
             y += self._px(3.9)
         for text in lines:
             self._write(text, (margin, y), 4.2, _WHITE)
@@ -127,14 +127,12 @@ class Titles:
         for i, name in enumerate(wording.elements):
             label = f"element {name}"
             wide = int(typeface(label, self._px(2.4)).getlength(label))
-            self._write(label, (edge - wide, y + self._px(3.4) * i), 2.4, _WHITE, 0.03)
+            self._write(label, (edge - wide, y + self._px(3.4) * i), 2.4, _WHITE)
 
     def _write_watermark(self) -> None:
-        face = typeface("WATERMARK", self._px(4))
+        face = typeface("WATERMARK", self._px(4.6))
         mark = Image.new("RGBA", self._size, (*_INK, 0))
-        ImageDraw.Draw(mark).text(
-            (self._px(5), self._px(18)), "WATERMARK", font=face, fill=(*_WHITE, 190), stroke_width=self._unit * 0.1
-        )
+        ImageDraw.Draw(mark).text((self._px(5), self._px(18)), "WATERMARK", font=face, fill=(*_WHITE, 200))
         self._sheet.alpha_composite(mark)
 
 
@@ -152,10 +150,11 @@ def _cut_bands(sheet: Image.Image) -> list[tuple[int, Cel]]:
 
 def make_code_cel(job_number: int, frame_index: int, size: Size) -> Cel:
     """Draw the frame code strip for a picture of this size; it belongs at the very bottom."""
-    row = Image.frombytes("L", (CELLS, 1), bytes(255 * cell for cell in cells_of(job_number, frame_index)))
+    shades = bytes(_LIGHT_CELL if cell else _DARK_CELL for cell in cells_of(job_number, frame_index))
+    row = Image.frombytes("L", (CELLS, 1), shades)
     strip = row.resize((size[0], strip_height(size)), Image.Resampling.NEAREST)
     grey = Image.new("L", (size[0] // 2, strip_height(size) // 2), 128)
-    return Cel((strip.point(lambda shade: 24 + shade * 190 // 255), grey, grey))
+    return Cel((strip, grey, grey))
 
 
 @functools.lru_cache(maxsize=64)
@@ -215,8 +214,9 @@ def _breakable(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]
 def _clock_cel(text: str, pixels: int) -> Cel:
     """Draw one reading of a counter, white with a thin dark outline; counters recur in every clip."""
     face = typeface(text, pixels)
-    box = face.getbbox(text, stroke_width=pixels / 12)
+    outline = max(1, pixels // 12)
+    box = face.getbbox(text, stroke_width=outline)
     side = (int(box[2]) // 2 * 2 + 4, pixels // 2 * 2 + 8)
     sheet = Image.new("RGBA", side, (*_INK, 0))
-    ImageDraw.Draw(sheet).text((1, 0), text, font=face, fill=_WHITE, stroke_width=pixels / 12, stroke_fill=(*_INK, 170))
+    ImageDraw.Draw(sheet).text((1, 0), text, font=face, fill=_WHITE, stroke_width=outline, stroke_fill=(*_INK, 170))
     return make_cel(sheet)

@@ -292,3 +292,14 @@ async def test_a_scene_alone_can_be_made(
     assert [clip.order.request.prompt for clip in clips] == [f"One {tag}", f"Two {tag}"]
     stages = [each.stage for each in news if each.shot == "1.1"]
     assert stages == [Stage.WAITING, Stage.SUBMITTING, Stage.RENDERING, Stage.ARCHIVING, Stage.DONE]
+
+
+async def test_parameters_may_be_plain_data(
+    tag: str, credentials: KlingCredentials, archive_block: KlingArchive, api: PrefectClient
+) -> None:
+    """What a form or another program sends, plain dictionaries, is a storyboard or a request too."""
+    request = {"model": "kling-v3-omni", "image_list": [], "prompt": f"Plain {tag}", "duration": 3}
+    clip = await generate_clip(request, credentials, archive_block)  # type: ignore[arg-type]
+    assert clip.media.frames == 72
+    runs = await api.read_flow_runs()
+    assert f"clip Plain {tag}" in [run.name for run in runs]

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.kling.rules import RULES
+from prefect_kling.kling.sandbox import violations
 
 O1, V3 = "kling-video-o1", "kling-v3-omni"
 FIRST = {"image_url": "https://example.com/first.png", "type": "first_frame"}
@@ -248,3 +249,19 @@ def test_unknown_parameters_can_be_sent_on_purpose() -> None:
     """`extra` goes out as it is and may override."""
     assert VideoRequest(model=V3, prompt="Dawn", extra={"seed": 3, "mode": "4k"}).body()["mode"] == "4k"
     assert VideoRequest(model=V3, prompt="Dawn", extra={"seed": 3}).body()["seed"] == 3
+
+
+def test_a_request_has_a_headline() -> None:
+    """Runs are named after what is made, in one short line, prompt or not."""
+    assert VideoRequest.model_validate(ask(prompt="A harbour\n at dawn")).headline == "A harbour at dawn"
+    assert len(VideoRequest.model_validate(ask(prompt="long " * 400)).headline) == 60
+    assert VideoRequest.model_validate({"model": V3, "image_list": [PLAIN]}).headline == "without a prompt"
+
+
+@pytest.mark.parametrize("encoding", ["string", "array"])
+@pytest.mark.parametrize("request_", [request for accepted, _ in TABLE.values() for request in accepted])
+def test_what_is_sent_obeys_the_pages_own_table(request_: dict[str, Any], encoding: Any) -> None:
+    """The sandbox checks bodies against the page by itself; no accepted request breaks it."""
+    request = VideoRequest.model_validate(request_)
+    if not request.extra:
+        assert violations(request.body(encoding)) == []

@@ -39,6 +39,10 @@ class Recipe:
     x264: dict[str, str] = field(default_factory=dict)
     sound: float | None = None
     """Seconds of sound; None leaves the audio track out."""
+    sound_from: float = 0.0
+    """When the sound starts; it ends that much later too."""
+    sound_gap: tuple[float, float] | None = None
+    """From when to when the sound is interrupted."""
     sound_rate: int = 48000
     layout: str = "stereo"
     movflags: str = ""
@@ -50,6 +54,8 @@ class Recipe:
     """Own timestamps in units of `time_base`, for a variable rate."""
     colour: dict[str, int] = field(default_factory=dict)
     format: str = "mp4"
+    tag: str = ""
+    timescale: int = 0
 
 
 def make_clip(recipe: Recipe) -> bytes:
@@ -61,12 +67,14 @@ def make_clip(recipe: Recipe) -> bytes:
 def write_clip(folder: Path, name: str, recipe: Recipe) -> Path:
     """Encode the recipe into `folder/name`."""
     path = folder / name
-    options = {"movflags": recipe.movflags} if recipe.movflags else {}
-    with av.open(str(path), "w", format=recipe.format, options=options) as out:
+    options = {"movflags": recipe.movflags, "video_track_timescale": str(recipe.timescale)}
+    with av.open(str(path), "w", format=recipe.format, container_options=options) as out:
         video = out.add_stream(recipe.codec, rate=recipe.rate, options=_options(recipe))
         video.width, video.height, video.pix_fmt = recipe.width, recipe.height, "yuv420p"
         if recipe.time_base:
             video.codec_context.time_base = recipe.time_base
+        if recipe.tag:
+            video.codec_context.codec_tag = recipe.tag
         for name, value in recipe.colour.items():
             setattr(video.codec_context, name, value)
         audio = out.add_stream("aac", rate=recipe.sound_rate, layout=recipe.layout) if recipe.sound else None
@@ -168,10 +176,13 @@ def _tone(recipe: Recipe) -> Iterator[av.AudioFrame]:
     for first in range(0, total, AUDIO_BLOCK):
         count = min(AUDIO_BLOCK, total - first)
         wave = array("f", (0.3 * math.sin(step * (first + n)) for n in range(count)))
+        if recipe.sound_gap and recipe.sound_gap[0] <= first / recipe.sound_rate < recipe.sound_gap[1]:
+            continue
         block = av.AudioFrame("fltp", recipe.layout, count)
         for plane in block.planes:
             plane.update(wave.tobytes().ljust(plane.buffer_size, b"\0"))
-        block.sample_rate, block.pts, block.time_base = recipe.sound_rate, first, Fraction(1, recipe.sound_rate)
+        block.sample_rate, block.time_base = recipe.sound_rate, Fraction(1, recipe.sound_rate)
+        block.pts = first + round(recipe.sound_from * recipe.sound_rate)
         yield block
 
 

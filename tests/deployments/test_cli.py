@@ -1,0 +1,114 @@
+"""The command line, as a person meets it: a separate process, its words and its exit code."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import httpx
+import pytest
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.processes import free_ports, running
+from prefect_kling.studio.films import Film
+
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLE = ROOT / "examples" / "first-light.yaml"
+COMMAND = str(Path(sys.executable).parent / "prefect-kling")
+
+
+def run(*words: str, cwd: Path | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run `prefect-kling` with these words."""
+    wide = {"COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run(
+        [COMMAND, *words], capture_output=True, text=True, check=False, cwd=cwd, env=os.environ | wide | environment
+    )
+
+
+def test_the_demo_makes_a_film_from_nothing(tmp_path: Path) -> None:
+    """No key, no cloud: a film as long as its shots, a contact sheet and a manifest are left, and nothing else runs."""
+    done = run("demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "demo-film"
+    assert sorted(path.name for path in folder.iterdir()) == ["contact-sheet.jpg", "film.mp4", "manifest.json"]
+    film = Film.model_validate_json((folder / "manifest.json").read_bytes())
+    with av.open(folder / "film.mp4") as container:
+        frames = sum(1 for _ in container.decode(video=0))
+    ordered = sum(shot.clip.order.request.duration for shot in film.shots)
+    assert abs(frames - 24 * ordered) <= len(film.shots)
+    assert not any(shot.clip.notes for shot in film.shots), "the demo's clips are what was ordered"
+    assert "5 jobs" in done.stdout
+    assert f"${film.usd}" in done.stdout
+    assert "Error" not in done.stdout + done.stderr
+
+
+def test_quote_prices_a_storyboard_without_a_key() -> None:
+    """Shots, keys and prices are shown; nothing is sent."""
+    done = run("quote", str(EXAMPLE))
+    assert done.returncode == 0, done.stderr
+    assert "$1.3022" in done.stdout
+    assert "1.2 The lamp" in done.stdout
+
+
+def test_the_schema_is_json() -> None:
+    """Editors can read what `schema` prints."""
+    assert json.loads(run("schema").stdout)["title"] == "Storyboard"
+
+
+def test_a_bad_storyboard_is_told_in_words(tmp_path: Path) -> None:
+    """File, line, field and rule, and no traceback."""
+    path = tmp_path / "film.yaml"
+    path.write_text(EXAMPLE.read_text().replace("duration: 4", "duration: 40", 1))
+    for command in ("quote", "film"):
+        done = run(command, str(path))
+        assert done.returncode == 1
+        assert "film.yaml, line 17: scene 1, shot 1, duration" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_missing_block_is_told_in_words(prefect_ui: str) -> None:
+    """Which block, and how to create it; nothing was sent."""
+    done = run("film", str(EXAMPLE), PREFECT_API_URL=f"{prefect_ui}/api")
+    assert done.returncode == 1
+    assert "no KlingCredentials block named 'default'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+async def stored_blocks(prefect_ui: str, credentials: KlingCredentials, archive_block: KlingArchive) -> str:
+    """Both blocks, stored under one name."""
+    await credentials.asave("cli-test", overwrite=True)
+    await archive_block.asave("cli-test", overwrite=True)
+    return "cli-test"
+
+
+def test_a_film_is_made_with_stored_blocks(prefect_ui: str, stored_blocks: str, tmp_path: Path) -> None:
+    """`film` does what the demo does, against configured blocks."""
+    path = tmp_path / "film.yaml"
+    path.write_text("title: Short\nscenes:\n  - shots:\n      - {prompt: From the command line, duration: 3}\n")
+    names = ("--credentials", stored_blocks, "--archive", stored_blocks)
+    done = run("film", str(path), *names, PREFECT_API_URL=f"{prefect_ui}/api")
+    assert done.returncode == 0, done.stderr
+    assert "Short: 3.00 s, 1 shots" in done.stdout
+    again = run("film", str(path), *names, PREFECT_API_URL=f"{prefect_ui}/api")
+    assert "already archived" in again.stdout
+
+
+def test_the_sandbox_runs_alone(tmp_path: Path) -> None:
+    """`sandbox` serves the API's address with the key it names."""
+    port = free_ports(1)[0]
+    log = tmp_path / "log"
+    command = [COMMAND, "sandbox", "--port", str(port), "--folder", str(tmp_path / "api")]
+    address = f"http://127.0.0.1:{port}/api/v1/balance"
+
+    def answers() -> bool:
+        try:
+            return httpx.get(address).status_code == 401
+        except httpx.HTTPError:
+            return False
+
+    with running(command, os.environ, log, answers):
+        key = log.read_text().split("key ")[1].split()[0]
+        assert httpx.get(address, headers={"Authorization": f"Bearer {key}"}).json()["code"] == 200

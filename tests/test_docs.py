@@ -1,0 +1,77 @@
+"""What the documents show is run, against the local stand-ins."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prefect_kling.blocks import KlingCredentials
+from prefect_kling.deployments.demo import BUCKET
+from prefect_kling.deployments.seaweed import LocalS3
+from prefect_kling.kling.sandbox import Sandbox
+from prefect_kling.studio.storyboard import read_storyboard
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code in one language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def real_run(sandbox: Sandbox, s3: LocalS3, prefect_ui: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The surroundings of a user with a key, played by the stand-ins."""
+    monkeypatch.setenv("APIMODELS_API_KEY", sandbox.key)
+    monkeypatch.setenv("KLING_BUCKET", BUCKET)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    address = KlingCredentials.model_fields["base_url"]
+    monkeypatch.setattr(address, "default", sandbox.base_url)
+    KlingCredentials.model_rebuild(force=True)
+
+
+@pytest.mark.usefixtures("real_run")
+def test_the_readmes_python_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    """A clip is made by the first piece, and by a user's own flow with the blocks it saved."""
+    import asyncio
+
+    first, flow = blocks("python")
+    exec(compile(first, "README.md", "exec"), {"__name__": "readme"})
+    assert f"s3://{BUCKET}/kling/clips/" in capsys.readouterr().out
+    namespace: dict[str, object] = {"__name__": "readme"}
+    exec(compile(flow, "README.md", "exec"), namespace)
+    assert str(asyncio.run(namespace["teaser"]("A lamp"))).startswith(f"s3://{BUCKET}/")  # type: ignore[operator]
+
+
+def test_the_readmes_storyboard_is_one() -> None:
+    """The YAML in the README is read as it stands."""
+    assert [len(scene.shots) for scene in read_storyboard(blocks("yaml")[0]).scenes] == [2, 1]
+
+
+def test_the_readmes_commands_exist() -> None:
+    """Every `make` target and `prefect-kling` command in the README is there."""
+    shell = "\n".join(blocks("sh"))
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", shell, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for command in re.findall(r"^prefect-kling (\w+)", shell, re.MULTILINE):
+        told = subprocess.run(
+            [Path(sys.executable).parent / "prefect-kling", command, "--help"],
+            capture_output=True,
+            check=False,
+            env=os.environ,
+        )
+        assert told.returncode == 0, command
+
+
+def test_the_readmes_links_lead_somewhere() -> None:
+    """Pictures and files the README points at are in the repository."""
+    local = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith(("http", "#"))]
+    assert [link for link in local if not (ROOT / link).exists()] == []
