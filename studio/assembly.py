@@ -217,7 +217,7 @@ class _Encoded:
         colours = f"in_color_matrix={matrix_of(like)}:out_color_matrix=bt709:out_range=limited:flags={EXACT}"
         return filter_graph(
             buffer_step(like, self._clips[number].time_base),
-            ("fps", f"fps={self.rate}:start_time=0"),
+            ("fps", f"fps={self.rate}:start_time=0:eof_action=pass"),
             ("tpad", "stop_mode=clone:stop=-1"),
             ("trim", f"end_frame={self._lengths[number]}"),
             ("scale", f"{width}:{height}:force_original_aspect_ratio=decrease:force_divisible_by=2:{colours}"),

@@ -55,7 +55,7 @@ class Recipe:
     colour: dict[str, int] = field(default_factory=dict)
     format: str = "mp4"
     tag: str = ""
-    timescale: int = 0
+    timescale: str = ""
 
 
 def make_clip(recipe: Recipe) -> bytes:
@@ -67,8 +67,9 @@ def make_clip(recipe: Recipe) -> bytes:
 def write_clip(folder: Path, name: str, recipe: Recipe) -> Path:
     """Encode the recipe into `folder/name`."""
     path = folder / name
-    options = {"movflags": recipe.movflags, "video_track_timescale": str(recipe.timescale)}
-    with av.open(str(path), "w", format=recipe.format, container_options=options) as out:
+    options = {"movflags": recipe.movflags, "video_track_timescale": recipe.timescale}
+    used = {name: value for name, value in options.items() if value}
+    with av.open(str(path), "w", format=recipe.format, container_options=used) as out:
         video = out.add_stream(recipe.codec, rate=recipe.rate, options=_options(recipe))
         video.width, video.height, video.pix_fmt = recipe.width, recipe.height, "yuv420p"
         if recipe.time_base:
