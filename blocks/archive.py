@@ -1,6 +1,7 @@
 """The block that says where clips, films and the ledger live."""
 
 import functools
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from botocore.config import Config
@@ -48,10 +49,17 @@ class KlingArchive(Block):
     bucket: S3Bucket = Field(description="The S3 Bucket block with the bucket's name and credentials.")
     prefix: str = Field(default="kling", description="Folder inside the bucket under which everything is kept.")
 
+    cap_usd: Decimal | None = Field(
+        default=None,
+        ge=0,
+        title="Cap (USD)",
+        description="The most that may be spent in this archive in US dollars, counted from when a cap was first set.",
+    )
+
     def get_archive(self) -> Archive:
         """Return the archive. Opens no connection yet; S3 clients are shared within the process."""
         folder = "/".join(part.strip("/") for part in (self.bucket.bucket_folder, self.prefix) if part.strip("/"))
-        return Archive(Bucket(_s3_client(self.bucket.credentials), self.bucket.bucket_name, folder))
+        return Archive(Bucket(_s3_client(self.bucket.credentials), self.bucket.bucket_name, folder), self.cap_usd)
 
 
 @functools.lru_cache(maxsize=16)

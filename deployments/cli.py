@@ -14,6 +14,7 @@ from rich.table import Table
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import BlockMissing, load_block
+from prefect_kling.deployments.ledger_cli import ledger
 from prefect_kling.deployments.live_table import LiveTable
 from prefect_kling.flows import produce_film
 from prefect_kling.flows.board import watching
@@ -25,6 +26,7 @@ from prefect_kling.studio.plan import plan_film
 from prefect_kling.studio.storyboard import Storyboard, load_storyboard
 
 app = cyclopts.App(name="prefect-kling", help="Kling Omni-Video as dependable Prefect work.")
+app.command(ledger)
 console = Console()
 
 

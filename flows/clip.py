@@ -1,5 +1,7 @@
 """One clip: submit, wait, archive. The page to read first."""
 
+from typing import Literal
+
 from prefect import flow
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
@@ -10,13 +12,18 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.archive import Clip
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.orders import ClipOrder
+from prefect_kling.studio.submission import Terms
 from prefect_kling.tasks import archive_video, submit_video, wait_for_video
 from prefect_kling.tasks.logs import run_logger
 
 
 @flow(flow_run_name="clip {request.headline}", persist_result=False)
 async def generate_clip(
-    request: VideoRequest, credentials: KlingCredentials, archive: KlingArchive, take: int = 1
+    request: VideoRequest,
+    credentials: KlingCredentials,
+    archive: KlingArchive,
+    take: int = 1,
+    on_unknown: Literal["hold", "resubmit"] = "hold",
 ) -> Clip:
     """Make one clip and keep it in S3; a clip that was made before is returned and costs nothing.
 
@@ -27,35 +34,41 @@ async def generate_clip(
         credentials: Access to the Kling API.
         archive: Where the clip and the ledger are kept.
         take: Raise it to have the same request made, and paid, once more.
+        on_unknown: What to do when the answer to a paid request is lost: hold the clip until somebody decides, or
+            send it again, which can pay twice.
     """
-    return await make_clip(ClipOrder(request=request, take=take), credentials, archive, label="clip")
+    order, terms = ClipOrder(request=request, take=take), Terms(on_unknown=on_unknown)
+    return await make_clip(order, credentials, archive, "clip", terms)
 
 
-async def make_clip(order: ClipOrder, credentials: KlingCredentials, archive: KlingArchive, label: str) -> Clip:
+async def make_clip(
+    order: ClipOrder, credentials: KlingCredentials, archive: KlingArchive, label: str, terms: Terms
+) -> Clip:
     """Make one order's clip inside a flow: at most three task runs, none when it is archived already.
 
     Raises what the three tasks raise; a failed job is tried again while its failure is a passing one.
     """
-    usd = quote(order.request).usd
     kept = await in_thread(archive.get_archive().find, order.clip_key)
     if kept is not None:
         run_logger().info("%s: already archived, nothing to pay: %s", label, kept.uri)
         tell(ShotNews(shot=label, stage=Stage.DONE, usd=kept.usd, clip=kept, reused=True))
         return kept
     try:
-        clip = await _make(order, credentials, archive, label)
+        clip = await _make(order, credentials, archive, label, terms)
     except BaseException as error:
         tell(ShotNews(shot=label, stage=Stage.FAILED, words=str(error) or type(error).__name__))
         raise
-    tell(ShotNews(shot=label, stage=Stage.DONE, usd=usd, clip=clip))
+    tell(ShotNews(shot=label, stage=Stage.DONE, usd=clip.usd, clip=clip))
     return clip
 
 
-async def _make(order: ClipOrder, credentials: KlingCredentials, archive: KlingArchive, label: str) -> Clip:
+async def _make(
+    order: ClipOrder, credentials: KlingCredentials, archive: KlingArchive, label: str, terms: Terms
+) -> Clip:
     usd = quote(order.request).usd
     while True:
         tell(ShotNews(shot=label, stage=Stage.SUBMITTING, usd=usd))
-        entry = await submit_video(order, credentials, archive, label)
+        entry = await submit_video(order, credentials, archive, label, terms)
         tell(ShotNews(shot=label, stage=Stage.RENDERING, usd=usd))
         try:
             job = await wait_for_video(entry, credentials, archive, label)

@@ -75,15 +75,14 @@ def _ended(job: VideoJob) -> VideoJob:
         case JobState.COMPLETED:
             return job
         case JobState.FAILED:
-            what = f"job {job.job_id} failed{f' with {job.fail_code}' if job.fail_code else ''}"
-            raise JobFailed(
-                what,
-                fail_code=job.fail_code,
-                retryable=job.retryable,
-                job_id=job.job_id,
-                words=job.fail_words,
-            )
+            raise failure_of(job)
         case JobState.PENDING | JobState.PROCESSING:
             raise AssertionError(f"{job.state} is not an end")
         case _:
             assert_never(job.state)
+
+
+def failure_of(job: VideoJob) -> JobFailed:
+    """Return the error that tells why a failed job failed."""
+    what = f"job {job.job_id} failed{f' with {job.fail_code}' if job.fail_code else ''}"
+    return JobFailed(what, fail_code=job.fail_code, retryable=job.retryable, job_id=job.job_id, words=job.fail_words)

@@ -13,6 +13,7 @@ from prefect_kling.kling.job import VideoJob
 from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.bucket import Bucket
+from prefect_kling.studio.budget import Budget
 from prefect_kling.studio.download import Received, download
 from prefect_kling.studio.errors import ArchiveConflict, LinkExpired, StorageRefused, StudioError
 from prefect_kling.studio.frames import check_playable, last_frame
@@ -50,12 +51,19 @@ class Clip(BaseModel):
     """The paid job."""
     model: str = ""
     """The model as the API names it."""
-    usd: Decimal
+    listed_usd: Decimal
     """What it costs by the price table."""
+    charged_usd: Decimal | None = None
+    """What the API says it cost, when it says so."""
     made_in_seconds: float | None = None
     """How long the API took, by its own clock."""
     archived_at: datetime
     """When it was stored."""
+
+    @property
+    def usd(self) -> Decimal:
+        """What it cost, as well as is known."""
+        return self.listed_usd if self.charged_usd is None else self.charged_usd
 
 
 class Archive:
@@ -64,16 +72,16 @@ class Archive:
     All methods block (see `in_thread`), may be repeated, and raise `StudioError`s only.
     """
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, cap_usd: Decimal | None = None) -> None:
         self.bucket = bucket
-        self.ledger = Ledger(bucket)
+        self.ledger, self.budget = Ledger(bucket), Budget(bucket, cap_usd)
 
     def find(self, clip_key: str) -> Clip | None:
         """Return the archived clip of this key, None when there is none."""
         stored = self.bucket.read(_record(clip_key))
         return None if stored is None else Clip.model_validate_json(stored.body)
 
-    def keep(self, order: ClipOrder, job: VideoJob) -> Clip:
+    def keep(self, order: ClipOrder, job: VideoJob, charged_usd: Decimal | None = None) -> Clip:
         """Fetch a completed job's video and store it, whole or not at all; a clip that is there is returned as it is.
 
         Differences from the order are noted, never refused: a paid video is kept. Raises `NotAVideo` when the bytes
@@ -88,7 +96,8 @@ class Archive:
             received, facts = self._obtain(key, job, file)
             if not self.bucket.put_file(_video(key), file, received.size, received.sha256, "video/mp4"):
                 received, facts = self._stored(key, file)
-        clip = _describe(order, job, received, facts, self.bucket.uri(_video(key)))
+        clip = _describe(order, job, received, facts)
+        clip = clip.model_copy(update={"uri": self.bucket.uri(_video(key)), "charged_usd": charged_usd})
         if self.bucket.create(_record(key), clip.model_dump_json(indent=1).encode()) is None:
             return self._agreed(clip)
         return clip
@@ -179,10 +188,10 @@ def _facts(file: BinaryIO, received: Received, job_id: str | None) -> MediaFacts
     return facts
 
 
-def _describe(order: ClipOrder, job: VideoJob, received: Received, facts: MediaFacts, uri: str) -> Clip:
+def _describe(order: ClipOrder, job: VideoJob, received: Received, facts: MediaFacts) -> Clip:
     return Clip(
         clip_key=order.clip_key,
-        uri=uri,
+        uri="",
         sha256=received.sha256,
         bytes=received.size,
         media=facts,
@@ -190,7 +199,7 @@ def _describe(order: ClipOrder, job: VideoJob, received: Received, facts: MediaF
         order=order,
         job_id=job.job_id,
         model=job.model,
-        usd=quote(order.request, input_seconds=facts.seconds).usd,
+        listed_usd=quote(order.request, input_seconds=facts.seconds).usd,
         made_in_seconds=job.seconds,
         archived_at=datetime.now(UTC),
     )

@@ -102,9 +102,10 @@ def _survey(source: BinaryIO | Path, number: int) -> _Clip:
         rate = video.average_rate or Fraction(24)
         make = (context.name, context.codec_tag, context.extradata, context.pix_fmt, context.width, context.height)
         seen = [(p.pts, p.duration or 0, p.is_discard, p.is_keyframe) for p in film.demux(video) if p.pts is not None]
-        stamps = [pts for pts, _, hidden, _ in seen if not hidden]
-        if not stamps:
+        shown = [(pts, ticks) for pts, ticks, hidden, _ in seen if not hidden]
+        if not shown:
             raise NotAVideo("the file shows no pictures")
+        stamps, (last, length) = [pts for pts, _ in shown], max(shown)
         return _Clip(
             source=source,
             make=(*make, context.sample_aspect_ratio, video.time_base, round(float(rate), 1)),
@@ -113,7 +114,7 @@ def _survey(source: BinaryIO | Path, number: int) -> _Clip:
             time_base=video.time_base or Fraction(1, 1000),
             stamps=stamps,
             begin=min(stamps),
-            ticks=max(sum(ticks for _, ticks, hidden, _ in seen if not hidden), max(stamps) - min(stamps) + 1),
+            ticks=last + max(length, 1) - min(stamps),
             # Hidden packets would show up again once the edit list that hides them is gone.
             copyable=len(stamps) == len(set(stamps)) == len(seen) and seen[0][3] and bool(context.extradata),
             sounding=bool(film.streams.audio),
@@ -153,13 +154,14 @@ class _Copied:
         self._clips, self._shifts = clips, [start - clip.begin for start, clip in zip(starts, clips, strict=False)]
         self.edges = [start * clips[0].time_base for start in starts]
         stamps = [stamp + shift for clip, shift in zip(clips, self._shifts, strict=True) for stamp in clip.stamps]
-        self.frames, self._decode_times = len(stamps), _decode_times(stamps)
+        self.frames, self._times = len(stamps), _times(stamps, starts[-1])
 
     def packets(self, number: int) -> Packets:
         with open_film(self._clips[number].source) as (film, video):
             for packet in film.demux(video):
                 if packet.pts is not None:
-                    packet.pts, packet.dts = packet.pts + self._shifts[number], next(self._decode_times)
+                    packet.pts += self._shifts[number]
+                    packet.dts, packet.duration = next(self._times)
                     packet.stream = self._track
                     yield packet
 
@@ -167,16 +169,17 @@ class _Copied:
         return ()
 
 
-def _decode_times(stamps: list[int]) -> Iterator[int]:
-    """Yield a decode time per picture in packet order: never later than its stamp, always later than the one before.
+def _times(stamps: list[int], end: int) -> Iterator[tuple[int, int]]:
+    """Yield decode time and duration per picture in packet order; the times rise and are never behind the stamps.
 
-    The clips' own times cannot be kept, since a clip of one picture runs ahead of its stamps less than others do.
+    The clips' own cannot be kept: how far they run ahead of the stamps, and so where two clips meet, differs.
     """
     shown = sorted(stamps)
-    rank = {stamp: place for place, stamp in enumerate(shown)}
+    rank, after = {stamp: place for place, stamp in enumerate(shown)}, dict(pairwise([*shown, end]))
     lead = max(place - rank[stamp] for place, stamp in enumerate(stamps))
-    step = shown[1] - shown[0] if len(shown) > 1 else 1
-    return chain((shown[0] - step * ahead for ahead in range(lead, 0, -1)), shown)
+    step = after[shown[0]] - shown[0]
+    decoded = chain((shown[0] - step * ahead for ahead in range(lead, 0, -1)), shown)
+    return zip(decoded, (after[stamp] - stamp for stamp in stamps), strict=False)
 
 
 class _Encoded:
@@ -200,6 +203,7 @@ class _Encoded:
     def packets(self, number: int) -> Packets:
         clip = self._clips[number]
         with open_film(clip.source) as (film, video):
+            video.thread_type = "AUTO"
             frames = shifted(film.decode(video), clip.begin)
             for place, frame in enumerate(filtered(frames, lambda like: self._fit(like, number))):
                 frame.pts, frame.time_base = self._written, 1 / self.rate

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar, cast
@@ -76,9 +77,8 @@ class Bucket:
                 if _code(error) == "NoSuchKey":
                     return None
                 raise
-            now = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-            age = (parsedate_to_datetime(now) - answer["LastModified"]).total_seconds() if now else 0.0
-            return Stored(answer["Body"].read(), answer["ETag"], max(0.0, age))
+            age = _age(answer["ResponseMetadata"]["HTTPHeaders"], answer["LastModified"])
+            return Stored(answer["Body"].read(), answer["ETag"], age)
 
     def create(self, path: str, body: bytes, content_type: str = "application/json") -> str | None:
         """Write an object that must not exist yet; return its ETag, or None when somebody else's stands there.
@@ -176,10 +176,16 @@ class Bucket:
 
     def names(self, path: str) -> Iterator[str]:
         """List what stands under a path, a page at a time, as paths relative to the prefix."""
+        return (name for name, _ in self.ages(path))
+
+    def ages(self, path: str) -> Iterator[tuple[str, float]]:
+        """List what stands under a path with its age in seconds by the store's own clock."""
         with self._errors(path):
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=self.prefix + path)
             for page in pages:
-                yield from (item["Key"].removeprefix(self.prefix) for item in page.get("Contents", []))
+                headers = page["ResponseMetadata"]["HTTPHeaders"]
+                for item in page.get("Contents", []):
+                    yield item["Key"].removeprefix(self.prefix), _age(headers, item["LastModified"])
 
     def sign(self, path: str, seconds: int) -> str:
         """Return a link that lets anyone read one object for some time. Never log or store it."""
@@ -242,3 +248,9 @@ class _ConditionFailedError(StudioError):
 
 def _code(error: ClientError) -> str:
     return str(error.response["Error"].get("Code", ""))
+
+
+def _age(headers: Mapping[str, str], modified: datetime) -> float:
+    """Seconds since a change, by the store's clock on both ends; a store that tells no time makes nothing old."""
+    now = headers.get("date")
+    return max(0.0, (parsedate_to_datetime(now) - modified).total_seconds()) if now else 0.0

@@ -54,6 +54,7 @@ def contact_sheet(film: Path, shots: Sequence[Caption]) -> bytes:
 def _pick(film: InputContainer, video: VideoStream, moments: Sequence[float]) -> Iterator[VideoFrame]:
     """Yield the picture that is shown at each of the moments, which rise; nothing behind the last is decoded."""
     context = video.codec_context
+    context.thread_type = "AUTO"
     context.skip_frame = "NONREF" if context.name == "h264" else "DEFAULT"
     waiting = deque(moments)
     for frame, until in _spans(film.decode(video)):

@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.studio.archive import Archive, Clip
 from prefect_kling.studio.assembly import join
+from prefect_kling.studio.budget import FilmCap
 from prefect_kling.studio.contact_sheet import Caption, contact_sheet
+from prefect_kling.studio.ledger import NOTHING, EntryState
 from prefect_kling.studio.orders import KEY_LENGTH
 from prefect_kling.studio.plan import FilmPlan
 
@@ -42,6 +44,20 @@ class Film(BaseModel):
     re_encoded: bool
     usd: Decimal
     shots: tuple[FilmShot, ...]
+
+
+def check_budget(plan: FilmPlan, archive: Archive, film: FilmCap | None) -> Decimal:
+    """Return what a film's unpaid shots may cost at worst. Raises `OverBudget` when that would pass a cap.
+
+    Free and blocking; sends nothing, so that a film that cannot be finished within its budget is not begun.
+    """
+    unpaid = NOTHING
+    for shot in plan.shots:
+        page = archive.ledger.read(shot.order.clip_key)
+        if page is None or page.entry.state in (EntryState.RELEASED, EntryState.FAILED):
+            unpaid += shot.price.at_most_usd
+    archive.budget.check(unpaid, film)
+    return unpaid
 
 
 def assemble(plan: FilmPlan, clips: Sequence[Clip], archive: Archive) -> Film:
@@ -83,7 +99,7 @@ def _make(plan: FilmPlan, clips: Sequence[Clip], archive: Archive, folder: str, 
         sha256=_store(target, f"{folder}/film.mp4", archive),
         seconds=joined.seconds,
         re_encoded=joined.re_encoded,
-        usd=sum((clip.usd for clip in clips), Decimal(0)),
+        usd=sum((clip.usd for clip in clips), NOTHING),
         shots=tuple(shots),
     )
 

@@ -77,9 +77,7 @@ def open_film(source: BinaryIO | Path) -> Iterator[tuple[InputContainer, VideoSt
         try:
             # Naming the format keeps playlists, which could name other files and hosts, from being opened.
             with av.open(file, "r", format="mov", metadata_errors="ignore") as film:
-                video = film.streams.video[0]
-                video.thread_type = "AUTO"
-                yield film, video
+                yield film, film.streams.video[0]
         except (av.FFmpegError, IndexError) as error:
             raise NotAVideo(f"the video cannot be decoded ({error})") from error
 

@@ -9,14 +9,17 @@ decision rests on them.
             ▼            ▲
 (none) ─► intent ────────┼──► submitted ──► archived
             │            │        └───────► failed   (not charged; retryable or final)
-            └──────────► held ──► submitted (a person or a callback names the job), or released (a person says so)
+            └──────────► held ──► submitted (somebody names the job), released (a person says so),
+                                  or intent (only with on_unknown="resubmit", chosen in advance)
 ```
 """
 
 import os
 import secrets
 import socket
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -26,6 +29,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from prefect_kling.studio.bucket import Bucket
 from prefect_kling.studio.errors import LedgerMoved, LedgerUnreadable
 from prefect_kling.studio.orders import ClipOrder
+
+NOTHING = Decimal(0)
 
 
 class EntryState(StrEnum):
@@ -66,8 +71,12 @@ class Entry(BaseModel):
     """What the clip may cost at worst."""
     attempt: int = 1
     """How many paid requests this clip has had, this one included; failed ones are not charged."""
+    sent_to: str = ""
+    """The API it is sent to."""
     job_id: str | None = None
     """The API's id of the paid job."""
+    charged_usd: Decimal | None = None
+    """What it cost in the end: the API's own figure when it offers one, else the price table's."""
     retryable: bool = False
     """Whether a failed job may be tried once more."""
     claim: str
@@ -91,6 +100,27 @@ class Page:
     etag: str
     age_seconds: float
     is_mine: bool = False
+    read_at: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A pointer to an unfinished record: the clip, the beginning of the claim it was set for, and its age."""
+
+    name: str
+    clip_key: str
+    claim: str
+    age_seconds: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a claim is made with: the worst price, the API it goes to, and what may be tried again."""
+
+    at_most_usd: Decimal
+    sent_to: str = ""
+    max_attempts: int = 3
+    resubmit_unknown: bool = False
 
 
 class Ledger:
@@ -114,33 +144,48 @@ class Ledger:
             raise LedgerUnreadable(f"{where} cannot be read", clip_key=clip_key, words=str(error)[:300]) from None
         return Page(entry, stored.etag, stored.age_seconds)
 
-    def claim(self, order: ClipOrder, at_most_usd: Decimal, max_attempts: int) -> Page:
+    def claim(self, order: ClipOrder, terms: Claim) -> Page:
         """Write the intent to pay for an order, unless somebody has. Who gets `is_mine` may send, nobody else.
 
-        A released record, or a failed one that is retryable and has attempts left, is claimed anew.
+        A released record is claimed anew; so is a failed one that is retryable, and a held one when the terms say so,
+        as long as attempts are left.
         """
         self.bucket.require_conditional_writes()
-        key = order.clip_key
-        page = self.read(key)
+        page = self.read(order.clip_key)
         if page is None:
-            intent = Entry(clip_key=key, state=EntryState.INTENT, order=order, at_most_usd=at_most_usd, claim="", by="")
-            return self._won(intent.moved(EntryState.INTENT, claim=secrets.token_hex(16)), etag=None)
+            intent = Entry(
+                clip_key=order.clip_key, state=EntryState.INTENT, order=order, at_most_usd=NOTHING, claim="", by=""
+            )
+            return self._won(intent, terms, None, attempt=1, earlier_usd=NOTHING)
         entry = page.entry
-        failed_once = entry.state is EntryState.FAILED and entry.retryable and entry.attempt < max_attempts
-        if entry.state is not EntryState.RELEASED and not failed_once:
-            return page
-        again = {"claim": secrets.token_hex(16), "job_id": None, "at_most_usd": at_most_usd}
-        attempt = entry.attempt + (1 if failed_once else 0)
-        return self._won(entry.moved(EntryState.INTENT, f"attempt {attempt}", attempt=attempt, **again), page.etag)
+        if entry.state is EntryState.RELEASED:
+            return self._won(entry, terms, page.etag, attempt=entry.attempt, earlier_usd=NOTHING)
+        if entry.attempt < terms.max_attempts:
+            if entry.state is EntryState.FAILED and entry.retryable:
+                return self._won(entry, terms, page.etag, attempt=entry.attempt + 1, earlier_usd=NOTHING)
+            if entry.state is EntryState.HELD and terms.resubmit_unknown:
+                # What was sent before may be paid too, so it stays part of the worst price.
+                return self._won(entry, terms, page.etag, attempt=entry.attempt + 1, earlier_usd=entry.at_most_usd)
+        return page
 
-    def _won(self, intent: Entry, etag: str | None) -> Page:
+    def _won(self, entry: Entry, terms: Claim, etag: str | None, *, attempt: int, earlier_usd: Decimal) -> Page:
         """Try to be the one who writes this intent; whoever came first is returned instead."""
+        intent = entry.moved(
+            EntryState.INTENT,
+            f"attempt {attempt}" + (f", ${earlier_usd} may be paid already" if earlier_usd else ""),
+            attempt=attempt,
+            claim=secrets.token_hex(16),
+            job_id=None,
+            sent_to=terms.sent_to,
+            at_most_usd=terms.at_most_usd + earlier_usd,
+        )
         # The marker goes first: an open record without a marker would be missed by a sweep, the reverse is harmless.
-        self.bucket.put(_open_marker(intent.clip_key), b"", "text/plain")
+        self.bucket.put(_marker("open", intent), b"", "text/plain")
         path, body = _path(intent.clip_key), _bytes(intent)
         written = self.bucket.create(path, body) if etag is None else self.bucket.replace(path, body, etag)
         if written is not None:
             return Page(intent, written, 0.0, is_mine=True)
+        self.bucket.delete(_marker("open", intent))
         page = self.read(intent.clip_key)
         if page is None:
             raise LedgerUnreadable(f"{self.bucket.uri(path)} came and went", clip_key=intent.clip_key)
@@ -152,26 +197,47 @@ class Ledger:
 
     def hold(self, page: Page, why: str, job_id: str | None = None) -> Page:
         """Note that the outcome is unknown; from now on only a person, or proof, moves this record."""
-        self.bucket.put(_held_marker(page.entry.clip_key), b"", "text/plain")
+        self.bucket.put(_marker("held", page.entry), b"", "text/plain")
         return self._move(page, EntryState.HELD, why, job_id=job_id)
 
     def release(self, page: Page, why: str) -> Page:
         """Note that certainly nothing was paid, so that the clip may be claimed again."""
         moved = self._move(page, EntryState.RELEASED, why, job_id=None)
-        self._remove_markers(page.entry.clip_key)
+        self._remove_markers(page.entry)
         return moved
 
     def failed(self, page: Page, why: str, *, retryable: bool) -> Page:
         """Note that the job ended without a video, which costs nothing."""
         moved = self._move(page, EntryState.FAILED, why, retryable=retryable)
-        self._remove_markers(page.entry.clip_key)
+        self._remove_markers(page.entry)
         return moved
 
-    def archived(self, page: Page, uri: str) -> Page:
-        """Note that the paid video is safe."""
-        moved = self._move(page, EntryState.ARCHIVED, uri)
-        self._remove_markers(page.entry.clip_key)
+    def archived(self, page: Page, uri: str, charged_usd: Decimal) -> Page:
+        """Note that the paid video is safe, and what it cost."""
+        moved = self._move(page, EntryState.ARCHIVED, uri, charged_usd=charged_usd)
+        self._remove_markers(page.entry)
         return moved
+
+    def adopt(self, page: Page, job_id: str, who: str) -> Page:
+        """Note that a held clip's job was found; from now on it is waited for like any other."""
+        moved = self._move(page, EntryState.SUBMITTED, f"job {job_id} adopted by {who}", job_id=job_id)
+        self.bucket.delete(_marker("held", page.entry))
+        return moved
+
+    def open_markers(self) -> Iterator[Marker]:
+        """Yield the markers of everything that is not finished, a page of the store at a time."""
+        for name, age in self.bucket.ages("ledger/open/"):
+            key, _, claim = name.removeprefix("ledger/open/").partition(".")
+            yield Marker(name, key, claim, age)
+
+    def all_keys(self, beginning: str = "") -> Iterator[str]:
+        """Yield the keys of all records, or of those that begin so."""
+        for name in self.bucket.names(f"ledger/jobs/{beginning}"):
+            yield name.removeprefix("ledger/jobs/").removesuffix(".json")
+
+    def clear(self, marker: Marker) -> None:
+        """Remove a marker that stands for nothing."""
+        self.bucket.delete(marker.name)
 
     def _move(self, page: Page, state: EntryState, note: str, **changes: object) -> Page:
         if page.entry.state is state:
@@ -189,21 +255,19 @@ class Ledger:
             job_id=entry.job_id,
         )
 
-    def _remove_markers(self, clip_key: str) -> None:
-        self.bucket.delete(_open_marker(clip_key))
-        self.bucket.delete(_held_marker(clip_key))
+    def _remove_markers(self, entry: Entry) -> None:
+        self.bucket.delete(_marker("open", entry))
+        if any(event.state is EntryState.HELD for event in entry.history):
+            self.bucket.delete(_marker("held", entry))
 
 
 def _path(clip_key: str) -> str:
     return f"ledger/jobs/{clip_key}.json"
 
 
-def _open_marker(clip_key: str) -> str:
-    return f"ledger/open/{clip_key}"
-
-
-def _held_marker(clip_key: str) -> str:
-    return f"ledger/held/{clip_key}"
+def _marker(kind: str, entry: Entry) -> str:
+    """Markers belong to a claim: who finishes an old attempt must not unmark the new one."""
+    return f"ledger/{kind}/{entry.clip_key}.{entry.claim[:8]}"
 
 
 def _bytes(entry: Entry) -> bytes:

@@ -10,7 +10,7 @@ from prefect_kling.kling.wait import Patience, wait_for_job
 from prefect_kling.studio.archive import Archive, Clip
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.errors import LedgerUnreadable, LinkExpired
-from prefect_kling.studio.ledger import Entry, Page
+from prefect_kling.studio.ledger import NOTHING, Entry, Page
 
 
 async def wait_for_paid_job(
@@ -29,28 +29,37 @@ async def wait_for_paid_job(
     try:
         return await wait_for_job(client, entry.job_id, patience, seen)
     except JobFailed as error:
-        why = " ".join(part for part in (error.fail_code, error.words) if part) or "no reason given"
-        page = await in_thread(_page_of, entry, archive)
-        # Somebody quicker may have begun a new attempt: this failure is not about that job.
-        if page.entry.job_id == entry.job_id:
-            await in_thread(archive.ledger.failed, page, why, retryable=error.retryable)
         error.clip_key = entry.clip_key
+        await close_failed(entry, error, archive)
         raise
 
 
+async def close_failed(entry: Entry, failure: JobFailed, archive: Archive) -> None:
+    """Note in the ledger that an entry's job failed, and free its money. Safe to repeat."""
+    why = " ".join(part for part in (failure.fail_code, failure.words) if part) or "no reason given"
+    page = await in_thread(_page_of, entry, archive)
+    # Somebody quicker may have begun a new attempt: this failure is not about that job.
+    if page.entry.job_id == entry.job_id:
+        await in_thread(archive.ledger.failed, page, why, retryable=failure.retryable)
+        await in_thread(archive.budget.settle, page.entry, NOTHING)
+
+
 async def keep_paid_job(entry: Entry, job: VideoJob, client: KlingClient, archive: Archive) -> Clip:
-    """Archive a completed job's video and close its record. Free, safe to repeat.
+    """Archive a completed job's video, close its record and settle its money. Free, safe to repeat.
 
     A link that has died is replaced once by asking the API for a fresh one. Raises what `Archive.keep` raises.
     """
+    charge = await client.record(job.job_id)
+    charged_usd = charge.credits if charge else None
     # The event loop's own few threads bound how many transfers run at once; short storage calls have others.
     try:
-        clip = await asyncio.to_thread(archive.keep, entry.order, job)
+        clip = await asyncio.to_thread(archive.keep, entry.order, job, charged_usd)
     except LinkExpired:
         fresh = await client.get(job.job_id)
-        clip = await asyncio.to_thread(archive.keep, entry.order, fresh)
+        clip = await asyncio.to_thread(archive.keep, entry.order, fresh, charged_usd)
     page = await in_thread(_page_of, entry, archive)
-    await in_thread(archive.ledger.archived, page, clip.uri)
+    await in_thread(archive.ledger.archived, page, clip.uri, clip.usd)
+    await in_thread(archive.budget.settle, page.entry, clip.usd)
     return clip
 
 

@@ -6,24 +6,37 @@
 | never sent, or 429             | `Unavailable`                                   | released, and queued |
 | refused                        | `RequestRefused`, `KeyRefused`, `BalanceTooLow` | released             |
 | 5xx, lost answer, cancelled, … | `OutcomeUnknown`, everything else               | held                 |
+
+The order of events is what makes it safe: intent (won by a conditional write) → money set aside → POST, once → job id.
+A process may die between any two of them: what it leaves is an intent without a job id, which others hold once it is
+older than a paid call can take, or a job id, which others adopt.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Literal, assert_never
 
 import anyio
 import tenacity
 
 from prefect_kling.kling.client import KlingClient
-from prefect_kling.kling.errors import BalanceTooLow, JobFailed, KeyRefused, RequestRefused, Unavailable
+from prefect_kling.kling.errors import (
+    BalanceTooLow,
+    JobFailed,
+    KeyRefused,
+    KlingError,
+    RequestRefused,
+    Unavailable,
+)
 from prefect_kling.kling.prices import quote
+from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.bucket import in_thread
+from prefect_kling.studio.budget import FilmCap
 from prefect_kling.studio.errors import ClipHeld, LedgerMoved, StorageUnavailable, StudioError
-from prefect_kling.studio.ledger import Entry, EntryState, Page
+from prefect_kling.studio.ledger import NOTHING, Claim, Entry, EntryState, Page
 from prefect_kling.studio.orders import ClipOrder
 
 # How long to insist on writing a paid job's id down while the store does not answer.
@@ -31,61 +44,71 @@ NOTE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class SubmissionSettings:
-    """How hard to try, in seconds.
+class Terms:
+    """On what terms to submit; times in seconds.
 
-    `window`: how old an intent without a job id must be before its sender counts as dead; longer than a paid call
-    may take. `busy`: how long to queue for an API that is too busy. `look_again`: the pause between two looks.
+    `film` limits what one film may cost. `on_unknown="resubmit"` sends again when an answer was lost, **which can pay
+    twice**. `window`: how old an intent without a job id must be before its sender counts as dead; longer than a paid
+    call may take. `busy`: how long to queue for an API that is too busy. `look_again`: the pause between two looks.
     """
 
-    window: float = 180.0
+    film: FilmCap | None = None
+    on_unknown: Literal["hold", "resubmit"] = "hold"
+    max_attempts: int = 3
+    window: float = 240.0
     busy: float = 3600.0
     look_again: float = 2.0
-    max_attempts: int = 3
 
 
 async def submit_once(
     order: ClipOrder,
     client: KlingClient,
     archive: Archive,
-    settings: SubmissionSettings = SubmissionSettings(),
+    terms: Terms = Terms(),
     say: Callable[[str], None] = lambda text: None,
 ) -> Entry:
     """Return the record of the order's one paid job, sending the request only if nobody has.
 
     **Costs at most `quote(order.request).at_most_usd`, once per clip key**, however many processes call it and
-    however often. Raises `ClipHeld` when the outcome of a send is unknown, `JobFailed` when the job failed for
-    good, and the errors in the table above. `say` is told in words what was found.
+    however often. Raises `OverBudget` before anything is sent, `ClipHeld` when the outcome of a send is unknown,
+    `JobFailed` when the job failed for good, and the errors in the table above. `say` is told in words what was found.
     """
-    end = time.monotonic() + settings.busy
+    end, resubmit = time.monotonic() + terms.busy, terms.on_unknown == "resubmit"
     price = quote(order.request).at_most_usd
+    claim = Claim(price, client.settings.base_url, terms.max_attempts, resubmit_unknown=resubmit)
     while True:
-        page = await in_thread(archive.ledger.claim, order, price, settings.max_attempts)
+        page = await in_thread(archive.ledger.claim, order, claim)
         if page.is_mine:
             try:
-                return await _send(page, client, archive)
+                return await _send(page, client, archive, terms)
             except Unavailable as error:
-                pause = _pause_or_raise(error, settings, end)
+                pause = _pause_or_raise(error, terms, end)
                 say(f"the API cannot take the request yet, next try in {pause:.0f} s: {error.words or error.what}")
-        elif await _is_settled(page, archive, settings):
+            except ClipHeld as error:
+                if not resubmit or page.entry.attempt >= terms.max_attempts or error.job_id:
+                    raise
+                pause = terms.look_again
+                say(f"sending again, as chosen, although it may be paid twice: {error.what}")
+        elif await _is_settled(page, archive, terms):
+            say(f"found job {page.entry.job_id}, nothing is paid again")
             return page.entry
         else:
-            pause = settings.look_again
+            pause = terms.look_again
             say("another run is sending this request, waiting for its job id")
         await asyncio.sleep(pause)
 
 
-def _pause_or_raise(error: Unavailable, settings: SubmissionSettings, end: float) -> float:
-    pause = max(settings.look_again, error.retry_after or 0.0)
+def _pause_or_raise(error: Unavailable, terms: Terms, end: float) -> float:
+    pause = max(terms.look_again, error.retry_after or 0.0)
     if time.monotonic() + pause > end:
         raise error
     return pause
 
 
-async def _is_settled(page: Page, archive: Archive, settings: SubmissionSettings) -> bool:
+async def _is_settled(page: Page, archive: Archive, terms: Terms) -> bool:
     """Whether somebody else's record already names the job; raises when it never will by itself."""
     entry = page.entry
-    if entry.state is EntryState.INTENT and page.age_seconds > settings.window:
+    if entry.state is EntryState.INTENT and page.age_seconds > terms.window:
         why = f"the process {entry.by} vanished between its intent and a job id"
         try:
             entry = (await in_thread(archive.ledger.hold, page, why)).entry
@@ -109,17 +132,19 @@ def _names_a_job(entry: Entry) -> bool:
             assert_never(entry.state)
 
 
-async def _send(page: Page, client: KlingClient, archive: Archive) -> Entry:
+async def _send(page: Page, client: KlingClient, archive: Archive, terms: Terms) -> Entry:
     """Send the claimed request, once, and sort what became of it."""
     try:
-        signed = await in_thread(archive.sign_inputs, page.entry.order.request)
-    except StudioError as error:
-        await in_thread(archive.ledger.release, page, str(error))
+        signed = await in_thread(_prepare, page, archive, terms)
+    except BaseException as error:
+        await _give_back(page, archive, str(error))
         raise
     try:
         job = await client.create(signed)
     except (Unavailable, RequestRefused, KeyRefused, BalanceTooLow) as error:
-        await in_thread(archive.ledger.release, page, str(error))
+        await _give_back(page, archive, str(error))
+        if isinstance(error, BalanceTooLow):
+            error.what += await _balance_in_words(client)
         raise
     except BaseException as error:
         # The shield lets a cancelled run still write down that its request may have been paid.
@@ -130,6 +155,32 @@ async def _send(page: Page, client: KlingClient, archive: Archive) -> Entry:
             raise _held(held.entry) from error
         raise
     return await _note_job(page, job.job_id, archive)
+
+
+def _prepare(page: Page, archive: Archive, terms: Terms) -> VideoRequest:
+    """Sign the inputs and set the money aside: the last things that may fail without a cent at stake."""
+    signed = archive.sign_inputs(page.entry.order.request)
+    archive.budget.reserve(page.entry, terms.film)
+    # By the wall clock, which goes on while a machine sleeps: others may be about to call this sender dead.
+    if time.time() - page.read_at > terms.window / 2:
+        raise Unavailable("this process was held up between its intent and its request")
+    return signed
+
+
+async def _give_back(page: Page, archive: Archive, why: str) -> None:
+    """Note that nothing was sent or taken, and free the money that was set aside."""
+    with anyio.CancelScope(shield=True):
+        await in_thread(archive.ledger.release, page, why)
+        await in_thread(archive.budget.settle, page.entry, NOTHING)
+
+
+async def _balance_in_words(client: KlingClient) -> str:
+    try:
+        money = await client.balance()
+    except KlingError:
+        return "; the balance cannot be read"
+    held = f", {money.frozen} of it held for running jobs" if money.frozen else ""
+    return f"; the account has {money.balance} {money.currency}{held}"
 
 
 async def _note_job(page: Page, job_id: str, archive: Archive) -> Entry:

@@ -1,32 +1,67 @@
 """Spend money, once."""
 
+from dataclasses import replace
+
 from prefect import task
+from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.bucket import in_thread
+from prefect_kling.studio.errors import ClipHeld
+from prefect_kling.studio.explain import explain
 from prefect_kling.studio.ledger import Entry
 from prefect_kling.studio.orders import ClipOrder
-from prefect_kling.studio.submission import submit_once
+from prefect_kling.studio.submission import Terms, submit_once
 from prefect_kling.tasks.logs import run_logger
+
+# How much longer than the longest paid call an intent must be silent before its sender counts as dead.
+GRACE_SECONDS = 180.0
 
 
 # No retries and no cache: a retry would repeat a paid request whose answer was lost, and Prefect's cache calls an
 # unreadable store a miss and pays again. The ledger alone decides whether anything is sent.
 @task(task_run_name="submit {label}", retries=0, cache_policy=NO_CACHE, persist_result=False)
 async def submit_video(
-    order: ClipOrder, credentials: KlingCredentials, archive: KlingArchive, label: str = "clip"
+    order: ClipOrder,
+    credentials: KlingCredentials,
+    archive: KlingArchive,
+    label: str = "clip",
+    terms: Terms = Terms(),
 ) -> Entry:
     """Return the ledger's record of the order's one paid job; send the request only if nobody has.
 
-    **Costs money at most once per clip key**, whoever runs it, however often. Raises `ClipHeld` when the outcome of a
-    send is unknown, `JobFailed` when the job failed for good, and the client's refusals, after which nothing was paid.
+    **Costs money at most once per clip key**, whoever runs it, however often. Raises `OverBudget` before anything is
+    sent, `ClipHeld` when the outcome of a send is unknown (also told as an event and an artifact), `JobFailed` when
+    the job failed for good, and the client's refusals, after which nothing was paid.
     """
-    log = run_logger()
+    log, studio = run_logger(), archive.get_archive()
     for dispute in order.request.disputes():
         log.warning("%s: %s", label, dispute)
-    async with credentials.get_client() as client:
-        entry = await submit_once(
-            order, client, archive.get_archive(), say=lambda text: log.info("%s: %s", label, text)
-        )
+    terms = replace(terms, window=max(terms.window, credentials.create_seconds + GRACE_SECONDS))
+    try:
+        async with credentials.get_client() as client:
+            entry = await submit_once(order, client, studio, terms, lambda text: log.info("%s: %s", label, text))
+    except ClipHeld as error:
+        await announce_held(error, studio)
+        raise
     log.info("%s: job %s, clip %s, at most $%s", label, entry.job_id, entry.clip_key, entry.at_most_usd)
     return entry
+
+
+async def announce_held(error: ClipHeld, archive: Archive) -> None:
+    """Tell that a clip is held: an event for automations, an artifact for people."""
+    page = await in_thread(archive.ledger.read, str(error.clip_key))
+    if page is None:
+        return
+    entry = page.entry
+    emit_event(
+        "kling.clip.held",
+        resource={"prefect.resource.id": f"kling.clip.{entry.clip_key}", "prefect.resource.name": entry.clip_key},
+        payload={"at_most_usd": str(entry.at_most_usd), "why": error.what, "job_id": error.job_id},
+    )
+    await acreate_markdown_artifact(
+        key=f"held-{entry.clip_key}", markdown=explain(entry), description="a clip that may be paid for is held"
+    )

@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -82,11 +83,11 @@ def write_clip(folder: Path, name: str, recipe: Recipe) -> Path:
         sounds = _tone(recipe)
         for number in range(recipe.frames):
             out.mux(video.encode(_stamped(recipe, number)))
-            until = (number + 1) / recipe.frames * (recipe.sound or 0) * recipe.sound_rate
-            while audio and (block := next(sounds, None)) is not None:
-                out.mux(audio.encode(block))
-                if block.pts is not None and block.pts > until:
-                    break
+            if audio:
+                for block in islice(sounds, 2):
+                    out.mux(audio.encode(block))
+        for block in sounds:
+            out.mux(audio.encode(block))
         for stream in filter(None, (video, audio)):
             out.mux(stream.encode(None))
     return path

@@ -75,12 +75,19 @@ def test_the_first_picture_is_the_first_one(name: str) -> None:
     assert code_of(first_frame(io.BytesIO(clip(name)))) == (0, 0)
 
 
-@pytest.mark.parametrize(("field", "ticks", "expected"), [(8, 500, (0, 11)), (12, 1024 + 6 * 512, (6, 23))])
-def test_pictures_hidden_by_an_edit_list_do_not_count(field: int, ticks: int, expected: tuple[int, int]) -> None:
-    """Of a clip trimmed at its end or its start, the first and last picture shown are taken."""
-    trimmed = patch(clip("plain"), "moov/trak/edts/elst", field, struct.pack(">I", ticks))
-    first, last = first_frame(io.BytesIO(trimmed)), last_frame(io.BytesIO(trimmed))
-    assert (code_of(first)[1], code_of(last)[1]) == expected
+@pytest.mark.parametrize("shown", [1, 2, 3, 8, 9, 10, 11, 12, 13, 22, 23])
+def test_pictures_hidden_at_the_end_do_not_count(shown: int) -> None:
+    """Of a clip trimmed by its edit list the last picture shown is taken, whether others build on it or not."""
+    trimmed = io.BytesIO(patch(clip("plain"), "moov/trak/edts/elst", 8, struct.pack(">I", shown * 1000 // 24)))
+    assert code_of(first_frame(trimmed)) == (0, 0)
+    assert code_of(last_frame(trimmed)) == (0, shown - 1)
+
+
+def test_pictures_hidden_at_the_start_do_not_count() -> None:
+    """Of a clip whose edit list starts at its seventh picture, that one is the first."""
+    trimmed = io.BytesIO(patch(clip("plain"), "moov/trak/edts/elst", 12, struct.pack(">I", 1024 + 6 * 512)))
+    assert code_of(first_frame(trimmed)) == (0, 6)
+    assert code_of(last_frame(trimmed)) == (0, 23)
 
 
 def test_only_the_end_of_a_clip_is_read() -> None:
@@ -130,6 +137,19 @@ def test_a_damaged_end_is_refused(name: str) -> None:
     check_playable(damaged)
     with pytest.raises(NotAVideo, match="decoded"):
         last_frame(damaged)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_last_picture_with_damaged_bytes_is_refused(seed: int) -> None:
+    """A picture that the decoder had to patch up is not handed over."""
+    data = make_clip(Recipe(x264={"preset": "fast"}))
+    with av.open(io.BytesIO(data)) as film:
+        packets = [packet for packet in film.demux(video=0) if packet.pts is not None]
+        last = max(packets, key=lambda packet: packet.pts)
+        at, size = last.pos + 20, last.size - 60
+    damaged = data[:at] + random.Random(seed).randbytes(size) + data[at + size :]
+    with pytest.raises(NotAVideo, match="decoded"):
+        last_frame(io.BytesIO(damaged))
 
 
 def test_sound_alone_has_no_picture() -> None:

@@ -8,7 +8,7 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.bucket import Bucket
 from prefect_kling.studio.errors import LedgerMoved, LedgerUnreadable
-from prefect_kling.studio.ledger import EntryState, Ledger, Page
+from prefect_kling.studio.ledger import Claim, EntryState, Ledger, Page
 from prefect_kling.studio.orders import ClipOrder
 
 ORDER = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt="Dawn"))
@@ -23,7 +23,7 @@ def ledger(archive: Archive) -> Ledger:
 
 def claim(ledger: Ledger, max_attempts: int = 3) -> Page:
     """Claim the test's one order."""
-    return ledger.claim(ORDER, USD, max_attempts)
+    return ledger.claim(ORDER, Claim(USD, max_attempts=max_attempts))
 
 
 def markers(bucket: Bucket) -> list[str]:
@@ -52,10 +52,11 @@ def test_a_record_says_what_was_frozen_and_who_did_it(ledger: Ledger) -> None:
 def test_the_life_of_a_paid_clip_leaves_no_markers(ledger: Ledger, bucket: Bucket) -> None:
     """Intent, submitted, archived; the marker of an open clip stands exactly while it is open."""
     page = claim(ledger)
-    assert markers(bucket) == [f"ledger/open/{ORDER.clip_key}"]
+    open_marker = f"ledger/open/{ORDER.clip_key}.{page.entry.claim[:8]}"
+    assert markers(bucket) == [open_marker]
     page = ledger.submitted(page, "c1")
-    assert markers(bucket) == [f"ledger/open/{ORDER.clip_key}"]
-    page = ledger.archived(page, "s3://x")
+    assert markers(bucket) == [open_marker]
+    page = ledger.archived(page, "s3://x", USD)
     assert markers(bucket) == []
     assert [event.state for event in page.entry.history] == ["intent", "submitted", "archived"]
     assert not claim(ledger).is_mine, "an archived clip is never claimed again"
@@ -72,9 +73,9 @@ def test_a_released_record_can_be_claimed_again(ledger: Ledger) -> None:
 
 def test_a_held_record_is_never_claimed(ledger: Ledger, bucket: Bucket) -> None:
     """An unknown outcome stays as it is and is listed."""
-    ledger.hold(claim(ledger), "lost answer")
+    page = ledger.hold(claim(ledger), "lost answer")
     assert not claim(ledger).is_mine
-    assert f"ledger/held/{ORDER.clip_key}" in markers(bucket)
+    assert f"ledger/held/{ORDER.clip_key}.{page.entry.claim[:8]}" in markers(bucket)
 
 
 def test_a_failed_job_gets_new_attempts_while_it_is_worth_it(ledger: Ledger) -> None:

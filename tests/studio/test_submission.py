@@ -17,14 +17,14 @@ from prefect_kling.kling.wait import Patience
 from prefect_kling.studio.archive import STANDIN, Archive
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.errors import ClipHeld, StorageUnavailable
-from prefect_kling.studio.ledger import Entry, EntryState
+from prefect_kling.studio.ledger import Claim, Entry, EntryState
 from prefect_kling.studio.orders import ClipOrder
 from prefect_kling.studio.results import wait_for_paid_job
-from prefect_kling.studio.submission import SubmissionSettings, submit_once
+from prefect_kling.studio.submission import Terms, submit_once
 
 USD = Decimal(1)
-QUICK = SubmissionSettings(busy=0.3, look_again=0.05)
-STEADY = SubmissionSettings(look_again=0.05)
+QUICK = Terms(busy=0.3, look_again=0.05)
+STEADY = Terms(look_again=0.05)
 EAGER = Patience(first=0.05, longest=0.1, deadline=30)
 
 
@@ -171,8 +171,8 @@ async def test_an_intent_whose_sender_vanished_is_held(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
     """An intent older than the window has no living sender; it may have been sent."""
-    archive.ledger.claim(order, USD, 3)
-    nobody_lives_that_long = SubmissionSettings(window=-1.0, look_again=0.01)
+    archive.ledger.claim(order, Claim(USD))
+    nobody_lives_that_long = Terms(window=-1.0, look_again=0.01)
     with pytest.raises(ClipHeld, match="vanished"):
         await submit_once(order, client, archive, nobody_lives_that_long)
     assert made(sandbox, order) == 0
@@ -182,7 +182,7 @@ async def test_a_young_intent_is_waited_for(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
     """A second process waits while the first one's request is under way, and then shares its job."""
-    page = archive.ledger.claim(order, USD, 3)
+    page = archive.ledger.claim(order, Claim(USD))
     waiting = asyncio.create_task(submit_once(order, client, archive, QUICK))
     job = await client.create(order.request)
     await in_thread(archive.ledger.submitted, page, job.job_id)

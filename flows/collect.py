@@ -1,0 +1,55 @@
+"""Whatever was paid and left behind: archived, closed or told, in one pass. Run it on a schedule."""
+
+from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.events import emit_event
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.studio.sweep import Findings, SweepSettings, sweep
+from prefect_kling.tasks.logs import run_logger
+from prefect_kling.tasks.submit import GRACE_SECONDS
+
+ALARMS = ("held", "expiring", "gone", "trouble")
+
+
+@flow(persist_result=False)
+async def collect_finished(credentials: KlingCredentials, archive: KlingArchive, at_once: int = 32) -> Findings:
+    """Look once at every clip that is paid and not finished, whoever started it and however its run ended.
+
+    Finished videos are archived, failed jobs closed and refunded, abandoned intents held, stray markers and
+    reservations repaired; what is held, gone, or about to expire is told as an artifact and as events. Free, and safe
+    beside anything else.
+
+    Args:
+        credentials: Access to the Kling API.
+        archive: The archive whose ledger is swept.
+        at_once: How many clips to look at in parallel.
+    """
+    settings = SweepSettings(at_once=at_once, window_seconds=credentials.create_seconds + GRACE_SECONDS)
+    async with credentials.get_client() as client:
+        findings = await sweep(archive.get_archive(), client, settings)
+    log = run_logger()
+    for kind, count in sorted(findings.counts.items()):
+        log.log(30 if kind in ALARMS else 20, "%s: %d", kind, count)
+    _alarm(findings)
+    await acreate_markdown_artifact(key="collected", markdown=tell(findings), description="what a sweep found")
+    return findings
+
+
+def tell(findings: Findings) -> str:
+    """Put findings into words: the counts, then every clip that wants somebody's attention."""
+    if not findings.counts:
+        return "Nothing was open."
+    lines = ["| clips | what |", "|---:|---|"]
+    lines += [f"| {count} | {kind} |" for kind, count in sorted(findings.counts.items())]
+    for kind in ALARMS:
+        some = findings.named.get(kind, {})
+        lines += ["", f"## {kind}", *(f"- `{key}` {words}" for key, words in some.items())] if some else []
+    return "\n".join(lines)
+
+
+def _alarm(findings: Findings) -> None:
+    for kind in ("held", "expiring", "gone"):
+        for key, words in findings.named.get(kind, {}).items():
+            resource = {"prefect.resource.id": f"kling.clip.{key}", "prefect.resource.name": key}
+            emit_event(f"kling.clip.{kind}", resource=resource, payload={"why": words})

@@ -1,0 +1,153 @@
+"""One pass over everything that is paid and not finished, whoever started it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.errors import JobGone, KlingError
+from prefect_kling.kling.job import JobState, VideoJob
+from prefect_kling.kling.wait import failure_of
+from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.bucket import in_thread
+from prefect_kling.studio.errors import StudioError
+from prefect_kling.studio.ledger import NOTHING, Entry, EntryState, Marker, Page
+from prefect_kling.studio.results import close_failed, keep_paid_job
+
+RETENTION = timedelta(days=7)
+NAMED = 100
+T = TypeVar("T")
+
+
+@dataclass
+class Findings:
+    """How many clips ended how, and the first hundred of each kind by clip key with a word on each."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    named: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def note(self, kind: str, clip_key: str, words: str = "") -> None:
+        """Count one clip, and remember it while there is room."""
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        some = self.named.setdefault(kind, {})
+        if len(some) < NAMED:
+            some[clip_key] = words
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """How to sweep: how many clips at a time, when an intent counts as abandoned, and how early to warn."""
+
+    at_once: int = 32
+    window_seconds: float = 240.0
+    warn_before: timedelta = timedelta(days=1)
+
+
+async def sweep(archive: Archive, client: KlingClient, settings: SweepSettings | None = None) -> Findings:
+    """Look at every open record once: archive what is finished, close what failed, hold what was abandoned.
+
+    Costs nothing and may run beside anything else, as often as you like. Memory does not grow with the number of
+    records. One clip's trouble does not stop the others: it is noted, and the next sweep meets it again.
+    """
+    findings, settings = Findings(), settings or SweepSettings()
+    markers = archive.ledger.open_markers()
+
+    async def work() -> None:
+        async for marker in _shared(markers, turns):
+            try:
+                kind, words = await _visit(marker, archive, client, settings)
+            except (KlingError, StudioError) as error:
+                kind, words = "trouble", str(error)
+            findings.note(kind, marker.clip_key, words)
+
+    turns = asyncio.Lock()
+    async with asyncio.TaskGroup() as workers:
+        for _ in range(settings.at_once):
+            workers.create_task(work())
+    for key in await in_thread(_repair_reservations, archive):
+        findings.note("reservation repaired", key)
+    return findings
+
+
+async def _shared(items: Iterator[T], turns: asyncio.Lock) -> AsyncIterator[T]:
+    """Hand out a blocking iterator's items to several workers, one item to one worker."""
+    while True:
+        async with turns:
+            item = await in_thread(next, items, None)
+        if item is None:
+            return
+        yield item
+
+
+async def _visit(marker: Marker, archive: Archive, client: KlingClient, settings: SweepSettings) -> tuple[str, str]:
+    """Do what is due for one marker, and say what it was."""
+    page = await in_thread(archive.ledger.read, marker.clip_key)
+    if page is None or not page.entry.claim.startswith(marker.claim):
+        return await _stray(marker, archive, settings)
+    entry = page.entry
+    if entry.state is EntryState.SUBMITTED and entry.job_id is not None:
+        return await _collect(entry, archive, client, settings)
+    if entry.state is EntryState.INTENT and page.age_seconds > settings.window_seconds:
+        why = f"the process {entry.by} vanished between its intent and a job id"
+        page = await in_thread(archive.ledger.hold, page, why)
+        return "held", why
+    if entry.state is EntryState.INTENT:
+        return "being sent", ""
+    if entry.state is EntryState.HELD:
+        return "held", entry.history[-1].note
+    return await _stray(marker, archive, settings)
+
+
+async def _stray(marker: Marker, archive: Archive, settings: SweepSettings) -> tuple[str, str]:
+    """Remove a marker that stands for nothing, unless it is so young that its record may still be on the way."""
+    if marker.age_seconds < settings.window_seconds:
+        return "being sent", ""
+    await in_thread(archive.ledger.clear, marker)
+    return "stray marker removed", ""
+
+
+async def _collect(entry: Entry, archive: Archive, client: KlingClient, settings: SweepSettings) -> tuple[str, str]:
+    """Ask once how a paid job stands, and finish it if it is finished."""
+    try:
+        job = await client.get(str(entry.job_id))
+    except JobGone as error:
+        # The video may be safe even if the API has forgotten it.
+        if await in_thread(archive.find, entry.clip_key) is None:
+            return "gone", str(error)
+        job = VideoJob(job_id=str(entry.job_id), state=JobState.COMPLETED)
+    match job.state:
+        case JobState.COMPLETED:
+            try:
+                clip = await keep_paid_job(entry, job, client, archive)
+            except (KlingError, StudioError) as error:
+                return _warned(job, settings, str(error))
+            return "archived", clip.uri
+        case JobState.FAILED:
+            failure = failure_of(job)
+            await close_failed(entry, failure, archive)
+            return "failed", str(failure)
+        case _:
+            return "running", job.said_state
+
+
+def _warned(job: VideoJob, settings: SweepSettings, trouble: str) -> tuple[str, str]:
+    """A finished video that cannot be archived is trouble; close to its expiry it is an alarm."""
+    if job.completed_at is None or job.completed_at + RETENTION - datetime.now(UTC) > settings.warn_before:
+        return "trouble", trouble
+    return "expiring", f"the API deletes it at {job.completed_at + RETENTION:%Y-%m-%d %H:%M} UTC: {trouble}"
+
+
+def _repair_reservations(archive: Archive) -> list[str]:
+    """Settle money that is still set aside for clips whose record is finished."""
+    accounts, repaired = archive.budget.accounts(), []
+    for key, reservation in (accounts.reserved if accounts else {}).items():
+        page: Page | None = archive.ledger.read(key)
+        if page is None or page.entry.claim != reservation.claim:
+            continue
+        entry = page.entry
+        if entry.state in (EntryState.RELEASED, EntryState.FAILED, EntryState.ARCHIVED):
+            archive.budget.settle(entry, entry.charged_usd or NOTHING)
+            repaired.append(key)
+    return repaired
