@@ -59,7 +59,13 @@ class KlingArchive(Block):
     def get_archive(self) -> Archive:
         """Return the archive. Opens no connection yet; S3 clients are shared within the process."""
         folder = "/".join(part.strip("/") for part in (self.bucket.bucket_folder, self.prefix) if part.strip("/"))
-        return Archive(Bucket(_s3_client(self.bucket.credentials), self.bucket.bucket_name, folder), self.cap_usd)
+        return Archive(_bucket(self.bucket.credentials, self.bucket.bucket_name, folder), self.cap_usd)
+
+
+@functools.lru_cache(maxsize=64)
+def _bucket(credentials: AwsCredentials | MinIOCredentials, name: str, folder: str) -> Bucket:
+    """Keep a Bucket for the process: it proves once that its store honours conditional writes."""
+    return Bucket(_s3_client(credentials), name, folder)
 
 
 @functools.lru_cache(maxsize=16)

@@ -3,10 +3,10 @@
 from typing import Literal
 
 from prefect.blocks.abstract import CredentialsBlock
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr
 
 from prefect_kling.blocks.logo import LOGO_URL
-from prefect_kling.kling.client import API_URL, ClientSettings, KlingClient
+from prefect_kling.kling.client import API_URL, ClientSettings, KlingClient, WebAddress
 from prefect_kling.kling.wait import Patience
 
 
@@ -33,7 +33,7 @@ class KlingCredentials(CredentialsBlock):
     _documentation_url = "https://github.com/prefect-kling/prefect-kling#blocks"  # type: ignore[assignment]
 
     api_key: SecretStr = Field(title="API key", description="The key from the apimodels.app console, sk_….")
-    base_url: str = Field(default=API_URL, title="Base URL", description="Address of the API up to its version.")
+    base_url: WebAddress = Field(default=API_URL, title="Base URL", description="Address of the API up to its version.")
     connect_seconds: float = Field(default=5.0, gt=0, description="Longest wait for a connection, in seconds.")
     read_seconds: float = Field(default=30.0, gt=0, description="Longest wait for an answer to a read, in seconds.")
     create_seconds: float = Field(
@@ -56,13 +56,6 @@ class KlingCredentials(CredentialsBlock):
         default="string",
         description="How multi_prompt is written: a JSON string (the API's page) or an array (Kling's own API).",
     )
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_web_address(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
-        return value.rstrip("/")
 
     def get_client(self) -> KlingClient:
         """Return a client to be used as an asynchronous context manager. Opens no connection yet."""

@@ -10,6 +10,7 @@ import cyclopts
 from cyclopts import Parameter
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
@@ -78,12 +79,16 @@ async def _film(board: Storyboard, credentials: str, archive: str) -> Film:
 def quote(storyboard: Path) -> None:
     """Show the shots of a storyboard, their clip keys and what they would cost. Free, needs no key."""
     plan = plan_film(load_storyboard(storyboard))
-    table = Table(title=plan.title, title_justify="left")
+    table = Table(title=escape(plan.title), title_justify="left")
     for heading in ("shot", "seconds", "price", "clip key", "begins from"):
         table.add_column(heading)
     for shot in plan.shots:
         table.add_row(
-            shot.name, str(shot.price.seconds), f"${shot.price.usd}", shot.order.clip_key, shot.begins_from or ""
+            escape(shot.name),
+            str(shot.price.seconds),
+            f"${shot.price.usd}",
+            shot.order.clip_key,
+            shot.begins_from or "",
         )
     console.print(table)
     console.print(f"${plan.usd} if nothing is archived yet, by {PAGE_PRICES.source} of {PAGE_PRICES.as_of}.")
@@ -111,13 +116,12 @@ def sandbox(
     from prefect_kling.kling.sandbox import SandboxSettings, serve
 
     settings = SandboxSettings(port=port, folder=folder, render_seconds=render_seconds)
-    console.print(f"base URL http://127.0.0.1:{port}/api/v1   key {settings.key}", highlight=False)
     serve(settings)
 
 
 def _tell(made: Film) -> None:
     how = "re-encoded" if made.re_encoded else "joined without re-encoding"
-    console.print(f"[bold]{made.title}[/]: {made.seconds:.2f} s, {len(made.shots)} shots, {how}, ${made.usd}")
+    console.print(f"[bold]{escape(made.title)}[/]: {made.seconds:.2f} s, {len(made.shots)} shots, {how}, ${made.usd}")
     for uri in (made.uri, made.contact_sheet_uri, made.manifest_uri):
         console.print(f"  {uri}", highlight=False, soft_wrap=True)
 
@@ -127,5 +131,7 @@ def main() -> None:
     try:
         app()
     except (KlingError, StudioError, BlockMissing, ValidationError) as error:
-        Console(stderr=True).print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
+        Console(stderr=True).print(
+            f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False, soft_wrap=True
+        )
         sys.exit(1)

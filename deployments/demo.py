@@ -1,8 +1,6 @@
 """The whole thing on one machine: no key, no cloud, a real film."""
 
 import asyncio
-import logging
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from prefect.logging.handlers import PrefectConsoleHandler
 from prefect_aws import MinIOCredentials, S3Bucket
 from prefect_aws.client_parameters import AwsClientParameters
 from pydantic import SecretStr
@@ -83,7 +80,7 @@ def local_archive(s3: LocalS3, prefix: str = "kling") -> KlingArchive:
 def make_demo_film(target: Path, table: LiveTable) -> DemoFilm:
     """Make the example film with local stand-ins and copy film, contact sheet and manifest into a folder.
 
-    Costs nothing. Stops everything it started, also when it fails. Running it again replaces the files.
+    Costs nothing. Stops everything it started, also when it fails. Running it again overwrites these three files.
     """
     storyboard = example_storyboard()
     with ExitStack() as running:
@@ -91,7 +88,6 @@ def make_demo_film(target: Path, table: LiveTable) -> DemoFilm:
         sandbox = running.enter_context(Sandbox(SandboxSettings(render_seconds=(4.0, 8.0), folder=disk / "api")))
         table.say("starting an S3 server and a Prefect server on this machine …")
         studio = running.enter_context(local_studio(disk, sandbox))
-        running.enter_context(quiet_console())
         table.begin(plan_film(storyboard), studio.ui)
         with watching(table.show):
             film = asyncio.run(produce_film(storyboard, studio.credentials, studio.archive))
@@ -101,23 +97,8 @@ def make_demo_film(target: Path, table: LiveTable) -> DemoFilm:
 
 
 def _copy_out(film: Film, archive: KlingArchive, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
     bucket = archive.get_archive().bucket
     for uri in (film.uri, film.contact_sheet_uri, film.manifest_uri):
         with (target / uri.rpartition("/")[2]).open("wb") as file:
             bucket.fetch(uri.removeprefix(bucket.uri("")), file)
-
-
-@contextmanager
-def quiet_console() -> Iterator[None]:
-    """Keep run logs off the terminal, where they would tear the live table apart; Prefect still records them."""
-    consoles = [handler for handler in logging.getLogger().handlers if isinstance(handler, PrefectConsoleHandler)]
-    before = [handler.level for handler in consoles]
-    for handler in consoles:
-        handler.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for handler, level in zip(consoles, before, strict=True):
-            handler.setLevel(level)

@@ -11,7 +11,7 @@ from rich.table import Table
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
 from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.errors import LedgerUnreadable, StorageRefused
+from prefect_kling.studio.errors import WrongClip
 from prefect_kling.studio.explain import explain
 from prefect_kling.studio.ledger import NOTHING, EntryState, Page
 
@@ -28,7 +28,8 @@ def list_entries(state: EntryState | None = None, archive: str = "default") -> N
         archive: Name of the KlingArchive block.
     """
     table = Table()
-    for heading in ("clip key", "state", "at most", "charged", "job", "request"):
+    table.add_column("clip key", no_wrap=True)
+    for heading in ("state", "at most", "charged", "job", "request"):
         table.add_column(heading, overflow="fold")
     book = _archive(archive).ledger
     for key in book.all_keys():
@@ -104,7 +105,7 @@ def _page(studio: Archive, beginning: str) -> Page:
     keys = list(studio.ledger.all_keys(beginning))
     page = studio.ledger.read(keys[0]) if len(keys) == 1 else None
     if page is None:
-        raise StorageRefused(f"{len(keys)} clips begin with {beginning}; name exactly one", clip_key=beginning)
+        raise WrongClip(f"{len(keys)} clips begin with {beginning}; name exactly one", clip_key=beginning)
     return page
 
 
@@ -112,7 +113,7 @@ def _decidable(studio: Archive, beginning: str) -> Page:
     page = _page(studio, beginning)
     if page.entry.state is not EntryState.HELD:
         what = f"the clip is {page.entry.state}; only a held clip can be adopted or released"
-        raise LedgerUnreadable(what, clip_key=page.entry.clip_key)
+        raise WrongClip(what, clip_key=page.entry.clip_key)
     return page
 
 

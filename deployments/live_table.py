@@ -1,11 +1,15 @@
 """The shots of a film as a table that moves while they are made."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from prefect.logging.configuration import setup_logging
+from prefect.logging.handlers import PrefectConsoleHandler
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from prefect_kling.flows.board import ShotNews, Stage
@@ -34,8 +38,11 @@ class LiveTable:
 
     @contextmanager
     def on_screen(self) -> Iterator["LiveTable"]:
-        """Show the table until the block ends; its last state stays on the screen."""
-        with self._live:
+        """Show the table until the block ends; its last state stays on the screen.
+
+        Meanwhile run logs do not go to the terminal, where they would tear the table apart; Prefect still records them.
+        """
+        with _quiet_console(), self._live:
             yield self
 
     def say(self, words: str) -> None:
@@ -57,7 +64,7 @@ class LiveTable:
         self._news[news.shot] = news
 
     def _draw(self) -> Table:
-        table = Table(title=self._title, title_justify="left", expand=False)
+        table = Table(title=escape(self._title), title_justify="left", expand=False)
         for heading, side in (("shot", "left"), ("state", "left"), ("seconds", "right"), ("price", "right")):
             table.add_column(heading, justify=side, no_wrap=True)  # type: ignore[arg-type]
         table.add_column("where", overflow="fold")
@@ -65,10 +72,25 @@ class LiveTable:
             state = "already archived" if news.reused else news.stage.value
             price = f"${news.usd:.4f}" if news.usd is not None else ""
             where = news.clip.uri if news.clip else news.words
-            table.add_row(name, f"[{COLOURS[news.stage]}]{state}[/]", self._seconds(name), price, where)
+            words = (escape(name), f"[{COLOURS[news.stage]}]{state}[/]", self._seconds(name), price, escape(where))
+            table.add_row(*words)
         return table
 
     def _seconds(self, name: str) -> str:
         if name in self._took:
             return f"{self._took[name]:.1f}"
         return f"{time.monotonic() - self._began[name]:.1f}" if name in self._began else ""
+
+
+@contextmanager
+def _quiet_console() -> Iterator[None]:
+    setup_logging()
+    consoles = [handler for handler in logging.getLogger().handlers if isinstance(handler, PrefectConsoleHandler)]
+    before = [handler.level for handler in consoles]
+    for handler in consoles:
+        handler.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for handler, level in zip(consoles, before, strict=True):
+            handler.setLevel(level)

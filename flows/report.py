@@ -1,8 +1,11 @@
 """What a finished film looks like in the Prefect UI."""
 
+import httpx
 from prefect.artifacts import acreate_markdown_artifact
+from prefect.exceptions import PrefectException
 
 from prefect_kling.studio.films import Film
+from prefect_kling.tasks.logs import run_logger
 
 
 async def publish_film(film: Film) -> None:
@@ -25,4 +28,7 @@ async def publish_film(film: Film) -> None:
         "|---|---|---|---|---|---|---|",
         *rows,
     ]
-    await acreate_markdown_artifact(key="film", markdown="\n".join(text), description=film.title)
+    try:
+        await acreate_markdown_artifact(key=film.slug, markdown="\n".join(text), description=film.title)
+    except (PrefectException, httpx.HTTPError) as error:
+        run_logger().warning("the report could not be published, the film is finished all the same: %s", error)

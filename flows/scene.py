@@ -46,7 +46,9 @@ async def make_scene(
         return await _make_chain(plan, credentials, archive, terms)
     making = [make_clip(shot.order, credentials, archive, shot.name, terms) for shot in plan.shots]
     made = await asyncio.gather(*making, return_exceptions=True)
-    failed = {shot.name: error for shot, error in zip(plan.shots, made, strict=True) if isinstance(error, Exception)}
+    failed = {
+        shot.name: error for shot, error in zip(plan.shots, made, strict=True) if isinstance(error, BaseException)
+    }
     if failed:
         raise FilmIncomplete(f"{len(failed)} of {len(plan.shots)} shots of scene {plan.number} failed:", failed)
     return [clip for clip in made if isinstance(clip, Clip)]

@@ -1,16 +1,19 @@
 """The one seam to the network: one method per endpoint, one attempt per paid call."""
 
+import asyncio
 import functools
+import re
 import ssl
 from decimal import Decimal, InvalidOperation
 from types import TracebackType
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import httpx
 import tenacity
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, SecretStr
 
 from prefect_kling.kling.errors import (
+    KeyRefused,
     KlingError,
     OutcomeUnknown,
     RequestRefused,
@@ -24,12 +27,21 @@ from prefect_kling.kling.request import VideoRequest
 API_URL = "https://apimodels.app/api/v1"
 
 
+def _web_address(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must begin with http:// or https://")
+    return value.rstrip("/")
+
+
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+
+
 class ClientSettings(BaseModel):
     """How to talk to the API. The defaults follow the operator's page."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
-    base_url: str = API_URL
+    base_url: WebAddress = API_URL
     """Where the API lives, up to and including its version."""
     connect_seconds: float = 5.0
     """How long to wait for a connection."""
@@ -81,9 +93,9 @@ class KlingClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.settings = settings or ClientSettings()
-        if httpx.URL(self.settings.base_url).scheme not in ("http", "https"):
-            raise RequestRefused(f"base_url {self.settings.base_url!r} is not an http or https address")
-        self._key = key
+        self._key = SecretStr(key.get_secret_value().strip())
+        if not re.fullmatch(r"[!-~]+", self._key.get_secret_value()):
+            raise KeyRefused("the API key is empty, or holds characters that no key has")
         self._http = self._open(transport, keepalive=20)
         # A kept connection may be closed by the server in the very moment it is used again; the loss of a paid
         # call to that race would be an unknown outcome, so paid calls always open a connection of their own.
@@ -122,19 +134,24 @@ class KlingClient:
         disputes = request.disputes()
         if disputes and self.settings.disputed_rules == "refuse":
             raise RequestRefused("; ".join(disputes))
-        body = request.body(self.settings.multi_prompt_as)
-        timeout = httpx.Timeout(self.settings.create_seconds, connect=self.settings.connect_seconds)
-        try:
-            response = await self._paying_http.post("/video/generations", json=body, timeout=timeout)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise Unavailable(f"the API at {self.settings.base_url} cannot be reached", words=_say(error)) from None
-        except httpx.HTTPError as error:
-            raise OutcomeUnknown("the answer to a paid request was lost", words=_say(error)) from None
-        reply = self._read(response)
+        reply = await self._post(request.body(self.settings.multi_prompt_as))
         job = VideoJob.read(reply.data)
         if job is not None and reply.meaning is Meaning.DONE:
             return job
         raise reply.create_error("the API did not take the request", job.job_id if job else None)
+
+    async def _post(self, body: dict[str, JsonValue]) -> Reply:
+        """Send a paid call, once, within `create_seconds` in all, however slowly an answer trickles in."""
+        seconds = self.settings.create_seconds
+        timeout = httpx.Timeout(seconds, connect=self.settings.connect_seconds)
+        try:
+            async with asyncio.timeout(seconds + self.settings.connect_seconds):
+                response = await self._paying_http.post("/video/generations", json=body, timeout=timeout)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise Unavailable(f"the API at {self.settings.base_url} cannot be reached", words=_say(error)) from None
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise OutcomeUnknown("the answer to a paid request was lost", words=_say(error)) from None
+        return self._read(response)
 
     async def get(self, job_id: str) -> VideoJob:
         """Ask how a job stands. Free, safe to repeat.
@@ -159,11 +176,13 @@ class KlingClient:
         """Ask what a job really cost. Free. None when the API has no such record or none that can be read."""
         try:
             reply = await self._fetch(f"/records/{job_id}", f"the charge of job {job_id} could not be read")
+            if not reply.data:
+                return None
             settled, amount = reply.data.get("settled") is True, reply.data.get("credits")
-            credits_ = Decimal(str(amount)) if settled and amount is not None else None
-        except (KlingError, InvalidOperation):
+            paid = Decimal(str(amount)) if settled and amount is not None else None
+            return Charge(job_id=job_id, settled=settled, credits=paid, currency=str(reply.data.get("currency", "USD")))
+        except (KlingError, InvalidOperation, ValueError):
             return None
-        return Charge(job_id=job_id, settled=settled, credits=credits_, currency=str(reply.data.get("currency", "USD")))
 
     async def _fetch(self, path: str, what: str, **params: str) -> Reply:
         """Read once or, while the API is unavailable, a few times."""

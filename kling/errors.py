@@ -3,7 +3,7 @@
 ```text
 KlingError
 ├── RequestRefused    fix the request: a parameter, a reference or the content was not accepted
-├── KeyRefused        fix the key: it is missing, wrong or not allowed to do this
+├── KeyRefused        fix the key or the base URL: missing, wrong or not allowed to do this
 ├── BalanceTooLow     top up the account
 ├── Unavailable       wait: nothing has happened on the server, the same call may be made again
 ├── OutcomeUnknown    do not repeat: the job may exist and may be paid for
@@ -34,9 +34,9 @@ class RequestRefused(KlingError):
 
 
 class KeyRefused(KlingError):
-    """The API key is missing, wrong, or lacks a permission; nothing was paid."""
+    """The API key is missing, wrong, or lacks a permission, or the address is wrong; this call cost nothing."""
 
-    next_step = "Nothing was paid. Check the API key and base URL in the KlingCredentials block."
+    next_step = "This call cost nothing. Check the API key and the base URL in the KlingCredentials block."
 
 
 class BalanceTooLow(KlingError):

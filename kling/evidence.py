@@ -30,6 +30,11 @@ class EvidencedError(Exception):
         self.code = evidence.get("code")
         self.words = evidence.get("words", "")
 
+    @property
+    def told(self) -> str:
+        """What happened and its evidence, without the advice: the form that is written down."""
+        evidence = [f"{label} {value}" for name, label in _LABELS.items() if (value := getattr(self, name))]
+        return f"{self.what} ({', '.join(evidence)})" if evidence else self.what
+
     def __str__(self) -> str:
-        told = [f"{label} {value}" for name, label in _LABELS.items() if (value := getattr(self, name))]
-        return " ".join(part for part in (self.what, f"({', '.join(told)})." if told else "", self.next_step) if part)
+        return f"{self.told}. {self.next_step}".rstrip()

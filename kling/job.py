@@ -8,7 +8,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-RETRYABLE_FAIL_CODES = frozenset({"UPSTREAM_BUSY", "UPSTREAM_FAILED", "TIMEOUT", "INTERNAL_ERROR", "OTHER"})
+# Every other code, known (UPSTREAM_BUSY, TIMEOUT, …) or not, may be a passing one (kling-api.md §1.3).
+FINAL_FAIL_CODES = frozenset({"CONTENT_MODERATION", "INVALID_INPUT"})
 _MODERATION_WORDS = ("content policy", "moderation", "risk control", "sensitive", "violation")
 
 
@@ -42,7 +43,7 @@ class VideoJob(BaseModel):
     job_id: str
     """The API's `taskId`."""
     state: JobState
-    """Where the job stands; `completed` always has a URL."""
+    """Where the job stands; as read from the API, `completed` always has a URL."""
     said_state: str = ""
     """The state in the server's own spelling."""
     model: str = ""
@@ -115,7 +116,7 @@ def _is_retryable(said: JsonValue, code: JsonValue, words: str) -> bool:
     if isinstance(said, bool):
         return said
     if code:
-        return str(code).upper() in RETRYABLE_FAIL_CODES
+        return str(code).upper() not in FINAL_FAIL_CODES
     return not any(word in words.lower() for word in _MODERATION_WORDS) and bool(words)
 
 

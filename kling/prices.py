@@ -1,5 +1,6 @@
 """What a request will cost: one dated table as data, and a quote from it."""
 
+import math
 from datetime import date
 from decimal import Decimal
 from typing import Literal
@@ -25,9 +26,14 @@ class PriceTable(BaseModel):
     rates: dict[str, dict[str, dict[Extra, Decimal]]]
 
     def rate(self, model: str, mode: str, extra: Extra) -> Decimal:
-        """Return dollars per second; a combination without a row costs as much as the dearest row of that mode."""
+        """Return dollars per second; what has no row of its own costs what the plain clip costs."""
         rows = self.rates[model][mode]
-        return rows.get(extra, max(rows.values()))
+        return rows.get(extra, rows["plain"])
+
+    def worst_with_video(self, model: str, mode: str) -> Decimal:
+        """Return what a clip with an input video costs at worst per second: the keep-sound row, else the dearest."""
+        rows = self.rates[model][mode]
+        return rows.get("keep_sound", max(rows.values()))
 
 
 PAGE_PRICES = PriceTable(
@@ -72,13 +78,14 @@ def quote(request: VideoRequest, table: PriceTable = PAGE_PRICES, input_seconds:
     notes = []
     seconds = request.duration
     if request.edits_video:
-        seconds = LONGEST_INPUT_SECONDS if input_seconds is None else max(1, round(input_seconds))
+        seconds = LONGEST_INPUT_SECONDS if input_seconds is None else max(1, math.floor(input_seconds + 0.5))
         if input_seconds is None:
             notes.append("billed on the length of the input video, assumed to be 10 seconds")
     expected = worst = table.rate(request.model, request.mode, _extra(request))
-    if request.video and request.video.keep_original_sound == "no":
-        worst = table.rate(request.model, request.mode, "keep_sound")
-        notes.append("an input video may be billed at the keep-sound rate even when its sound is not kept")
+    if request.video:
+        worst = max(expected, table.worst_with_video(request.model, request.mode))
+    if worst > expected:
+        notes.append("the table leaves open what an input video adds to the price with this model and sound")
     return Quote(seconds=seconds, usd=expected * seconds, at_most_usd=worst * seconds, notes=tuple(notes))
 
 

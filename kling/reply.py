@@ -1,6 +1,7 @@
 """One answer of the API, read leniently and sorted by what it means.
 
-Failures arrive both as an HTTP status and as a `code` inside a 200 body; the code wins (kling-api.md §7, row 1).
+Failures arrive both as an HTTP status and as a `code` inside a 200 body; the code wins (kling-api.md §7, row 1), but
+for a 5xx status: what a failing gateway says about a paid call is no proof of anything.
 """
 
 import json
@@ -44,15 +45,14 @@ _MEANINGS: dict[int, Meaning] = {
     1103: Meaning.KEY,
     **dict.fromkeys((1200, 1201, 1300, 1301), Meaning.REQUEST),
     **dict.fromkeys((1202, 1203), Meaning.GONE),
-    **dict.fromkeys((1302, 1303, 1304), Meaning.BUSY),
+    **dict.fromkeys((1302, 1303), Meaning.BUSY),
+    1304: Meaning.KEY,
     # A moved address: the call was not taken here, and the base URL is wrong.
-    **dict.fromkeys((301, 307, 308), Meaning.REQUEST),
+    **dict.fromkeys((301, 307, 308), Meaning.KEY),
 }
 
 _READ_ERRORS: dict[Meaning, type[errors.KlingError]] = {
-    Meaning.REQUEST: errors.RequestRefused,
     Meaning.KEY: errors.KeyRefused,
-    Meaning.BALANCE: errors.BalanceTooLow,
     Meaning.GONE: errors.JobGone,
     Meaning.BUSY: errors.Unavailable,
     Meaning.SERVER: errors.Unavailable,
@@ -62,7 +62,8 @@ _CREATE_ERRORS: dict[Meaning, type[errors.KlingError]] = {
     Meaning.REQUEST: errors.RequestRefused,
     Meaning.KEY: errors.KeyRefused,
     Meaning.BALANCE: errors.BalanceTooLow,
-    Meaning.GONE: errors.RequestRefused,
+    # There is no job to be missing yet: it is the address that is not there.
+    Meaning.GONE: errors.KeyRefused,
     Meaning.BUSY: errors.Unavailable,
 }
 
@@ -83,7 +84,7 @@ class Reply:
         text = response.text.replace(hide, "<hidden>") if hide else response.text
         try:
             body = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict):
             return cls(response.status_code, None, _shorten(text), {}, _retry_after(response))
@@ -128,12 +129,14 @@ class Reply:
 def _number(value: JsonValue) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    return int(value) if isinstance(value, str) and value.isdecimal() else None
+    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 10 else None
 
 
 def _words(body: Mapping[str, JsonValue]) -> str:
     error = body.get("error")
+    data = body.get("data")
     candidates = (
+        data.get("failMsg") if isinstance(data, dict) else None,
         body.get("msg"),
         error.get("message") if isinstance(error, dict) else error,
         body.get("message"),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from prefect_kling.kling.request import VideoRequest
 
 LONGEST_SECONDS = {"kling-video-o1": 10, "kling-v3-omni": 15}
-REFERENCE = re.compile(r"<<<(image|element|video)_(\d+)>>>")
+REFERENCE = re.compile(r"<<<[^<>]*>>>")
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,11 @@ def _something_asked(request: "VideoRequest") -> str | None:
     return None if asked else "empty, like image_list and video_list"
 
 
+@_rule("prompt", "Kling wants a prompt, the page does not", "Kling", disputed=True)
+def _prompt_given(request: "VideoRequest") -> str | None:
+    return None if request.prompt or request.multi_prompt else "empty"
+
+
 @_rule("duration", "kling-video-o1 makes 3 to 10 seconds, kling-v3-omni 3 to 15", "page")
 def _duration_of_model(request: "VideoRequest") -> str | None:
     too_long = request.duration > LONGEST_SECONDS[request.model] and not request.edits_video
@@ -131,6 +136,13 @@ def _o1_end_frame_among_few(request: "VideoRequest") -> str | None:
     return f"{len(request.image_list)} images with an end_frame" if crowded and _has_end(request) else None
 
 
+@_rule("image_list", "with more than 2 images O1 takes no first frame either", "Kling's text", disputed=True)
+def _o1_first_frame_among_few(request: "VideoRequest") -> str | None:
+    crowded = request.model == "kling-video-o1" and len(request.image_list) > 2
+    framed = request.image_of_type("first_frame") is not None
+    return f"{len(request.image_list)} images with a first_frame" if crowded and framed else None
+
+
 @_rule("image_list", "an end_frame goes without reference images", "clients", disputed=True)
 def _end_frame_without_references(request: "VideoRequest") -> str | None:
     return "an end_frame next to reference images" if _has_end(request) and _plain_images(request) else None
@@ -162,6 +174,17 @@ def _o1_sound(request: "VideoRequest") -> str | None:
 @_rule("multi_shot", "only kling-v3-omni makes several shots in one clip", "Kling")
 def _multi_shot_model(request: "VideoRequest") -> str | None:
     return "true, with kling-video-o1" if request.multi_shot and request.model == "kling-video-o1" else None
+
+
+@_rule("multi_shot", "an edit keeps the cuts of its input video", "Kling")
+def _multi_shot_without_edit(request: "VideoRequest") -> str | None:
+    return "true, with a base video" if request.multi_shot and request.edits_video else None
+
+
+@_rule("extra", "what the request has a field for is said there, where it is checked and priced", "this package")
+def _extra_is_extra(request: "VideoRequest") -> str | None:
+    known = sorted(set(request.extra) & (set(type(request).model_fields) - {"shot_type"}))
+    return f"naming {', '.join(known)}" if known else None
 
 
 @_rule("shot_type", "multi_shot needs a shot_type: customize or intelligence", "Kling")
@@ -221,8 +244,9 @@ def _references_exist(request: "VideoRequest") -> str | None:
         "video": len(request.video_list),
     }
     texts = [request.prompt or "", *(segment.prompt for segment in request.multi_prompt)]
-    named = [match for text in texts for match in REFERENCE.finditer(text)]
-    missing = [match[0] for match in named if not 1 <= int(match[2]) <= given[match[1]]]
+    named = [found for text in texts for found in REFERENCE.findall(text)]
+    known = {f"<<<{kind}_{number}>>>" for kind, count in given.items() for number in range(1, count + 1)}
+    missing = [name for name in named if name not in known]
     return f"naming {', '.join(missing)}" if missing else None
 
 

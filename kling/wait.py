@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from prefect_kling.kling.client import KlingClient
-from prefect_kling.kling.errors import JobFailed, JobGone, StillRunning, Unavailable
+from prefect_kling.kling.errors import JobFailed, JobGone, StillRunning, Unavailable, UnreadableReply
 from prefect_kling.kling.job import JobState, VideoJob
 
 GONE_ANSWERS = 3
+LONGEST_PAUSE = 60.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ async def wait_for_job(
 ) -> VideoJob:
     """Poll until the job is completed and return it. Free; call it as often as you like.
 
-    `seen` is told about every answer. An API that cannot be reached is asked again until the deadline.
+    `seen` is told about every answer. An API that is away or talks nonsense is asked again until the deadline.
     Raises `JobFailed` when the job ended without a video, `StillRunning` at the deadline, `JobGone` when the
     API says three times in a row that it does not know the job, and `KeyRefused` at once.
     """
@@ -58,15 +59,16 @@ async def wait_for_job(
             gone += 1
             if gone >= GONE_ANSWERS:
                 raise
-        except Unavailable as error:
-            pause, trouble = max(pause, error.retry_after or 0.0), str(error)
+        except (Unavailable, UnreadableReply) as error:
+            asked = min(getattr(error, "retry_after", None) or 0.0, LONGEST_PAUSE)
+            pause, trouble = max(pause, asked), str(error)
         if job is not None and job.state.is_terminal:
             return _ended(job)
         if time.monotonic() + pause > end:
             break
         await asyncio.sleep(pause)
     state = job.said_state if job else "not seen yet"
-    what = f"job {job_id} is not done after {patience.deadline:g} s of waiting (state: {state})"
+    what = f"job {job_id} is not done after waiting {patience.deadline:g} s (state: {state})"
     raise StillRunning(what, job_id=job_id, words=trouble)
 
 

@@ -7,15 +7,15 @@ from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prefect_kling.kling.job import VideoJob
 from prefect_kling.kling.prices import quote
-from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.request import STORED, VideoRequest
 from prefect_kling.studio.bucket import Bucket
 from prefect_kling.studio.budget import Budget
 from prefect_kling.studio.download import Received, download
-from prefect_kling.studio.errors import ArchiveConflict, LinkExpired, StorageRefused, StudioError
+from prefect_kling.studio.errors import ArchiveConflict, LedgerUnreadable, LinkExpired, StorageRefused, StudioError
 from prefect_kling.studio.frames import check_playable, last_frame
 from prefect_kling.studio.ledger import Ledger
 from prefect_kling.studio.mp4 import MediaFacts, read_facts
@@ -77,9 +77,13 @@ class Archive:
         self.ledger, self.budget = Ledger(bucket), Budget(bucket, cap_usd)
 
     def find(self, clip_key: str) -> Clip | None:
-        """Return the archived clip of this key, None when there is none."""
+        """Return the archived clip of this key, None when there is none. Raises `LedgerUnreadable`."""
         stored = self.bucket.read(_record(clip_key))
-        return None if stored is None else Clip.model_validate_json(stored.body)
+        try:
+            return None if stored is None else Clip.model_validate_json(stored.body, context=STORED)
+        except ValidationError as error:
+            where = self.bucket.uri(_record(clip_key))
+            raise LedgerUnreadable(f"{where} cannot be read", clip_key=clip_key, words=str(error)[:300]) from None
 
     def keep(self, order: ClipOrder, job: VideoJob, charged_usd: Decimal | None = None) -> Clip:
         """Fetch a completed job's video and store it, whole or not at all; a clip that is there is returned as it is.
@@ -96,8 +100,7 @@ class Archive:
             received, facts = self._obtain(key, job, file)
             if not self.bucket.put_file(_video(key), file, received.size, received.sha256, "video/mp4"):
                 received, facts = self._stored(key, file)
-        clip = _describe(order, job, received, facts)
-        clip = clip.model_copy(update={"uri": self.bucket.uri(_video(key)), "charged_usd": charged_usd})
+        clip = self._describe(order, job, received, facts).model_copy(update={"charged_usd": charged_usd})
         if self.bucket.create(_record(key), clip.model_dump_json(indent=1).encode()) is None:
             return self._agreed(clip)
         return clip
@@ -105,6 +108,8 @@ class Archive:
     def _obtain(self, key: str, job: VideoJob, file: BinaryIO) -> tuple[Received, MediaFacts]:
         """Get the video from its link or, if a run was killed before it wrote the record, from the archive itself."""
         try:
+            if not job.urls:
+                raise LinkExpired("the API gives no link to the video", job_id=job.job_id)
             received = download(job.urls[0], file)
         except LinkExpired as expired:
             try:
@@ -118,9 +123,24 @@ class Archive:
         file.seek(0)
         file.truncate()
         self.bucket.fetch(_video(key), file)
-        file.seek(0)
         received = Received(file.seek(0, 2), _sha256(file))
         return received, _facts(file, received, None)
+
+    def _describe(self, order: ClipOrder, job: VideoJob, received: Received, facts: MediaFacts) -> Clip:
+        return Clip(
+            clip_key=order.clip_key,
+            uri=self.bucket.uri(_video(order.clip_key)),
+            sha256=received.sha256,
+            bytes=received.size,
+            media=facts,
+            notes=tuple(order.differences(facts.seconds, facts.width, facts.height, facts.audio)),
+            order=order,
+            job_id=job.job_id,
+            model=job.model,
+            listed_usd=quote(order.request, input_seconds=facts.seconds).usd,
+            made_in_seconds=job.seconds,
+            archived_at=datetime.now(UTC),
+        )
 
     def _agreed(self, clip: Clip) -> Clip:
         """Return the record another process wrote meanwhile; it must be about the same bytes."""
@@ -186,20 +206,3 @@ def _facts(file: BinaryIO, received: Received, job_id: str | None) -> MediaFacts
         error.job_id = job_id
         raise
     return facts
-
-
-def _describe(order: ClipOrder, job: VideoJob, received: Received, facts: MediaFacts) -> Clip:
-    return Clip(
-        clip_key=order.clip_key,
-        uri="",
-        sha256=received.sha256,
-        bytes=received.size,
-        media=facts,
-        notes=tuple(order.differences(facts.seconds, facts.width, facts.height, facts.audio)),
-        order=order,
-        job_id=job.job_id,
-        model=job.model,
-        listed_usd=quote(order.request, input_seconds=facts.seconds).usd,
-        made_in_seconds=job.seconds,
-        archived_at=datetime.now(UTC),
-    )

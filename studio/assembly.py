@@ -105,7 +105,7 @@ def _survey(source: BinaryIO | Path, number: int) -> _Clip:
         shown = [(pts, ticks) for pts, ticks, hidden, _ in seen if not hidden]
         if not shown:
             raise NotAVideo("the file shows no pictures")
-        stamps, (last, length) = [pts for pts, _ in shown], max(shown)
+        stamps, begin, (last, length) = [pts for pts, _ in shown], min(shown)[0], max(shown)
         return _Clip(
             source=source,
             make=(*make, context.sample_aspect_ratio, video.time_base, round(float(rate), 1)),
@@ -113,10 +113,10 @@ def _survey(source: BinaryIO | Path, number: int) -> _Clip:
             rate=video.guessed_rate or rate,
             time_base=video.time_base or Fraction(1, 1000),
             stamps=stamps,
-            begin=min(stamps),
-            ticks=last + max(length, 1) - min(stamps),
-            # Hidden packets would show up again once the edit list that hides them is gone.
-            copyable=len(stamps) == len(set(stamps)) == len(seen) and seen[0][3] and bool(context.extradata),
+            begin=begin,
+            ticks=last + max(length, 1) - begin,
+            # Hidden pictures would show again without their edit list, leading ones would build on the clip before.
+            copyable=len(set(stamps)) == len(seen) and seen[0][3] and stamps[0] == begin and bool(context.extradata),
             sounding=bool(film.streams.audio),
         )
 
@@ -129,18 +129,6 @@ def _mark_chapters(film: OutputContainer, edges: Sequence[Fraction], titles: Seq
             for number, ((start, end), title) in enumerate(zip(spans, titles, strict=True))
         ]
     )
-
-
-def _write(
-    film: OutputContainer, clips: Sequence[_Clip], pictures: "_Copied | _Encoded", sound: "_Sound | None"
-) -> None:
-    """Write clip by clip, the sound first: it is the smaller one to wait in memory for the other."""
-    for number, clip in enumerate(clips):
-        with _named(number + 1):
-            heard = sound.packets(clip, pictures.edges[number + 1]) if sound else ()
-            for packet in chain(heard, pictures.packets(number)):
-                film.mux(packet)
-    film.mux([*(sound.rest() if sound else ()), *pictures.rest()])
 
 
 class _Copied:
@@ -218,11 +206,10 @@ class _Encoded:
     def _fit(self, like: VideoFrame, number: int) -> Graph:
         """Build the filters that give a clip the film's rate, length, size and colours."""
         width, height = self._size
-        colours = f"in_color_matrix={matrix_of(like)}:out_color_matrix=bt709:out_range=limited:flags={EXACT}"
+        colours = f"in_color_matrix={matrix_of(like)}:out_color_matrix=bt709:out_range=limited:{EXACT}"
         return filter_graph(
             buffer_step(like, self._clips[number].time_base),
             ("fps", f"fps={self.rate}:start_time=0:eof_action=pass"),
-            ("tpad", "stop_mode=clone:stop=-1"),
             ("trim", f"end_frame={self._lengths[number]}"),
             ("scale", f"{width}:{height}:force_original_aspect_ratio=decrease:force_divisible_by=2:{colours}"),
             ("pad", f"{width}:{height}:-1:-1"),
@@ -255,6 +242,16 @@ class _Sound:
             frame.pts, frame.time_base = self._written, Fraction(1, SOUND_RATE)
             self._written += frame.samples
             yield from self._track.encode(frame)
+
+
+def _write(film: OutputContainer, clips: Sequence[_Clip], pictures: _Copied | _Encoded, sound: _Sound | None) -> None:
+    """Write clip by clip, the sound first: it is the smaller one to wait in memory for the other."""
+    for number, clip in enumerate(clips):
+        with _named(number + 1):
+            heard = sound.packets(clip, pictures.edges[number + 1]) if sound else ()
+            for packet in chain(heard, pictures.packets(number)):
+                film.mux(packet)
+    film.mux([*(sound.rest() if sound else ()), *pictures.rest()])
 
 
 def _decode_sound(clip: _Clip, length: int) -> Iterator[AudioFrame]:

@@ -1,8 +1,10 @@
 """One S3 bucket and prefix, and the few operations durable clips need, conditional writes among them."""
 
+import asyncio
 import base64
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,14 +25,34 @@ if TYPE_CHECKING:
 PART_BYTES = 64 * 2**20
 MULTIPART_ABOVE_BYTES = 256 * 2**20
 CONFLICT_TRIES = 5
+CONFLICT_PAUSE = 0.2
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a blocking storage call in a thread; once begun it is finished even when the caller is cancelled."""
+    """Run a blocking storage call in a thread."""
     return await anyio.to_thread.run_sync(lambda: call(*args, **kwargs))
+
+
+async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Finish a piece of work even when the caller is cancelled meanwhile; the cancellation is passed on afterwards.
+
+    A task of its own holds the work, because a cancellation may come from asyncio (Ctrl-C, a cancelled `gather`),
+    against which a cancel scope alone is no shield.
+    """
+    task, cancelled = asyncio.ensure_future(work), None
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        task.exception()
+        raise cancelled
+    return task.result()
 
 
 @dataclass(frozen=True)
@@ -106,6 +128,7 @@ class Bucket:
                     return stored.etag
                 if failed.final:
                     return None
+            time.sleep(CONFLICT_PAUSE)
         raise StorageUnavailable(f"{self.uri(path)} is being written by many at once")
 
     def put_file(self, path: str, file: BinaryIO, size: int, sha256: str, content_type: str) -> bool:
@@ -113,28 +136,33 @@ class Bucket:
 
         The store verifies the content (SHA-256 up to 256 MB, CRC of each part above) before anything is visible.
         """
-        metadata = {"sha256": sha256}
-        try:
-            with self._errors(path):
-                if size > MULTIPART_ABOVE_BYTES:
-                    self._put_parts(self.prefix + path, file, size, metadata, content_type)
-                else:
-                    file.seek(0)
-                    self._s3.put_object(
-                        Bucket=self.name,
-                        Key=self.prefix + path,
-                        Body=file,
-                        ContentLength=size,
-                        ContentType=content_type,
-                        ChecksumSHA256=base64.b64encode(bytes.fromhex(sha256)).decode(),
-                        Metadata=metadata,
-                        IfNoneMatch="*",
-                    )
-        except _ConditionFailedError:
-            return False
-        return True
+        put = self._put_parts if size > MULTIPART_ABOVE_BYTES else self._put_whole
+        for _ in range(CONFLICT_TRIES):
+            try:
+                with self._errors(path):
+                    put(self.prefix + path, file, size, sha256, content_type)
+                    return True
+            except _ConditionFailedError as failed:
+                if failed.final:
+                    return False
+            time.sleep(CONFLICT_PAUSE)
+        raise StorageUnavailable(f"{self.uri(path)} is being written by many at once")
 
-    def _put_parts(self, key: str, file: BinaryIO, size: int, metadata: Mapping[str, str], content_type: str) -> None:
+    def _put_whole(self, key: str, file: BinaryIO, size: int, sha256: str, content_type: str) -> None:
+        file.seek(0)
+        self._s3.put_object(
+            Bucket=self.name,
+            Key=key,
+            Body=file,
+            ContentLength=size,
+            ContentType=content_type,
+            ChecksumSHA256=base64.b64encode(bytes.fromhex(sha256)).decode(),
+            Metadata={"sha256": sha256},
+            IfNoneMatch="*",
+        )
+
+    def _put_parts(self, key: str, file: BinaryIO, size: int, sha256: str, content_type: str) -> None:
+        metadata = {"sha256": sha256}
         where: dict[str, Any] = {"Bucket": self.name, "Key": key}
         upload = self._s3.create_multipart_upload(**where, ContentType=content_type, Metadata=metadata)["UploadId"]
         try:
@@ -197,7 +225,7 @@ class Bucket:
     def require_conditional_writes(self) -> None:
         """Refuse a store that ignores `If-None-Match` or `If-Match`: with it, two writers could both win and both pay.
 
-        Costs three small writes, once per Bucket.
+        Costs a few small writes, once per Bucket; `KlingArchive` keeps one Bucket for a process.
         """
         if not self._keeps_conditions:
             what = f"{self.uri('')} ignores conditional writes, so two runs could pay for the same clip"
@@ -231,6 +259,8 @@ class Bucket:
         words = f"{code}: {error.response['Error'].get('Message', '')}"
         if code == "NoSuchBucket":
             return StorageRefused(f"the bucket {self.name} does not exist", status=status, words=words)
+        if status == 501:
+            return StorageRefused(f"the store cannot do what {self.uri(path)} needs", status=status, words=words)
         if status >= 500 or status in (408, 429) or code in ("RequestTimeout", "SlowDown", "Throttling"):
             return StorageUnavailable(f"the store failed at {self.uri(path)}", status=status, words=words)
         if status == 404:

@@ -82,7 +82,7 @@ def _grid(like: VideoFrame, count: int) -> Graph:
     columns = min(COLUMNS, count)
     fit = f"{THUMB_PIXELS}:{THUMB_PIXELS}:force_original_aspect_ratio=decrease:force_divisible_by=2"
     # A JPEG has no field for its matrix: it is always bt601.
-    colours = f"in_color_matrix={matrix_of(like)}:out_color_matrix=bt601:flags={EXACT}"
+    colours = f"in_color_matrix={matrix_of(like)}:out_color_matrix=bt601:{EXACT}"
     layout = f"{columns}x{-(-count // columns)}:nb_frames={count}"
     return filter_graph(
         buffer_step(like, Fraction(1, 25)),

@@ -86,11 +86,11 @@ class _Transfer:
             raise LinkExpired("the result link is no longer served", status=response.status_code)
         if response.status_code == 206 and self._continues(response):
             return ""
-        if response.status_code != 200:
-            # Whatever was kept cannot be continued with this answer.
-            self._start_over()
+        if response.status_code == 429 or response.status_code >= 500:
             return f"HTTP {response.status_code}"
         self._start_over()
+        if response.status_code != 200:
+            return f"HTTP {response.status_code}"
         etag = response.headers.get("etag", "")
         self.etag = "" if etag.startswith("W/") else etag
         length = response.headers.get("content-length", "")

@@ -12,6 +12,7 @@ StudioError
 ├── DownloadBroken       run again: the bytes did not arrive whole
 ├── NotAVideo            the bytes are whole, but they are not a playable MP4
 ├── ArchiveConflict      other bytes already stand under this clip key; nothing was overwritten
+├── WrongClip            name another clip: this one does not exist, or cannot be decided about
 ├── StoryboardInvalid    fix the storyboard: file, line, field and rule are named
 └── FilmIncomplete       see the shots it names; run again, what is finished is kept
 ```
@@ -87,6 +88,12 @@ class ArchiveConflict(StudioError):
     """The archive already holds different bytes under this key; they were left alone."""
 
     next_step = "Compare the two records; nothing was overwritten."
+
+
+class WrongClip(StudioError):
+    """The clip named does not exist, is not named unambiguously, or is in no state to be decided about."""
+
+    next_step = "See `prefect-kling ledger list`."
 
 
 class StoryboardInvalid(StudioError):

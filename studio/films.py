@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel, ConfigDict
 
+from prefect_kling.kling.request import STORED
 from prefect_kling.studio.archive import Archive, Clip
 from prefect_kling.studio.assembly import join
 from prefect_kling.studio.budget import FilmCap
@@ -35,6 +36,7 @@ class Film(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     title: str
+    slug: str
     film_key: str
     uri: str
     contact_sheet_uri: str
@@ -52,10 +54,10 @@ def check_budget(plan: FilmPlan, archive: Archive, film: FilmCap | None) -> Deci
     Free and blocking; sends nothing, so that a film that cannot be finished within its budget is not begun.
     """
     unpaid = NOTHING
-    for shot in plan.shots:
-        page = archive.ledger.read(shot.order.clip_key)
+    for clip_key, price in plan.prices.items():
+        page = archive.ledger.read(clip_key)
         if page is None or page.entry.state in (EntryState.RELEASED, EntryState.FAILED):
-            unpaid += shot.price.at_most_usd
+            unpaid += price.at_most_usd
     archive.budget.check(unpaid, film)
     return unpaid
 
@@ -70,14 +72,15 @@ def assemble(plan: FilmPlan, clips: Sequence[Clip], archive: Archive) -> Film:
     folder = f"films/{plan.slug}/{key}"
     stored = archive.bucket.read(f"{folder}/manifest.json")
     if stored is not None:
-        return Film.model_validate_json(stored.body)
+        return Film.model_validate_json(stored.body, context=STORED)
     with TemporaryDirectory(prefix="film-") as disk:
-        film = _make(plan, clips, archive, folder, Path(disk))
+        film = _make(plan, clips, archive, key, Path(disk))
     archive.bucket.put(f"{folder}/manifest.json", film.model_dump_json(indent=1).encode(), "application/json")
     return film
 
 
-def _make(plan: FilmPlan, clips: Sequence[Clip], archive: Archive, folder: str, disk: Path) -> Film:
+def _make(plan: FilmPlan, clips: Sequence[Clip], archive: Archive, key: str, disk: Path) -> Film:
+    folder = f"films/{plan.slug}/{key}"
     files = [disk / f"{number:04}.mp4" for number in range(len(clips))]
     for clip, path in zip(clips, files, strict=True):
         with path.open("w+b") as file:
@@ -92,7 +95,8 @@ def _make(plan: FilmPlan, clips: Sequence[Clip], archive: Archive, folder: str, 
     archive.bucket.put(f"{folder}/contact-sheet.jpg", sheet, "image/jpeg")
     return Film(
         title=plan.title,
-        film_key=film_key(plan, clips),
+        slug=plan.slug,
+        film_key=key,
         uri=archive.bucket.uri(f"{folder}/film.mp4"),
         contact_sheet_uri=archive.bucket.uri(f"{folder}/contact-sheet.jpg"),
         manifest_uri=archive.bucket.uri(f"{folder}/manifest.json"),
@@ -114,6 +118,7 @@ def _store(film: Path, path: str, archive: Archive) -> str:
 
 
 def film_key(plan: FilmPlan, clips: Sequence[Clip]) -> str:
-    """Name this cut: a hash of its clips' keys and contents in order."""
-    canonical = json.dumps({"version": 1, "clips": [[clip.clip_key, clip.sha256] for clip in clips]})
+    """Name this cut: a hash of its title, and of its clips' names, keys and contents in order."""
+    shots = [[shot.name, clip.clip_key, clip.sha256] for shot, clip in zip(plan.shots, clips, strict=True)]
+    canonical = json.dumps({"version": 1, "title": plan.title, "shots": shots})
     return hashlib.sha256(canonical.encode()).hexdigest()[:KEY_LENGTH]

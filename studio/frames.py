@@ -22,8 +22,8 @@ from prefect_kling.studio.mp4 import read_facts
 STILL_LIMIT = 10_000_000
 """Bytes; the API takes pictures up to 10 MB."""
 
-# Without them swscale rounds down: every hand-over would come out two levels darker.
-EXACT = "bicubic+accurate_rnd+full_chroma_int"
+# Without these flags swscale rounds down, and every hand-over comes out darker; one thread: the same pixels anywhere.
+EXACT = "flags=bicubic+accurate_rnd+full_chroma_int:threads=1"
 _FAR = 1 << 48
 _UNSPECIFIED = 2
 Some = TypeVar("Some", VideoFrame, AudioFrame)
@@ -116,7 +116,6 @@ def _decode_one(wanted: int, film: InputContainer, video: VideoStream) -> VideoF
 def filter_graph(*steps: tuple[str, str]) -> Graph:
     """Build a chain of libavfilter steps (name, arguments), sources and sinks included."""
     graph = Graph()
-    graph.threads = 1  # the same pixels on every machine
     graph.link_nodes(*(graph.add(name, arguments or None) for name, arguments in steps)).configure()
     return graph
 
@@ -189,7 +188,7 @@ def encode_picture(frame: VideoFrame, codec: str, options: dict[str, str]) -> by
 
 def _convert(frame: VideoFrame, form: str) -> VideoFrame:
     # A JPEG has no field for its matrix: it is always bt601.
-    target = f"in_color_matrix={matrix_of(frame)}:out_color_matrix=bt601:flags={EXACT}"
+    target = f"in_color_matrix={matrix_of(frame)}:out_color_matrix=bt601:{EXACT}"
     source, sink = buffer_step(frame, Fraction(1, 25)), ("buffersink", "")
     graph = filter_graph(source, ("scale", target), ("format", form), sink)
     graph.push(frame)

@@ -26,6 +26,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from prefect_kling.kling.request import STORED
 from prefect_kling.studio.bucket import Bucket
 from prefect_kling.studio.errors import LedgerMoved, LedgerUnreadable
 from prefect_kling.studio.orders import ClipOrder
@@ -138,7 +139,7 @@ class Ledger:
         if stored is None:
             return None
         try:
-            entry = Entry.model_validate_json(stored.body)
+            entry = Entry.model_validate_json(stored.body, context=STORED)
         except ValidationError as error:
             where = self.bucket.uri(_path(clip_key))
             raise LedgerUnreadable(f"{where} cannot be read", clip_key=clip_key, words=str(error)[:300]) from None

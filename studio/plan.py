@@ -64,7 +64,12 @@ class FilmPlan(BaseModel):
     @property
     def usd(self) -> Decimal:
         """What the film costs when nothing of it is in the archive yet."""
-        return sum((shot.price.usd for shot in self.shots), Decimal(0))
+        return sum((price.usd for price in self.prices.values()), Decimal(0))
+
+    @property
+    def prices(self) -> dict[str, Quote]:
+        """The price of each clip; shots that are alike share one."""
+        return {shot.order.clip_key: shot.price for shot in self.shots}
 
 
 def plan_film(storyboard: Storyboard) -> FilmPlan:
@@ -96,7 +101,8 @@ def plan_scene(scene: Scene, defaults: Look, number: int = 1) -> PlannedScene:
 def _request(shot: Shot, look: Look, before: str | None) -> VideoRequest:
     images = list(shot.image_list)
     if before is not None:
-        images.insert(0, ImageInput(image_url=STANDIN + last_frame_path(before), type="first_frame"))
+        # Last, so that the pictures a prompt names by their number keep their numbers.
+        images.append(ImageInput(image_url=STANDIN + last_frame_path(before), type="first_frame"))
     return VideoRequest.model_validate(
         {
             **shot.over(look).settings(),

@@ -1,5 +1,6 @@
 """A film as a document: scenes of shots, read from YAML or JSON with errors that name the line."""
 
+import hashlib
 import json
 import re
 import unicodedata
@@ -80,9 +81,10 @@ class Storyboard(BaseModel):
 
     @property
     def slug(self) -> str:
-        """The title as a folder name."""
+        """The title as a folder name; one that has no Latin letters is named by its hash."""
         plain = unicodedata.normalize("NFKD", self.title).encode("ascii", "ignore").decode().lower()
-        return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "film"
+        words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+        return words or f"film-{hashlib.sha256(self.title.encode()).hexdigest()[:8]}"
 
 
 def load_storyboard(path: Path) -> Storyboard:
@@ -105,7 +107,7 @@ def read_storyboard(text: str, name: str = "storyboard") -> Storyboard:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise StoryboardInvalid(f"{name}{line}: {error.problem or error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise StoryboardInvalid(f"{name}: {error}") from None
     try:
         return Storyboard.model_validate(data)

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
-import anyio
 import tenacity
 
 from prefect_kling.kling.client import KlingClient
@@ -33,7 +32,7 @@ from prefect_kling.kling.errors import (
 from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.bucket import in_thread
+from prefect_kling.studio.bucket import in_thread, uninterrupted
 from prefect_kling.studio.budget import FilmCap
 from prefect_kling.studio.errors import ClipHeld, LedgerMoved, StorageUnavailable, StudioError
 from prefect_kling.studio.ledger import NOTHING, Claim, Entry, EntryState, Page
@@ -137,20 +136,19 @@ async def _send(page: Page, client: KlingClient, archive: Archive, terms: Terms)
     try:
         signed = await in_thread(_prepare, page, archive, terms)
     except BaseException as error:
-        await _give_back(page, archive, str(error))
+        await _give_back(page, archive, _why(error))
         raise
     try:
         job = await client.create(signed)
     except (Unavailable, RequestRefused, KeyRefused, BalanceTooLow) as error:
-        await _give_back(page, archive, str(error))
+        await _give_back(page, archive, error.told)
         if isinstance(error, BalanceTooLow):
             error.what += await _balance_in_words(client)
         raise
     except BaseException as error:
-        # The shield lets a cancelled run still write down that its request may have been paid.
-        with anyio.CancelScope(shield=True):
-            job_id = getattr(error, "job_id", None)
-            held = await in_thread(archive.ledger.hold, page, f"{type(error).__name__}: {error}", job_id)
+        # A cancelled run, too, writes down that its request may have been paid.
+        job_id = getattr(error, "job_id", None)
+        held = await uninterrupted(in_thread(archive.ledger.hold, page, _why(error), job_id))
         if isinstance(error, Exception):
             raise _held(held.entry) from error
         raise
@@ -169,9 +167,8 @@ def _prepare(page: Page, archive: Archive, terms: Terms) -> VideoRequest:
 
 async def _give_back(page: Page, archive: Archive, why: str) -> None:
     """Note that nothing was sent or taken, and free the money that was set aside."""
-    with anyio.CancelScope(shield=True):
-        await in_thread(archive.ledger.release, page, why)
-        await in_thread(archive.budget.settle, page.entry, NOTHING)
+    await uninterrupted(in_thread(archive.ledger.release, page, why))
+    await uninterrupted(in_thread(archive.budget.settle, page.entry, NOTHING))
 
 
 async def _balance_in_words(client: KlingClient) -> str:
@@ -193,12 +190,17 @@ async def _note_job(page: Page, job_id: str, archive: Archive) -> Entry:
     )
     try:
         # Not even a cancelled run may go before this is written.
-        with anyio.CancelScope(shield=True):
-            noted: Page = await retrying(in_thread, archive.ledger.submitted, page, job_id)
+        noted: Page = await uninterrupted(retrying(in_thread, archive.ledger.submitted, page, job_id))
     except StudioError as error:
         what = f"job {job_id} is paid for, and its id could not be written to the ledger"
         raise ClipHeld(what, clip_key=page.entry.clip_key, job_id=job_id, words=str(error)) from error
     return noted.entry
+
+
+def _why(error: BaseException) -> str:
+    return (
+        error.told if isinstance(error, KlingError | StudioError) else f"{type(error).__name__}: {error}".rstrip(": ")
+    )
 
 
 def _held(entry: Entry) -> ClipHeld:

@@ -58,8 +58,8 @@ async def sweep(archive: Archive, client: KlingClient, settings: SweepSettings |
         async for marker in _shared(markers, turns):
             try:
                 kind, words = await _visit(marker, archive, client, settings)
-            except (KlingError, StudioError) as error:
-                kind, words = "trouble", str(error)
+            except Exception as error:  # whatever it is, it must not keep the other clips from being saved
+                kind, words = "trouble", f"{type(error).__name__}: {error}"
             findings.note(kind, marker.clip_key, words)
 
     turns = asyncio.Lock()

@@ -1,7 +1,6 @@
 """Keep a paid video for good."""
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.kling.job import VideoJob
@@ -9,17 +8,10 @@ from prefect_kling.studio.archive import Clip
 from prefect_kling.studio.ledger import Entry
 from prefect_kling.studio.results import keep_paid_job
 from prefect_kling.tasks.logs import run_logger
-from prefect_kling.tasks.retries import RETRIES, RETRY_DELAYS, RETRY_JITTER, is_passing
+from prefect_kling.tasks.retries import FREE
 
 
-@task(
-    task_run_name="archive {label}",
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS,
-    retry_jitter_factor=RETRY_JITTER,
-    retry_condition_fn=is_passing,
-    cache_policy=NO_CACHE,
-)
+@task(task_run_name="archive {label}", **FREE)
 async def archive_video(
     entry: Entry, job: VideoJob, credentials: KlingCredentials, archive: KlingArchive, label: str = "clip"
 ) -> Clip:

@@ -1,24 +1,16 @@
 """Wait for a paid job: one task run, however many polls."""
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.kling.job import VideoJob
 from prefect_kling.studio.ledger import Entry
 from prefect_kling.studio.results import wait_for_paid_job
 from prefect_kling.tasks.logs import run_logger
-from prefect_kling.tasks.retries import RETRIES, RETRY_DELAYS, RETRY_JITTER, is_passing
+from prefect_kling.tasks.retries import FREE
 
 
-@task(
-    task_run_name="wait for {label}",
-    retries=RETRIES,
-    retry_delay_seconds=RETRY_DELAYS,
-    retry_jitter_factor=RETRY_JITTER,
-    retry_condition_fn=is_passing,
-    cache_policy=NO_CACHE,
-)
+@task(task_run_name="wait for {label}", **FREE)
 async def wait_for_video(
     entry: Entry, credentials: KlingCredentials, archive: KlingArchive, label: str = "clip"
 ) -> VideoJob:

@@ -253,7 +253,7 @@ async def test_an_unchanged_film_is_found_and_costs_nothing(
 
 async def test_a_film_is_seen_in_prefect(film: Film, api: PrefectClient) -> None:
     """The run is named after the film and carries its report: shots, jobs, prices and addresses."""
-    artifact = await Artifact.aget("film")
+    artifact = await Artifact.aget(film.slug)
     assert artifact is not None
     report = str(artifact.data)
     assert film.title in report

@@ -65,8 +65,9 @@ def says(status: int, code: int | None = None, headers: dict[str, str] | None = 
         (httpx.RemoteProtocolError("Server disconnected"), errors.OutcomeUnknown),
         (says(400, msg="bad prompt"), errors.RequestRefused),
         (says(422), errors.RequestRefused),
-        (says(404), errors.RequestRefused),
-        (says(308), errors.RequestRefused),
+        (says(404), errors.KeyRefused),
+        (says(308), errors.KeyRefused),
+        (says(429, 1304), errors.KeyRefused),
         (says(401), errors.KeyRefused),
         (says(403), errors.KeyRefused),
         (says(402), errors.BalanceTooLow),
@@ -133,7 +134,9 @@ async def test_an_unknown_outcome_keeps_the_job_id_it_saw() -> None:
         (says(404), errors.JobGone, 1),
         (says(200, 404), errors.JobGone, 1),
         (says(200, 1203), errors.JobGone, 1),
-        (says(400), errors.RequestRefused, 1),
+        (says(400), errors.UnreadableReply, 1),
+        (httpx.Response(200, text="[" * 5000), errors.UnreadableReply, 1),
+        (says(302), errors.UnreadableReply, 1),
         (httpx.Response(200, text="<html>"), errors.UnreadableReply, 1),
         (says(200, 200, data={}), errors.UnreadableReply, 1),
         (says(200, 200, data={"taskId": "another", "state": "pending"}), errors.UnreadableReply, 1),
@@ -171,7 +174,7 @@ async def test_retry_after_is_understood_in_both_forms(form: str) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{"msg": "no"}, {"error": {"message": "no"}}, {"error": "no"}, {"message": "no"}],
+    [{"msg": "no"}, {"error": {"message": "no"}}, {"error": "no"}, {"message": "no"}, {"data": {"failMsg": "no"}}],
     ids=lambda body: next(iter(body)),
 )
 async def test_the_servers_words_are_kept_wherever_they_stand(body: dict[str, Any]) -> None:
@@ -206,8 +209,9 @@ async def test_balance_and_record_are_read_as_money() -> None:
         charge = await client.record("c1")
     assert charge is not None
     assert charge.credits == Decimal("0.3165")
-    async with client_of(Api(says(404))) as client:
-        assert await client.record("c1") is None
+    for odd in (says(404), says(200, 200, data={"settled": True, "credits": "NaN"}), httpx.Response(200, text="no")):
+        async with client_of(Api(odd)) as client:
+            assert await client.record("c1") is None
     async with client_of(Api(says(200, 200, data={"settled": False, "credits": "9"}))) as client:
         charge = await client.record("c1")
     assert charge is not None
@@ -225,6 +229,22 @@ async def test_the_key_is_told_to_nobody(answer: httpx.Response, caplog: pytest.
             await client.create(REQUEST)
     trace = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
     assert KEY not in f"{client!r}{vars(client)}{caught.value}{caught.value!r}{trace}{caplog.text}"
+    assert api.calls[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("key", ["", " ", "sk_clé", "sk_a b", "sk_a\nX-Evil: 1"])
+def test_a_key_that_cannot_be_sent_is_refused_at_once(key: str) -> None:
+    """A key with characters no header can hold is the user's to fix, not an unknown outcome."""
+    with pytest.raises(errors.KeyRefused) as caught:
+        KlingClient(SecretStr(key))
+    assert not key.strip() or key not in str(caught.value)
+
+
+async def test_a_pasted_line_end_is_not_part_of_the_key() -> None:
+    """Keys come from files and clipboards."""
+    api = Api(httpx.Response(200, json=TAKEN))
+    async with KlingClient(SecretStr(f"{KEY}\n"), ClientSettings(), httpx.MockTransport(api)) as client:
+        await client.create(REQUEST)
     assert api.calls[0].headers["authorization"] == f"Bearer {KEY}"
 
 

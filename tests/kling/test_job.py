@@ -87,7 +87,7 @@ def test_a_broken_result_json_is_no_result() -> None:
         ({"failCode": "UPSTREAM_BUSY"}, True),
         ({"failCode": "CONTENT_MODERATION"}, False),
         ({"failCode": "INVALID_INPUT"}, False),
-        ({"failCode": "SOMETHING_NEW"}, False),
+        ({"failCode": "SOMETHING_NEW"}, True),
         ({"failCode": "CONTENT_MODERATION", "retryable": True}, True),
         ({"failCode": "UPSTREAM_BUSY", "retryable": False}, False),
         ({"failMsg": "Content policy violation"}, False),

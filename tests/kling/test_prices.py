@@ -45,15 +45,17 @@ def test_a_silent_input_video_may_cost_the_keep_sound_rate() -> None:
     assert price.notes
 
 
-def test_a_missing_row_costs_the_dearest_of_its_mode() -> None:
-    """O1 has no keep-sound row: the estimate errs on the dear side."""
-    assert quote(ask(model="kling-video-o1", video_list=[KEEPING])).usd == Decimal("0.4780")
+def test_a_missing_row_costs_the_plain_price_and_at_worst_the_dearest() -> None:
+    """O1 has no keep-sound row: the budget reserves the dear reading."""
+    price = quote(ask(model="kling-video-o1", video_list=[KEEPING]))
+    assert (price.usd, price.at_most_usd) == (Decimal("0.3165"), Decimal("0.4780"))
 
 
 def test_an_edit_is_billed_on_its_input() -> None:
     """Whole seconds of the input count; without a known input the longest one is assumed."""
     edit = ask(video_list=[{**FEATURE, "refer_type": "base"}], duration=5)
     assert quote(edit, input_seconds=4.4).seconds == 4
+    assert quote(edit, input_seconds=4.5).seconds == 5
     assert quote(edit).seconds == 10
 
 

@@ -225,6 +225,19 @@ def rewrite(data: bytes, path: str, change: Callable[[bytes], bytes], renamed: s
     return data[:start] + struct.pack(">I4s", len(payload) + 8, kind.encode()) + payload + data[end:]
 
 
+def drop_start(data: bytes, key: int) -> bytes:
+    """Copy a clip's pictures from its key frame of that number on, as a careless editor would; none is hidden."""
+    file, options = io.BytesIO(), {"movflags": "frag_keyframe+empty_moov"}
+    with av.open(io.BytesIO(data)) as clip, av.open(file, "w", format="mp4", container_options=options) as out:
+        track, keys = out.add_stream_from_template(clip.streams.video[0], opaque=True), 0
+        for packet in clip.demux(video=0):
+            keys += packet.is_keyframe
+            if packet.pts is not None and keys > key:
+                packet.stream = track
+                out.mux(packet)
+    return file.getvalue()
+
+
 def patch(data: bytes, path: str, offset: int, packed: bytes) -> bytes:
     """Overwrite bytes at an offset into the payload of the first box under a path."""
     return rewrite(data, path, lambda old: old[:offset] + packed + old[offset + len(packed) :])

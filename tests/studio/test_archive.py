@@ -18,7 +18,7 @@ from prefect_kling.kling.sandbox import Sandbox
 from prefect_kling.kling.wait import Patience, wait_for_job
 from prefect_kling.studio import download as download_module
 from prefect_kling.studio.archive import Archive, Clip
-from prefect_kling.studio.errors import DownloadBroken, LinkExpired, NotAVideo
+from prefect_kling.studio.errors import DownloadBroken, LedgerUnreadable, LinkExpired, NotAVideo
 from prefect_kling.studio.ledger import EntryState
 from prefect_kling.studio.orders import ClipOrder
 from prefect_kling.studio.results import keep_paid_job
@@ -127,6 +127,19 @@ async def test_a_dead_link_is_replaced_by_a_fresh_one(
     page = archive.ledger.read(order.clip_key)
     assert page is not None
     assert page.entry.state is EntryState.ARCHIVED
+
+
+def test_a_job_without_a_link_asks_for_one(archive: Archive, order: ClipOrder, job: VideoJob) -> None:
+    """A completed job may briefly have no link: that is no reason to lose it."""
+    with pytest.raises(LinkExpired):
+        archive.keep(order, job.model_copy(update={"urls": ()}))
+
+
+def test_a_damaged_record_is_an_error_never_absent(archive: Archive, order: ClipOrder) -> None:
+    """What nobody can read is not taken for a clip that was never made."""
+    archive.bucket.put(f"clips/{order.clip_key}.json", b"{", "application/json")
+    with pytest.raises(LedgerUnreadable):
+        archive.find(order.clip_key)
 
 
 def test_a_run_that_died_before_its_record_is_completed_without_the_link(

@@ -23,6 +23,7 @@ from tests.studio.clips import (
     blank_media,
     boxes,
     codes_of,
+    drop_start,
     make_clip,
     patch,
     read_code,
@@ -324,6 +325,18 @@ def test_pictures_hidden_by_an_edit_list_stay_hidden(tmp_path: Path) -> None:
     report = join([io.BytesIO(clip(A)), io.BytesIO(trimmed), io.BytesIO(clip(C))], tmp_path / "film.mp4")
     assert read_codes(tmp_path / "film.mp4") == codes_of(A, replace(B, frames=12), C)
     assert report.re_encoded
+
+
+def test_pictures_that_cannot_be_decoded_are_not_copied(tmp_path: Path) -> None:
+    """A clip that was cut at an open GOP starts with pictures that build on what is gone: never on another clip."""
+    open_gop = replace(B, frames=48, x264={"x264-params": "open-gop=1"})
+    whole, cut = clip(replace(open_gop, clip=1)), drop_start(clip(open_gop), 2)
+    report = join([io.BytesIO(whole), io.BytesIO(cut), io.BytesIO(whole)], tmp_path / "film.mp4")
+    codes = read_codes(tmp_path / "film.mp4")
+    assert report.re_encoded
+    assert codes == sorted(codes[:48]) + sorted(codes[48:-48]) + sorted(codes[-48:])
+    assert {number for number, _ in codes[48:-48]} == {2}
+    assert codes[-49] == (2, 47)
 
 
 def test_encoded_pictures_keep_their_colours(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The bucket against a real S3 server, and against stores that fail or lie."""
 
+import asyncio
 import io
 import threading
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from prefect_kling.deployments.demo import BUCKET
 from prefect_kling.deployments.processes import free_ports
 from prefect_kling.deployments.seaweed import LocalS3
 from prefect_kling.studio import bucket as bucket_module
-from prefect_kling.studio.bucket import Bucket
+from prefect_kling.studio.bucket import Bucket, uninterrupted
 from prefect_kling.studio.errors import StorageRefused, StorageUnavailable
 
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"  # of b"test"
@@ -168,6 +169,37 @@ def test_a_conflict_is_settled_by_reading_back_and_trying_again() -> None:
     assert _stubbed(racing).create("a", b"mine") == '"1"'
 
 
+def test_a_conflict_over_a_file_is_tried_again() -> None:
+    """409 asks to try again; it does not say that the file stands there."""
+
+    def racing(stub: Stubber) -> None:
+        stub.add_client_error("put_object", "ConditionalRequestConflict", http_status_code=409)
+        stub.add_response("put_object", {"ETag": '"1"'})
+
+    assert _stubbed(racing).put_file("f", io.BytesIO(b"test"), 4, SHA, "video/mp4")
+
+
+async def test_work_that_must_be_finished_outlives_a_cancellation() -> None:
+    """Ctrl-C and cancelled siblings do not interrupt it; they are passed on when it is done."""
+    begun, go_on, done = asyncio.Event(), asyncio.Event(), []
+
+    async def work() -> None:
+        begun.set()
+        await go_on.wait()
+        done.append(True)
+
+    caller = asyncio.create_task(uninterrupted(work()))
+    await begun.wait()
+    for _ in range(3):
+        caller.cancel()
+        await asyncio.sleep(0)
+    assert not caller.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert done == [True]
+
+
 @pytest.mark.parametrize(
     ("code", "status", "kind"),
     [
@@ -177,6 +209,7 @@ def test_a_conflict_is_settled_by_reading_back_and_trying_again() -> None:
         ("AccessDenied", 403, StorageRefused),
         ("ExpiredToken", 400, StorageRefused),
         ("NoSuchBucket", 404, StorageRefused),
+        ("NotImplemented", 501, StorageRefused),
     ],
 )
 def test_no_other_answer_means_absent(code: str, status: int, kind: type[Exception]) -> None:

@@ -152,6 +152,21 @@ def test_trouble_at_the_server_passes(serve: Callable[..., str]) -> None:
     assert fetch(serve(recovering)) == CONTENT
 
 
+def test_trouble_in_the_middle_keeps_what_has_arrived(serve: Callable[..., str]) -> None:
+    """A 503 between two parts does not cost the first part."""
+    asked: list[str] = []
+
+    def troubled(get: Served, count: int) -> None:
+        asked.append(get.headers.get("Range", ""))
+        if count == 2:
+            get.answer(503, b"")
+        else:
+            get.serve_range(CONTENT, etag='"a"', cut=600_000 if count == 1 else None)
+
+    assert fetch(serve(troubled)) == CONTENT
+    assert asked[1] == asked[2] != ""
+
+
 def test_trouble_that_stays_is_told(serve: Callable[..., str]) -> None:
     """Three rounds without a new byte are the end."""
     with pytest.raises(DownloadBroken, match="stopped after 0 bytes"):

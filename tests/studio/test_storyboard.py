@@ -44,7 +44,8 @@ def test_what_is_nearest_to_the_shot_wins() -> None:
 def test_the_slug_is_a_folder_name() -> None:
     """Titles become plain lower-case folder names, whatever script they use."""
     assert read_storyboard(GOOD).slug == "harbour-eclair"
-    assert read_storyboard(GOOD.replace("Harbour, éclair", "港")).slug == "film"
+    slugs = {read_storyboard(GOOD.replace("Harbour, éclair", title)).slug for title in ("港", "夏", "Лето")}
+    assert len(slugs) == 3, "films do not share a folder or a budget because of their script"
 
 
 def test_json_is_read_too(tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_a_mistake_is_told_with_its_line(old: str, new: str, line: int, words: s
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "just words", "[]", "{", "\x00"])
+@pytest.mark.parametrize("text", ["", "just words", "[]", "{", "\x00", "[" * 5000, "title: 2024-99-99"])
 def test_what_is_no_storyboard_is_refused(text: str) -> None:
     """Empty files, other documents and garbage give the same kind of error."""
     with pytest.raises(StoryboardInvalid):
@@ -117,6 +118,21 @@ def test_cut_shots_do_not_depend_on_each_other() -> None:
     before = [shot.order.clip_key for shot in plan_film(read_storyboard(board)).shots]
     after = [shot.order.clip_key for shot in plan_film(read_storyboard(board.replace("Second", "Zweite"))).shots]
     assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, True]
+
+
+def test_the_inherited_frame_leaves_the_numbers_of_pictures_alone() -> None:
+    """In a chain <<<image_1>>> stays the shot's own first picture."""
+    own = "image_list: [{image_url: https://example.com/face.png}]"
+    board = GOOD.replace("- prompt: Second", f"- prompt: <<<image_1>>> smiles\n        {own}")
+    images = plan_film(read_storyboard(board)).shots[1].order.request.image_list
+    assert [image.type for image in images] == [None, "first_frame"]
+
+
+def test_shots_that_are_alike_are_priced_once() -> None:
+    """Two equal shots are one clip and cost as much as one."""
+    shot = "{prompt: Rain, duration: 5}"
+    plan = plan_film(read_storyboard(f"title: T\nscenes:\n  - shots: [{shot}, {shot}]"))
+    assert plan.usd == plan.shots[0].price.usd
 
 
 def test_the_schema_describes_every_field() -> None:

@@ -1,0 +1,175 @@
+"""The two decisions only a person can take, taken as a person would."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from prefect.artifacts import Artifact
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.cli import app
+from prefect_kling.flows import collect_finished, generate_clip
+from prefect_kling.kling.errors import JobGone
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.sandbox import Sandbox
+from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.errors import ClipHeld, WrongClip
+from prefect_kling.studio.ledger import EntryState
+from prefect_kling.studio.orders import ClipOrder
+
+pytestmark = pytest.mark.usefixtures("prefect_ui")
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def request_(archive: Archive) -> VideoRequest:
+    """A request of this test's own."""
+    return VideoRequest(model="kling-v3-omni", prompt=f"Held {archive.bucket.prefix}", duration=3)
+
+
+@pytest.fixture
+def key(request_: VideoRequest) -> str:
+    """Its clip key."""
+    return ClipOrder(request=request_).clip_key
+
+
+@pytest.fixture
+def run(credentials: KlingCredentials, archive_block: KlingArchive, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `prefect-kling` in this process against stored blocks, and return what it prints."""
+    credentials.save("ledger-test", overwrite=True)
+    archive_block.save("ledger-test", overwrite=True)
+
+    def run(*words: str) -> str:
+        capsys.readouterr()
+        app([*words, "--archive", "ledger-test"], exit_on_error=False, result_action="return_value")
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def held(request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox) -> str:
+    """A clip whose paid answer was lost; the id of the job that was really made."""
+    sandbox.fault(on="create", do={"status": 502}, after_commit=True)
+    with pytest.raises(ClipHeld):
+        asyncio.run(generate_clip(request_, credentials, archive_block))
+    return next(str(job["id"]) for job in sandbox.jobs() if job["body"]["prompt"] == request_.prompt)
+
+
+def made(sandbox: Sandbox, request: VideoRequest) -> int:
+    """How many jobs the API really made for a request."""
+    return sum(job["body"]["prompt"] == request.prompt for job in sandbox.jobs())
+
+
+def state(archive: Archive, key: str) -> EntryState:
+    """Where the clip's money stands."""
+    page = archive.ledger.read(key)
+    assert page is not None
+    return page.entry.state
+
+
+@pytest.mark.usefixtures("held")
+def test_a_held_clip_says_what_happened_and_what_to_do(run: Run, key: str) -> None:
+    """`show` tells what happened, what it may have cost, and the two commands that resolve it."""
+    told = run("ledger", "show", key[:8])
+    assert "held: it was sent, and whether it was taken is unknown" in told
+    assert "at most $0.1899" in told
+    assert "HTTP 502" in told
+    assert f"prefect-kling ledger adopt {key} JOB_ID" in told
+    assert f"prefect-kling ledger release {key}" in told
+    assert key in run("ledger", "list", "--state", "held").replace("\n", "")
+
+
+@pytest.mark.usefixtures("held")
+def test_a_held_clip_is_told_in_prefect(key: str) -> None:
+    """An artifact carries the same words into the Prefect UI."""
+    artifact = Artifact.get(f"held-{key}")
+    assert artifact is not None
+    assert f"prefect-kling ledger release {key}" in str(artifact.data)
+
+
+def test_an_adopted_job_is_archived_and_never_paid_again(
+    run: Run,
+    held: str,
+    key: str,
+    request_: VideoRequest,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
+) -> None:
+    """Adopting names the job; the next run, or a sweep, archives it."""
+    assert held in run("ledger", "adopt", key, held, "--credentials", "ledger-test")
+    clip = asyncio.run(generate_clip(request_, credentials, archive_block))
+    assert clip.job_id == held
+    assert made(sandbox, request_) == 1
+    assert state(archive_block.get_archive(), key) is EntryState.ARCHIVED
+
+
+@pytest.mark.usefixtures("held")
+def test_an_adopted_job_must_exist(run: Run, key: str, archive: Archive) -> None:
+    """A mistyped id is refused by asking the API, and the clip stays held."""
+    with pytest.raises(JobGone):
+        run("ledger", "adopt", key, "clmistyped", "--credentials", "ledger-test")
+    assert state(archive, key) is EntryState.HELD
+
+
+@pytest.mark.usefixtures("held")
+def test_a_released_clip_is_sent_again(
+    run: Run,
+    key: str,
+    request_: VideoRequest,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
+) -> None:
+    """A person's word that nothing was made is enough, and only then is it sent again."""
+    with pytest.raises(ClipHeld):
+        asyncio.run(generate_clip(request_, credentials, archive_block))
+    assert made(sandbox, request_) == 1
+    run("ledger", "release", key)
+    asyncio.run(generate_clip(request_, credentials, archive_block))
+    assert made(sandbox, request_) == 2
+
+
+def test_only_held_clips_can_be_decided(
+    run: Run, key: str, request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
+    """A paid clip cannot be released into being paid again, and an unknown key names nothing."""
+    asyncio.run(generate_clip(request_, credentials, archive_block))
+    with pytest.raises(WrongClip, match="only a held clip"):
+        run("ledger", "release", key)
+    with pytest.raises(WrongClip, match="0 clips begin with"):
+        run("ledger", "show", "ffffffffffffffffffffffff")
+
+
+@pytest.mark.usefixtures("held")
+def test_a_sweep_tells_what_is_held(key: str, credentials: KlingCredentials, archive_block: KlingArchive) -> None:
+    """`collect_finished` runs as a flow, names held clips, and leaves a report."""
+    findings = asyncio.run(collect_finished(credentials, archive_block))
+    assert findings.counts == {"held": 1}
+    report = Artifact.get("collected")
+    assert report is not None
+    assert key in str(report.data)
+
+
+def test_resubmitting_has_to_be_chosen_in_advance(
+    request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox
+) -> None:
+    """With on_unknown="resubmit" a lost answer is sent again, and may be paid twice, which the record says."""
+    sandbox.fault(on="create", do={"status": 502}, after_commit=True)
+    clip = asyncio.run(generate_clip(request_, credentials, archive_block, on_unknown="resubmit"))
+    assert made(sandbox, request_) == 2
+    page = archive_block.get_archive().ledger.read(clip.clip_key)
+    assert page is not None
+    assert "may be paid already" in " ".join(event.note for event in page.entry.history)
+
+
+def test_a_low_balance_is_told_with_the_balance(
+    request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox
+) -> None:
+    """402 stops, and the error says what the account holds."""
+    from prefect_kling.kling.errors import BalanceTooLow
+
+    sandbox.fault(on="create", do={"status": 402})
+    with pytest.raises(BalanceTooLow, match=r"the account has [\d.]+ USD"):
+        asyncio.run(generate_clip(request_, credentials, archive_block))
