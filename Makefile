@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ROOMS := kling studio blocks tasks flows deployments
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench torture clean
 
 demo: $(VENV)/ready  ## make the example film: no key, no cloud
 	$(BIN)/prefect-kling demo
@@ -20,6 +20,9 @@ lint: $(VENV)/ready build/types  ## style, types and import rules
 
 bench: $(VENV)/ready  ## measure, and print a table
 	$(BIN)/python -m tests.bench
+
+torture: $(VENV)/ready  ## kill -9 a thousand clips (N=1000) and count what became of them
+	$(BIN)/python -m tests.kill $(or $(N),1000) $(ARGS)
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prefect-kling needs Python 3.11 or newer")'

@@ -43,10 +43,11 @@ class KlingArchive(Block):
 
     _block_type_name = "Kling Archive"
     _block_type_slug = "kling-archive"
+    _description = "The S3 bucket in which clips and films are kept for good, with the ledger of what was paid."
     _logo_url = LOGO_URL  # type: ignore[assignment]  # Prefect types it as HttpUrl and accepts any URL text
     _documentation_url = "https://github.com/prefect-kling/prefect-kling#blocks"  # type: ignore[assignment]
 
-    bucket: S3Bucket = Field(description="The S3 Bucket block with the bucket's name and credentials.")
+    bucket: S3Bucket = Field(title="Bucket", description="The S3 Bucket block with the bucket's name and credentials.")
     prefix: str = Field(default="kling", description="Folder inside the bucket under which everything is kept.")
 
     cap_usd: Decimal | None = Field(

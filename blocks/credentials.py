@@ -29,6 +29,7 @@ class KlingCredentials(CredentialsBlock):
 
     _block_type_name = "Kling Credentials"
     _block_type_slug = "kling-credentials"
+    _description = "Access to the Kling Omni-Video API: the key, the address, and how patiently to ask."
     _logo_url = LOGO_URL  # type: ignore[assignment]  # Prefect types it as HttpUrl and accepts any URL text
     _documentation_url = "https://github.com/prefect-kling/prefect-kling#blocks"  # type: ignore[assignment]
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import cyclopts
+import httpx
 from cyclopts import Parameter
+from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
@@ -23,8 +25,9 @@ from prefect_kling.kling.errors import KlingError
 from prefect_kling.kling.prices import PAGE_PRICES
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.films import Film
-from prefect_kling.studio.plan import plan_film
-from prefect_kling.studio.storyboard import Storyboard, load_storyboard
+from prefect_kling.studio.plan import FilmPlan, PlannedShot, plan_film
+from prefect_kling.studio.storyboard import Storyboard
+from prefect_kling.studio.storyboard_file import load_storyboard
 
 app = cyclopts.App(name="prefect-kling", help="Kling Omni-Video as dependable Prefect work.")
 app.command(ledger)
@@ -61,27 +64,31 @@ def film(storyboard: Path, credentials: str = "default", archive: str = "default
     """
     board = load_storyboard(storyboard)
     plan = plan_film(board)
-    with LiveTable(console).on_screen() as table:
-        table.begin(plan)
-        with watching(table.show):
-            made = asyncio.run(_film(board, credentials, archive))
-    console.print()
+    made = asyncio.run(_film(board, plan, (credentials, archive)))
     _tell(made)
 
 
-async def _film(board: Storyboard, credentials: str, archive: str) -> Film:
-    return await produce_film(
-        board, await load_block(KlingCredentials, credentials), await load_block(KlingArchive, archive)
-    )
+async def _film(board: Storyboard, plan: FilmPlan, names: tuple[str, str]) -> Film:
+    credentials = await load_block(KlingCredentials, names[0])
+    archive = await load_block(KlingArchive, names[1])
+    with LiveTable(console).on_screen() as table, watching(table.show):
+        table.begin(plan)
+        made = await produce_film(board, credentials, archive)
+    console.print()
+    return made
 
 
 @app.command
 def quote(storyboard: Path) -> None:
-    """Show the shots of a storyboard, their clip keys and what they would cost. Free, needs no key."""
+    """Show the shots of a storyboard, their clip keys and what they would cost. Free, needs no key.
+
+    Args:
+        storyboard: A YAML or JSON file.
+    """
     plan = plan_film(load_storyboard(storyboard))
     table = Table(title=escape(plan.title), title_justify="left")
     for heading in ("shot", "seconds", "price", "clip key", "begins from"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading in ("price", "clip key"))
     for shot in plan.shots:
         table.add_row(
             escape(shot.name),
@@ -94,6 +101,14 @@ def quote(storyboard: Path) -> None:
     console.print(f"${plan.usd} if nothing is archived yet, by {PAGE_PRICES.source} of {PAGE_PRICES.as_of}.")
 
 
+def _origin(plan: FilmPlan, shot: PlannedShot) -> str:
+    """The shot whose last picture this one begins from, by name; or the equal shot whose clip it shares."""
+    same = next(each for each in plan.shots if each.order.clip_key == shot.order.clip_key)
+    if same != shot:
+        return f"the same clip as {same.name}; take: 2 makes another"
+    return next((each.name for each in plan.shots if each.order.clip_key == shot.begins_from), "")
+
+
 @app.command
 def schema() -> None:
     """Print the JSON Schema of storyboards, for editors."""
@@ -104,7 +119,7 @@ def schema() -> None:
 def sandbox(
     port: int = 8484,
     folder: Path | None = None,
-    render_seconds: Annotated[tuple[float, float], Parameter(help="Shortest and longest render time.")] = (20.0, 60.0),
+    render_seconds: Annotated[tuple[float, float], Parameter(negative="")] = (20.0, 60.0),
 ) -> None:
     """Run the local stand-in of the Kling API until it is interrupted.
 
@@ -130,8 +145,13 @@ def main() -> None:
     """Run the command line; an expected error is told in words, not as a traceback."""
     try:
         app()
-    except (KlingError, StudioError, BlockMissing, ValidationError) as error:
-        Console(stderr=True).print(
-            f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False, soft_wrap=True
-        )
-        sys.exit(1)
+    except httpx.ConnectError as error:
+        where = PREFECT_API_URL.value() or "http://127.0.0.1"
+        _fail(f"the Prefect server at {where} cannot be reached; start it, or set PREFECT_API_URL ({error})")
+    except (KlingError, StudioError, BlockMissing, ValidationError, RuntimeError, OSError) as error:
+        _fail(str(error), type(error).__name__)
+
+
+def _fail(words: str, kind: str = "Error") -> None:
+    Console(stderr=True).print(f"[red]{kind}[/]: {escape(words)}", highlight=False, soft_wrap=True)
+    sys.exit(1)

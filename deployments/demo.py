@@ -21,7 +21,8 @@ from prefect_kling.flows.board import watching
 from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.films import Film
 from prefect_kling.studio.plan import plan_film
-from prefect_kling.studio.storyboard import Storyboard, read_storyboard
+from prefect_kling.studio.storyboard import Storyboard
+from prefect_kling.studio.storyboard_file import read_storyboard
 
 BUCKET = "films"
 

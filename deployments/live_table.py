@@ -59,13 +59,13 @@ class LiveTable:
         """Take one shot's news."""
         if news.stage is Stage.SUBMITTING:
             self._began.setdefault(news.shot, time.monotonic())
-        if news.stage in (Stage.DONE, Stage.FAILED):
-            self._took[news.shot] = time.monotonic() - self._began.get(news.shot, time.monotonic())
+        if news.stage in (Stage.DONE, Stage.FAILED) and news.shot in self._began:
+            self._took[news.shot] = time.monotonic() - self._began[news.shot]
         self._news[news.shot] = news
 
     def _draw(self) -> Table:
         table = Table(title=escape(self._title), title_justify="left", expand=False)
-        for heading, side in (("shot", "left"), ("state", "left"), ("seconds", "right"), ("price", "right")):
+        for heading, side in (("shot", "left"), ("state", "left"), ("took", "right"), ("price", "right")):
             table.add_column(heading, justify=side, no_wrap=True)  # type: ignore[arg-type]
         table.add_column("where", overflow="fold")
         for name, news in self._news.items():
@@ -78,8 +78,8 @@ class LiveTable:
 
     def _seconds(self, name: str) -> str:
         if name in self._took:
-            return f"{self._took[name]:.1f}"
-        return f"{time.monotonic() - self._began[name]:.1f}" if name in self._began else ""
+            return f"{self._took[name]:.1f} s"
+        return f"{time.monotonic() - self._began[name]:.1f} s" if name in self._began else ""
 
 
 @contextmanager

@@ -13,7 +13,7 @@ class Evidence(TypedDict, total=False):
     words: str
 
 
-_LABELS = {"clip_key": "clip", "job_id": "job", "status": "HTTP", "code": "code", "words": "server said"}
+_LABELS = {"clip_key": "clip", "job_id": "job", "status": "HTTP", "code": "code", "words": "details"}
 
 
 class EvidencedError(Exception):

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-# Every other code, known (UPSTREAM_BUSY, TIMEOUT, …) or not, may be a passing one (kling-api.md §1.3).
+# Every other code, known (UPSTREAM_BUSY, TIMEOUT, …) or not, may be a passing one.
 FINAL_FAIL_CODES = frozenset({"CONTENT_MODERATION", "INVALID_INPUT"})
 _MODERATION_WORDS = ("content policy", "moderation", "risk control", "sensitive", "violation")
 
@@ -79,7 +79,7 @@ class VideoJob(BaseModel):
     def read(cls, data: Mapping[str, JsonValue], job_id: str | None = None) -> "VideoJob | None":
         """Read a job from a reply's `data`; None when no job id can be found.
 
-        Spellings, missing fields and unknown states are tolerated (kling-api.md §7, row 2): a completed job
+        Spellings, missing fields and unknown states are tolerated: a completed job
         without a URL is still processing.
         """
         found = _first(data, "taskId", "task_id", "id") or job_id

@@ -39,7 +39,7 @@ class PriceTable(BaseModel):
 PAGE_PRICES = PriceTable(
     as_of=date(2026, 11, 23),
     # The page's headline "from $0.0064/s" contradicts its own table by a factor of ten, and "85% off" is a
-    # mistranslation of "pay 85 %" (kling-api.md §4.1): only the table is used.
+    # mistranslation of "pay 85 %": only the table is used.
     source="the price table of the operator's Omni-Video page",
     rates={
         "kling-video-o1": {

@@ -1,6 +1,6 @@
 """One answer of the API, read leniently and sorted by what it means.
 
-Failures arrive both as an HTTP status and as a `code` inside a 200 body; the code wins (kling-api.md §7, row 1), but
+Failures arrive both as an HTTP status and as a `code` inside a 200 body; the code wins, but
 for a 5xx status: what a failing gateway says about a paid call is no proof of anything.
 """
 

@@ -177,7 +177,7 @@ class VideoRequest(_Part):
 
         Durations are strings, absent things are left out (never null), and everything that has a price or a
         disputed default (`mode`, `sound`, `refer_type`, `keep_original_sound`) is always said. `multi_prompt` is a
-        JSON string as the page types it; `"array"` writes what Kling's own API takes (kling-api.md §7, row 3).
+        JSON string as the page types it; `"array"` writes what Kling's own API takes.
         """
         body = self.model_dump(exclude_none=True, exclude={"extra", "duration", "aspect_ratio", "multi_prompt"})
         body = {name: value for name, value in body.items() if value not in ([], False, {"enabled": False})}

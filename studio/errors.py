@@ -51,7 +51,7 @@ class LedgerUnreadable(StudioError):
 class ClipHeld(StudioError):
     """The clip was sent to the API and the outcome is unknown; it is never sent again by itself."""
 
-    next_step = "Look at the account's task list, then adopt the job or release the clip."
+    next_step = "It is never sent again by itself: `prefect-kling ledger show CLIP_KEY` says how to decide."
 
 
 class LedgerMoved(StudioError):
@@ -103,9 +103,9 @@ class StoryboardInvalid(StudioError):
 
 
 class FilmIncomplete(StudioError):
-    """Some shots could not be made; all others were, and are kept. `reasons` maps shot names to errors."""
+    """Some shots could not be made. What could be made without them is, and is kept. `reasons` maps names to errors."""
 
-    next_step = "Everything else is finished and kept: run again to continue."
+    next_step = "Finished shots are kept and cost nothing again: see to these, then run again."
 
     def __init__(self, what: str, reasons: Mapping[str, BaseException] | None = None) -> None:
         super().__init__(what)

@@ -1,5 +1,6 @@
 """From a storyboard to orders: every clip key and price is known before anything is made."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -72,16 +73,24 @@ class FilmPlan(BaseModel):
         return {shot.order.clip_key: shot.price for shot in self.shots}
 
 
-def plan_film(storyboard: Storyboard) -> FilmPlan:
+def _where(scene: int, shot: int) -> str:
+    return f"scene {scene}, shot {shot}"
+
+
+def plan_film(storyboard: Storyboard, where: Callable[[int, int], str] = _where) -> FilmPlan:
     """Turn a storyboard into orders. Free, and the same every time.
 
     Raises `StoryboardInvalid` naming the scene and shot whose request breaks a rule.
     """
-    scenes = [plan_scene(scene, storyboard.defaults, number) for number, scene in enumerate(storyboard.scenes, 1)]
+    scenes = [
+        plan_scene(scene, storyboard.defaults, number, where) for number, scene in enumerate(storyboard.scenes, 1)
+    ]
     return FilmPlan(title=storyboard.title, slug=storyboard.slug, scenes=tuple(scenes))
 
 
-def plan_scene(scene: Scene, defaults: Look, number: int = 1) -> PlannedScene:
+def plan_scene(
+    scene: Scene, defaults: Look, number: int = 1, where: Callable[[int, int], str] = _where
+) -> PlannedScene:
     """Turn one scene into orders; see `plan_film`."""
     shots: list[PlannedShot] = []
     look = scene.over(defaults.over(FIRST_LOOK))
@@ -92,7 +101,7 @@ def plan_scene(scene: Scene, defaults: Look, number: int = 1) -> PlannedScene:
             request = _request(shot, look, before)
         except ValidationError as error:
             told = "; ".join(mistake["msg"] for mistake in error.errors())
-            raise StoryboardInvalid(f"scene {number}, shot {index}: {told}") from None
+            raise StoryboardInvalid(f"{where(number, index)}: {told}") from None
         order = ClipOrder(request=request, take=shot.take)
         shots.append(PlannedShot(scene=number, shot=index, title=shot.title, order=order, begins_from=before))
     return PlannedScene(number=number, title=scene.title, serial=scene.continuity == "last_frame", shots=tuple(shots))

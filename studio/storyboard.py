@@ -1,18 +1,13 @@
-"""A film as a document: scenes of shots, read from YAML or JSON with errors that name the line."""
+"""A film as a document: scenes of shots."""
 
 import hashlib
-import json
 import re
 import unicodedata
-from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_kling.kling.request import ElementInput, ImageInput, ModelName, OnOff
-from prefect_kling.studio.errors import StoryboardInvalid
 
 
 class Look(BaseModel):
@@ -85,69 +80,3 @@ class Storyboard(BaseModel):
         plain = unicodedata.normalize("NFKD", self.title).encode("ascii", "ignore").decode().lower()
         words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
         return words or f"film-{hashlib.sha256(self.title.encode()).hexdigest()[:8]}"
-
-
-def load_storyboard(path: Path) -> Storyboard:
-    """Read a YAML or JSON file. Raises `StoryboardInvalid` naming file, line, field and rule of every mistake."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoryboardInvalid(f"{path} cannot be read: {error}") from None
-    return read_storyboard(text, str(path))
-
-
-def read_storyboard(text: str, name: str = "storyboard") -> Storyboard:
-    """Read a YAML or JSON text; see `load_storyboard`."""
-    try:
-        # JSON may be indented with tabs, which YAML forbids.
-        data = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
-        tree = yaml.compose(text.replace("\t", " "), Loader=yaml.SafeLoader)
-    except json.JSONDecodeError as error:
-        raise StoryboardInvalid(f"{name}, line {error.lineno}: {error.msg}") from None
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise StoryboardInvalid(f"{name}{line}: {error.problem or error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise StoryboardInvalid(f"{name}: {error}") from None
-    try:
-        return Storyboard.model_validate(data)
-    except ValidationError as error:
-        told = [f"{name}, line {_line(tree, mistake['loc'])}: {_say(mistake)}" for mistake in error.errors()]
-        raise StoryboardInvalid("\n".join(told)) from None
-
-
-_PLAIN_WORDS = {"missing": "this is required", "extra_forbidden": "there is no such field"}
-
-
-def _say(mistake: ErrorDetails) -> str:
-    """One mistake in words: where, what, and what stands there."""
-    given = mistake["input"]
-    shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool) else ""
-    return f"{_place(mistake['loc'])}: {_PLAIN_WORDS.get(mistake['type'], mistake['msg'])}{shown}"
-
-
-def _place(steps: tuple[int | str, ...]) -> str:
-    """A place as a person says it: `scene 1, shot 2, duration`."""
-    words: list[str] = []
-    for step in steps:
-        if isinstance(step, int):
-            words[-1] = f"{words[-1].removesuffix('s')} {step + 1}"
-        else:
-            words.append(step)
-    return ", ".join(words) or "the storyboard"
-
-
-def _line(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
-    """Line of the deepest existing part of a place in the document, counted from 1."""
-    line = 1 if node is None else node.start_mark.line + 1
-    for step in place:
-        if isinstance(node, yaml.MappingNode):
-            pair = next(((key, value) for key, value in node.value if key.value == step), None)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            pair = (node.value[step], node.value[step])
-        else:
-            pair = None
-        if pair is None:
-            break
-        line, node = pair[0].start_mark.line + 1, pair[1]
-    return line

@@ -70,38 +70,51 @@ async def submit_once(
 
     **Costs at most `quote(order.request).at_most_usd`, once per clip key**, however many processes call it and
     however often. Raises `OverBudget` before anything is sent, `ClipHeld` when the outcome of a send is unknown,
-    `JobFailed` when the job failed for good, and the errors in the table above. `say` is told in words what was found.
+    `JobFailed` when the job failed for good, and the errors in the table above. `say` is told why it takes time.
     """
-    end, resubmit = time.monotonic() + terms.busy, terms.on_unknown == "resubmit"
-    price = quote(order.request).at_most_usd
+    end, price = time.monotonic() + terms.busy, quote(order.request).at_most_usd
+    resubmit = terms.on_unknown == "resubmit"
     claim = Claim(price, client.settings.base_url, terms.max_attempts, resubmit_unknown=resubmit)
     while True:
         page = await in_thread(archive.ledger.claim, order, claim)
-        if page.is_mine:
-            try:
-                return await _send(page, client, archive, terms)
-            except Unavailable as error:
-                pause = _pause_or_raise(error, terms, end)
-                say(f"the API cannot take the request yet, next try in {pause:.0f} s: {error.words or error.what}")
-            except ClipHeld as error:
-                if not resubmit or page.entry.attempt >= terms.max_attempts or error.job_id:
-                    raise
-                pause = terms.look_again
-                say(f"sending again, as chosen, although it may be paid twice: {error.what}")
-        elif await _is_settled(page, archive, terms):
-            say(f"found job {page.entry.job_id}, nothing is paid again")
-            return page.entry
-        else:
-            pause = terms.look_again
-            say("another run is sending this request, waiting for its job id")
+        turn = await (_take_turn if page.is_mine else _look)(page, client, archive, terms)
+        if isinstance(turn, Entry):
+            if not page.is_mine:
+                say(f"resumed job {turn.job_id}, nothing is paid again")
+            return turn
+        pause = max(terms.look_again, turn.pause)
+        if turn.error is not None and time.monotonic() + pause > end:
+            raise turn.error
+        say(turn.words)
         await asyncio.sleep(pause)
 
 
-def _pause_or_raise(error: Unavailable, terms: Terms, end: float) -> float:
-    pause = max(terms.look_again, error.retry_after or 0.0)
-    if time.monotonic() + pause > end:
-        raise error
-    return pause
+@dataclass(frozen=True)
+class _Later:
+    """Why there is no job yet, when to look again, and what to raise when there is no time left."""
+
+    words: str
+    pause: float = 0.0
+    error: Unavailable | None = None
+
+
+async def _take_turn(page: Page, client: KlingClient, archive: Archive, terms: Terms) -> Entry | _Later:
+    """Send a claimed request; say when to come back if the API was busy, or if sending again was chosen."""
+    try:
+        return await _send(page, client, archive, terms)
+    except Unavailable as error:
+        return _Later(
+            f"the API cannot take the request yet: {error.words or error.what}", error.retry_after or 0.0, error
+        )
+    except ClipHeld as error:
+        if terms.on_unknown == "hold" or page.entry.attempt >= terms.max_attempts or error.job_id:
+            raise
+        return _Later(f"sending again, as chosen, although it may be paid twice: {error.what}")
+
+
+async def _look(page: Page, client: KlingClient, archive: Archive, terms: Terms) -> Entry | _Later:
+    """Return the record another process finished; hold it if that process died."""
+    return page.entry if await _is_settled(page, archive, terms) else _Later("another run is sending this request")
 
 
 async def _is_settled(page: Page, archive: Archive, terms: Terms) -> bool:

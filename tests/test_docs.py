@@ -12,7 +12,7 @@ from prefect_kling.blocks import KlingCredentials
 from prefect_kling.deployments.demo import BUCKET
 from prefect_kling.deployments.seaweed import LocalS3
 from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio.storyboard import read_storyboard
+from prefect_kling.studio.storyboard_file import read_storyboard
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -61,9 +61,10 @@ def test_the_readmes_commands_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", shell, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    for command in re.findall(r"^prefect-kling (\w+)", shell, re.MULTILINE):
+    pages = shell + (ROOT / "docs" / "money.md").read_text()
+    for command in sorted(set(re.findall(r"^prefect-kling ((?:ledger )?\w+)", pages, re.MULTILINE))):
         told = subprocess.run(
-            [Path(sys.executable).parent / "prefect-kling", command, "--help"],
+            [Path(sys.executable).parent / "prefect-kling", *command.split(), "--help"],
             capture_output=True,
             check=False,
             env=os.environ,

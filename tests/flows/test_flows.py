@@ -24,7 +24,8 @@ from prefect_kling.studio.archive import Archive, Clip
 from prefect_kling.studio.errors import FilmIncomplete, StorageRefused, StorageUnavailable
 from prefect_kling.studio.films import Film
 from prefect_kling.studio.frames import first_frame, last_frame
-from prefect_kling.studio.storyboard import Scene, Storyboard, read_storyboard
+from prefect_kling.studio.storyboard import Scene, Storyboard
+from prefect_kling.studio.storyboard_file import read_storyboard
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 

@@ -20,7 +20,7 @@ from tests.kill.worker import Assignment, Outcome, work, work_through
 # Workers are forked from a process that has one thread, all imports and nothing else: forking this one, which has
 # threads and sockets, would not be safe.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.kill.zygote", "tests.kill.torture"])
+PROCESSES.set_forkserver_preload(["tests.kill.zygote"])
 _starting = threading.Lock()
 
 

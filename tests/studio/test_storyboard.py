@@ -7,7 +7,8 @@ import pytest
 
 from prefect_kling.studio.errors import StoryboardInvalid
 from prefect_kling.studio.plan import plan_film
-from prefect_kling.studio.storyboard import Storyboard, load_storyboard, read_storyboard
+from prefect_kling.studio.storyboard import Storyboard
+from prefect_kling.studio.storyboard_file import load_storyboard, read_storyboard
 
 ROOT = Path(__file__).parent.parent.parent
 GOOD = """\
@@ -69,6 +70,7 @@ def test_json_is_read_too(tmp_path: Path) -> None:
         ("title: Harbour, éclair", "title: [a, b]", 1, "title"),
         ("scenes:\n", "scenes: none\nx:\n", 5, "scenes: Input should be a valid list"),
         ("- prompt: Second", "- prompt: : Second", 11, "mapping values"),
+        ("duration: 4", "duration: 4\n  duration: 5", 4, "duration is given twice"),
         ("title: Harbour", "title: 'Harbour", 14, "found unexpected end of stream"),
     ],
     ids=lambda value: str(value)[:24].strip(),
@@ -80,6 +82,17 @@ def test_a_mistake_is_told_with_its_line(old: str, new: str, line: int, words: s
         read_storyboard(GOOD.replace(old, new, 1), "film.yaml")
     assert f"film.yaml, line {line}" in str(caught.value)
     assert words in str(caught.value)
+
+
+def test_a_ratio_needs_no_quotes() -> None:
+    """YAML 1.1 would read 16:9 as a number of minutes."""
+    board = read_storyboard(GOOD.replace("duration: 4", "aspect_ratio: 9:16"))
+    assert board.defaults.aspect_ratio == "9:16"
+
+
+def test_a_document_may_name_its_schema() -> None:
+    """`$schema` is for editors and not part of the film."""
+    assert read_storyboard('{"$schema": "x.json", "title": "T", "scenes": [{"shots": [{"prompt": "P"}]}]}').title == "T"
 
 
 @pytest.mark.parametrize("text", ["", "just words", "[]", "{", "\x00", "[" * 5000, "title: 2024-99-99"])
@@ -100,8 +113,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_a_rule_broken_by_the_combination_names_scene_and_shot() -> None:
     """What only the whole request shows is refused at planning, before anything is sent."""
-    with pytest.raises(StoryboardInvalid, match=r"scene 1, shot 2: .*kling-video-o1 makes 3 to 10"):
-        plan_film(read_storyboard(GOOD.replace("duration: 3", "duration: 12\n        model: kling-video-o1")))
+    with pytest.raises(StoryboardInvalid, match=r"film.yaml, line 11: scene 1, shot 2: .*makes 3 to 10"):
+        plan_film(
+            read_storyboard(GOOD.replace("duration: 3", "duration: 12\n        model: kling-video-o1"), "film.yaml")
+        )
 
 
 def test_a_chain_knows_every_key_before_anything_is_made() -> None:

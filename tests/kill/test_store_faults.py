@@ -1,0 +1,101 @@
+"""Every kind of S3 failure, on every call about the ledger that a clip needs."""
+
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import pytest
+
+from prefect_kling.deployments.seaweed import LocalS3
+from prefect_kling.studio.ledger import EntryState
+from tests.kill.crew import Api, Worker, resume
+from tests.kill.fault_proxy import FORBIDDEN, LOST, RESET, UNAVAILABLE, FaultProxy, fault_proxy
+from tests.kill.worker import ARCHIVED, Assignment, Outcome, Place
+
+ENDS = {(ARCHIVED, EntryState.ARCHIVED), ("ClipHeld", EntryState.HELD)}
+STOPS = {"StorageUnavailable", "StorageRefused", "ClipHeld"}
+AT_ONCE = 6
+
+
+@dataclass(frozen=True)
+class Story:
+    """One clip: which call went wrong, how that run ended, how the next one did, and how many jobs were made."""
+
+    task: Assignment
+    call: str
+    first: Outcome
+    second: Outcome
+    jobs: int
+
+
+@pytest.fixture(scope="module")
+def proxy(s3: LocalS3) -> Iterator[FaultProxy]:
+    """The S3 server behind a proxy that can spoil calls."""
+    with fault_proxy(s3.endpoint) as running:
+        yield running
+
+
+def live(task: Assignment) -> Outcome:
+    """One worker's whole life."""
+    outcome = Worker(task).end().outcome
+    assert outcome is not None
+    return outcome
+
+
+@pytest.fixture(scope="module")
+def ledger_calls(proxy: FaultProxy, new_place: Callable[[int], Place]) -> list[str]:
+    """The calls about the ledger that one clip needs when nothing goes wrong."""
+    place = through(proxy, new_place(1), 1)
+    assert live(Assignment(place, f"undisturbed {place.prefix}")).kind == ARCHIVED
+    return list(proxy.calls[place.prefix])
+
+
+def through(proxy: FaultProxy, place: Place, attempts: int) -> Place:
+    """The same place, reached through the proxy."""
+    return replace(place, s3=replace(place.s3, endpoint=proxy.endpoint), s3_attempts=attempts)
+
+
+# boto3 tries a failed call again by itself: with one attempt its caller meets the failure, with two only its traces.
+# A refusal it does not try again.
+@pytest.mark.parametrize(
+    ("kind", "attempts"),
+    [(UNAVAILABLE, 1), (UNAVAILABLE, 2), (FORBIDDEN, 1), (RESET, 1), (RESET, 2), (LOST, 1), (LOST, 2)],
+)
+def test_a_failing_store_never_makes_it_pay_twice(
+    kind: str,
+    attempts: int,
+    api: Api,
+    proxy: FaultProxy,
+    ledger_calls: list[str],
+    new_place: Callable[[int], Place],
+) -> None:
+    """The run recovers or stops, one job at most is made, and the next run finishes the clip or holds it."""
+    tasks = [Assignment(new_place(1), f"disturbed {secrets.token_hex(6)}") for _ in ledger_calls]
+    for number, task in enumerate(tasks):
+        proxy.spoil(task.place.prefix, number, kind)
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        first = list(threads.map(lambda task: live(replace(task, place=through(proxy, task.place, attempts))), tasks))
+    second = resume(tasks, processes=1)
+    jobs = Counter(job["body"]["prompt"] for job in api.read("jobs"))
+    for number, (task, outcome) in enumerate(zip(tasks, first, strict=True)):
+        call = f"{kind} at call {number}, {proxy.calls[task.place.prefix][number]}"
+        check(Story(task, call, outcome, second[task.prompt], jobs[task.prompt]))
+    if attempts > 1:
+        assert {outcome.kind for outcome in first} == {ARCHIVED}
+
+
+def check(story: Story) -> None:
+    """One job at most; finished, or held with what is known about it."""
+    archive, order = story.task.place.archive(), story.task.order
+    page, accounts = archive.ledger.read(order.clip_key), archive.budget.accounts()
+    assert page is not None, story
+    assert story.jobs <= 1, story
+    assert story.first.kind in {ARCHIVED} | STOPS, story
+    assert (story.second.kind, page.entry.state) in ENDS, story
+    # Once paid, the clip is finished or the person who is asked is told the job's id.
+    assert story.jobs == 0 or story.second.kind == ARCHIVED or story.first.job_id, story
+    if story.second.kind == ARCHIVED:
+        assert accounts is not None, story
+        assert accounts.reserved == {}, story
