@@ -193,8 +193,17 @@ class Ledger:
         return page
 
     def submitted(self, page: Page, job_id: str, note: str = "") -> Page:
-        """Note the id of the paid job. The most precious write there is: see `submit_once` for what guards it."""
-        return self._move(page, EntryState.SUBMITTED, note or f"job {job_id}", job_id=job_id)
+        """Note the id of the paid job. The most precious write there is: see `submit_once` for what guards it.
+
+        It wins over a hold: somebody may have called the sender dead, who now knows better.
+        """
+        try:
+            return self._move(page, EntryState.SUBMITTED, note or f"job {job_id}", job_id=job_id)
+        except LedgerMoved:
+            now = self.read(page.entry.clip_key)
+            if now is None or now.entry.state is not EntryState.HELD or now.entry.claim != page.entry.claim:
+                raise
+            return self.adopt(now, job_id, "its own sender")
 
     def hold(self, page: Page, why: str, job_id: str | None = None) -> Page:
         """Note that the outcome is unknown; from now on only a person, or proof, moves this record."""

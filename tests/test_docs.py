@@ -4,11 +4,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from prefect_kling.blocks import KlingCredentials
+from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.demo import BUCKET
 from prefect_kling.deployments.seaweed import LocalS3
 from prefect_kling.kling.sandbox import Sandbox
@@ -24,7 +25,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def real_run(sandbox: Sandbox, s3: LocalS3, prefect_ui: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def real_run(sandbox: Sandbox, s3: LocalS3, prefect_ui: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The surroundings of a user with a key, played by the stand-ins."""
     monkeypatch.setenv("APIMODELS_API_KEY", sandbox.key)
     monkeypatch.setenv("KLING_BUCKET", BUCKET)
@@ -33,8 +34,14 @@ def real_run(sandbox: Sandbox, s3: LocalS3, prefect_ui: str, monkeypatch: pytest
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
     address = KlingCredentials.model_fields["base_url"]
-    monkeypatch.setattr(address, "default", sandbox.base_url)
+    page = address.default
+    address.default = sandbox.base_url
     KlingCredentials.model_rebuild(force=True)
+    yield
+    address.default = page
+    KlingCredentials.model_rebuild(force=True)
+    for block in (KlingCredentials, KlingArchive):
+        block.delete("default")
 
 
 @pytest.mark.usefixtures("real_run")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from tests.kill.worker import Assignment, Outcome, work, work_through
 # threads and sockets, would not be safe.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.kill.zygote"])
-_starting = threading.Lock()
+# Starting a process looks at all others, and two threads that look at one process at once lose its exit code.
+_looking = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,7 @@ class Worker:
         self.task, self._ending = task, Ending()
         self._heard, said = PROCESSES.Pipe(duplex=False)
         self.process = PROCESSES.Process(target=work, args=(task, said, start), daemon=True)
-        # The fork server takes one order at a time.
-        with _starting:
+        with _looking:
             self.process.start()
         said.close()
 
@@ -113,7 +114,7 @@ class Worker:
         """Shoot it once it has begun and then lived so long, unless it has ended by itself."""
         try:
             self.await_point("before-intent")
-            self.process.join(seconds)
+            wait([self.process.sentinel], seconds)
         except EOFError:
             pass
         self.process.kill()
@@ -127,7 +128,8 @@ class Worker:
             self.process.kill()
             raise TimeoutError(f"a worker did not end; it passed {self._ending.last_point} last")
         except EOFError:
-            self.process.join()
+            with _looking:
+                self.process.join()
         self._heard.close()
         self._ending.exit_code = self.process.exitcode
         return self._ending

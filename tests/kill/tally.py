@@ -47,11 +47,6 @@ class Life:
         return at["id-saved"] - at["marker-set"] if "id-saved" in at else None
 
 
-def held_share(lives: Sequence[Life]) -> float:
-    """Which part of the killed left a clip that a person has to decide about."""
-    return sum(life.state == "held" for life in lives) / max(1, sum(life.was_killed for life in lives))
-
-
 @dataclass
 class Sums:
     """What the whole run came to."""
@@ -63,13 +58,18 @@ class Sums:
     swept: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
+    def held_of_random_kills(self) -> tuple[int, int]:
+        """How many of the clips whose process was shot at random are held, and how many were shot."""
+        shot = [life for life in self.lives if life.group == RANDOM and life.was_killed]
+        return sum(life.state == "held" for life in shot), len(shot)
+
     def broken(self) -> list[str]:
         """Name the rules that were broken."""
-        shot = [life for life in self.lives if life.group == RANDOM]
+        held, killed = self.held_of_random_kills()
         rules = {
             "a clip was paid twice": any(life.jobs > 1 for life in self.lives),
             "a clip was lost": any(life.state == "lost" for life in self.lives),
-            "1 % or more of the random kills ended in a held clip": held_share(shot) >= 0.01,
+            "1 % or more of the random kills ended in a held clip": held * 100 >= killed > 0,
             "a clip whose job id was saved did not finish by itself": any(
                 life.state != ARCHIVED and life.ending.last_point in SAVED for life in self.lives
             ),
@@ -130,7 +130,6 @@ def rows(sums: Sums) -> Iterator[tuple[str, ...]]:
     yield row("archived", lambda lives: sum(life.state == ARCHIVED for life in lives))
     yield row("held for a person", lambda lives: sum(life.state == "held" for life in lives))
     yield row("… of these really paid", lambda lives: sum(life.state == "held" and life.jobs > 0 for life in lives))
-    yield row("held, share of the killed", lambda lives: f"{held_share(lives):.2%}")
     yield row("lost", lambda lives: sum(life.state == "lost" for life in lives))
     yield row("intent to saved id, median ms", _gap)
 
@@ -142,6 +141,8 @@ def _gap(lives: list[Life]) -> str:
 
 def facts(sums: Sums) -> Iterator[str]:
     """What is true of the run as a whole."""
+    held, killed = sums.held_of_random_kills()
+    yield f"held of the random kills: {held} of {killed}, {held / max(1, killed):.2%}"
     yield f"reservations leaked: {sums.leaked}"
     yield f"caps passed: {sums.over_cap}, accounts that differ from the API's own: {sums.wrong_accounts}"
     yield f"the sweep's findings: {', '.join(f'{kind} {n}' for kind, n in sorted(sums.swept.items())) or 'none'}"

@@ -39,7 +39,7 @@ BUCKET = "films"
 PRICE = Decimal("0.1899")
 CLIPS_PER_ARCHIVE = 50
 RENDER_SECONDS = (20.0, 30.0)
-AT_ONCE = 40
+AT_ONCE = 50
 # A burst of beginners would fight for two cores, and what is measured would be the fight.
 SECONDS_BETWEEN_STARTS = 0.25
 WINDOW = 20.0
@@ -132,9 +132,14 @@ def torture(number: int, seed: int, folder: Path, console: Console) -> Sums:
         whole_life = measure_life(Place(calm.url, calm.key, s3, BUCKET, "measure"))
         console.print(f"a clip lives {whole_life:.1f} s; killing {number}, {AT_ONCE} at a time, seed {seed}")
         dice = random.Random(seed + 1)
-        rough.fault(*(dice.choice(BAD_ANSWERS) for _ in range(number)))
+
+        def end(life: Life) -> None:
+            if life.group == FAULTS:
+                rough.fault(dice.choice(BAD_ANSWERS))
+            run(life, whole_life)
+
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            list(threads.map(lambda life: run(life, whole_life), sums.lives))
+            list(threads.map(end, sums.lives))
         rough.behave()
         console.print(f"all are dead after {time.monotonic() - start:.0f} s; running every order again")
         run_again(sums.lives)

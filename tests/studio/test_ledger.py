@@ -104,6 +104,20 @@ def test_a_stale_page_changes_nothing(ledger: Ledger) -> None:
         ledger.release(stale, "refused")
 
 
+def test_a_sender_that_was_called_dead_still_names_its_job(ledger: Ledger) -> None:
+    """A hold by others gives way to the claim's own sender, and to nobody else."""
+    page = claim(ledger)
+    seen = ledger.read(ORDER.clip_key)
+    assert seen is not None
+    ledger.hold(seen, "vanished")
+    assert ledger.submitted(page, "c1").entry.state is EntryState.SUBMITTED
+    released = ledger.release(ledger.submitted(page, "c1"), "a person says so")
+    assert released.entry.state is EntryState.RELEASED
+    claim(ledger)
+    with pytest.raises(LedgerMoved):
+        ledger.submitted(page, "c1")
+
+
 def test_two_who_note_the_same_thing_agree(ledger: Ledger) -> None:
     """Noting what is already noted is no conflict."""
     page = claim(ledger)
