@@ -109,7 +109,7 @@ class KlingClient:
             timeout=httpx.Timeout(times.read_seconds, connect=times.connect_seconds, pool=times.read_seconds),
             limits=httpx.Limits(max_keepalive_connections=keepalive),
             transport=transport,
-            verify=_tls(),
+            verify=trust_store(),
         )
 
     def __repr__(self) -> str:
@@ -219,8 +219,8 @@ def wait_as_told(state: tenacity.RetryCallState) -> float:
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
-    """One trust store for all clients: building it is most of what a client costs."""
+def trust_store() -> ssl.SSLContext:
+    """Return the one trust store for all HTTP clients of a process: building it is most of what a client costs."""
     return httpx.create_ssl_context()
 
 

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import httpx
 
+from prefect_kling.kling.client import trust_store
 from prefect_kling.studio.errors import DownloadBroken, LinkExpired
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36"
@@ -32,7 +33,8 @@ def download(url: str, file: BinaryIO, total_seconds: float = TOTAL_SECONDS) -> 
     without a new byte, or after `total_seconds`.
     """
     transfer = _Transfer(url, file, time.monotonic() + total_seconds)
-    with httpx.Client(timeout=TIMEOUT, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as http:
+    plain = {"Accept-Encoding": "identity"}
+    with httpx.Client(timeout=TIMEOUT, follow_redirects=True, headers=plain, verify=trust_store()) as http:
         while not transfer.is_done:
             transfer.run_round(http)
     return Received(transfer.size, transfer.sha.hexdigest())

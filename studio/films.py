@@ -103,7 +103,7 @@ def _make(plan: FilmPlan, clips: Sequence[Clip], archive: Archive, key: str, dis
         sha256=_store(target, f"{folder}/film.mp4", archive),
         seconds=joined.seconds,
         re_encoded=joined.re_encoded,
-        usd=sum((clip.usd for clip in clips), NOTHING),
+        usd=sum({clip.clip_key: clip.usd for clip in clips}.values(), NOTHING),
         shots=tuple(shots),
     )
 

@@ -207,8 +207,13 @@ class Ledger:
 
     def hold(self, page: Page, why: str, job_id: str | None = None) -> Page:
         """Note that the outcome is unknown; from now on only a person, or proof, moves this record."""
-        self.bucket.put(_marker("held", page.entry), b"", "text/plain")
-        return self._move(page, EntryState.HELD, why, job_id=job_id)
+        marker = _marker("held", page.entry)
+        self.bucket.put(marker, b"", "text/plain")
+        try:
+            return self._move(page, EntryState.HELD, why, job_id=job_id)
+        except LedgerMoved:
+            self.bucket.delete(marker)
+            raise
 
     def release(self, page: Page, why: str) -> Page:
         """Note that certainly nothing was paid, so that the clip may be claimed again."""

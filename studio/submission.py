@@ -126,6 +126,8 @@ async def _is_settled(page: Page, archive: Archive, terms: Terms) -> bool:
             entry = (await in_thread(archive.ledger.hold, page, why)).entry
         except LedgerMoved:
             return False
+    if entry.state is EntryState.HELD and terms.on_unknown == "resubmit" and entry.attempt < terms.max_attempts:
+        return False
     return _names_a_job(entry)
 
 

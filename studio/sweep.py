@@ -144,10 +144,10 @@ def _repair_reservations(archive: Archive) -> list[str]:
     accounts, repaired = archive.budget.accounts(), []
     for key, reservation in (accounts.reserved if accounts else {}).items():
         page: Page | None = archive.ledger.read(key)
-        if page is None or page.entry.claim != reservation.claim:
+        if page is None or page.entry.state not in (EntryState.RELEASED, EntryState.FAILED, EntryState.ARCHIVED):
             continue
-        entry = page.entry
-        if entry.state in (EntryState.RELEASED, EntryState.FAILED, EntryState.ARCHIVED):
-            archive.budget.settle(entry, entry.charged_usd or NOTHING)
-            repaired.append(key)
+        # Money set aside by an earlier claim than the record's was never spent: that claim was given back.
+        spent = page.entry.charged_usd if page.entry.claim == reservation.claim else None
+        archive.budget.settle(page.entry.model_copy(update={"claim": reservation.claim}), spent or NOTHING)
+        repaired.append(key)
     return repaired

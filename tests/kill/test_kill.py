@@ -121,7 +121,6 @@ def test_no_kill_leaves_a_stray_marker(aftermath: Aftermath) -> None:
     assert marked == {aftermath.entry(point).clip_key for point in UNKNOWN}
 
 
-@pytest.mark.xfail(strict=True, reason="the sender does not note its job id once another run has held the record")
 def test_a_sender_that_was_only_asleep_still_saves_its_job_id(api: Api, new_place: Callable[[int], Place]) -> None:
     """A process stopped between answer and receipt, held meanwhile by another, writes its job's id when it wakes."""
     task = Assignment(new_place(1), f"asleep {secrets.token_hex(4)}", die_at="id-unsaved", blow=signal.SIGSTOP)
@@ -139,7 +138,6 @@ def test_a_sender_that_was_only_asleep_still_saves_its_job_id(api: Api, new_plac
     assert page.entry.job_id == job["id"]
 
 
-@pytest.mark.xfail(strict=True, reason="a sweep leaves a reservation alone when the record was claimed anew since")
 def test_two_deaths_and_a_release_leak_no_reservation(new_place: Callable[[int], Place]) -> None:
     """Money set aside for an earlier claim is freed when the clip is released in the end.
 

@@ -16,17 +16,17 @@ from tests.kill.worker import ARCHIVED, Assignment, Outcome, Place
 
 ENDS = {(ARCHIVED, EntryState.ARCHIVED), ("ClipHeld", EntryState.HELD)}
 STOPS = {"StorageUnavailable", "StorageRefused", "ClipHeld"}
-AT_ONCE = 6
+AT_ONCE = 8
 
 
 @dataclass(frozen=True)
 class Story:
-    """One clip: which call went wrong, how that run ended, how the next one did, and how many jobs were made."""
+    """One clip: which call went wrong, how that run ended, how the last one did, and how many jobs were made."""
 
     task: Assignment
     call: str
     first: Outcome
-    second: Outcome
+    last: Outcome
     jobs: int
 
 
@@ -61,7 +61,7 @@ def through(proxy: FaultProxy, place: Place, attempts: int) -> Place:
 # A refusal it does not try again.
 @pytest.mark.parametrize(
     ("kind", "attempts"),
-    [(UNAVAILABLE, 1), (UNAVAILABLE, 2), (FORBIDDEN, 1), (RESET, 1), (RESET, 2), (LOST, 1), (LOST, 2)],
+    [(UNAVAILABLE, 1), (FORBIDDEN, 1), (RESET, 1), (LOST, 1), (LOST, 2)],
 )
 def test_a_failing_store_never_makes_it_pay_twice(
     kind: str,
@@ -77,11 +77,13 @@ def test_a_failing_store_never_makes_it_pay_twice(
         proxy.spoil(task.place.prefix, number, kind)
     with ThreadPoolExecutor(AT_ONCE) as threads:
         first = list(threads.map(lambda task: live(replace(task, place=through(proxy, task.place, attempts))), tasks))
-    second = resume(tasks, processes=1)
+    # The first processes are gone for certain, so the next ones need not give them long.
+    unfinished = [task for task, outcome in zip(tasks, first, strict=True) if outcome.kind != ARCHIVED]
+    second = resume([replace(task, terms=replace(task.terms, window=2.0)) for task in unfinished], processes=1)
     jobs = Counter(job["body"]["prompt"] for job in api.read("jobs"))
     for number, (task, outcome) in enumerate(zip(tasks, first, strict=True)):
         call = f"{kind} at call {number}, {proxy.calls[task.place.prefix][number]}"
-        check(Story(task, call, outcome, second[task.prompt], jobs[task.prompt]))
+        check(Story(task, call, outcome, second.get(task.prompt, outcome), jobs[task.prompt]))
     if attempts > 1:
         assert {outcome.kind for outcome in first} == {ARCHIVED}
 
@@ -93,9 +95,9 @@ def check(story: Story) -> None:
     assert page is not None, story
     assert story.jobs <= 1, story
     assert story.first.kind in {ARCHIVED} | STOPS, story
-    assert (story.second.kind, page.entry.state) in ENDS, story
+    assert (story.last.kind, page.entry.state) in ENDS, story
     # Once paid, the clip is finished or the person who is asked is told the job's id.
-    assert story.jobs == 0 or story.second.kind == ARCHIVED or story.first.job_id, story
-    if story.second.kind == ARCHIVED:
+    assert story.jobs == 0 or story.last.kind == ARCHIVED or story.first.job_id, story
+    if story.last.kind == ARCHIVED:
         assert accounts is not None, story
         assert accounts.reserved == {}, story

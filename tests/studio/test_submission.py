@@ -178,6 +178,16 @@ async def test_an_intent_whose_sender_vanished_is_held(
     assert made(sandbox, order) == 0
 
 
+async def test_a_vanished_senders_clip_is_sent_again_only_if_that_was_chosen(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """With on_unknown="resubmit" the very run that finds the dead sender goes on."""
+    archive.ledger.claim(order, Claim(USD))
+    chosen = Terms(on_unknown="resubmit", window=2.0, look_again=0.05)
+    assert (await submit_once(order, client, archive, chosen)).state is EntryState.SUBMITTED
+    assert made(sandbox, order) == 1
+
+
 async def test_a_young_intent_is_waited_for(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
