@@ -32,6 +32,8 @@ from prefect_kling.studio.errors import LedgerMoved, LedgerUnreadable
 from prefect_kling.studio.orders import ClipOrder
 
 NOTHING = Decimal(0)
+# A clip queued for a busy API is released and claimed many times: the record keeps the latest steps.
+HISTORY = 50
 
 
 class EntryState(StrEnum):
@@ -85,12 +87,14 @@ class Entry(BaseModel):
     by: str
     """Machine and process that wrote this version."""
     history: tuple[Event, ...] = ()
-    """Everything that happened, oldest first."""
+    """What happened last, oldest first."""
 
     def moved(self, state: EntryState, note: str = "", **changes: object) -> "Entry":
         """Return the record after one step, with the step in its history."""
         event = Event(at=datetime.now(UTC), state=state, note=note)
-        return self.model_copy(update={"state": state, "by": _whoami(), "history": (*self.history, event), **changes})
+        return self.model_copy(
+            update={"state": state, "by": _whoami(), "history": (*self.history, event)[-HISTORY:], **changes}
+        )
 
 
 @dataclass(frozen=True)

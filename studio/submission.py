@@ -13,8 +13,9 @@ older than a paid call can take, or a job id, which others adopt.
 """
 
 import asyncio
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
@@ -40,6 +41,7 @@ from prefect_kling.studio.orders import ClipOrder
 
 # How long to insist on writing a paid job's id down while the store does not answer.
 NOTE_SECONDS = 300.0
+LONGEST_PAUSE = 60.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ async def submit_once(
     end, price = time.monotonic() + terms.busy, quote(order.request).at_most_usd
     resubmit = terms.on_unknown == "resubmit"
     claim = Claim(price, client.settings.base_url, terms.max_attempts, resubmit_unknown=resubmit)
+    pauses = _growing(terms.look_again)
     while True:
         page = await in_thread(archive.ledger.claim, order, claim)
         turn = await (_take_turn if page.is_mine else _look)(page, client, archive, terms)
@@ -82,11 +85,19 @@ async def submit_once(
             if not page.is_mine:
                 say(f"resumed job {turn.job_id}, nothing is paid again")
             return turn
-        pause = max(terms.look_again, turn.pause)
+        pause = terms.look_again if turn.error is None else max(turn.pause, next(pauses))
         if turn.error is not None and time.monotonic() + pause > end:
             raise turn.error
         say(turn.words)
         await asyncio.sleep(pause)
+
+
+def _growing(first: float) -> Iterator[float]:
+    """Pauses that double up to a minute, with jitter, so that a busy API is not besieged."""
+    pause = first
+    while True:
+        yield pause * random.uniform(0.75, 1.25)  # noqa: S311  not for secrets
+        pause = min(2 * pause, LONGEST_PAUSE)
 
 
 @dataclass(frozen=True)

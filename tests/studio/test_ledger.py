@@ -71,6 +71,13 @@ def test_a_released_record_can_be_claimed_again(ledger: Ledger) -> None:
     assert not claim(ledger).is_mine
 
 
+def test_a_record_does_not_grow_for_ever(ledger: Ledger) -> None:
+    """A clip that is queued for long keeps the latest steps of its history."""
+    for _ in range(30):
+        page = ledger.release(claim(ledger), "busy")
+    assert len(page.entry.history) == 50
+
+
 def test_a_held_record_is_never_claimed(ledger: Ledger, bucket: Bucket) -> None:
     """An unknown outcome stays as it is and is listed."""
     page = ledger.hold(claim(ledger), "lost answer")
