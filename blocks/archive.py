@@ -44,8 +44,8 @@ class KlingArchive(Block):
     _block_type_name = "Kling Archive"
     _block_type_slug = "kling-archive"
     _description = "The S3 bucket in which clips and films are kept for good, with the ledger of what was paid."
-    _logo_url = LOGO_URL  # type: ignore[assignment]  # Prefect types it as HttpUrl and accepts any URL text
-    _documentation_url = "https://github.com/prefect-kling/prefect-kling#blocks"  # type: ignore[assignment]
+    _logo_url = LOGO_URL  # type: ignore[assignment]  # typed HttpUrl, read from text
+    _documentation_url = "https://github.com/prefect-kling/prefect-kling#blocks"  # type: ignore[assignment]  # likewise
 
     bucket: S3Bucket = Field(title="Bucket", description="The S3 Bucket block with the bucket's name and credentials.")
     prefix: str = Field(default="kling", description="Folder inside the bucket under which everything is kept.")

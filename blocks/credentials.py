@@ -30,8 +30,8 @@ class KlingCredentials(CredentialsBlock):
     _block_type_name = "Kling Credentials"
     _block_type_slug = "kling-credentials"
     _description = "Access to the Kling Omni-Video API: the key, the address, and how patiently to ask."
-    _logo_url = LOGO_URL  # type: ignore[assignment]  # Prefect types it as HttpUrl and accepts any URL text
-    _documentation_url = "https://github.com/prefect-kling/prefect-kling#blocks"  # type: ignore[assignment]
+    _logo_url = LOGO_URL  # type: ignore[assignment]  # typed HttpUrl, read from text
+    _documentation_url = "https://github.com/prefect-kling/prefect-kling#blocks"  # type: ignore[assignment]  # likewise
 
     api_key: SecretStr = Field(title="API key", description="The key from the apimodels.app console, sk_….")
     base_url: WebAddress = Field(default=API_URL, title="Base URL", description="Address of the API up to its version.")

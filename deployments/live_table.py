@@ -65,8 +65,8 @@ class LiveTable:
 
     def _draw(self) -> Table:
         table = Table(title=escape(self._title), title_justify="left", expand=False)
-        for heading, side in (("shot", "left"), ("state", "left"), ("took", "right"), ("price", "right")):
-            table.add_column(heading, justify=side, no_wrap=True)  # type: ignore[arg-type]
+        for heading in ("shot", "state", "took", "price"):
+            table.add_column(heading, justify="right" if heading in ("took", "price") else "left", no_wrap=True)
         table.add_column("where", overflow="fold")
         for name, news in self._news.items():
             state = "already archived" if news.reused else news.stage.value

@@ -56,7 +56,7 @@ class Workshop:
             outcome = self._make(job)
         except UnusableInput as error:
             outcome = Outcome(fail_code="INVALID_INPUT", fail_msg=str(error))
-        except Exception:
+        except Exception:  # a job must end whatever its painting meets, or its client would wait for ever
             if self._closing.is_set():
                 return
             logger.exception("painting job %s failed", job.id)
