@@ -16,7 +16,7 @@ from prefect_kling.studio.bucket import Bucket
 from prefect_kling.studio.budget import Budget
 from prefect_kling.studio.download import Received, download
 from prefect_kling.studio.errors import ArchiveConflict, LedgerUnreadable, LinkExpired, StorageRefused, StudioError
-from prefect_kling.studio.frames import check_playable, last_frame
+from prefect_kling.studio.frames import check_playable
 from prefect_kling.studio.ledger import Ledger
 from prefect_kling.studio.mp4 import MediaFacts, read_facts
 from prefect_kling.studio.orders import ClipOrder
@@ -156,18 +156,6 @@ class Archive:
         if _sha256(file) != clip.sha256:
             raise ArchiveConflict(f"{clip.uri} is not the video that was recorded", clip_key=clip.clip_key)
 
-    def keep_last_frame(self, clip: Clip) -> str:
-        """Store the clip's last picture and return its stand-in address; an existing one is used as it is."""
-        path = last_frame_path(clip.clip_key)
-        if path not in self.bucket.names(path):
-            with SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as spool:
-                file = cast("BinaryIO", spool)
-                self.copy_out(clip, file)
-                file.seek(0)
-                still = last_frame(file)
-                self.bucket.put(path, still.data, still.media_type)
-        return STANDIN + path
-
     def sign_inputs(self, request: VideoRequest) -> VideoRequest:
         """Return the request with every stand-in address replaced by a link that works for a day."""
 
@@ -177,11 +165,6 @@ class Archive:
         images = [image.model_copy(update={"image_url": sign(image.image_url)}) for image in request.image_list]
         videos = [video.model_copy(update={"video_url": sign(video.video_url)}) for video in request.video_list]
         return request.model_copy(update={"image_list": images, "video_list": videos})
-
-
-def last_frame_path(clip_key: str) -> str:
-    """Return where the last picture of a clip is kept; known before the clip is made."""
-    return f"frames/{clip_key}.png"
 
 
 def _video(clip_key: str) -> str:

@@ -13,6 +13,7 @@ StudioError
 ├── NotAVideo            the bytes are whole, but they are not a playable MP4
 ├── ArchiveConflict      other bytes already stand under this clip key; nothing was overwritten
 ├── WrongClip            name another clip: this one does not exist, or cannot be decided about
+├── InputUnusable        take another picture or video: the API would not accept this one
 ├── StoryboardInvalid    fix the storyboard: file, line, field and rule are named
 └── FilmIncomplete       see the shots it names; run again, what is finished is kept
 ```
@@ -100,6 +101,12 @@ class StoryboardInvalid(StudioError):
     """The storyboard breaks a rule; nothing was sent and nothing was paid."""
 
     next_step = "Nothing was paid. Correct the storyboard and run again."
+
+
+class InputUnusable(StudioError):
+    """A picture or video breaks a limit of the API; nothing was sent and nothing was paid."""
+
+    next_step = "Nothing was paid for it. Give another picture or video."
 
 
 class FilmIncomplete(StudioError):

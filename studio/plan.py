@@ -1,55 +1,128 @@
-"""From a storyboard to orders: every clip key and price is known before anything is made."""
+"""A film before it is made: every clip, what it is made from, its key and its price."""
 
-from collections.abc import Callable
 from decimal import Decimal
+from functools import cached_property
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.kling.prices import Quote, quote
-from prefect_kling.kling.request import ImageInput, VideoRequest
-from prefect_kling.studio.archive import STANDIN, last_frame_path
-from prefect_kling.studio.errors import StoryboardInvalid
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.studio.archive import STANDIN
 from prefect_kling.studio.orders import ClipOrder
-from prefect_kling.studio.storyboard import Look, Scene, Shot, Storyboard
-
-FIRST_LOOK = Look(model="kling-v3-omni", mode="std", aspect_ratio="16:9", sound="off", duration=5)
 
 
-class PlannedShot(BaseModel):
-    """One shot, ready to be made: its order, its price, and the clip it begins from."""
+class Handover(BaseModel):
+    """What one clip gives to the next: its sharpest final picture, its literal last one, or its last ten seconds."""
 
     model_config = ConfigDict(frozen=True)
 
-    scene: int
-    shot: int
-    title: str
-    order: ClipOrder
-    begins_from: str | None = None
+    kind: Literal["sharpest_frame", "last_frame", "tail"]
+    clip_key: str
 
     @property
-    def name(self) -> str:
-        """Short and unique within the film: `2.1 The door opens`."""
-        return f"{self.scene}.{self.shot} {self.title}".rstrip()
+    def path(self) -> str:
+        """Where it is kept; known before the clip is made."""
+        ending = {"sharpest_frame": ".sharpest.png", "last_frame": ".png", "tail": ".mp4"}[self.kind]
+        return f"{'tails' if self.kind == 'tail' else 'frames'}/{self.clip_key}{ending}"
 
     @property
-    def price(self) -> Quote:
-        """What making it costs, if it is not in the archive yet."""
-        return quote(self.order.request)
+    def address(self) -> str:
+        """How a request names it."""
+        return STANDIN + self.path
 
 
-class PlannedScene(BaseModel):
-    """A scene's shots in order; `serial` when each needs the one before."""
+class PlannedShot(BaseModel):
+    """One shot of the storyboard, and how many seconds of its clip it is to fill."""
 
     model_config = ConfigDict(frozen=True)
 
     number: int
     title: str
-    serial: bool
+    seconds: float
+
+
+class PlannedClip(BaseModel):
+    """One clip, ready to be made: its order, its price, and what it needs of another clip first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    scene: int
     shots: tuple[PlannedShot, ...]
+    order: ClipOrder
+    needs: Handover | None = None
+    input_seconds: float | None = None
+    crossfade: float = 0.0
+    shown: bool = True
+    notes: tuple[str, ...] = ()
+
+    @property
+    def clip_key(self) -> str:
+        """The key of its order."""
+        return self.order.clip_key
+
+    @property
+    def name(self) -> str:
+        """Short and unique within the film: `2.1 The door opens`, or `2.1-2.4 The door opens` for four shots."""
+        first, last = self.shots[0], self.shots[-1]
+        until = f"-{self.scene}.{last.number}" if last != first else ""
+        return f"{self.scene}.{first.number}{until} {first.title}".rstrip()
+
+    @property
+    def seconds(self) -> float:
+        """How long the clip is to last."""
+        return sum(shot.seconds for shot in self.shots)
+
+    @property
+    def price(self) -> Quote:
+        """What making it costs, if it is not in the archive yet."""
+        return quote(self.order.request, input_seconds=self.input_seconds)
+
+    @property
+    def at_most_usd(self) -> Decimal:
+        """What is set aside for it before it is sent."""
+        return quote(self.order.request).at_most_usd
+
+
+def begins_anew(request: VideoRequest, needs: Handover | None, before: PlannedClip | None) -> bool:
+    """Whether a viewer sees a clip begin with something else than the one before it ends with."""
+    if before is None or not before.shown:
+        return True
+    first, end = request.image_of_type("first_frame"), before.order.request.image_of_type("end_frame")
+    shared = first is not None and end is not None and first.image_url == end.image_url
+    return needs is None and not shared
+
+
+class PlannedScene(BaseModel):
+    """A scene's clips in the order in which they are seen."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    title: str
+    continuity: str
+    clips: tuple[PlannedClip, ...]
+
+    @property
+    def name(self) -> str:
+        """Number and title."""
+        return f"scene {self.number} {self.title}".rstrip()
+
+    @cached_property
+    def urgency(self) -> dict[str, float]:
+        """Per clip key, the seconds of video of the longest chain that begins with it; the longest should go first."""
+        longest = {clip.clip_key: clip.seconds for clip in self.clips}
+        # Clips need earlier ones only, so going backwards sees every follower before its leader.
+        for clip in reversed(self.clips):
+            if clip.needs is not None:
+                leader = next(each for each in self.clips if each.clip_key == clip.needs.clip_key)
+                chain = leader.seconds + longest[clip.clip_key]
+                longest[leader.clip_key] = max(longest[leader.clip_key], chain)
+        return longest
 
 
 class FilmPlan(BaseModel):
-    """All scenes of a film, planned."""
+    """All scenes of a film, planned: a graph whose nodes are clips and whose arrows are their `needs`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,65 +131,38 @@ class FilmPlan(BaseModel):
     scenes: tuple[PlannedScene, ...]
 
     @property
-    def shots(self) -> tuple[PlannedShot, ...]:
-        """All shots in the order in which they are seen."""
-        return tuple(shot for scene in self.scenes for shot in scene.shots)
+    def clips(self) -> tuple[PlannedClip, ...]:
+        """All clips in the order in which they are seen."""
+        return tuple(clip for scene in self.scenes for clip in scene.clips)
+
+    @cached_property
+    def by_key(self) -> dict[str, PlannedClip]:
+        """Each clip once; shots that are alike share one."""
+        return {clip.clip_key: clip for clip in reversed(self.clips)}
+
+    def only(self, scene: int) -> "FilmPlan":
+        """Return the plan of one scene, counted from 1, as if it were the film."""
+        return FilmPlan(title=self.title, slug=self.slug, scenes=(self.scenes[scene - 1],))
 
     @property
     def usd(self) -> Decimal:
         """What the film costs when nothing of it is in the archive yet."""
-        return sum((price.usd for price in self.prices.values()), Decimal(0))
+        return sum((clip.price.usd for clip in self.by_key.values()), Decimal(0))
 
     @property
-    def prices(self) -> dict[str, Quote]:
-        """The price of each clip; shots that are alike share one."""
-        return {shot.order.clip_key: shot.price for shot in self.shots}
+    def notes(self) -> list[str]:
+        """What somebody should know before paying."""
+        told = [f"{clip.name}: {note}" for clip in self.clips for note in clip.notes]
+        shown = [clip.order.request for clip in self.clips if clip.shown]
+        shapes = sorted({f"{r.aspect_ratio} {r.mode}" for r in shown if _has_own_shape(r)})
+        if len(shapes) > 1:
+            told.append(
+                f"shots differ in shape ({', '.join(shapes)}): the film takes the most common one, "
+                "the others get black bars, and all is encoded anew"
+            )
+        return told
 
 
-def _where(scene: int, shot: int) -> str:
-    return f"scene {scene}, shot {shot}"
-
-
-def plan_film(storyboard: Storyboard, where: Callable[[int, int], str] = _where) -> FilmPlan:
-    """Turn a storyboard into orders. Free, and the same every time.
-
-    Raises `StoryboardInvalid` naming the scene and shot whose request breaks a rule.
-    """
-    scenes = [
-        plan_scene(scene, storyboard.defaults, number, where) for number, scene in enumerate(storyboard.scenes, 1)
-    ]
-    return FilmPlan(title=storyboard.title, slug=storyboard.slug, scenes=tuple(scenes))
-
-
-def plan_scene(
-    scene: Scene, defaults: Look, number: int = 1, where: Callable[[int, int], str] = _where
-) -> PlannedScene:
-    """Turn one scene into orders; see `plan_film`."""
-    shots: list[PlannedShot] = []
-    look = scene.over(defaults.over(FIRST_LOOK))
-    for index, shot in enumerate(scene.shots, 1):
-        serial = scene.continuity == "last_frame" and shots
-        before = shots[-1].order.clip_key if serial else None
-        try:
-            request = _request(shot, look, before)
-        except ValidationError as error:
-            told = "; ".join(mistake["msg"] for mistake in error.errors())
-            raise StoryboardInvalid(f"{where(number, index)}: {told}") from None
-        order = ClipOrder(request=request, take=shot.take)
-        shots.append(PlannedShot(scene=number, shot=index, title=shot.title, order=order, begins_from=before))
-    return PlannedScene(number=number, title=scene.title, serial=scene.continuity == "last_frame", shots=tuple(shots))
-
-
-def _request(shot: Shot, look: Look, before: str | None) -> VideoRequest:
-    images = list(shot.image_list)
-    if before is not None:
-        # Last, so that the pictures a prompt names by their number keep their numbers.
-        images.append(ImageInput(image_url=STANDIN + last_frame_path(before), type="first_frame"))
-    return VideoRequest.model_validate(
-        {
-            **shot.over(look).settings(),
-            "prompt": shot.prompt,
-            "image_list": images,
-            "element_list": shot.element_list,
-        }
-    )
+def _has_own_shape(request: VideoRequest) -> bool:
+    """Whether nothing but mode and aspect ratio decides the shape."""
+    return not request.edits_video and request.image_of_type("first_frame") is None

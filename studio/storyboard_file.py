@@ -1,119 +1,121 @@
-"""Storyboards from YAML and JSON files, with errors that name the line."""
+"""Storyboards from YAML and JSON files, with errors that name the line, and their JSON Schema for editors."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from prefect_kling.studio.errors import StoryboardInvalid
-from prefect_kling.studio.plan import plan_film
-from prefect_kling.studio.storyboard import Storyboard
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 without two of its traps: `16:9` stays a text, and a key given twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1 reads 16:9 as 16 * 60 + 9.
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)$") if tag.endswith(":int") else pattern)
-        for tag, pattern in resolvers
-        if not tag.endswith(":float") or first != ":"
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+from prefect_kling.studio.planner import plan_film
+from prefect_kling.studio.storyboard import Place, Storyboard, in_words
+from prefect_kling.studio.storyboard_names import beside, file_mistakes, name_mistakes
+from prefect_kling.studio.storyboard_words import Mistake, empty_mistakes, field_mistakes, in_plain_words, lines
+from prefect_kling.studio.storyboard_yaml import Document, parse
 
 
 def load_storyboard(path: Path) -> Storyboard:
-    """Read a YAML or JSON file. Raises `StoryboardInvalid` naming file, line, field and rule of every mistake."""
+    """Read a YAML or JSON file; files that it names are looked for from its own folder.
+
+    Free; sends nothing. Raises `StoryboardInvalid` with file, line, place and rule of every mistake, one to a line.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoryboardInvalid(f"{path} cannot be read: {error}") from None
-    return read_storyboard(text, str(path))
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise StoryboardInvalid(f"{path}, line {line}: this is no UTF-8 text; save the file as UTF-8") from None
+    except OSError as error:
+        raise StoryboardInvalid(f"{path} cannot be read: {error.strerror or error}") from None
+    return read_storyboard(text, str(path), path.parent)
 
 
-def read_storyboard(text: str, name: str = "storyboard") -> Storyboard:
-    """Read a YAML or JSON text; see `load_storyboard`."""
-    try:
-        # JSON may be indented with tabs, which YAML forbids.
-        data = json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
-        tree = yaml.compose(text.replace("\t", " "), Loader=_Loader)
-    except json.JSONDecodeError as error:
-        raise StoryboardInvalid(f"{name}, line {error.lineno}: {error.msg}") from None
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise StoryboardInvalid(f"{name}{line}: {error.problem or error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise StoryboardInvalid(f"{name}: {error}") from None
-    if isinstance(data, dict):
-        data.pop("$schema", None)  # how JSON documents name their schema to editors
-    try:
-        board = Storyboard.model_validate(data)
-    except ValidationError as error:
-        places = [(_line(tree, mistake["loc"]), _say(mistake)) for mistake in error.errors()]
-        raise StoryboardInvalid("\n".join(f"{name}, line {line}: {told}" for line, told in sorted(places))) from None
-
-    def where(scene: int, shot: int) -> str:
-        line = _line(tree, ("scenes", scene - 1, "shots", shot - 1))
-        return f"{name}, line {line}: scene {scene}, shot {shot}"
-
+def read_storyboard(text: str, name: str = "storyboard", folder: Path = Path()) -> Storyboard:
+    """Read a YAML or JSON text called `name`, whose files are looked for from `folder`; see `load_storyboard`."""
+    document = parse(text, name)
+    board = beside(_board(document, name), folder)
+    mistakes = [*empty_mistakes(document), *name_mistakes(board), *file_mistakes(board, folder)]
+    if mistakes:
+        raise StoryboardInvalid(lines(mistakes, document, name))
     # Some rules show only in whole requests: planning finds out while the lines are still known.
-    plan_film(board, where)
+    _plan(board, document, name)
     return board
 
 
-_PLAIN_WORDS = {
-    "missing": "this is required",
-    "extra_forbidden": "there is no such field",
-    "model_type": "this must be a list of fields, like `title: …`",
-    "model_attributes_type": "this must be a list of fields, like `title: …`",
-    "too_short": "at least one is needed",
-}
+def _board(document: Document, name: str) -> Storyboard:
+    if not isinstance(document.data, dict):
+        told = "this file is empty" if document.data is None else "this is no storyboard"
+        raise StoryboardInvalid(f"{name}, line 1: {told}; one begins with `title:` and has `scenes:`")
+    fields = {name: value for name, value in document.data.items() if name != "$schema"}  # that one is for editors
+    try:
+        return Storyboard.model_validate(fields)
+    except ValidationError as error:
+        raise StoryboardInvalid(lines(field_mistakes(error, document), document, name)) from None
 
 
-def _say(mistake: ErrorDetails) -> str:
-    """One mistake in words: where, what, and what stands there."""
-    given = mistake["input"]
-    shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool) else ""
-    return f"{_place(mistake['loc'])}: {_PLAIN_WORDS.get(mistake['type'], mistake['msg'])}{shown}"
+def _plan(board: Storyboard, document: Document, name: str) -> None:
+    places: list[Place] = []
+
+    def where(place: Place) -> str:
+        places.append(place)
+        return in_words(place)
+
+    try:
+        plan_film(board, where)
+    except StoryboardInvalid as error:
+        told = in_plain_words(error.what.removeprefix(f"{in_words(places[-1])}: "))
+        raise StoryboardInvalid(lines([_narrow(places[-1], told, document)], document, name)) from None
 
 
-def _place(steps: tuple[int | str, ...]) -> str:
-    """A place as a person says it: `scene 1, shot 2, duration`."""
-    words: list[str] = []
-    for step in steps:
-        if isinstance(step, int):
-            words[-1] = f"{words[-1].removesuffix('s')} {step + 1}"
-        else:
-            words.append(step)
-    return ", ".join(words) or "the storyboard"
+def _narrow(place: Place, told: str, document: Document) -> Mistake:
+    """Return what planning said, at the shot or field that it begins with, if that is written in this place."""
+    if shot := re.match(r"shot (\d+): ", told):
+        return _narrow((*place, "shots", int(shot[1]) - 1), told.removeprefix(shot[0]), document)
+    field = re.match(r"(\w+)(: | \()?", told)
+    if field is None or not document.has((*place, field[1])):
+        return Mistake(place, f"{in_words(place)}: {told}")
+    return Mistake((*place, field[1]), f"{in_words(place)}{',' if field[2] else ':'} {told}")
 
 
-def _line(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
-    """Line of the deepest existing part of a place in the document, counted from 1."""
-    line = 1 if node is None else node.start_mark.line + 1
-    for step in place:
-        if isinstance(node, yaml.MappingNode):
-            pair = next(((key, value) for key, value in node.value if key.value == step), None)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            pair = (node.value[step], node.value[step])
-        else:
-            pair = None
-        if pair is None:
-            break
-        line, node = pair[0].start_mark.line + 1, pair[1]
-    return line
+def storyboard_schema() -> dict[str, Any]:
+    """Return the JSON Schema of storyboards, as plain as editors like it. The same every time.
+
+    It is a little stricter than the reader, which also takes `null` for what is not said and numbers in quotes.
+    """
+    schema: dict[str, Any] = _plain(Storyboard.model_json_schema())
+    # Exactly one: said by counting, which editors explain better than `oneOf`.
+    schema["$defs"]["Reference"] |= {"minProperties": 1, "maxProperties": 1}
+    for names in ("references", "characters"):
+        _close(schema["properties"][names])
+    told = "Where editors find this schema; it is not part of the film."
+    schema["properties"] = {"$schema": {"type": "string", "description": told}} | schema["properties"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Storyboard"} | schema
+
+
+def _plain(schema: Any) -> Any:
+    """Take out what only says how pydantic thinks: nulls for what is not said, titles, empty defaults, line breaks."""
+    if isinstance(schema, list):
+        return [_plain(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {name: _plain(value) for name, value in schema.items() if not _is_noise(name, value)}
+    kinds = [each for each in plain.pop("anyOf", []) if each != {"type": "null"}]
+    if len(kinds) == 1:
+        plain = kinds[0] | plain
+    elif kinds:
+        plain["anyOf"] = kinds
+    if isinstance(told := plain.get("description"), str):
+        plain["description"] = " ".join(told.split())
+    return plain
+
+
+def _is_noise(name: str, value: object) -> bool:
+    if name == "default":
+        return value in (None, "", []) or isinstance(value, dict)
+    return name == "title" and isinstance(value, str)
+
+
+def _close(names: dict[str, Any]) -> None:
+    """Say of a mapping by name that every name must follow the pattern, not only which things those have that do."""
+    [(pattern, thing)] = names.pop("patternProperties").items()
+    names["additionalProperties"] = thing
+    names["propertyNames"] = {"pattern": pattern} | names["propertyNames"]

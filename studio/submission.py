@@ -15,7 +15,7 @@ older than a paid call can take, or a job id, which others adopt.
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
@@ -51,6 +51,7 @@ class Terms:
     `film` limits what one film may cost. `on_unknown="resubmit"` sends again when an answer was lost, **which can pay
     twice**. `window`: how old an intent without a job id must be before its sender counts as dead; longer than a paid
     call may take. `busy`: how long to queue for an API that is too busy. `look_again`: the pause between two looks.
+    `rest`: how to wait that long for an API that is full, if there is a better way than sleeping.
     """
 
     film: FilmCap | None = None
@@ -59,6 +60,7 @@ class Terms:
     window: float = 240.0
     busy: float = 3600.0
     look_again: float = 2.0
+    rest: Callable[[float], Awaitable[None]] | None = None
 
 
 async def submit_once(
@@ -89,7 +91,7 @@ async def submit_once(
         if turn.error is not None and time.monotonic() + pause > end:
             raise turn.error
         say(turn.words)
-        await asyncio.sleep(pause)
+        await (terms.rest if terms.rest and turn.error else asyncio.sleep)(pause)
 
 
 def _growing(first: float) -> Iterator[float]:

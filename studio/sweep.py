@@ -3,20 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 
 from prefect_kling.kling.client import KlingClient
-from prefect_kling.kling.errors import JobGone, KlingError
-from prefect_kling.kling.job import JobState, VideoJob
-from prefect_kling.kling.wait import failure_of
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.bucket import in_thread
-from prefect_kling.studio.errors import StudioError
-from prefect_kling.studio.ledger import NOTHING, Entry, EntryState, Marker, Page
-from prefect_kling.studio.results import close_failed, keep_paid_job
+from prefect_kling.studio.collection import collect
+from prefect_kling.studio.ledger import NOTHING, EntryState, Marker, Page
 
-RETENTION = timedelta(days=7)
 NAMED = 100
 T = TypeVar("T")
 
@@ -88,7 +83,8 @@ async def _visit(marker: Marker, archive: Archive, client: KlingClient, settings
         return await _stray(marker, archive, settings)
     entry = page.entry
     if entry.state is EntryState.SUBMITTED and entry.job_id is not None:
-        return await _collect(entry, archive, client, settings)
+        found = await collect(entry, client, archive, settings.warn_before)
+        return found.outcome.value, found.words
     if entry.state is EntryState.INTENT and page.age_seconds > settings.window_seconds:
         why = f"the process {entry.by} vanished between its intent and a job id"
         page = await in_thread(archive.ledger.hold, page, why)
@@ -106,37 +102,6 @@ async def _stray(marker: Marker, archive: Archive, settings: SweepSettings) -> t
         return "being sent", ""
     await in_thread(archive.ledger.clear, marker)
     return "stray marker removed", ""
-
-
-async def _collect(entry: Entry, archive: Archive, client: KlingClient, settings: SweepSettings) -> tuple[str, str]:
-    """Ask once how a paid job stands, and finish it if it is finished."""
-    try:
-        job = await client.get(str(entry.job_id))
-    except JobGone as error:
-        # The video may be safe even if the API has forgotten it.
-        if await in_thread(archive.find, entry.clip_key) is None:
-            return "gone", str(error)
-        job = VideoJob(job_id=str(entry.job_id), state=JobState.COMPLETED)
-    match job.state:
-        case JobState.COMPLETED:
-            try:
-                clip = await keep_paid_job(entry, job, client, archive)
-            except (KlingError, StudioError) as error:
-                return _warned(job, settings, str(error))
-            return "archived", clip.uri
-        case JobState.FAILED:
-            failure = failure_of(job)
-            await close_failed(entry, failure, archive)
-            return "failed", str(failure)
-        case _:
-            return "running", job.said_state
-
-
-def _warned(job: VideoJob, settings: SweepSettings, trouble: str) -> tuple[str, str]:
-    """A finished video that cannot be archived is trouble; close to its expiry it is an alarm."""
-    if job.completed_at is None or job.completed_at + RETENTION - datetime.now(UTC) > settings.warn_before:
-        return "trouble", trouble
-    return "expiring", f"the API deletes it at {job.completed_at + RETENTION:%Y-%m-%d %H:%M} UTC: {trouble}"
 
 
 def _repair_reservations(archive: Archive) -> list[str]:

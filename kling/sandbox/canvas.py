@@ -7,8 +7,9 @@ once and then only copied. All conversions are BT.709, limited range, the colour
 from dataclasses import dataclass
 
 import av
-from PIL import Image
+from PIL import Image, ImageOps
 
+_BT709, _UNSAID = 1, 2
 Size = tuple[int, int]
 Rgb = tuple[int, int, int]
 
@@ -50,6 +51,9 @@ def flat_cel(color: Rgb, mask: Image.Image) -> Cel:
 
 def planes_of(frame: av.VideoFrame, size: Size) -> tuple[Image.Image, Image.Image, Image.Image]:
     """Scale a decoded frame to `size` and return its three planes."""
+    if frame.colorspace == _UNSAID and not frame.format.is_rgb:
+        # What players take an HD video for; PyAV would take it for BT.601, and rounds down when it converts.
+        frame.colorspace = _BT709
     ready = frame.reformat(
         *size, format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG", interpolation="BICUBIC", threads=1
     )
@@ -58,6 +62,20 @@ def planes_of(frame: av.VideoFrame, size: Size) -> tuple[Image.Image, Image.Imag
         for plane in ready.planes
     )
     return y, u, v
+
+
+def fit_cel(frame: av.VideoFrame, size: Size) -> Cel:
+    """Fill `size` with a decoded frame, cropping what does not fit; in the right size its planes stay as they are.
+
+    Converting to RGB and back would darken it: PyAV's conversion rounds down.
+    """
+    half = (size[0] // 2, size[1] // 2)
+    y, u, v = planes_of(frame, (frame.width // 2 * 2, frame.height // 2 * 2))
+    return Cel((_fit(y, size), _fit(u, half), _fit(v, half)))
+
+
+def _fit(picture: Image.Image, size: Size) -> Image.Image:
+    return ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
 
 
 class Canvas:
@@ -78,6 +96,11 @@ class Canvas:
         self._planes[0].paste(cel.planes[0], (x, y), cel.mask)
         for mine, theirs in zip(self._planes[1:], cel.planes[1:], strict=True):
             mine.paste(theirs, (x // 2, y // 2), cel.half_mask)
+
+    def still(self) -> Cel:
+        """Return a copy of the frame as it stands."""
+        y, u, v = (plane.copy() for plane in self._planes)
+        return Cel((y, u, v))
 
     def blend(self, cel: Cel, amount: float) -> None:
         """Fade a layer of the frame's size in: 0 changes nothing, 1 replaces everything."""

@@ -33,6 +33,10 @@ class BalanceTooLow(Exception):
     """The account cannot pay for the dearest outcome of a request."""
 
 
+class NoFreeSlot(Exception):
+    """As many jobs run as may run at once."""
+
+
 class Desk:
     """All jobs of one sandbox. Open it before use; its methods may be called from any thread."""
 
@@ -40,6 +44,7 @@ class Desk:
         self._settings = settings
         self._closers = ExitStack()
         self._lock = threading.Lock()
+        self._turned_away = 0
 
     def open(self, describe: Callable[[Job, int], dict[str, Any]]) -> None:
         """Open the store and go on with unfinished jobs. `describe(job, now)` makes the body of a callback.
@@ -57,7 +62,10 @@ class Desk:
         self._workshop = Workshop(self._settings, self._clips, self._finish)
         self._closers.callback(self._workshop.close)
         sums = self._store.sums()
-        self._held, self._paid, self._last_number = sums.held, sums.paid, self._store.last_number()
+        self._running, self._held, self._paid = sums.jobs, sums.held, sums.paid
+        self._last_number = self._store.last_number()
+        self._settle()
+        self._peak = self._running
         self._resume()
 
     async def close(self) -> None:
@@ -66,16 +74,19 @@ class Desk:
         self._closers.close()
 
     def take_in(self, body: dict[str, Any], origin: str) -> Job:
-        """Accept a valid body as a new job. Raises BalanceTooLow, and then there is no job."""
+        """Accept a valid body as a new job. Raises BalanceTooLow or NoFreeSlot, and then there is no job."""
         price = to_units(worst_price(body))
         with self._lock:
             self._settle()
             if to_units(self._settings.balance_usd) - self._paid - self._held < price:
                 raise BalanceTooLow
+            self._claim_slot()
             job = self._new_job(body, origin, price)
             self._store.add(job)
             self._held += price
             self._last_number = job.number
+            self._running += 1
+            self._peak = max(self._peak, self._running)
         self._start(job)
         return job
 
@@ -100,11 +111,15 @@ class Desk:
         }
 
     def counts(self) -> dict[str, Any]:
-        """Return how many jobs there are by outcome, and what they cost."""
+        """Return how many jobs there are by outcome and what they cost.
+
+        Also how many ran at once at most (`peak`) and how many were refused for lack of a slot (`turned_away`), both
+        since the desk was opened.
+        """
         with self._lock:
             self._settle()
-            paid = self._paid
-        return self._store.count(now_ms()) | {"paid_usd": to_usd(paid)}
+            more = {"paid_usd": to_usd(self._paid), "peak": self._peak, "turned_away": self._turned_away}
+        return self._store.count(now_ms()) | more
 
     def clip_path(self, job: Job) -> Path | None:
         """Return the file of a completed job that is still kept, else None."""
@@ -120,6 +135,13 @@ class Desk:
     def renew_link(self, job: Job) -> None:
         """Make the present link of a job useless; polling hands out another."""
         self._store.renew_link(job.id)
+
+    def _claim_slot(self) -> None:
+        """Raise NoFreeSlot if all slots are taken. The caller holds the lock and has settled."""
+        slots = self._settings.slots
+        if slots is not None and self._running >= slots:
+            self._turned_away += 1
+            raise NoFreeSlot
 
     def _new_job(self, body: dict[str, Any], origin: str, price: int) -> Job:
         number, now = self._last_number + 1, now_ms()
@@ -171,8 +193,9 @@ class Desk:
         return job.body["callback_url"], self._describe(self._store.find(job.id) or job, max(ended, now_ms()))
 
     def _settle(self) -> None:
-        """Move the money of jobs that have ended meanwhile. The caller holds the lock."""
+        """Free the slots and move the money of jobs that have ended meanwhile. The caller holds the lock."""
         sums = self._store.settle(now_ms())
+        self._running -= sums.jobs
         self._held -= sums.held
         self._paid += sums.paid
 

@@ -74,14 +74,13 @@ class Video:
         for _ in range(self.frame_count - given):
             yield latest
 
-    def last_picture(self) -> Image.Image:
-        """Return the very last picture."""
+    def last_frame(self) -> av.VideoFrame:
+        """Return the very last picture, in the colours of the file."""
         with self._opened() as container:
             tail = collections.deque(container.decode(video=0), maxlen=1)
         if not tail:
             raise UnusableInput("the video holds no picture")
-        picture: Image.Image = tail[0].to_image(threads=1)  # type: ignore[no-untyped-call]
-        return picture
+        return tail[0]
 
     def sound(self) -> Iterator[av.AudioFrame]:
         """Yield the sound track as stereo at 48 kHz, one piece per picture; nothing if there is none."""

@@ -7,12 +7,12 @@ from pathlib import Path
 import av
 from PIL import Image, ImageOps
 
-from prefect_kling.kling.sandbox.canvas import Canvas, Cel, make_cel, planes_of
+from prefect_kling.kling.sandbox.canvas import Canvas, Cel, fit_cel, make_cel, planes_of
 from prefect_kling.kling.sandbox.footage import Video, open_picture
 from prefect_kling.kling.sandbox.frame_code import strip_height
 from prefect_kling.kling.sandbox.recipe import FPS, Recipe, Shot
 from prefect_kling.kling.sandbox.reel import Reel, hum
-from prefect_kling.kling.sandbox.scenery import Scenery, pick_palette, tint_of
+from prefect_kling.kling.sandbox.scenery import Palette, Scenery, pick_palette, tint_of
 from prefect_kling.kling.sandbox.titles import Titles, Wording, make_code_cel
 
 _FADE_FRAMES = FPS // 2
@@ -31,9 +31,15 @@ class Props:
     @property
     def shape(self) -> tuple[int, int] | None:
         """Width and height of the input a clip follows when it has no ratio of its own."""
-        if video := self.base or self.feature:
-            return video.shape
-        return self.opening.size if self.opening else None
+        if self.opening:
+            return self.opening.size
+        video = self.base or self.feature
+        return video.shape if video else None
+
+    @property
+    def continued(self) -> Video | None:
+        """The video the clip goes on from; beside a first frame, a feature video is only looked at."""
+        return None if self.opening else self.feature
 
 
 class Interrupted(Exception):
@@ -94,8 +100,9 @@ class _Painting:
         self._recipe, self._props, self._number = recipe, props, number
         self.size = recipe.size(props.shape)
         self.frames = props.base.frame_count if props.base else recipe.frames
-        opening = props.feature.last_picture() if props.feature else props.opening
-        self._opening, self._closing = self._full(opening), self._full(props.closing)
+        self._opening, self._closing = self._full(props.opening), self._full(props.closing)
+        if props.continued:
+            self._opening = fit_cel(props.continued.last_frame(), self.size)
 
     def pictures(self) -> Iterator[av.VideoFrame]:
         """Yield the finished frames in order."""
@@ -103,8 +110,7 @@ class _Painting:
         for place, shot in enumerate(self._shots()):
             titles = self._titles(place, shot)
             for _ in self._backdrops(canvas, place, shot):
-                if not self._is_handed_over(index):
-                    titles.draw(canvas, index, self.frames)
+                self._letter(canvas, titles, index)
                 self._finish(canvas, index)
                 yield canvas.shot()
                 index += 1
@@ -122,36 +128,50 @@ class _Painting:
                 canvas.tint(tint, 0.5)
                 yield
             return
-        scenery = Scenery(f"{shot.prompt}/{place}", self.size, pick_palette(self._recipe.prompt, place))
+        scenery = Scenery(f"{shot.prompt}/{place}", self.size, self._palette(place))
         for index in range(shot.frames):
             scenery.draw(canvas, index / FPS)
             yield
 
     def _titles(self, place: int, shot: Shot) -> Titles:
-        recipe, count = self._recipe, len(self._shots())
+        recipe = self._recipe
         wording = Wording(
             prompt=shot.prompt,
             slate=f"{recipe.model} · {recipe.mode} · {self.size[0]}x{self.size[1]}",
-            shot="edit" if self._props.base else f"shot {place + 1}/{count}" if count > 1 else "",
+            shot=self._label(place),
             job_id=recipe.stamp,
             elements=recipe.elements,
             watermark=recipe.watermark,
             edit=self._props.base is not None,
         )
-        return Titles(wording, self.size, pick_palette(recipe.prompt, place).sun, self._props.references)
+        return Titles(wording, self.size, self._palette(place).sun, self._props.references)
 
-    def _is_handed_over(self, index: int) -> bool:
-        """Say whether a frame belongs to a fade: hand-over pictures bring titles of their own."""
-        opens = self._opening is not None and index < _FADE_FRAMES
-        return opens or (self._closing is not None and index >= self.frames - _FADE_FRAMES)
+    def _palette(self, place: int) -> Palette:
+        """Choose a shot's colours. The first shot sets the mood: beside parts the clip's own prompt is ignored."""
+        return pick_palette(self._shots()[0].prompt, place)
+
+    def _label(self, place: int) -> str:
+        """Say what kind of shot this is, if it is not simply the only one."""
+        if self._props.base:
+            return "edit"
+        if len(self._shots()) > 1:
+            return f"shot {place + 1}/{len(self._shots())}"
+        return "next shot" if self._props.continued else ""
+
+    def _letter(self, canvas: Canvas, titles: Titles, index: int) -> None:
+        """Write the titles, in a fade more faintly than their scene: the hand-over picture has some in that place."""
+        others = max(_fade(index, self._opening), _fade(self.frames - 1 - index, self._closing))
+        bare = canvas.still() if others else None
+        titles.draw(canvas, index, self.frames)
+        if bare:
+            canvas.blend(bare, others)
 
     def _finish(self, canvas: Canvas, index: int) -> None:
         """Fade hand-over pictures in or out, and put the frame code on all frames that are not such a picture."""
         left = self.frames - 1 - index
-        if self._opening and index < _FADE_FRAMES:
-            canvas.blend(self._opening, 1 - index / _FADE_FRAMES)
-        if self._closing and left < _FADE_FRAMES:
-            canvas.blend(self._closing, 1 - left / _FADE_FRAMES)
+        for picture, distance in ((self._opening, index), (self._closing, left)):
+            if picture and distance < _FADE_FRAMES:
+                canvas.blend(picture, _fade(distance, picture))
         if (index or not self._opening) and (left or not self._closing):
             code = make_code_cel(self._number, index, self.size)
             canvas.lay(code, 0, self.size[1] - strip_height(self.size))
@@ -159,3 +179,11 @@ class _Painting:
     def _full(self, picture: Image.Image | None) -> Cel | None:
         """Fill the frame with a picture, cropping what does not fit its shape."""
         return make_cel(ImageOps.fit(picture, self.size, Image.Resampling.LANCZOS)) if picture else None
+
+
+def _fade(distance: int, picture: Cel | None) -> float:
+    """Return how much of a hand-over picture is seen so many frames from its own: 1 there, then smoothly down to 0."""
+    if picture is None or distance >= _FADE_FRAMES:
+        return 0.0
+    share = 1 - distance / _FADE_FRAMES
+    return share * share * (3 - 2 * share)

@@ -11,6 +11,8 @@ from typing import Any
 FPS = 24
 _RATIOS = {"16:9": (16, 9), "9:16": (9, 16), "1:1": (1, 1)}
 _SHORT_SIDES = {"std": 720, "pro": 1080}
+_MOST_SHOTS = 6
+_SENTENCE_END = re.compile(r"(?<=[.!?;…])\s+|(?<=[。！？；])|[\r\n]+")  # noqa: RUF001  meant: Chinese ends too
 _FAIL_WORD = re.compile(r"\[fail:([A-Z_]+)\]")
 
 
@@ -115,9 +117,26 @@ def _shots(body: Mapping[str, Any]) -> tuple[Shot, ...]:
         return (Shot(prompt, frames),)
     if body["shot_type"] == "customize":
         return tuple(Shot(part["prompt"], int(part["duration"]) * FPS) for part in segments_of(body))
-    # Nobody knows where the real model cuts by itself; equal thirds are as good as any and easy to test.
-    borders = [round(frames * third / 3) for third in range(4)]
-    return tuple(Shot(prompt, end - start) for start, end in itertools.pairwise(borders))
+    return _cut(prompt, frames)
+
+
+def _cut(prompt: str, frames: int) -> tuple[Shot, ...]:
+    """Cut a prompt into shots of equal length, one per sentence if they last a second each."""
+    # Nobody knows where the real model cuts by itself; this is as good as any, plain to see and easy to test.
+    sentences = [sentence.strip() for sentence in _SENTENCE_END.split(prompt) if sentence.strip()]
+    if len(sentences) < 2:
+        sentences = [prompt] * 3
+    count = min(len(sentences), _MOST_SHOTS, frames // FPS)
+    texts, lengths = _spans(len(sentences), count), _spans(frames, count)
+    return tuple(
+        Shot(" ".join(sentences[first:last]), end - start)
+        for (first, last), (start, end) in zip(texts, lengths, strict=True)
+    )
+
+
+def _spans(whole: int, parts: int) -> list[tuple[int, int]]:
+    """Divide so many things into adjoining parts as equal as can be: where each begins and ends."""
+    return list(itertools.pairwise(whole * part // parts for part in range(parts + 1)))
 
 
 def _inputs(body: Mapping[str, Any]) -> tuple[Input, ...]:

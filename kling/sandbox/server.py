@@ -8,13 +8,13 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from prefect_kling.kling.sandbox.contract import violations
-from prefect_kling.kling.sandbox.desk import BalanceTooLow, Desk, is_retryable, now_ms
+from prefect_kling.kling.sandbox.desk import BalanceTooLow, Desk, NoFreeSlot, is_retryable, now_ms
 from prefect_kling.kling.sandbox.faults import Call, Deed, Fault, Faults, parse_faults
 from prefect_kling.kling.sandbox.gate import BASE_PATH, Gate
 from prefect_kling.kling.sandbox.settings import SandboxSettings
@@ -26,6 +26,7 @@ _MESSAGES = {
     401: "Unauthorized - Invalid API key",
     402: "Payment Required - Insufficient credits",
     404: "Not Found - check the base URL",
+    429: "Too Many Requests - parallel task over resource pack limit (1303)",
 }
 
 
@@ -43,7 +44,7 @@ class SandboxApp:
         await self.gate(scope, receive, send)
 
     def stats(self) -> dict[str, Any]:
-        """Return what happened so far: jobs by outcome, USD paid, and calls seen."""
+        """Return what happened so far: jobs by outcome, at once and turned away, USD paid, and calls seen."""
         return self.desk.counts() | self.gate.counts()
 
     def jobs(self) -> list[dict[str, Any]]:
@@ -66,7 +67,7 @@ class SandboxApp:
                 Route("/sandbox/jobs", self._jobs),
                 Route("/sandbox/faults", self._steer, methods=["GET", "POST", "DELETE"]),
             ],
-            exception_handlers={HTTPException: _refuse, Exception: _break_down},
+            exception_handlers={HTTPException: _refuse, ClientDisconnect: _let_go, Exception: _break_down},
             lifespan=self._live,
         )
 
@@ -93,6 +94,8 @@ class SandboxApp:
             job = self.desk.take_in(body, _origin(request))
         except BalanceTooLow as error:
             raise HTTPException(402) from error
+        except NoFreeSlot as error:
+            raise HTTPException(429) from error
         return JSONResponse(_envelope({"taskId": job.id, "state": "pending", "model": job.model}))
 
     async def _get(self, request: Request) -> Response:
@@ -199,6 +202,11 @@ async def _refuse(request: Request, error: Exception) -> Response:
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
     known = not detail or detail == HTTPException(status).detail
     return JSONResponse({"code": status, "msg": _MESSAGES.get(status, detail) if known else detail}, status)
+
+
+async def _let_go(request: Request, error: Exception) -> Response:
+    """End a call whose caller left before its body was there; nobody reads the answer."""
+    return Response(status_code=400)
 
 
 async def _break_down(request: Request, error: Exception) -> Response:

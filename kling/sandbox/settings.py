@@ -29,6 +29,8 @@ class SandboxSettings:
     """What the account holds at the start."""
     folder: Path | str | None = None
     """Where jobs and clips are kept across restarts, for one sandbox at a time; without one they vanish at the end."""
+    slots: int | None = None
+    """How many jobs may run at once; one more is answered 429, like Kling's 1303. No limit unless said."""
     painters: int = 2
     """How many clips are painted at a time."""
     stamp_job_id: bool = True
@@ -44,5 +46,7 @@ class SandboxSettings:
             raise ValueError("render_seconds must be two times in ascending order, such as (2.0, 6.0)")
         if self.painters < 1:
             raise ValueError("painters must be at least 1")
+        if self.slots is not None and self.slots < 1:
+            raise ValueError("slots must be at least 1, or None for no limit")
         if self.short_side is not None and self.short_side < 90:
             raise ValueError("short_side must be at least 90: frame codes cannot be read on smaller pictures")

@@ -77,8 +77,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Sums:
-    """Money moved by some jobs, in ten-thousandths of a USD."""
+    """What some jobs add up to; money in ten-thousandths of a USD."""
 
+    jobs: int
     held: int
     paid: int
 
@@ -139,14 +140,16 @@ class Store:
         self._run("UPDATE jobs SET called_back = 1 WHERE number = ?", number)
 
     def settle(self, now: int) -> Sums:
-        """Count the jobs that ended since the last call, and return what they had held and what they cost."""
+        """Mark the jobs that ended since the last call as counted, and return how many, what they held and cost."""
         rows = self._run("UPDATE jobs SET settled = 1 WHERE settled = 0 AND ended <= ? RETURNING held, cost", now)
-        return Sums(held=sum(row[0] for row in rows), paid=sum(row[1] for row in rows))
+        return Sums(len(rows), held=sum(row[0] for row in rows), paid=sum(row[1] for row in rows))
 
     def sums(self) -> Sums:
-        """Add up what counted jobs cost and what all others hold. Reads the whole table."""
-        held, paid = self._run("SELECT TOTAL((1 - settled) * held), TOTAL(settled * cost) FROM jobs")[0]
-        return Sums(int(held), int(paid))
+        """Add up what counted jobs cost, and how many others there are and what they hold. Reads the whole table."""
+        jobs, held, paid = self._run(
+            "SELECT TOTAL(1 - settled), TOTAL((1 - settled) * held), TOTAL(settled * cost) FROM jobs"
+        )[0]
+        return Sums(int(jobs), int(held), int(paid))
 
     def count(self, now: int) -> dict[str, int]:
         """Count jobs by what became of them. Reads the whole table."""

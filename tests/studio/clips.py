@@ -9,13 +9,17 @@ import math
 import struct
 import tempfile
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
+from typing import cast
 
 import av
+from av.video.frame import PictureType
+
+from prefect_kling.studio.frames import buffer_step, filter_graph
 
 COLUMNS = 16
 WHITE, BLACK, MIDDLE = 235, 16, 126
@@ -57,6 +61,10 @@ class Recipe:
     format: str = "mp4"
     tag: str = ""
     timescale: str = ""
+    frozen: bool = False
+    """Whether every picture is number 0, so that none is sharper than another."""
+    touch: Mapping[int, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    """Filters and their arguments for single pictures, by their number."""
 
 
 def make_clip(recipe: Recipe) -> bytes:
@@ -108,7 +116,14 @@ def _options(recipe: Recipe) -> dict[str, str]:
 
 
 def _stamped(recipe: Recipe, number: int) -> av.VideoFrame:
-    frame = paint(recipe.clip, number, (recipe.width, recipe.height), recipe.chroma)
+    painted = 0 if recipe.frozen else number
+    frame = paint(recipe.clip, painted, (recipe.width, recipe.height), recipe.chroma)
+    if number in recipe.touch:
+        graph = filter_graph(buffer_step(frame, Fraction(1, 24)), *recipe.touch[number], ("buffersink", ""))
+        graph.push(frame)
+        graph.push(None)
+        frame = cast("av.VideoFrame", graph.pull())
+        frame.pict_type = PictureType.NONE
     frame.time_base = recipe.time_base or 1 / recipe.rate
     frame.pts = recipe.ticks[number] if recipe.ticks else number + recipe.start
     return frame
@@ -199,6 +214,17 @@ def read_sound(file: Path, rate: int = 48000) -> list[float]:
                     samples.extend([0.0] * max(0, round(block.pts * (block.time_base or 0) * rate)))
                 samples.extend(array("f", bytes(block.planes[0])[: 4 * block.samples]))
     return samples
+
+
+def tone_at(sound: Sequence[float], second: float) -> int:
+    """Count the tone's rises in the 0.2 s around a moment, per second."""
+    piece = sound[round((second - 0.1) * 48000) : round((second + 0.1) * 48000)]
+    return round(sum(1 for before, after in pairwise(piece) if before <= 0 < after) / 0.2)
+
+
+def loudness(sound: Sequence[float], begin: float, end: float) -> float:
+    """Return the loudest sample of a stretch."""
+    return max(map(abs, sound[round(begin * 48000) : round(end * 48000)]), default=0.0)
 
 
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> list[tuple[str, int, int]]:

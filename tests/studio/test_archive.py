@@ -163,17 +163,6 @@ def test_other_bytes_under_a_key_are_never_overwritten(archive: Archive, order: 
     assert stored_bytes(archive, clip) == other
 
 
-def test_the_last_frame_is_kept_once(archive: Archive, order: ClipOrder, job: VideoJob) -> None:
-    """The address of the picture is known from the clip key, and asking again changes nothing."""
-    clip = archive.keep(order, job)
-    address = archive.keep_last_frame(clip)
-    assert address == f"https://archive.invalid/frames/{clip.clip_key}.png"
-    first = archive.bucket.read(f"frames/{clip.clip_key}.png")
-    assert archive.keep_last_frame(clip) == address
-    assert first is not None
-    assert first.body.startswith(b"\x89PNG")
-
-
 MEASURE = """
 import io, resource, sys
 from pathlib import Path

@@ -3,17 +3,19 @@
 import functools
 import hashlib
 import io
+import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
 
-from prefect_kling.studio.assembly import JoinReport, join
+from prefect_kling.studio.assembly import Chapter, JoinReport, Part, join
 from prefect_kling.studio.errors import NotAVideo
 from prefect_kling.studio.frames import last_frame
 from prefect_kling.studio.mp4 import read_facts
@@ -24,11 +26,13 @@ from tests.studio.clips import (
     boxes,
     codes_of,
     drop_start,
+    loudness,
     make_clip,
     patch,
     read_code,
     read_codes,
     read_sound,
+    tone_at,
 )
 
 A, B, C = (Recipe(clip=number) for number in (1, 2, 3))
@@ -99,7 +103,13 @@ def made(folder: Path, recipes: Sequence[Recipe]) -> tuple[Path, JoinReport]:
     for path, recipe in zip(paths, recipes, strict=True):
         path.write_bytes(clip(recipe))
     target = folder / "film.mp4"
-    return target, join(paths, target)
+    return target, join(whole(*paths), target)
+
+
+def whole(*sources: Path | bytes) -> list[Part]:
+    """Show each clip as it is, under one title."""
+    films = [io.BytesIO(source) if isinstance(source, bytes) else source for source in sources]
+    return [Part(film, [Chapter(f"Clip {number}")]) for number, film in enumerate(films, 1)]
 
 
 def length(recipe: Recipe) -> float:
@@ -134,6 +144,7 @@ def test_clips_of_one_make_are_copied(tmp_path: Path, name: str) -> None:
         "re_encoded": False,
         "audio": any(recipe.sound for recipe in recipes),
         "starts": pytest.approx(tuple(accumulate(seconds[:-1], initial=0.0)), abs=doubt),
+        "lengths": pytest.approx(tuple(seconds), abs=doubt),
     }
 
 
@@ -150,6 +161,7 @@ def test_clips_of_different_makes_are_encoded_anew(tmp_path: Path, name: str) ->
         "re_encoded": True,
         "audio": any(recipe.sound for recipe in recipes),
         "starts": pytest.approx(tuple(start * PICTURE for start in accumulate(frames[:-1], initial=0))),
+        "lengths": pytest.approx(tuple(length * PICTURE for length in frames)),
     }
 
 
@@ -190,17 +202,6 @@ def test_pictures_stay_where_they_were_in_their_clip(tmp_path: Path) -> None:
     ticks = SAME_MAKE["variable rate"][0].ticks
     assert ticks is not None
     assert shown == [begin + tick for begin in begins for tick in ticks]
-
-
-def tone_at(sound: Sequence[float], second: float) -> int:
-    """Count the tone's rises in the 0.2 s around a moment, per second."""
-    piece = sound[round((second - 0.1) * 48000) : round((second + 0.1) * 48000)]
-    return round(sum(1 for before, after in pairwise(piece) if before <= 0 < after) / 0.2)
-
-
-def loudness(sound: Sequence[float], begin: float, end: float) -> float:
-    """Return the loudest sample of a stretch."""
-    return max(map(abs, sound[round(begin * 48000) : round(end * 48000)]), default=0.0)
 
 
 @pytest.mark.parametrize("settings", [{}, OTHER_SETTINGS], ids=["copied", "encoded"])
@@ -322,7 +323,7 @@ def test_pictures_of_any_length_fill_their_time(tmp_path: Path) -> None:
 def test_pictures_hidden_by_an_edit_list_stay_hidden(tmp_path: Path) -> None:
     """A trimmed clip of the same make is not copied, because copying would show what was cut away."""
     trimmed = patch(clip(B), "moov/trak/edts/elst", 8, struct.pack(">I", 500))
-    report = join([io.BytesIO(clip(A)), io.BytesIO(trimmed), io.BytesIO(clip(C))], tmp_path / "film.mp4")
+    report = join(whole(clip(A), trimmed, clip(C)), tmp_path / "film.mp4")
     assert read_codes(tmp_path / "film.mp4") == codes_of(A, replace(B, frames=12), C)
     assert report.re_encoded
 
@@ -330,8 +331,8 @@ def test_pictures_hidden_by_an_edit_list_stay_hidden(tmp_path: Path) -> None:
 def test_pictures_that_cannot_be_decoded_are_not_copied(tmp_path: Path) -> None:
     """A clip that was cut at an open GOP starts with pictures that build on what is gone: never on another clip."""
     open_gop = replace(B, frames=48, x264={"x264-params": "open-gop=1"})
-    whole, cut = clip(replace(open_gop, clip=1)), drop_start(clip(open_gop), 2)
-    report = join([io.BytesIO(whole), io.BytesIO(cut), io.BytesIO(whole)], tmp_path / "film.mp4")
+    sound, cut = clip(replace(open_gop, clip=1)), drop_start(clip(open_gop), 2)
+    report = join(whole(sound, cut, sound), tmp_path / "film.mp4")
     codes = read_codes(tmp_path / "film.mp4")
     assert report.re_encoded
     assert codes == sorted(codes[:48]) + sorted(codes[48:-48]) + sorted(codes[-48:])
@@ -351,15 +352,25 @@ def test_encoded_pictures_keep_their_colours(tmp_path: Path) -> None:
         assert abs(bytes(frame.planes[plane])[5000] - wanted) <= 2
 
 
-@pytest.mark.parametrize("titles", [None, ["Dawn", "Übergang", "Dusk"]])
 @pytest.mark.parametrize("third", [C, replace(C, x264=OTHER_SETTINGS)], ids=["copied", "encoded"])
-def test_each_clip_is_a_chapter(tmp_path: Path, titles: list[str] | None, third: Recipe) -> None:
-    """A player can jump to every clip by its title."""
-    sources = [io.BytesIO(clip(recipe)) for recipe in (A, B, third)]
-    join(sources, tmp_path / "film.mp4", titles=titles)
-    with av.open(str(tmp_path / "film.mp4")) as film:
-        chapters = [(entry["metadata"]["title"], entry["start"] * entry["time_base"]) for entry in film.chapters()]
-    assert chapters == list(zip(titles or ["Clip 1", "Clip 2", "Clip 3"], (0, 1, 2), strict=True))
+def test_a_player_can_jump_to_every_chapter(tmp_path: Path, third: Recipe) -> None:
+    """A clip of several shots has a chapter for each, at its place in the film."""
+    marks = [[("Dawn", 0.0)], [("Übergang", 0.0), ("Hafen", 0.25), ("Boot", 0.75)], [("Dusk", 0.5)]]
+    parts = [
+        Part(io.BytesIO(clip(recipe)), [Chapter(*mark) for mark in each])
+        for recipe, each in zip((A, B, third), marks, strict=True)
+    ]
+    join(parts, tmp_path / "film.mp4")
+    expected = [("Dawn", 0), ("Übergang", 1), ("Hafen", 1.25), ("Boot", 1.75), ("Dusk", 2.5)]
+    assert chapters_of(tmp_path / "film.mp4") == expected
+
+
+def chapters_of(path: Path) -> list[tuple[str, float]]:
+    """Read title and start of every chapter, and see that each ends where the next one begins."""
+    with av.open(str(path)) as film:
+        found = film.chapters()
+        assert [each["end"] for each in found[:-1]] == [each["start"] for each in found[1:]]
+        return [(each["metadata"]["title"], float(each["start"] * each["time_base"])) for each in found]
 
 
 @pytest.mark.parametrize("name", ["sounds of other makes", "sound in one"])
@@ -367,7 +378,7 @@ def test_the_same_clips_give_the_same_bytes(tmp_path: Path, name: str) -> None:
     """Copied or encoded, from paths or open files: a film made twice is one film."""
     recipes = (SAME_MAKE | OTHER_MAKE)[name]
     film, _ = made(tmp_path, recipes)
-    join([io.BytesIO(clip(recipe)) for recipe in recipes], tmp_path / "again.mp4")
+    join(whole(*(clip(recipe) for recipe in recipes)), tmp_path / "again.mp4")
     assert digest(film) == digest(tmp_path / "again.mp4")
 
 
@@ -383,7 +394,7 @@ def test_nothing_in_a_film_tells_of_the_day_or_the_machine(tmp_path: Path) -> No
 def test_a_film_can_be_joined_again(tmp_path: Path) -> None:
     """A film with sound and chapters is a clip like any other."""
     film, _ = made(tmp_path, SAME_MAKE["sound longer"])
-    report = join([film, film], tmp_path / "twice.mp4")
+    report = join(whole(film, film), tmp_path / "twice.mp4")
     assert read_codes(tmp_path / "twice.mp4") == codes_of(*SAME_MAKE["sound longer"]) * 2
     assert not report.re_encoded
 
@@ -402,21 +413,52 @@ def test_a_bad_clip_leaves_nothing_behind(tmp_path: Path, spoil: Callable[[], by
     target = tmp_path / "film.mp4"
     target.write_bytes(b"the film of yesterday")
     with pytest.raises(NotAVideo, match=why):
-        join([io.BytesIO(clip(A)), io.BytesIO(spoil()), io.BytesIO(clip(C))], target)
+        join(whole(clip(A), spoil(), clip(C)), target)
     assert target.read_bytes() == b"the film of yesterday"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_pictures_that_get_lost_are_missed(tmp_path: Path) -> None:
+    """A decoder may pass over damage without a word: a clip that then ends too early is refused all the same."""
+    data = bytearray(clip(replace(A, codec="libx265", x264=X265)))
+    with av.open(io.BytesIO(data)) as film:
+        newest = max((packet for packet in film.demux(video=0) if packet.size), key=lambda packet: packet.pts)
+        at, size = newest.pos, newest.size
+    filler = b"\x4c\x01" + b"\xff" * (size - 7) + b"\x80"
+    data[at : at + size] = struct.pack(">I", size - 4) + filler
+    assert len(read_codes(io.BytesIO(data))) < 24
+    with pytest.raises(NotAVideo, match="clip 2: its end cannot be decoded"):
+        join(whole(clip(B), bytes(data)), tmp_path / "film.mp4")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_film_that_cannot_be_written_is_an_os_error(tmp_path: Path) -> None:
     """No error of the media library leaks, and the target is named."""
     with pytest.raises(FileNotFoundError, match=r"film\.mp4"):
-        join([io.BytesIO(clip(A))], tmp_path / "no such folder" / "film.mp4")
+        join(whole(clip(A)), tmp_path / "no such folder" / "film.mp4")
 
 
-def test_a_film_needs_clips_and_a_title_for_each(tmp_path: Path) -> None:
-    """Nothing to join, or titles that do not fit, is the caller's mistake; nothing is left behind."""
+def test_a_film_needs_a_clip(tmp_path: Path) -> None:
+    """Nothing to join is the caller's mistake; nothing is left behind."""
     with pytest.raises(ValueError, match="at least one clip"):
         join([], tmp_path / "film.mp4")
-    with pytest.raises(ValueError, match="zip"):
-        join([io.BytesIO(clip(A))], tmp_path / "film.mp4", titles=["one", "two"])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"chapters": []}, "chapter"),
+        ({"chapters": [Chapter("a", -0.1)]}, "chapter"),
+        ({"chapters": [Chapter("a", 2.0), Chapter("b", 1.0)]}, "chapter"),
+        ({"pictures": 0}, "picture"),
+        ({"fade_seconds": -0.5}, "fade"),
+        ({"fade_seconds": math.nan}, "fade"),
+        ({"fade_seconds": math.inf}, "fade"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_meant_is_no_part(wrong: dict[str, Any], why: str) -> None:
+    """A part without chapters, without pictures or with a fade of no length is the caller's mistake."""
+    with pytest.raises(ValueError, match=why):
+        Part(**{"source": io.BytesIO(), "chapters": [Chapter("a")]} | wrong)

@@ -1,6 +1,8 @@
 """Starting and stopping, in a thread or as a process."""
 
+import logging
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -69,6 +71,21 @@ def test_stop_does_not_wait_for_stalls(open_sandbox: Any) -> None:
     assert answers == ["none"]
 
 
+@pytest.mark.parametrize("path", ["/api/v1/video/generations", "/sandbox/faults"])
+def test_half_a_call(open_sandbox: Any, caplog: pytest.LogCaptureFixture, path: str) -> None:
+    """A caller that leaves in the middle of its body is let go without a word, and the next one is served."""
+    caller = open_sandbox()
+    url = httpx.URL(caller.sandbox.root_url)
+    authorization = f"Authorization: Bearer {caller.sandbox.key}"
+    head = "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", authorization, "Content-Length: 99", "", ""])
+    with socket.create_connection((url.host, url.port)) as connection:
+        connection.sendall(f'{head}{{"model": '.encode())
+    assert caller.finish()["state"] == "completed"
+    caller.sandbox.stop()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert "Traceback" not in caplog.text
+
+
 def test_taken_port(open_sandbox: Any) -> None:
     """A port in use is an error at the start."""
     port = httpx.URL(open_sandbox().sandbox.base_url).port
@@ -85,7 +102,8 @@ def test_unusable_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
 
 
 @pytest.mark.parametrize(
-    "settings", [{"render_seconds": (2, 1)}, {"render_seconds": (-1, 1)}, {"painters": 0}, {"short_side": 40}]
+    "settings",
+    [{"render_seconds": (2, 1)}, {"render_seconds": (-1, 1)}, {"painters": 0}, {"short_side": 40}, {"slots": 0}],
 )
 def test_impossible_settings(settings: dict[str, Any]) -> None:
     """Settings no sandbox could work with are refused."""

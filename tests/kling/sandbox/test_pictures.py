@@ -3,22 +3,12 @@
 from typing import Any
 
 import pytest
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image, ImageStat
 
 from prefect_kling.kling.sandbox import read_frame_code
 from prefect_kling.kling.sandbox.recipe import read_recipe
 from prefect_kling.kling.sandbox.titles import typeface, wrap
-
-
-def codes(clip: Any) -> list[tuple[int, int] | None]:
-    """Read the frame code of every picture."""
-    return [read_frame_code(frame) for frame in clip.frames]
-
-
-def difference(one: Image.Image, other: Image.Image, box: tuple[int, int, int, int] | None = None) -> float:
-    """Mean difference of two pictures, in shades of grey."""
-    apart = ImageChops.difference(one.convert("RGB"), other.convert("RGB"))
-    return sum(ImageStat.Stat(apart.crop(box)).mean) / 3
+from tests.kling.sandbox.looking import codes, difference
 
 
 def sky(frame: Image.Image) -> tuple[int, ...]:
@@ -129,15 +119,6 @@ def test_references(gallery: Any, shelf: Any) -> None:
     assert codes(clip)[0][1] == 0
 
 
-def test_feature_video(gallery: Any) -> None:
-    """A clip after a feature video opens with that video's very last picture."""
-    link = gallery.link(prompt="before", duration="4")
-    clip = gallery.clip(video_list=[{"video_url": link, "refer_type": "feature"}])
-    before = read_clip(gallery, link)
-    assert codes(clip)[0] == codes(before)[-1]
-    assert (codes(clip)[1][1], len(clip.frames)) == (1, 72)
-
-
 def test_base_video(gallery: Any) -> None:
     """An edit keeps its input's length and pictures, in other colours, under its own codes."""
     link = gallery.link(prompt="before", duration="4")
@@ -163,31 +144,6 @@ def test_nothing_to_keep(gallery: Any) -> None:
     """A silent input stays silent."""
     video = {"video_url": gallery.link(), "refer_type": "base", "keep_original_sound": "yes"}
     assert gallery.clip(video_list=[video]).sound == []
-
-
-@pytest.mark.parametrize(
-    ("more", "borders"),
-    [
-        (
-            {
-                "shot_type": "customize",
-                "multi_prompt": [
-                    {"index": 1, "prompt": "a boat", "duration": "1"},
-                    {"index": 2, "prompt": "the same boat", "duration": "2"},
-                ],
-            },
-            [24],
-        ),
-        ({"shot_type": "intelligence"}, [24, 48]),
-    ],
-)
-def test_shots(gallery: Any, more: dict[str, Any], borders: list[int]) -> None:
-    """Shots differ in colour and meet in hard cuts: at the ends of the parts, or in thirds if the model cuts."""
-    clip = gallery.clip(multi_shot=True, **more)
-    free = (130, 0, 200, 30)
-    jumps = [difference(a, b, free) for a, b in zip(clip.frames, clip.frames[1:], strict=False)]
-    assert [index + 1 for index, jump in enumerate(jumps) if jump > 10] == borders
-    assert [code[1] for code in codes(clip)] == list(range(72))
 
 
 def test_watermark(gallery: Any) -> None:

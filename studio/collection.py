@@ -1,0 +1,73 @@
+"""Finishing a paid job that nobody waits for: asked about once, then archived, closed, or left running."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.errors import JobFailed, JobGone, KlingError
+from prefect_kling.kling.job import JobState, VideoJob
+from prefect_kling.kling.wait import failure_of
+from prefect_kling.studio.archive import Archive, Clip
+from prefect_kling.studio.bucket import in_thread
+from prefect_kling.studio.errors import StudioError
+from prefect_kling.studio.ledger import Entry
+from prefect_kling.studio.results import close_failed, keep_paid_job
+
+RETENTION = timedelta(days=7)
+
+
+class Outcome(StrEnum):
+    """How a paid job stands after it was asked about once."""
+
+    ARCHIVED = "archived"
+    FAILED = "failed"
+    RUNNING = "running"
+    GONE = "gone"
+    EXPIRING = "expiring"
+    TROUBLE = "trouble"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """One job's outcome, in words too; the clip if it is archived now."""
+
+    outcome: Outcome
+    words: str = ""
+    clip: Clip | None = None
+    failure: JobFailed | None = None
+
+
+async def collect(entry: Entry, client: KlingClient, archive: Archive, warn_before: timedelta) -> Collected:
+    """Ask the API once how an entry's job stands, and finish it if it is finished. Free, safe to repeat.
+
+    A finished video that cannot be archived is told as trouble, and as an alarm when the API is about to delete it.
+    Raises the client's errors when the API cannot be asked.
+    """
+    try:
+        job = await client.get(str(entry.job_id))
+    except JobGone as error:
+        # The video may be safe even if the API has forgotten it.
+        if await in_thread(archive.find, entry.clip_key) is None:
+            return Collected(Outcome.GONE, str(error))
+        job = VideoJob(job_id=str(entry.job_id), state=JobState.COMPLETED)
+    if job.state is JobState.COMPLETED:
+        return await _keep(entry, job, client, archive, warn_before)
+    if job.state is JobState.FAILED:
+        failure = failure_of(job)
+        await close_failed(entry, failure, archive)
+        return Collected(Outcome.FAILED, str(failure), failure=failure)
+    return Collected(Outcome.RUNNING, job.said_state)
+
+
+async def _keep(
+    entry: Entry, job: VideoJob, client: KlingClient, archive: Archive, warn_before: timedelta
+) -> Collected:
+    try:
+        clip = await keep_paid_job(entry, job, client, archive)
+    except (KlingError, StudioError) as error:
+        if job.completed_at is None or job.completed_at + RETENTION - datetime.now(UTC) > warn_before:
+            return Collected(Outcome.TROUBLE, str(error))
+        told = f"the API deletes it at {job.completed_at + RETENTION:%Y-%m-%d %H:%M} UTC: {error}"
+        return Collected(Outcome.EXPIRING, told)
+    return Collected(Outcome.ARCHIVED, clip.uri, clip)

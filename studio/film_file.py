@@ -1,0 +1,32 @@
+"""Writing an MP4 file: whole or not at all, and the same bytes every time."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+import av
+from av.packet import Packet
+
+# The number of threads shapes what x264 writes; a fixed one gives the same bytes on every machine.
+X264 = {"preset": "veryfast", "threads": "4", "forced-idr": "1"}
+MUXER = {"movflags": "+faststart", "fflags": "+bitexact"}  # bitexact: no date and no version in the file
+
+Packets: TypeAlias = "Iterable[Packet[Any]]"
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """Hand out a temporary name beside the target; it becomes the target at the end, or vanishes.
+
+    An error of the media library inside the block becomes an `OSError` that names the target.
+    """
+    part = target.absolute().with_name(f".{target.name}.{uuid4().hex}.part")
+    try:
+        yield part
+        part.replace(target)
+    except av.FFmpegError as error:
+        raise OSError(error.errno, f"the film cannot be written ({error.strerror})", str(target)) from error
+    finally:
+        part.unlink(missing_ok=True)
