@@ -57,6 +57,19 @@ class KlingArchive(Block):
         description="The most that may be spent in this archive in US dollars, counted from when a cap was first set.",
     )
 
+    link_hours: int = Field(
+        default=168,
+        ge=0,
+        le=168,
+        title="Link lifetime (hours)",
+        description="How long the links on a film's page let whoever has them watch it; 0 for no links at all.",
+    )
+
+    def watch_link(self, uri: str) -> str | None:
+        """Return a link with which anybody can watch a film of this archive for `link_hours`, None if that is 0."""
+        bucket = self.get_archive().bucket
+        return bucket.sign(uri.removeprefix(bucket.uri("")), self.link_hours * 3600) if self.link_hours else None
+
     def get_archive(self) -> Archive:
         """Return the archive. Opens no connection yet; S3 clients are shared within the process."""
         folder = "/".join(part.strip("/") for part in (self.bucket.bucket_folder, self.prefix) if part.strip("/"))

@@ -49,6 +49,13 @@ class KlingCredentials(CredentialsBlock):
         gt=0,
         description="How long to wait for one video, in minutes; the job itself goes on and is adopted by a later run.",
     )
+    parallel_jobs: int | None = Field(
+        default=None,
+        ge=1,
+        title="Parallel jobs",
+        description="How many jobs a run may have going at once, if the account has a limit; the head of the longest "
+        "chain goes first. Left empty, everything is sent at once and the API says when it is too much.",
+    )
     disputed_rules: Literal["warn", "refuse"] = Field(
         default="warn",
         description="What to do with requests on which the API's page and Kling's own documentation disagree.",

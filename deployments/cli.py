@@ -3,31 +3,38 @@
 import asyncio
 import json
 import sys
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
 import cyclopts
 import httpx
+import prefect
 from cyclopts import Parameter
 from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.prompt import Confirm
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import BlockMissing, load_block
+from prefect_kling.deployments.catalogue import runnable
 from prefect_kling.deployments.ledger_cli import ledger
 from prefect_kling.deployments.live_table import LiveTable
+from prefect_kling.deployments.quote_table import show_quote
 from prefect_kling.flows import produce_film
 from prefect_kling.flows.board import watching
+from prefect_kling.flows.spending import Spending
 from prefect_kling.kling.errors import KlingError
-from prefect_kling.kling.prices import PAGE_PRICES
 from prefect_kling.studio.errors import StudioError
+from prefect_kling.studio.film_quote import FilmQuote, quote_film
 from prefect_kling.studio.films import Film
-from prefect_kling.studio.plan import FilmPlan, PlannedShot, plan_film
+from prefect_kling.studio.plan import FilmPlan
+from prefect_kling.studio.planner import plan_film
 from prefect_kling.studio.storyboard import Storyboard
-from prefect_kling.studio.storyboard_file import load_storyboard
+from prefect_kling.studio.storyboard_file import load_storyboard, storyboard_schema
 
 app = cyclopts.App(name="prefect-kling", help="Kling Omni-Video as dependable Prefect work.")
 app.command(ledger)
@@ -53,66 +60,87 @@ def demo(folder: Path = Path("demo-film")) -> None:
         console.print(f"  {path}  ({path.stat().st_size:,} bytes)", highlight=False)
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """Names of the blocks to use."""
+
+    credentials: str = "default"
+    """Name of the KlingCredentials block."""
+    archive: str = "default"
+    """Name of the KlingArchive block."""
+
+
 @app.command
-def film(storyboard: Path, credentials: str = "default", archive: str = "default") -> None:
+def film(
+    storyboard: Path,
+    *,
+    blocks: Annotated[Blocks, Parameter(name="*")] = Blocks(),
+    budget_usd: Decimal | None = None,
+    approve_above_usd: Decimal | None = None,
+) -> None:
     """Make a film from a storyboard. Costs money for every shot that is not archived yet; see `quote`.
 
     Args:
         storyboard: A YAML or JSON file.
-        credentials: Name of the KlingCredentials block.
-        archive: Name of the KlingArchive block.
+        blocks: The blocks to use.
+        budget_usd: The most the film may cost in US dollars, earlier runs included.
+        approve_above_usd: Ask before sending anything when more than this is to be paid.
     """
     board = load_storyboard(storyboard)
+    made = asyncio.run(_film(board, blocks, Spending(budget_usd=budget_usd), approve_above_usd))
+    if made is None:
+        _fail("not approved; nothing was sent and nothing was paid", "Refused")
+    else:
+        _tell(made)
+
+
+async def _film(board: Storyboard, names: Blocks, spending: Spending, ask_above: Decimal | None) -> Film | None:
+    credentials = await load_block(KlingCredentials, names.credentials)
+    archive = await load_block(KlingArchive, names.archive)
     plan = plan_film(board)
-    made = asyncio.run(_film(board, plan, (credentials, archive)))
-    _tell(made)
-
-
-async def _film(board: Storyboard, plan: FilmPlan, names: tuple[str, str]) -> Film:
-    credentials = await load_block(KlingCredentials, names[0])
-    archive = await load_block(KlingArchive, names[1])
+    if ask_above is not None:
+        quote = await quote_film(plan, archive.get_archive())
+        if quote.at_most_usd > ask_above:
+            show_quote(quote, console, "")
+            if not Confirm.ask("Make it?", console=console, default=False):
+                return None
     with LiveTable(console).on_screen() as table, watching(table.show):
         table.begin(plan)
-        made = await produce_film(board, credentials, archive)
+        made = await produce_film(board, credentials, archive, spending)
     console.print()
     return made
 
 
 @app.command
-def quote(storyboard: Path) -> None:
-    """Show the shots of a storyboard, their clip keys and what they would cost. Free, needs no key.
+def quote(storyboard: Path, *, archive: str | None = None) -> None:
+    """Show the shots of a storyboard, what each costs, what exists already and what is to be paid. Free, needs no key.
 
     Args:
         storyboard: A YAML or JSON file.
+        archive: Name of the KlingArchive block to look clips up in; `default` if a Prefect server is configured.
     """
     plan = plan_film(load_storyboard(storyboard))
-    table = Table(title=escape(plan.title), title_justify="left")
-    for heading in ("shot", "seconds", "price", "clip key", "begins from"):
-        table.add_column(heading, no_wrap=heading in ("price", "clip key"))
-    for shot in plan.shots:
-        table.add_row(
-            escape(shot.name),
-            str(shot.price.seconds),
-            f"${shot.price.usd}",
-            shot.order.clip_key,
-            shot.begins_from or "",
-        )
-    console.print(table)
-    console.print(f"${plan.usd} if nothing is archived yet, by {PAGE_PRICES.source} of {PAGE_PRICES.as_of}.")
+    found, known = asyncio.run(_quote(plan, archive))
+    show_quote(found, console, known)
 
 
-def _origin(plan: FilmPlan, shot: PlannedShot) -> str:
-    """The shot whose last picture this one begins from, by name; or the equal shot whose clip it shares."""
-    same = next(each for each in plan.shots if each.order.clip_key == shot.order.clip_key)
-    if same != shot:
-        return f"the same clip as {same.name}; take: 2 makes another"
-    return next((each.name for each in plan.shots if each.order.clip_key == shot.begins_from), "")
+async def _quote(plan: FilmPlan, name: str | None) -> tuple[FilmQuote, str]:
+    """Look clips up in the named archive, or in the default one where there is one."""
+    try:
+        if name is None and not PREFECT_API_URL.value():
+            return await quote_film(plan, None), "No archive was asked: name its block with --archive."
+        archive = await load_block(KlingArchive, name or "default")
+    except (BlockMissing, httpx.ConnectError) as error:
+        if name is not None:
+            raise
+        return await quote_film(plan, None), f"No archive could be asked ({str(error).splitlines()[0]})."
+    return await quote_film(plan, archive.get_archive()), f"Looked up in {archive.get_archive().bucket.uri('')}."
 
 
 @app.command
 def schema() -> None:
     """Print the JSON Schema of storyboards, for editors."""
-    print(json.dumps(Storyboard.model_json_schema(), indent=2))
+    print(json.dumps(storyboard_schema(), indent=2))
 
 
 @app.command
@@ -134,9 +162,23 @@ def sandbox(
     serve(settings)
 
 
+@app.command
+def serve(*, at_once: int = 5) -> None:
+    """Serve every deployment of this package from this process until it is interrupted; no work pool is needed.
+
+    Runs are processes of their own on this machine. What is deployed and how: see `deployments/prefect.yaml`.
+
+    Args:
+        at_once: How many runs may go on at the same time.
+    """
+    prefect.serve(*asyncio.run(runnable()), limit=at_once)
+
+
 def _tell(made: Film) -> None:
     how = "re-encoded" if made.re_encoded else "joined without re-encoding"
-    console.print(f"[bold]{escape(made.title)}[/]: {made.seconds:.2f} s, {len(made.shots)} shots, {how}, ${made.usd}")
+    count = sum(len(clip.chapters) for clip in made.clips)
+    shots = f"{count} {'shot' if count == 1 else 'shots'}"
+    console.print(f"[bold]{escape(made.title)}[/]: {made.seconds:.2f} s, {shots}, {how}, ${made.usd}")
     for uri in (made.uri, made.contact_sheet_uri, made.manifest_uri):
         console.print(f"  {uri}", highlight=False, soft_wrap=True)
 

@@ -17,11 +17,13 @@ from prefect_kling.studio.plan import FilmPlan
 
 COLOURS = {
     Stage.WAITING: "dim",
+    Stage.QUEUED: "dim",
     Stage.SUBMITTING: "yellow",
     Stage.RENDERING: "cyan",
     Stage.ARCHIVING: "blue",
     Stage.DONE: "green",
     Stage.FAILED: "red",
+    Stage.INTERRUPTED: "magenta",
 }
 
 
@@ -52,14 +54,14 @@ class LiveTable:
     def begin(self, plan: FilmPlan, ui: str = "") -> None:
         """Show all shots of a film as waiting."""
         self._title = f"{plan.title}{f'   (Prefect UI while this runs: {ui})' if ui else ''}"
-        for shot in plan.shots:
-            self.show(ShotNews(shot=shot.name, stage=Stage.WAITING, usd=shot.price.usd))
+        for clip in plan.clips:
+            self.show(ShotNews(shot=clip.name, stage=Stage.WAITING, usd=clip.price.usd))
 
     def show(self, news: ShotNews) -> None:
         """Take one shot's news."""
         if news.stage is Stage.SUBMITTING:
             self._began.setdefault(news.shot, time.monotonic())
-        if news.stage in (Stage.DONE, Stage.FAILED) and news.shot in self._began:
+        if news.stage in (Stage.DONE, Stage.FAILED, Stage.INTERRUPTED) and news.shot in self._began:
             self._took[news.shot] = time.monotonic() - self._began[news.shot]
         self._news[news.shot] = news
 

@@ -15,11 +15,13 @@ class Stage(StrEnum):
     """How far a shot is."""
 
     WAITING = "waiting"
+    QUEUED = "queued"
     SUBMITTING = "submitting"
     RENDERING = "rendering"
     ARCHIVING = "archiving"
     DONE = "done"
     FAILED = "failed"
+    INTERRUPTED = "interrupted"
 
 
 class ShotNews(BaseModel):
@@ -35,21 +37,20 @@ class ShotNews(BaseModel):
     words: str = ""
 
 
-_watcher: ContextVar[Callable[[ShotNews], None] | None] = ContextVar("watcher", default=None)
+_watchers: ContextVar[tuple[Callable[[ShotNews], None], ...]] = ContextVar("watchers", default=())
 
 
 @contextmanager
 def watching(watcher: Callable[[ShotNews], None]) -> Iterator[None]:
-    """Have every shot made inside this block tell its news to `watcher`, which must be quick and must not raise."""
-    token = _watcher.set(watcher)
+    """Have every shot made inside this block tell its news to `watcher` too; it must be quick and must not raise."""
+    token = _watchers.set((*_watchers.get(), watcher))
     try:
         yield
     finally:
-        _watcher.reset(token)
+        _watchers.reset(token)
 
 
 def tell(news: ShotNews) -> None:
-    """Pass a shot's news on, if anybody is watching."""
-    watcher = _watcher.get()
-    if watcher is not None:
+    """Pass a shot's news on to everybody who is watching."""
+    for watcher in _watchers.get():
         watcher(news)

@@ -1,23 +1,27 @@
 """One film: a storyboard goes in, a verified film in S3 comes out."""
 
 import asyncio
-from decimal import Decimal
-from typing import Literal
+from collections.abc import Sequence
 
 from prefect import flow
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.flows.report import publish_film
+from prefect_kling.flows.approval import ask
+from prefect_kling.flows.report import FilmPage
 from prefect_kling.flows.scene import make_scene
+from prefect_kling.flows.slots import Slots, sharing
+from prefect_kling.flows.spending import Spending
 from prefect_kling.studio.archive import Clip
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.budget import FilmCap
 from prefect_kling.studio.errors import FilmIncomplete
-from prefect_kling.studio.films import Film, check_budget
-from prefect_kling.studio.plan import FilmPlan, PlannedScene, plan_film
+from prefect_kling.studio.film_quote import FilmQuote, Standing, quote_film
+from prefect_kling.studio.films import Film
+from prefect_kling.studio.plan import FilmPlan, PlannedScene
+from prefect_kling.studio.planner import plan_film
 from prefect_kling.studio.storyboard import Storyboard
 from prefect_kling.studio.submission import Terms
-from prefect_kling.tasks import assemble_film
+from prefect_kling.tasks import assemble_film, upload_references
 from prefect_kling.tasks.logs import run_logger
 
 
@@ -26,8 +30,7 @@ async def produce_film(
     storyboard: Storyboard,
     credentials: KlingCredentials,
     archive: KlingArchive,
-    budget_usd: Decimal | None = None,
-    on_unknown: Literal["hold", "resubmit"] = "hold",
+    spending: Spending = Spending(),
 ) -> Film:
     """Make every shot of a storyboard, join them, and keep film, contact sheet and manifest in S3.
 
@@ -38,18 +41,45 @@ async def produce_film(
         storyboard: The film as a document.
         credentials: Access to the Kling API.
         archive: Where clips, films and the ledger are kept.
-        budget_usd: The most this film may cost in US dollars, earlier runs included. Checked before anything is sent.
-        on_unknown: What to do when the answer to a paid request is lost: hold the clip until somebody decides, or
-            send it again, which can pay twice.
+        spending: How much the film may cost, and above what price a person is asked.
     """
-    plan = plan_film(storyboard)
-    terms = Terms(FilmCap(plan.slug, budget_usd), on_unknown)
-    unpaid = await in_thread(check_budget, plan, archive.get_archive(), terms.film)
-    run_logger().info("%s: %d shots, at most $%s to pay", plan.title, len(plan.shots), unpaid)
-    making = [film_scene(scene, credentials, archive, terms) for scene in plan.scenes]
-    film = await assemble_film(plan, _all_clips(plan, await asyncio.gather(*making, return_exceptions=True)), archive)
-    await publish_film(film)
+    return await make_film(storyboard, credentials, archive, spending)
+
+
+async def make_film(
+    storyboard: Storyboard, credentials: KlingCredentials, archive: KlingArchive, spending: Spending
+) -> Film:
+    """Make a film inside a flow; see `produce_film`."""
+    plan = plan_film(await upload_references(storyboard, archive))
+    cap = FilmCap(plan.slug, spending.budget_usd)
+    quote = await _check(plan, archive, cap)
+    await ask(quote, spending)
+    page = FilmPage(quote)
+    async with page.kept_up():
+        clips = await _make_scenes(plan, credentials, archive, Terms(cap, spending.on_unknown))
+    film = await assemble_film(plan, clips, archive)
+    await page.finish(film, archive)
     return film
+
+
+async def _check(plan: FilmPlan, archive: KlingArchive, cap: FilmCap) -> FilmQuote:
+    """Quote the film; a film that cannot be finished within its budget is not begun."""
+    quote = await quote_film(plan, archive.get_archive())
+    await in_thread(archive.get_archive().budget.check, quote.at_most_usd, cap)
+    found = f"{quote.count(Standing.ARCHIVED)} archived, {quote.count(Standing.UNDER_WAY)} under way"
+    log = run_logger()
+    log.info("%s: %d clips (%s), at most $%s to pay", plan.title, len(plan.by_key), found, quote.at_most_usd)
+    for note in plan.notes:
+        log.warning(note)
+    return quote
+
+
+async def _make_scenes(
+    plan: FilmPlan, credentials: KlingCredentials, archive: KlingArchive, terms: Terms
+) -> dict[str, Clip]:
+    with sharing(Slots(credentials.parallel_jobs)):
+        making = [film_scene(scene, credentials, archive, terms) for scene in plan.scenes]
+        return _all_clips(plan, await asyncio.gather(*making, return_exceptions=True))
 
 
 # Never persisted: with concurrent sub-flows Prefect can hand the stored result of one to another when the parent is
@@ -57,18 +87,18 @@ async def produce_film(
 @flow(name="film-scene", flow_run_name="scene {scene.number} {scene.title}", persist_result=False)
 async def film_scene(
     scene: PlannedScene, credentials: KlingCredentials, archive: KlingArchive, terms: Terms
-) -> list[Clip]:
+) -> dict[str, Clip]:
     """Make one planned scene of a film; see `produce_scene`."""
     return await make_scene(scene, credentials, archive, terms)
 
 
-def _all_clips(plan: FilmPlan, scenes: list[list[Clip] | BaseException]) -> list[Clip]:
+def _all_clips(plan: FilmPlan, scenes: Sequence[dict[str, Clip] | BaseException]) -> dict[str, Clip]:
     reasons: dict[str, BaseException] = {}
     for scene, made in zip(plan.scenes, scenes, strict=True):
         if isinstance(made, FilmIncomplete):
             reasons |= made.reasons
         elif isinstance(made, BaseException):
-            reasons[f"scene {scene.number} {scene.title}".rstrip()] = made
+            reasons[scene.name] = made
     if reasons:
         raise FilmIncomplete(f"{plan.title} is not finished:", reasons)
-    return [clip for made in scenes if not isinstance(made, BaseException) for clip in made]
+    return {key: clip for made in scenes if isinstance(made, dict) for key, clip in made.items()}

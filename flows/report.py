@@ -1,34 +1,211 @@
-"""What a finished film looks like in the Prefect UI."""
+"""What a film looks like in the Prefect UI: one page that follows its shots and ends as the film's own."""
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from uuid import UUID
 
 import httpx
-from prefect.artifacts import acreate_markdown_artifact
+from prefect.artifacts import (
+    acreate_image_artifact,
+    acreate_markdown_artifact,
+    acreate_progress_artifact,
+    aupdate_progress_artifact,
+)
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.exceptions import PrefectException
 
-from prefect_kling.studio.films import Film, FilmShot
+from prefect_kling.blocks import KlingArchive
+from prefect_kling.flows.board import ShotNews, Stage, watching
+from prefect_kling.studio.bucket import in_thread
+from prefect_kling.studio.contact_sheet import shrink
+from prefect_kling.studio.film_quote import FilmQuote, Standing
+from prefect_kling.studio.films import Film, FilmClip
+from prefect_kling.studio.ledger import NOTHING
 from prefect_kling.tasks.logs import run_logger
 
+PAUSE_SECONDS = 1.0
+"""The least time between two writes: the UI does not ask for news more often."""
+_ENDED = (Stage.DONE, Stage.FAILED, Stage.INTERRUPTED)
 
-async def publish_film(film: Film) -> None:
-    """Put the film's shots, prices and addresses under the flow run as one readable artifact."""
-    differ = any(shot.clip.notes for shot in film.shots)
+
+class FilmPage:
+    """A film's page and progress bar under its flow run.
+
+    At most one write per change and second. It is only a view: trouble with it is logged, and stops nothing.
+    """
+
+    def __init__(self, quote: FilmQuote) -> None:
+        self._quote, self._title, self._slug = quote, quote.plan.title, quote.plan.slug
+        self._news = {clip.name: ShotNews(shot=clip.name, stage=Stage.WAITING) for clip in quote.plan.clips}
+        self._began: dict[str, float] = {}
+        self._took: dict[str, float] = {}
+        self._changed = asyncio.Event()
+        self._page: UUID | None = None
+        self._bar: UUID | None = None
+
+    @asynccontextmanager
+    async def kept_up(self) -> AsyncIterator[None]:
+        """Show the shots until the block ends, and then how it ended."""
+        writing = asyncio.create_task(self._keep_writing())
+        try:
+            with watching(self._show):
+                yield
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            await self._write_shots()
+
+    async def finish(self, film: Film, archive: KlingArchive) -> None:
+        """Turn the page into the finished film's: picture, links, and every shot with its job, price and address."""
+        studio = archive.get_archive()
+        with _only_a_view():
+            path = film.contact_sheet_uri.removeprefix(studio.bucket.uri(""))
+            stored = await in_thread(studio.bucket.read, path)
+            sheet = _data_uri(shrink(stored.body)) if stored else ""
+            link = await in_thread(archive.watch_link, film.uri)
+            await self._write(_film_page(film, self._quote, sheet, link))
+            await acreate_image_artifact(
+                image_url=sheet, key=f"{self._slug}-contact-sheet", description=f"{film.title}: contact sheet"
+            )
+
+    def _show(self, news: ShotNews) -> None:
+        if news.shot not in self._news:
+            return
+        now = time.monotonic()
+        if news.stage is Stage.SUBMITTING:
+            self._began.setdefault(news.shot, now)
+        if news.stage in _ENDED and news.shot in self._began:
+            self._took[news.shot] = now - self._began[news.shot]
+        self._news[news.shot] = news
+        self._changed.set()
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await self._write_shots()
+            await asyncio.sleep(PAUSE_SECONDS)
+            await self._changed.wait()
+
+    async def _write_shots(self) -> None:
+        self._changed.clear()
+        ended = sum(news.stage is Stage.DONE for news in self._news.values())
+        with _only_a_view():
+            await self._write(self._shots_page(ended))
+            await self._write_bar(100 * ended / len(self._news), f"{self._title}: {ended} of {len(self._news)} clips")
+
+    async def _write(self, page: str) -> None:
+        if self._page is None:
+            made = await acreate_markdown_artifact(key=self._slug, markdown=page, description=self._title)
+            self._page = UUID(str(made))
+        else:
+            async with get_client() as api:
+                await api.update_artifact(self._page, ArtifactUpdate(data=page))
+
+    async def _write_bar(self, percent: float, told: str) -> None:
+        if self._bar is None:
+            made = await acreate_progress_artifact(percent, key=f"{self._slug}-progress", description=told)
+            self._bar = UUID(str(made))
+        else:
+            await aupdate_progress_artifact(self._bar, progress=percent, description=told)
+
+    def _shots_page(self, ended: int) -> str:
+        quote = self._quote
+        rows = [
+            [_cell(name), news.stage.value, self._duration(name), _usd(news), _where(news)]
+            for name, news in self._news.items()
+        ]
+        return "\n".join(
+            [
+                f"**{ended} of {len(rows)} clips are archived.** This run may pay ${quote.at_most_usd} at most.",
+                "",
+                *_table(("shot", "state", "took", "price", "where"), rows),
+            ]
+        )
+
+    def _duration(self, name: str) -> str:
+        return f"{self._took[name]:.0f} s" if name in self._took else ""
+
+
+def _film_page(film: Film, quote: FilmQuote, sheet: str, link: str | None) -> str:
+    paid = {key for key, standing in quote.standings.items() if standing is not Standing.ARCHIVED}
+    bill = {each.clip.clip_key: each.clip.usd for each in film.clips} | {
+        each.clip_key: each.usd for each in film.unshown
+    }
+    now = sum((usd for key, usd in bill.items() if key in paid), NOTHING)
+    differ = any(each.clip.notes for each in film.clips)
     headings = ["shot", "begins at", "lasts", "price", *(["differs from the order"] if differ else []), "job", "clip"]
-    rows = [_row(shot, differ=differ) for shot in film.shots]
-    text = [
-        f"**{film.seconds:.2f} s, {len(film.shots)} shots, ${film.usd} in all.**",
-        "",
-        f"- film: `{film.uri}`",
-        f"- contact sheet: `{film.contact_sheet_uri}`",
-        f"- manifest: `{film.manifest_uri}`",
-        "",
-        *(f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)),
+    shots = sum(len(each.chapters) for each in film.clips)
+    return "\n".join(
+        [
+            f"**{film.seconds:.2f} s, {shots} shots, worth ${film.usd}; this run paid ${now}.**",
+            *(["", f"[Watch the film]({link})"] if link else []),
+            "",
+            f"![Contact sheet]({sheet})",
+            "",
+            f"- film: `{film.uri}`",
+            f"- contact sheet: `{film.contact_sheet_uri}`",
+            f"- manifest: `{film.manifest_uri}`",
+            "",
+            *_table(headings, [_film_row(each, differ=differ) for each in film.clips]),
+        ]
+    )
+
+
+def _film_row(each: FilmClip, *, differ: bool) -> list[str]:
+    clip = each.clip
+    facts = [_cell(each.name), f"{each.begins_at:.2f} s", f"{each.seconds:.2f} s", f"${clip.usd}"]
+    return [*facts, *([_cell("; ".join(clip.notes))] if differ else []), f"`{clip.job_id}`", f"`{clip.uri}`"]
+
+
+def quote_page(quote: FilmQuote) -> str:
+    """Return what a film will cost as a page: the sum, what should be known, and every clip."""
+    plan = quote.plan
+    rows = [
+        [_cell(clip.name), f"{clip.seconds:g} s", f"${clip.price.usd}", quote.standings[clip.clip_key].value]
+        for clip in plan.clips
     ]
+    worst = f" (at most ${quote.at_most_usd})" if quote.at_most_usd != quote.usd else ""
+    return "\n".join(
+        [
+            f"**{plan.title}: ${quote.usd} are to be paid{worst}**, the whole film is worth ${plan.usd}.",
+            "",
+            *(f"- {_cell(note)}" for note in plan.notes),
+            "",
+            *_table(("shot", "lasts", "price", "now"), rows),
+        ]
+    )
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    for cells in (headings, ["---"] * len(headings), *rows):
+        yield f"| {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    """Keep a user's words from breaking the table."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def _usd(news: ShotNews) -> str:
+    return "" if news.usd is None else f"${news.usd}"
+
+
+def _where(news: ShotNews) -> str:
+    where = f"`{news.clip.uri}`" if news.clip else _cell(news.words)
+    return f"{where} (was there)" if news.reused else where
+
+
+def _data_uri(picture: bytes) -> str:
+    # Inside the page, the picture needs no access to the bucket and no link that expires.
+    return f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
+
+
+@contextmanager
+def _only_a_view() -> Iterator[None]:
     try:
-        await acreate_markdown_artifact(key=film.slug, markdown="\n".join(text), description=film.title)
+        yield
     except (PrefectException, httpx.HTTPError) as error:
-        run_logger().warning("the report could not be published, the film is finished all the same: %s", error)
-
-
-def _row(shot: FilmShot, *, differ: bool) -> list[str]:
-    clip = shot.clip
-    facts = [shot.name, f"{shot.begins_at:.2f} s", f"{clip.media.seconds:.2f} s", f"${clip.usd}"]
-    return [*facts, *(["; ".join(clip.notes)] if differ else []), f"`{clip.job_id}`", f"`{clip.uri}`"]
+        run_logger().warning("the film's page could not be written; the film goes on all the same: %s", error)

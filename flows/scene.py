@@ -1,69 +1,123 @@
-"""One scene: its shots side by side, or each from the last picture of the one before."""
+"""One scene: every shot as soon as what it is made from is there."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from prefect import flow
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.flows.approval import ask
 from prefect_kling.flows.board import ShotNews, Stage, tell
 from prefect_kling.flows.clip import make_clip
+from prefect_kling.flows.slots import Slots, Turn, current_slots, sharing
+from prefect_kling.flows.spending import Spending
 from prefect_kling.studio.archive import Clip
-from prefect_kling.studio.errors import FilmIncomplete
-from prefect_kling.studio.plan import PlannedScene, plan_scene
-from prefect_kling.studio.storyboard import Look, Scene
+from prefect_kling.studio.bucket import in_thread
+from prefect_kling.studio.budget import FilmCap
+from prefect_kling.studio.errors import FilmIncomplete, StoryboardInvalid
+from prefect_kling.studio.film_quote import quote_film
+from prefect_kling.studio.plan import PlannedClip, PlannedScene
+from prefect_kling.studio.planner import plan_film
+from prefect_kling.studio.storyboard import Storyboard
 from prefect_kling.studio.submission import Terms
-from prefect_kling.tasks import extract_last_frame
+from prefect_kling.tasks import hand_over_clip, upload_references
 
 
-@flow(flow_run_name="scene {scene.title}", persist_result=False)
+@flow(flow_run_name="scene {scene} of {storyboard.title}", persist_result=False)
 async def produce_scene(
-    scene: Scene,
+    storyboard: Storyboard,
     credentials: KlingCredentials,
     archive: KlingArchive,
-    defaults: Look = Look(),
+    scene: int = 1,
+    spending: Spending = Spending(),
 ) -> list[Clip]:
-    """Make all shots of one scene and return their clips in order; what is archived already costs nothing.
+    """Make all shots of one scene of a storyboard and return their clips in order; the film later finds them.
 
     **Costs the sum of the shots that are not archived yet.** When shots fail the others are finished first, then
     `FilmIncomplete` names the failed ones.
 
     Args:
-        scene: Continuity and shots.
+        storyboard: The film the scene belongs to.
         credentials: Access to the Kling API.
         archive: Where clips and the ledger are kept.
-        defaults: Model, mode, sound, shape and length where the scene says nothing.
+        scene: Number of the scene, counted from 1.
+        spending: How much the film may cost, other scenes included, and above what price a person is asked.
     """
-    return await make_scene(plan_scene(scene, defaults), credentials, archive, Terms())
+    plan = plan_film(await upload_references(storyboard, archive))
+    if not 1 <= scene <= len(plan.scenes):
+        raise StoryboardInvalid(f"there is no scene {scene}: {plan.title} has {len(plan.scenes)}")
+    planned, cap = plan.scenes[scene - 1], FilmCap(plan.slug, spending.budget_usd)
+    quote = await quote_film(plan.only(scene), archive.get_archive())
+    await in_thread(archive.get_archive().budget.check, quote.at_most_usd, cap)
+    await ask(quote, spending)
+    with sharing(Slots(credentials.parallel_jobs)):
+        clips = await make_scene(planned, credentials, archive, Terms(cap, spending.on_unknown))
+    return [clips[each.clip_key] for each in planned.clips]
 
 
 async def make_scene(
     plan: PlannedScene, credentials: KlingCredentials, archive: KlingArchive, terms: Terms
-) -> list[Clip]:
-    """Make a planned scene inside a flow; see `produce_scene`."""
-    for shot in plan.shots:
-        tell(ShotNews(shot=shot.name, stage=Stage.WAITING, usd=shot.price.usd))
-    if plan.serial:
-        return await _make_chain(plan, credentials, archive, terms)
-    making = [make_clip(shot.order, credentials, archive, shot.name, terms) for shot in plan.shots]
-    made = await asyncio.gather(*making, return_exceptions=True)
-    failed = {
-        shot.name: error for shot, error in zip(plan.shots, made, strict=True) if isinstance(error, BaseException)
-    }
-    if failed:
-        raise FilmIncomplete(f"{len(failed)} of {len(plan.shots)} shots of scene {plan.number} failed:", failed)
-    return [clip for clip in made if isinstance(clip, Clip)]
+) -> dict[str, Clip]:
+    """Make a planned scene inside a flow and return its clips by key; see `produce_scene`."""
+    slots, crew = current_slots(), _Crew(credentials, archive, terms)
+    turns: dict[str, Turn] = {}
+    making: dict[str, asyncio.Task[Clip]] = {}
+    for clip in plan.clips:
+        key = clip.clip_key
+        tell(ShotNews(shot=clip.name, stage=Stage.WAITING, usd=clip.price.usd))
+        if key in making:
+            continue
+        turns[key] = slots.one(plan.urgency[key])
+        if clip.needs is None:
+            work = crew.make(clip, turns[key])
+        else:
+            turns[clip.needs.clip_key].followers.append(turns[key])
+            work = crew.make_after(making[clip.needs.clip_key], clip, turns[key])
+        making[key] = asyncio.create_task(work, name=clip.name)
+    done = await asyncio.gather(*making.values(), return_exceptions=True)
+    return _all_made(plan, dict(zip(making, done, strict=True)))
 
 
-async def _make_chain(
-    plan: PlannedScene, credentials: KlingCredentials, archive: KlingArchive, terms: Terms
-) -> list[Clip]:
-    clips: list[Clip] = []
-    for shot in plan.shots:
+class _NotBegun(Exception):
+    """A shot waited for one that was not made."""
+
+
+@dataclass(frozen=True)
+class _Crew:
+    """What all clips of a scene are made with."""
+
+    credentials: KlingCredentials
+    archive: KlingArchive
+    terms: Terms
+
+    async def make(self, planned: PlannedClip, turn: Turn) -> Clip:
         try:
-            if clips:
-                await extract_last_frame(clips[-1], archive, plan.shots[len(clips) - 1].name)
-            clips.append(await make_clip(shot.order, credentials, archive, shot.name, terms))
-        except Exception as error:
-            what = f"scene {plan.number} stopped at shot {shot.shot} of {len(plan.shots)}:"
-            raise FilmIncomplete(what, {shot.name: error}) from error
-    return clips
+            return await make_clip(planned.order, self.credentials, self.archive, self.terms, planned.name, turn)
+        finally:
+            turn.give_up()
+
+    async def make_after(self, leader: asyncio.Task[Clip], planned: PlannedClip, turn: Turn) -> Clip:
+        """Make a clip from another one: as soon as that one's job has ended, be in the queue for a slot."""
+        try:
+            await asyncio.wait([leader])
+            if leader.cancelled() or leader.exception() is not None or planned.needs is None:
+                tell(ShotNews(shot=planned.name, stage=Stage.WAITING, words=f"{leader.get_name()} was not made"))
+                raise _NotBegun(planned.name)
+            await hand_over_clip(leader.result(), planned.needs, self.archive, f"{leader.get_name()} to {planned.name}")
+        except BaseException:
+            turn.give_up()
+            raise
+        return await self.make(planned, turn)
+
+
+def _all_made(plan: PlannedScene, made: Mapping[str, Clip | BaseException]) -> dict[str, Clip]:
+    """Return the clips; raise `FilmIncomplete` naming the shots that stopped the scene."""
+    broken = {key: error for key, error in made.items() if isinstance(error, BaseException)}
+    if not broken:
+        return {key: clip for key, clip in made.items() if isinstance(clip, Clip)}
+    names = {clip.clip_key: clip.name for clip in reversed(plan.clips)}
+    reasons = {names[key]: error for key, error in broken.items() if not isinstance(error, _NotBegun)}
+    waiting = [names[key] for key, error in broken.items() if isinstance(error, _NotBegun)]
+    after = f" ({', '.join(waiting)} could not begin without)" if waiting else ""
+    raise FilmIncomplete(f"{len(reasons)} of {len(made)} clips of {plan.name} failed{after}:", reasons)

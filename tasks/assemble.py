@@ -12,8 +12,8 @@ from prefect_kling.tasks.retries import FREE
 
 
 @task(task_run_name="assemble {plan.title}", **FREE)
-async def assemble_film(plan: FilmPlan, clips: list[Clip], archive: KlingArchive) -> Film:
-    """Join clips in the plan's order; store film, contact sheet and manifest. Free, repeatable."""
+async def assemble_film(plan: FilmPlan, clips: dict[str, Clip], archive: KlingArchive) -> Film:
+    """Join clips, given by key, as planned; store film, contact sheet and manifest. Free, repeatable."""
     film = await in_thread(assemble, plan, clips, archive.get_archive())
     how = "re-encoded" if film.re_encoded else "joined without re-encoding"
     run_logger().info("%s: %.2f s, %s, %s", film.title, film.seconds, how, film.uri)

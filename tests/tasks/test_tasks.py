@@ -18,9 +18,7 @@ def test_prefect_never_repeats_a_paid_request() -> None:
     assert tasks.submit_video.persist_result is False
 
 
-@pytest.mark.parametrize(
-    "task", [tasks.wait_for_video, tasks.archive_video, tasks.extract_last_frame, tasks.assemble_film]
-)
+@pytest.mark.parametrize("task", [tasks.wait_for_video, tasks.archive_video, tasks.hand_over_clip, tasks.assemble_film])
 def test_free_tasks_are_retried_with_growing_delays(task: "tasks.wait_for_video") -> None:  # type: ignore[valid-type]
     """What costs nothing is repeated, and never cached."""
     assert task.retries == 3

@@ -1,0 +1,79 @@
+"""One clip from a short form: what people without code start in the Prefect UI."""
+
+from typing import Annotated, Literal
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict, Field
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.flows.clip import make_clip
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.studio.archive import Clip
+from prefect_kling.studio.orders import ClipOrder
+from prefect_kling.studio.submission import Terms
+
+
+class ClipForm(BaseModel):
+    """The choices most clips need; everything else is in the `clip` deployment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=2500,
+            title="What happens",
+            description="Subject, movement, place, light, camera.",
+            examples=["Gulls over a harbour at dawn, long lens, soft mist"],
+        ),
+    ]
+    seconds: Annotated[int, Field(ge=3, le=15, title="Seconds", description="3 to 15; you pay for each.")] = 5
+    shape: Annotated[
+        Literal["16:9", "9:16", "1:1"], Field(title="Shape", description="Ignored with a first frame.")
+    ] = "16:9"
+    quality: Annotated[Literal["720p", "1080p"], Field(title="Quality", description="1080p costs a third more.")] = (
+        "720p"
+    )
+    sound: Annotated[bool, Field(title="Sound", description="Let the model make sound; costs half as much again.")] = (
+        False
+    )
+    first_frame: Annotated[
+        str, Field(title="First frame", description="Link to a picture the clip begins with; leave empty for none.")
+    ] = ""
+
+    @property
+    def headline(self) -> str:
+        """The beginning of the prompt, for the run's name."""
+        return self.request().headline
+
+    def request(self) -> VideoRequest:
+        """Return the request of these choices. Raises pydantic's `ValidationError`."""
+        frames = [{"image_url": self.first_frame, "type": "first_frame"}] if self.first_frame.strip() else []
+        return VideoRequest.model_validate(
+            {
+                "model": "kling-v3-omni",
+                "prompt": self.prompt,
+                "duration": self.seconds,
+                "aspect_ratio": self.shape,
+                "mode": "std" if self.quality == "720p" else "pro",
+                "sound": "on" if self.sound else "off",
+                "image_list": frames,
+            }
+        )
+
+
+@flow(name="quick-clip", flow_run_name="clip {clip.headline}", persist_result=False)
+async def quick_clip(clip: ClipForm, credentials: KlingCredentials, archive: KlingArchive, take: int = 1) -> Clip:
+    """Make one clip and keep it in S3; a clip that was made before is returned and costs nothing.
+
+    **Costs what the form says, once**; a run that is retried adopts the paid job.
+
+    Args:
+        clip: What to make.
+        credentials: Access to the Kling API.
+        archive: Where the clip and the ledger are kept.
+        take: Raise it to have another version made, and paid, of a clip that exists.
+    """
+    order = ClipOrder(request=clip.request(), take=take)
+    return await make_clip(order, credentials, archive, Terms(), "clip")

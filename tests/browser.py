@@ -1,0 +1,133 @@
+"""A headless Chromium for tests that look at Prefect's pages, and the steps people take there.
+
+The steps were found by hand in Prefect 3.8.8, whose first UI is served at `/` and the second at `/v2`.
+"""
+
+import re
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.async_api import Locator, Page
+
+Version = Literal["v1", "v2"]
+Value = str | float | bool
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+# No sandbox, because tests run as root in containers; the rest keeps the browser from calling anybody but us.
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SUBMIT = {"v1": "Submit", "v2": "Resume"}
+PATIENCE_MS = 30_000
+
+
+@asynccontextmanager
+async def browser_page() -> AsyncIterator["Page"]:
+    """Open an empty page of 1400 x 1000 pixels in a Chromium of its own, which ends with the block.
+
+    Skips the test where there is no Chromium or no playwright. Steps on the page wait half a minute before they raise
+    `playwright.async_api.TimeoutError`.
+    """
+    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if found is None:
+        pytest.skip(f"no browser: none of {', '.join(PROGRAMS)} is installed")
+    api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+    async with api.async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=found, args=QUIET)
+        try:
+            page = await browser.new_page(viewport={"width": 1400, "height": 1000})
+            page.set_default_timeout(PATIENCE_MS)
+            yield page
+        finally:
+            await browser.close()
+
+
+async def open_run(page: "Page", ui: str, flow_run_id: UUID, version: Version) -> None:
+    """Show a flow run's page and wait until the run itself is on it. `ui` is the address of the Prefect server."""
+    await page.goto(f"{_root(ui, version)}/runs/flow-run/{flow_run_id}")
+    await page.get_by_text("Job Variables", exact=True).last.wait_for()
+
+
+async def open_run_tab(page: "Page", name: str) -> None:
+    """Turn to a tab of the flow run's page that is shown: Artifacts, Parameters, Task Runs and so on."""
+    # The first UI's tabs have no role, and an older menu may hold the same word further up.
+    await page.get_by_text(name, exact=True).last.click()
+
+
+async def open_artifact(page: "Page", ui: str, artifact_id: UUID, version: Version) -> None:
+    """Show one version of an artifact and wait until it is there. An open page never follows later changes."""
+    await page.goto(f"{_root(ui, version)}/artifacts/artifact/{artifact_id}")
+    await page.get_by_role("button", name=re.compile("show raw data", re.IGNORECASE)).wait_for()
+
+
+async def open_resume_form(page: "Page", ui: str, flow_run_id: UUID, version: Version) -> "Locator":
+    """Show the form of a run that waits for input and return it; its first part is the description."""
+    await open_run(page, ui, flow_run_id, version)
+    await page.get_by_text("Suspended", exact=True).first.wait_for()
+    if version == "v1":
+        await page.get_by_role("button", name="Resume").click()
+    else:
+        await page.locator("button[aria-haspopup=menu]").first.click()
+        await page.get_by_role("menuitem", name="Resume").click()
+    form = page.get_by_role("dialog")
+    await form.locator("fieldset").first.wait_for()
+    return form
+
+
+async def fill(form: "Locator", title: str, value: Value) -> None:
+    """Set one field of the form, named by its title: a text, a number, a switch or a choice."""
+    caption = re.compile(rf"^\s*{re.escape(title)}(\s+\(Optional\))?\s*$")
+    label = form.locator("label").filter(has_text=caption)
+    field = label.locator("xpath=ancestor::*[.//fieldset][1]").locator("fieldset").first
+    box = field.locator("textarea, input:not([type=checkbox])")
+    if isinstance(value, bool):
+        await _turn(field.get_by_role("switch"), on=value)
+    elif await box.count():
+        await box.first.fill(str(value))
+    else:
+        # By key: the first UI's drop-down closes again at once when its box is clicked.
+        await field.locator("button").first.press("Space")
+        await form.page.get_by_role("option", name=str(value), exact=True).click()
+
+
+async def submit(form: "Locator", version: Version) -> None:
+    """Send the form and wait until it is gone, which it is once the server has taken the input.
+
+    What the server refuses leaves the form open, with `refusal` told in a corner.
+    """
+    await form.get_by_role("button", name=SUBMIT[version]).click()
+    await form.wait_for(state="hidden")
+
+
+def refusal(page: "Page") -> "Locator":
+    """Return what the page says when the server refused the values of a form."""
+    return page.get_by_text("Reason: ").first
+
+
+async def resume_run(page: "Page", ui: str, flow_run_id: UUID, values: Mapping[str, Value], version: Version) -> None:
+    """Resume a suspended run as a person does: open its form, set the fields named by title, send it."""
+    form = await open_resume_form(page, ui, flow_run_id, version)
+    for title, value in values.items():
+        await fill(form, title, value)
+    await submit(form, version)
+
+
+async def _turn(switch: "Locator", *, on: bool) -> None:
+    if (await switch.get_attribute("aria-checked") == "true") != on:
+        await switch.click()
+
+
+def _root(ui: str, version: Version) -> str:
+    return ui if version == "v1" else f"{ui}/v2"
