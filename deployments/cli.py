@@ -42,17 +42,19 @@ console = Console()
 
 
 @app.command
-def demo(folder: Path = Path("demo-film")) -> None:
-    """Make the example film on this machine: no key, no cloud, no cost.
+def demo(storyboard: Path | None = None, *, folder: Path = Path("demo-film")) -> None:
+    """Make a film on this machine with painted pictures: no key, no cloud, no cost.
 
     Args:
+        storyboard: A YAML or JSON file; the example film unless given.
         folder: Where film, contact sheet and manifest are left.
     """
     # Pillow and the S3 server belong to the extra `demo`; nothing else needs them.
-    from prefect_kling.deployments.demo import make_demo_film
+    from prefect_kling.deployments.demo import example_storyboard, make_demo_film
 
+    board = load_storyboard(storyboard) if storyboard else example_storyboard()
     with LiveTable(console).on_screen() as table:
-        made = make_demo_film(folder, table)
+        made = make_demo_film(board, folder, table)
     console.print()
     _tell(made.film)
     console.print(f"It took {made.jobs} jobs; at the API they would have cost ${made.paid_usd}.")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
+from importlib.resources import as_file, files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,7 +22,7 @@ from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.films import Film
 from prefect_kling.studio.planner import plan_film
 from prefect_kling.studio.storyboard import Storyboard
-from prefect_kling.studio.storyboard_file import read_storyboard
+from prefect_kling.studio.storyboard_file import load_storyboard
 
 BUCKET = "films"
 
@@ -48,8 +48,8 @@ class DemoFilm:
 
 def example_storyboard() -> Storyboard:
     """Return the example film that ships with the package."""
-    name = "first-light.yaml"
-    return read_storyboard((files("prefect_kling.examples") / name).read_text(encoding="utf-8"), name)
+    with as_file(files("prefect_kling.examples")) as folder:
+        return load_storyboard(folder / "first-light.yaml")
 
 
 @contextmanager
@@ -78,12 +78,11 @@ def local_archive(s3: LocalS3, prefix: str = "kling") -> KlingArchive:
     return KlingArchive(bucket=S3Bucket(bucket_name=BUCKET, credentials=keys), prefix=prefix)
 
 
-def make_demo_film(target: Path, table: LiveTable) -> DemoFilm:
-    """Make the example film with local stand-ins and copy film, contact sheet and manifest into a folder.
+def make_demo_film(storyboard: Storyboard, target: Path, table: LiveTable) -> DemoFilm:
+    """Make a film with local stand-ins and copy film, contact sheet and manifest into a folder.
 
     Costs nothing. Stops everything it started, also when it fails. Running it again overwrites these three files.
     """
-    storyboard = example_storyboard()
     with ExitStack() as running:
         disk = Path(running.enter_context(TemporaryDirectory(prefix="prefect-kling-demo-", ignore_cleanup_errors=True)))
         sandbox = running.enter_context(Sandbox(SandboxSettings(render_seconds=(4.0, 8.0), folder=disk / "api")))

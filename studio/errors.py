@@ -102,6 +102,9 @@ class StoryboardInvalid(StudioError):
 
     next_step = "Nothing was paid. Correct the storyboard and run again."
 
+    def __str__(self) -> str:
+        return f"{self.told}\n{self.next_step}"
+
 
 class InputUnusable(StudioError):
     """A picture or video breaks a limit of the API; nothing was sent and nothing was paid."""

@@ -17,6 +17,7 @@ from prefect_kling.studio.storyboard_file import read_storyboard
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+FILMS = (ROOT / "docs" / "films.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
@@ -57,9 +58,17 @@ def test_the_readmes_python_runs_as_it_stands(capsys: pytest.CaptureFixture[str]
     assert str(asyncio.run(namespace["teaser"]("A lamp"))).startswith(f"s3://{BUCKET}/")  # type: ignore[operator]
 
 
-def test_the_readmes_storyboard_is_one() -> None:
-    """The YAML in the README is read as it stands."""
+def test_the_storyboards_in_the_documents_are_read_as_they_stand() -> None:
+    """The YAML in the README and in the page about films is a storyboard each."""
     assert [len(scene.shots) for scene in read_storyboard(blocks("yaml")[0]).scenes] == [2, 1]
+    (films,) = re.findall(r"```yaml\n(.*?)```", FILMS, re.DOTALL)
+    assert [len(scene.shots) for scene in read_storyboard(films).scenes] == [2, 1]
+
+
+def test_the_python_in_the_page_about_films_runs() -> None:
+    """Limits of spending are made as it shows."""
+    for code in re.findall(r"```python\n(.*?)```", FILMS, re.DOTALL):
+        exec(compile(code, "films.md", "exec"), {})
 
 
 def test_the_readmes_commands_exist() -> None:
@@ -81,5 +90,6 @@ def test_the_readmes_commands_exist() -> None:
 
 def test_the_readmes_links_lead_somewhere() -> None:
     """Pictures and files the README points at are in the repository."""
-    local = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith(("http", "#"))]
-    assert [link for link in local if not (ROOT / link).exists()] == []
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        links = [link for link in re.findall(r"\]\(([^)]+)\)", page.read_text()) if not link.startswith(("http", "#"))]
+        assert [link for link in links if not (page.parent / link).exists()] == [], page.name

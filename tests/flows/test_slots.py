@@ -284,15 +284,19 @@ async def test_nobody_follows_a_job_that_failed() -> None:
     slots = Slots(1)
     leader, follower, other = slots.one(9), slots.one(8), slots.one(1)
     leader.followers.append(follower)
-    with pytest.raises(RuntimeError):
+
+    async def fail() -> None:
         async with leader:
             other.ask()
             raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
     assert (other.granted.done(), follower.granted.done()) == (True, False)
 
 
 async def test_a_turn_that_is_given_up_leaves_nothing_behind() -> None:
-    """Before it was asked for, in the queue, with a slot in hand and afterwards: nothing is lost, nothing given twice."""
+    """Before it was asked for, in the queue, with a slot in hand and afterwards: no slot is lost, none given twice."""
     slots = Slots(1)
     unasked, holding, queued, last = (slots.one(0) for _ in range(4))
     unasked.give_up()

@@ -166,6 +166,12 @@ def test_a_multi_shot_scene_is_one_request() -> None:
     assert (clip.seconds, clip.crossfade, clip.needs) == (4, 1, None)
 
 
+def test_what_a_character_brings_along_is_shown_to_the_whole_clip() -> None:
+    """A character of one segment attaches its references to the one request."""
+    (clip,) = clips("A", {"characters": ["Jon"]}, continuity="multi_shot")
+    assert body(clip)["video_list"] == video(f"{LINK}/street.mp4", "feature")
+
+
 def test_a_multi_shot_scene_of_one_shot_is_cut_by_the_model() -> None:
     """Its prompt may then have the length of any other prompt."""
     (clip,) = clips({"prompt": "x" * 2500, "duration": 15}, continuity="multi_shot")
@@ -186,6 +192,7 @@ def test_a_shot_may_begin_differently_from_its_scene() -> None:
         first, second, third = clips("A", {"continuity": link}, "C")
         assert second.needs == Handover(kind=kind, clip_key=first.clip_key)
         assert third.needs is None
+    assert clips({"continuity": "edit"}, "B", continuity="edit") == clips({}, "B", continuity="edit")
     first, second, third = clips("A", {"continuity": "last_frame"}, "C", continuity="keyframes")
     assert second.needs is not None
     assert body(third)["image_list"] == [picture("2", "first_frame"), picture("3", "end_frame")]

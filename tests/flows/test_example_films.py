@@ -1,0 +1,28 @@
+"""The example storyboards, made as films."""
+
+from pathlib import Path
+
+import pytest
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.flows import produce_film
+from prefect_kling.kling.sandbox import Sandbox
+from prefect_kling.studio.storyboard_file import load_storyboard
+
+EXAMPLES = sorted((Path(__file__).parent.parent.parent / "examples").glob("*.yaml"))
+
+
+@pytest.mark.usefixtures("prefect_ui")
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+async def test_every_example_makes_its_film(
+    path: Path, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox
+) -> None:
+    """It is made as planned: every shot a chapter, every clip paid once, nothing again for a second run."""
+    board = load_storyboard(path)
+    before = sandbox.stats()["created"]
+    film = await produce_film(board, credentials, archive_block)
+    shown = [shot for scene in board.scenes for shot in scene.shots if shot.shown]
+    assert sum(len(clip.chapters) for clip in film.clips) == len(shown)
+    assert sandbox.stats()["created"] - before == len({c.clip.clip_key for c in film.clips}) + len(film.unshown)
+    assert await produce_film(board, credentials, archive_block) == film
+    assert sandbox.stats()["created"] - before == len({c.clip.clip_key for c in film.clips}) + len(film.unshown)
