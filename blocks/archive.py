@@ -65,6 +65,10 @@ class KlingArchive(Block):
         description="How long the links on a film's page let whoever has them watch it; 0 for no links at all.",
     )
 
+    def film_uri(self, slug: str) -> str:
+        """Return the address under which all cuts of a film stand."""
+        return self.get_archive().bucket.uri(f"films/{slug}")
+
     def watch_link(self, uri: str) -> str | None:
         """Return a link with which anybody can watch a film of this archive for `link_hours`, None if that is 0."""
         bucket = self.get_archive().bucket

@@ -3,11 +3,14 @@
 from typing import Literal
 
 from prefect.blocks.abstract import CredentialsBlock
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from prefect_kling.blocks.logo import LOGO_URL
 from prefect_kling.kling.client import API_URL, ClientSettings, KlingClient, WebAddress
 from prefect_kling.kling.wait import Patience
+from prefect_kling.studio.callbacks import CallbackAddresses
+
+SAFETY_SECONDS, LONGEST_SAFETY_SECONDS = 60.0, 600.0
 
 
 class KlingCredentials(CredentialsBlock):
@@ -56,6 +59,17 @@ class KlingCredentials(CredentialsBlock):
         description="How many jobs a run may have going at once, if the account has a limit; the head of the longest "
         "chain goes first. Left empty, everything is sent at once and the API says when it is too much.",
     )
+    receiver_url: WebAddress | None = Field(
+        default=None,
+        title="Receiver URL",
+        description="Where the API can reach `prefect-kling receiver`, https. Left empty, jobs are only polled.",
+    )
+    receiver_secret: SecretStr | None = Field(
+        default=None,
+        title="Receiver secret",
+        min_length=16,
+        description="What callback addresses are made unguessable with; the receiver reads it from this same block.",
+    )
     disputed_rules: Literal["warn", "refuse"] = Field(
         default="warn",
         description="What to do with requests on which the API's page and Kling's own documentation disagree.",
@@ -74,8 +88,25 @@ class KlingCredentials(CredentialsBlock):
         """How the client talks to the API."""
         return ClientSettings(**self.model_dump(include=set(ClientSettings.model_fields)))
 
+    @model_validator(mode="after")
+    def _receiver_is_whole(self) -> "KlingCredentials":
+        if (self.receiver_url is None) is not (self.receiver_secret is None):
+            raise ValueError("a receiver needs both its URL and its secret")
+        return self
+
+    @property
+    def callbacks(self) -> CallbackAddresses | None:
+        """The addresses the API is to call when jobs end, None without a receiver."""
+        if self.receiver_url is None or self.receiver_secret is None:
+            return None
+        return CallbackAddresses(self.receiver_url, self.receiver_secret)
+
     @property
     def patience(self) -> Patience:
         """How often to poll and how long to wait."""
+        deadline = self.wait_minutes * 60
+        if self.callbacks is not None:
+            # The receiver is the rule then, and polling the safety net.
+            return Patience(SAFETY_SECONDS, LONGEST_SAFETY_SECONDS, growth=2.0, deadline=deadline)
         longest = max(self.first_poll_seconds, self.longest_poll_seconds)
-        return Patience(self.first_poll_seconds, longest, deadline=self.wait_minutes * 60)
+        return Patience(self.first_poll_seconds, longest, deadline=deadline)

@@ -24,6 +24,7 @@ from prefect_kling.deployments.catalogue import runnable
 from prefect_kling.deployments.ledger_cli import ledger
 from prefect_kling.deployments.live_table import LiveTable
 from prefect_kling.deployments.quote_table import show_quote
+from prefect_kling.deployments.receiver_cli import receiver
 from prefect_kling.flows import produce_film
 from prefect_kling.flows.board import watching
 from prefect_kling.flows.spending import Spending
@@ -38,6 +39,7 @@ from prefect_kling.studio.storyboard_file import load_storyboard, storyboard_sch
 
 app = cyclopts.App(name="prefect-kling", help="Kling Omni-Video as dependable Prefect work.")
 app.command(ledger)
+app.command(receiver)
 console = Console()
 
 

@@ -41,7 +41,7 @@ class Receiver:
     def __init__(self, addresses: CallbackAddresses, client: KlingClient, archive: Archive, announce: Announce) -> None:
         self._addresses, self._client, self._archive, self._announce = addresses, client, archive, announce
         self._places = asyncio.Semaphore(AT_ONCE)
-        self._at_work: set[str] = set()
+        self._at_work: dict[str, bool] = {}
 
     def app(self, path: str = "") -> Starlette:
         """Return the ASGI application, answering below `path`; `GET /health` says that it is up."""
@@ -76,9 +76,20 @@ class Receiver:
         return PlainTextResponse("thank you", 202, background=BackgroundTask(self._work, call))
 
     async def _work(self, call: Call) -> None:
+        """Finish the clip; a call that comes meanwhile has it looked at once more, however many there are."""
         if call.clip_key in self._at_work:
+            self._at_work[call.clip_key] = True
             return
-        self._at_work.add(call.clip_key)
+        try:
+            again = True
+            while again:
+                self._at_work[call.clip_key] = False
+                await self._heed(call)
+                again = self._at_work[call.clip_key]
+        finally:
+            del self._at_work[call.clip_key]
+
+    async def _heed(self, call: Call) -> None:
         try:
             async with self._places:
                 done = await heed(call, self._client, self._archive)
@@ -88,8 +99,6 @@ class Receiver:
         except (KlingError, StudioError) as error:
             # Nothing is lost: polling, or the next sweep, meets this clip again.
             LOG.warning("clip %s: %s", call.clip_key, error)
-        finally:
-            self._at_work.discard(call.clip_key)
 
 
 async def _bounded_body(request: Request) -> bytes | None:

@@ -18,7 +18,7 @@ from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.ledger import Entry
 from prefect_kling.studio.orders import ClipOrder
 from prefect_kling.studio.submission import Terms
-from prefect_kling.tasks import archive_video, submit_video, wait_for_video
+from prefect_kling.tasks import archive_video, materializing, submit_video, wait_for_video
 from prefect_kling.tasks.logs import run_logger
 
 
@@ -94,7 +94,9 @@ async def _make(
             tell(shot.model_copy(update={"stage": Stage.RENDERING}))
             job = await _wait(entry, credentials, archive, label)
     tell(shot.model_copy(update={"stage": Stage.ARCHIVING}))
-    return await archive_video(entry, job, credentials, archive, label)
+    archiving = materializing(archive_video, archive.get_archive().clip_uri(order.clip_key))
+    clip: Clip = await archiving(entry, job, credentials, archive, label)
+    return clip
 
 
 async def _wait(entry: Entry, credentials: KlingCredentials, archive: KlingArchive, label: str) -> VideoJob | None:

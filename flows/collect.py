@@ -2,10 +2,10 @@
 
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
-from prefect.events import emit_event
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.studio.sweep import Findings, SweepSettings, sweep
+from prefect_kling.tasks.events import announce_alarm
 from prefect_kling.tasks.logs import run_logger
 from prefect_kling.tasks.submit import GRACE_SECONDS
 
@@ -51,5 +51,4 @@ def tell(findings: Findings) -> str:
 def _alarm(findings: Findings) -> None:
     for kind in ("held", "expiring", "gone"):
         for key, words in findings.named.get(kind, {}).items():
-            resource = {"prefect.resource.id": f"kling.clip.{key}", "prefect.resource.name": key}
-            emit_event(f"kling.clip.{kind}", resource=resource, payload={"why": words})
+            announce_alarm(kind, key, why=words)

@@ -21,7 +21,8 @@ from prefect_kling.studio.plan import FilmPlan, PlannedScene
 from prefect_kling.studio.planner import plan_film
 from prefect_kling.studio.storyboard import Storyboard
 from prefect_kling.studio.submission import Terms
-from prefect_kling.tasks import assemble_film, upload_references
+from prefect_kling.tasks import assemble_film, materializing, upload_references
+from prefect_kling.tasks.events import announce_film
 from prefect_kling.tasks.logs import run_logger
 
 
@@ -57,8 +58,16 @@ async def make_film(
     page = FilmPage(quote)
     async with page.kept_up():
         clips = await _make_scenes(plan, credentials, archive, Terms(cap, spending.on_unknown))
-    film = await assemble_film(plan, clips, archive)
+    film = await join_film(plan, clips, archive)
     await page.finish(film, archive)
+    return film
+
+
+async def join_film(plan: FilmPlan, clips: dict[str, Clip], archive: KlingArchive) -> Film:
+    """Join a film's clips inside a flow, and tell that it is complete."""
+    sources = [clip.uri for clip in clips.values()]
+    film: Film = await materializing(assemble_film, archive.film_uri(plan.slug), sources)(plan, clips, archive)
+    announce_film(film)
     return film
 
 

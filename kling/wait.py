@@ -1,6 +1,7 @@
 """Waiting for a job: the only poll loop there is."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -41,12 +42,13 @@ async def wait_for_job(
     job_id: str,
     patience: Patience,
     seen: Callable[[VideoJob], None] = lambda job: None,
+    bell: asyncio.Event | None = None,
 ) -> VideoJob:
     """Poll until the job is completed and return it. Free; call it as often as you like.
 
-    `seen` is told about every answer. An API that is away or talks nonsense is asked again until the deadline.
-    Raises `JobFailed` when the job ended without a video, `StillRunning` at the deadline, `JobGone` when the
-    API says three times in a row that it does not know the job, and `KeyRefused` at once.
+    `seen` is told about every answer; `bell`, when it rings, cuts a pause short. An API that is away or talks nonsense
+    is asked again until the deadline. Raises `JobFailed` when the job ended without a video, `StillRunning` at the
+    deadline, `JobGone` when the API says three times in a row that it does not know the job, and `KeyRefused` at once.
     """
     end, gone, job, trouble = time.monotonic() + patience.deadline, 0, None, ""
     for pause in patience.pauses():
@@ -66,10 +68,20 @@ async def wait_for_job(
             return _ended(job)
         if time.monotonic() + pause > end:
             break
-        await asyncio.sleep(pause)
+        await _pause(pause, bell)
     state = job.said_state if job else "not seen yet"
     what = f"job {job_id} is not done after waiting {patience.deadline:g} s (state: {state})"
     raise StillRunning(what, job_id=job_id, words=trouble)
+
+
+async def _pause(seconds: float, bell: asyncio.Event | None) -> None:
+    if bell is None:
+        await asyncio.sleep(seconds)
+        return
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(bell.wait(), seconds)
+        # Rung once: if there was nothing to see, the pauses go on as they were.
+        bell.clear()
 
 
 def _ended(job: VideoJob) -> VideoJob:

@@ -85,6 +85,10 @@ class Archive:
             where = self.bucket.uri(_record(clip_key))
             raise LedgerUnreadable(f"{where} cannot be read", clip_key=clip_key, words=str(error)[:300]) from None
 
+    def clip_uri(self, clip_key: str) -> str:
+        """Return where a clip is, or will be."""
+        return self.bucket.uri(_video(clip_key))
+
     def keep(self, order: ClipOrder, job: VideoJob, charged_usd: Decimal | None = None) -> Clip:
         """Fetch a completed job's video and store it, whole or not at all; a clip that is there is returned as it is.
 
@@ -129,7 +133,7 @@ class Archive:
     def _describe(self, order: ClipOrder, job: VideoJob, received: Received, facts: MediaFacts) -> Clip:
         return Clip(
             clip_key=order.clip_key,
-            uri=self.bucket.uri(_video(order.clip_key)),
+            uri=self.clip_uri(order.clip_key),
             sha256=received.sha256,
             bytes=received.size,
             media=facts,

@@ -91,7 +91,8 @@ def assemble(plan: FilmPlan, clips: Mapping[str, Clip], archive: Archive) -> Fil
     """Join a film's clips (given by key) as planned, and store film, contact sheet and manifest.
 
     Free, blocking, and safe to repeat: an unchanged film is found and returned. Needs disk space for the clips and
-    the film, and little memory (the contact sheet of a thousand shots takes 480 MiB). Raises `NotAVideo` or a storage error; then no manifest is written.
+    the film, and little memory (the contact sheet of a thousand shots takes 480 MiB). Raises `NotAVideo` or a storage
+    error; then no manifest is written.
     """
     cuts = _cut(plan, clips, archive)
     key = _film_key(plan, cuts)
@@ -116,6 +117,8 @@ def _cut(plan: FilmPlan, clips: Mapping[str, Clip], archive: Archive) -> list[_C
             pictures = ending.pictures if ending else None
         cuts.append(_Cut(planned, clip, pictures))
     return cuts
+
+
 def _chapters(planned: PlannedClip) -> list[Mark]:
     """The shots of a clip, and where in it they begin."""
     starts = accumulate((shot.seconds for shot in planned.shots), initial=0.0)

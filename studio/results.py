@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobFailed
@@ -11,6 +12,7 @@ from prefect_kling.studio.archive import Archive, Clip
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.errors import LedgerUnreadable, LinkExpired
 from prefect_kling.studio.ledger import NOTHING, Entry, Page
+from prefect_kling.studio.watch import open_clips
 
 
 async def wait_for_paid_job(
@@ -19,15 +21,19 @@ async def wait_for_paid_job(
     archive: Archive,
     patience: Patience,
     seen: Callable[[VideoJob], None] = lambda job: None,
+    *,
+    is_watched: bool = False,
 ) -> VideoJob:
     """Wait until the entry's job is completed and return it; a failure is noted in the ledger before it is raised.
 
-    Free, safe to repeat. Raises what `wait_for_job` raises.
+    `is_watched`: a receiver may finish the clip, and the ledger is watched for it. Free, safe to repeat. Raises what
+    `wait_for_job` raises.
     """
     if entry.job_id is None:
         raise LedgerUnreadable(f"the record is {entry.state} and names no job", clip_key=entry.clip_key)
     try:
-        return await wait_for_job(client, entry.job_id, patience, seen)
+        with open_clips(archive).bell(entry.clip_key) if is_watched else nullcontext() as bell:
+            return await wait_for_job(client, entry.job_id, patience, seen, bell)
     except JobFailed as error:
         error.clip_key = entry.clip_key
         await close_failed(entry, error, archive)

@@ -5,8 +5,11 @@ from prefect import task
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.kling.job import VideoJob
 from prefect_kling.studio.archive import Clip
+from prefect_kling.studio.collection import Collected, Outcome
 from prefect_kling.studio.ledger import Entry
 from prefect_kling.studio.results import keep_paid_job
+from prefect_kling.tasks.assets import describe_asset
+from prefect_kling.tasks.events import announce_ended
 from prefect_kling.tasks.logs import run_logger
 from prefect_kling.tasks.retries import FREE
 
@@ -24,5 +27,7 @@ async def archive_video(
         clip = await keep_paid_job(entry, job, client, archive.get_archive())
     for note in clip.notes:
         log.warning("%s: %s", label, note)
+    describe_asset(clip.uri, job_id=clip.job_id, usd=str(clip.usd), sha256=clip.sha256, seconds=clip.media.seconds)
+    announce_ended(entry, Collected(Outcome.ARCHIVED, clip.uri, clip))
     log.info("%s: %s, %.1f s, %s bytes, $%s", label, clip.uri, clip.media.seconds, f"{clip.bytes:,}", clip.usd)
     return clip

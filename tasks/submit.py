@@ -5,7 +5,6 @@ from dataclasses import replace
 from prefect import task
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.events import emit_event
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.studio.archive import Archive
@@ -15,6 +14,7 @@ from prefect_kling.studio.explain import explain
 from prefect_kling.studio.ledger import Entry
 from prefect_kling.studio.orders import ClipOrder
 from prefect_kling.studio.submission import Terms, submit_once
+from prefect_kling.tasks.events import announce_alarm
 from prefect_kling.tasks.logs import run_logger
 
 # How much longer than the longest paid call an intent must be silent before its sender counts as dead.
@@ -40,7 +40,8 @@ async def submit_video(
     log, studio = run_logger(), archive.get_archive()
     for dispute in order.request.disputes():
         log.warning("%s: %s", label, dispute)
-    terms = replace(terms, window=max(terms.window, credentials.create_seconds + GRACE_SECONDS))
+    window = max(terms.window, credentials.create_seconds + GRACE_SECONDS)
+    terms = replace(terms, window=window, callbacks=credentials.callbacks)
     try:
         async with credentials.get_client() as client:
             entry = await submit_once(order, client, studio, terms, lambda text: log.info("%s: %s", label, text))
@@ -57,11 +58,7 @@ async def announce_held(error: ClipHeld, archive: Archive) -> None:
     if page is None:
         return
     entry = page.entry
-    emit_event(
-        "kling.clip.held",
-        resource={"prefect.resource.id": f"kling.clip.{entry.clip_key}", "prefect.resource.name": entry.clip_key},
-        payload={"at_most_usd": str(entry.at_most_usd), "why": error.what, "job_id": error.job_id},
-    )
+    announce_alarm("held", entry.clip_key, at_most_usd=str(entry.at_most_usd), why=error.what, job_id=error.job_id)
     await acreate_markdown_artifact(
         key=f"held-{entry.clip_key}", markdown=explain(entry), description="a clip that may be paid for is held"
     )

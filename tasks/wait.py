@@ -3,9 +3,12 @@
 from prefect import task
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.kling.errors import JobFailed
 from prefect_kling.kling.job import VideoJob
+from prefect_kling.studio.collection import Collected, Outcome
 from prefect_kling.studio.ledger import Entry
 from prefect_kling.studio.results import wait_for_paid_job
+from prefect_kling.tasks.events import announce_ended
 from prefect_kling.tasks.logs import run_logger
 from prefect_kling.tasks.retries import FREE
 
@@ -14,7 +17,9 @@ from prefect_kling.tasks.retries import FREE
 async def wait_for_video(
     entry: Entry, credentials: KlingCredentials, archive: KlingArchive, label: str = "clip"
 ) -> VideoJob:
-    """Poll until the job is completed and return it. Free, safe to repeat.
+    """Wait until the job is completed and return it. Free, safe to repeat.
+
+    Polls; with a receiver slowly, for then the ledger tells when the API has called and the clip is archived.
 
     Raises `StillRunning` with the job id when the credentials' `wait_minutes` are over (the job goes on; a later run
     adopts it), `JobFailed` when the job ended without a video.
@@ -29,4 +34,9 @@ async def wait_for_video(
             log.info("%s: job %s is %s%s", label, job.job_id, said, understood)
 
     async with credentials.get_client() as client:
-        return await wait_for_paid_job(entry, client, archive.get_archive(), credentials.patience, seen)
+        watched, studio = credentials.callbacks is not None, archive.get_archive()
+        try:
+            return await wait_for_paid_job(entry, client, studio, credentials.patience, seen, is_watched=watched)
+        except JobFailed as error:
+            announce_ended(entry, Collected(Outcome.FAILED, str(error), failure=error))
+            raise

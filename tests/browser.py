@@ -87,7 +87,11 @@ async def open_resume_form(page: "Page", ui: str, flow_run_id: UUID, version: Ve
 
 
 async def fill(form: "Locator", title: str, value: Value) -> None:
-    """Set one field of the form, named by its title: a text, a number, a switch or a choice."""
+    """Set one field, named by its title: a text, a number, a switch or a choice.
+
+    Also serves the form that starts a run of a deployment, where a field's title is the parameter's name and the form
+    may be the page's `body`.
+    """
     caption = re.compile(rf"^\s*{re.escape(title)}(\s+\(Optional\))?\s*$")
     label = form.locator("label").filter(has_text=caption)
     field = label.locator("xpath=ancestor::*[.//fieldset][1]").locator("fieldset").first
@@ -105,7 +109,7 @@ async def fill(form: "Locator", title: str, value: Value) -> None:
 async def submit(form: "Locator", version: Version) -> None:
     """Send the form and wait until it is gone, which it is once the server has taken the input.
 
-    What the server refuses leaves the form open, with `refusal` told in a corner.
+    Raises `TimeoutError` of playwright when the server refused it: the form stays open, with `refusal` in a corner.
     """
     await form.get_by_role("button", name=SUBMIT[version]).click()
     await form.wait_for(state="hidden")

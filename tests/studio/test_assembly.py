@@ -172,6 +172,7 @@ def test_a_film_is_a_proper_file(tmp_path: Path, recipes: Sequence[Recipe]) -> N
     times = stamps(film)
     assert all(before[1] < after[1] for before, after in pairwise(times))
     assert all(dts <= pts for pts, dts in times)
+    assert min(times)[0] == 0
     assert len({pts for pts, _ in times}) == report.frames
     assert [kind for kind, _, _ in boxes(film.read_bytes())][:2] == ["ftyp", "moov"]
     with film.open("rb") as file:
@@ -376,7 +377,8 @@ def chapters_of(path: Path) -> list[tuple[str, float]]:
 @pytest.mark.parametrize("name", ["sounds of other makes", "sound in one"])
 def test_the_same_clips_give_the_same_bytes(tmp_path: Path, name: str) -> None:
     """Copied or encoded, from paths or open files: a film made twice is one film."""
-    recipes = (SAME_MAKE | OTHER_MAKE)[name]
+    # x264 does not repeat itself on the tiny pictures of the other tests: see `film_file`.
+    recipes = [replace(recipe, width=320, height=180) for recipe in (SAME_MAKE | OTHER_MAKE)[name]]
     film, _ = made(tmp_path, recipes)
     join(whole(*(clip(recipe) for recipe in recipes)), tmp_path / "again.mp4")
     assert digest(film) == digest(tmp_path / "again.mp4")

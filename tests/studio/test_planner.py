@@ -163,7 +163,7 @@ def test_a_multi_shot_scene_is_one_request() -> None:
         "watermark_info": {"enabled": True},
     }
     assert [(shot.number, shot.title, shot.seconds) for shot in clip.shots] == [(1, "", 1), (2, "Wave", 2), (3, "", 1)]
-    assert (clip.seconds, clip.crossfade, clip.needs) == (4, 1, None)
+    assert (clip.seconds, clip.crossfade, clip.needs, clip.order.request.prompt) == (4, 1, None, None)
 
 
 def test_what_a_character_brings_along_is_shown_to_the_whole_clip() -> None:
@@ -343,6 +343,7 @@ def test_shapes_that_differ_are_told_before_they_are_paid() -> None:
     assert "16:9 std, 9:16 std" in note
     assert plan(film(scene("A", {"aspect_ratio": "9:16", "shown": False}))).notes == []
     assert plan(film(scene("A", {"aspect_ratio": "9:16"}, continuity="last_frame"))).notes == []
+    assert plan(film(scene("A", {"aspect_ratio": "9:16", "edit_of": "street"}))).notes == []
 
 
 def test_planning_twice_gives_the_same_plan() -> None:

@@ -148,7 +148,8 @@ def test_odd_sides_lose_one_row(tmp_path: Path, width: int, height: int) -> None
 def test_a_tail_is_the_same_every_time(tmp_path: Path) -> None:
     """From a path or an open file at any position: one tail; the file stays open."""
     path, hashes = tmp_path / "clip.mp4", set()
-    path.write_bytes(clip("pyramid"))
+    # x264 does not repeat itself on the tiny pictures of the other tests: see `film_file`.
+    path.write_bytes(make_clip(replace(AWKWARD["pyramid"], width=320, height=180)))
     with path.open("rb") as file:
         file.seek(9)
         for source in (path, file, file):

@@ -1,0 +1,69 @@
+"""Send a film and leave: nothing waits while it renders, and it completes itself when its last clip lands."""
+
+from prefect import flow
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.flows.approval import ask
+from prefect_kling.flows.sending import Step, advance
+from prefect_kling.flows.spending import Spending
+from prefect_kling.studio.bucket import in_thread
+from prefect_kling.studio.budget import FilmCap
+from prefect_kling.studio.film_quote import quote_film
+from prefect_kling.studio.pending import PendingFilm, pending_films
+from prefect_kling.studio.planner import plan_film
+from prefect_kling.studio.storyboard import Storyboard
+from prefect_kling.tasks import upload_references
+from prefect_kling.tasks.logs import run_logger
+
+
+@flow(flow_run_name="send {storyboard.title}", persist_result=False)
+async def submit_film(
+    storyboard: Storyboard,
+    credentials: KlingCredentials,
+    archive: KlingArchive,
+    spending: Spending = Spending(),
+) -> Step:
+    """Send every clip of a film that can be sent now, and end.
+
+    **Costs the sum of the shots that are not archived yet**, chained ones later, each once. The film is written down as
+    pending; `advance_films`, on a schedule or woken by the receiver's events, sends what has become possible and joins
+    the film at the end. Sending the same film again changes nothing.
+
+    Args:
+        storyboard: The film as a document.
+        credentials: Access to the Kling API.
+        archive: Where clips, films and the ledger are kept.
+        spending: How much the film may cost, and above what price a person is asked.
+    """
+    board = await upload_references(storyboard, archive)
+    plan, studio = plan_film(board), archive.get_archive()
+    quote = await quote_film(plan, studio)
+    await in_thread(studio.budget.check, quote.at_most_usd, FilmCap(plan.slug, spending.budget_usd))
+    await ask(quote, spending)
+    pending = PendingFilm(storyboard=board, budget_usd=spending.budget_usd)
+    # Written down first: a run that dies while it sends leaves a film that others complete.
+    await in_thread(pending.keep, studio)
+    return await advance(pending, credentials, archive)
+
+
+@flow(persist_result=False)
+async def advance_films(credentials: KlingCredentials, archive: KlingArchive) -> list[Step]:
+    """Take every pending film one step on, again and again until there is nothing left to do now.
+
+    **Pays for the clips it sends**, within each film's budget; nothing for a film whose clips are all there. Waits for
+    no job. Safe to repeat and to run twice at once.
+
+    Args:
+        credentials: Access to the Kling API.
+        archive: The archive whose pending films are advanced.
+    """
+    steps: list[Step] = []
+    while True:
+        before, steps = [str(step) for step in steps], []
+        for pending in await in_thread(lambda: list(pending_films(archive.get_archive()))):
+            steps.append(await advance(pending, credentials, archive))
+        # A clip may have landed while another film was looked at.
+        if [str(step) for step in steps] == before:
+            break
+    run_logger().info("%d films are pending", len(steps))
+    return steps

@@ -1,0 +1,63 @@
+"""Noticing that somebody else finished a clip: one listing of the open markers serves all who wait."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
+from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.bucket import in_thread
+from prefect_kling.studio.errors import StudioError
+
+LOOK_SECONDS = 2.0
+
+
+class OpenClips:
+    """The clips of one archive that are waited for in this process, and a bell for each waiter.
+
+    While anybody waits, `ledger/open/` is listed every two seconds, a thousand markers a request; who finds its marker
+    gone is woken. Trouble with the store wakes nobody: the safety polls go on.
+    """
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._bells: dict[asyncio.Event, str] = {}
+        self._looking: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def bell(self, clip_key: str) -> Iterator[asyncio.Event]:
+        """Hand out an event that is set once the clip is no longer open."""
+        bell = asyncio.Event()
+        self._bells[bell] = clip_key
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        try:
+            yield bell
+        finally:
+            self._bells.pop(bell, None)
+
+    async def _look(self) -> None:
+        while self._bells:
+            await asyncio.sleep(LOOK_SECONDS)
+            waiting = dict(self._bells)
+            try:
+                still_open = await in_thread(self._open_keys)
+            except StudioError:
+                continue
+            for bell, key in waiting.items():
+                if key not in still_open:
+                    # Once: if the API has nothing to tell after all, the safety polls go on.
+                    bell.set()
+                    self._bells.pop(bell, None)
+
+    def _open_keys(self) -> set[str]:
+        return {marker.clip_key for marker in self._archive.ledger.open_markers()}
+
+
+_shared: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, OpenClips]]" = WeakKeyDictionary()
+
+
+def open_clips(archive: Archive) -> OpenClips:
+    """Return the watch of an archive that this event loop shares."""
+    watches = _shared.setdefault(asyncio.get_running_loop(), {})
+    return watches.setdefault(archive.bucket.uri(""), OpenClips(archive))

@@ -1,0 +1,44 @@
+"""What other people's automations hang on: one event per job that ended, and one per clip that needs somebody."""
+
+from prefect.events import emit_event
+
+from prefect_kling.studio.collection import Collected, Outcome
+from prefect_kling.studio.films import Film
+from prefect_kling.studio.ledger import Entry
+
+_ENDS = {Outcome.ARCHIVED: "kling.job.completed", Outcome.FAILED: "kling.job.failed"}
+
+
+def announce_ended(entry: Entry, collected: Collected) -> None:
+    """Emit `kling.job.completed` or `kling.job.failed` for a job that ended; nothing for one that goes on.
+
+    The payload holds the clip's address, its price in US dollars, its bytes, and how many seconds the API took; or why
+    it failed. Events are told to the Prefect server and to nobody else.
+    """
+    kind = _ENDS.get(collected.outcome)
+    if kind is None:
+        return
+    clip, failure = collected.clip, collected.failure
+    payload: dict[str, str | int | float | None] = {"clip_key": entry.clip_key, "job_id": entry.job_id}
+    if clip is not None:
+        payload |= {"uri": clip.uri, "usd": str(clip.usd), "bytes": clip.bytes, "render_seconds": clip.made_in_seconds}
+    if failure is not None:
+        payload |= {"why": collected.words, "fail_code": failure.fail_code, "retryable": failure.retryable}
+    emit_event(kind, resource=resource_of(entry.clip_key), payload=payload)
+
+
+def announce_film(film: Film) -> None:
+    """Emit `kling.film.completed` for a film that was joined: its address, length and worth."""
+    payload = {"uri": film.uri, "seconds": film.seconds, "usd": str(film.usd), "manifest_uri": film.manifest_uri}
+    resource = {"prefect.resource.id": f"kling.film.{film.slug}", "prefect.resource.name": film.title}
+    emit_event("kling.film.completed", resource=resource, payload=payload)
+
+
+def announce_alarm(kind: str, clip_key: str, **facts: str | None) -> None:
+    """Emit `kling.clip.held`, `.expiring` or `.gone`: a clip that somebody must look at."""
+    emit_event(f"kling.clip.{kind}", resource=resource_of(clip_key), payload=facts)
+
+
+def resource_of(clip_key: str) -> dict[str, str]:
+    """Name a clip as Prefect's events do."""
+    return {"prefect.resource.id": f"kling.clip.{clip_key}", "prefect.resource.name": clip_key}
