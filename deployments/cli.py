@@ -30,12 +30,12 @@ from prefect_kling.flows.board import watching
 from prefect_kling.flows.spending import Spending
 from prefect_kling.kling.errors import KlingError
 from prefect_kling.studio.errors import StudioError
-from prefect_kling.studio.film_quote import FilmQuote, quote_film
 from prefect_kling.studio.films import Film
-from prefect_kling.studio.plan import FilmPlan
-from prefect_kling.studio.planner import plan_film
-from prefect_kling.studio.storyboard import Storyboard
-from prefect_kling.studio.storyboard_file import load_storyboard, storyboard_schema
+from prefect_kling.studio.script.film_quote import FilmQuote, quote_film
+from prefect_kling.studio.script.plan import FilmPlan
+from prefect_kling.studio.script.planner import plan_film
+from prefect_kling.studio.script.reader import load_storyboard, storyboard_schema
+from prefect_kling.studio.script.storyboard import Storyboard
 
 app = cyclopts.App(name="prefect-kling", help="Kling Omni-Video as dependable Prefect work.")
 app.command(ledger)

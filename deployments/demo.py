@@ -20,9 +20,9 @@ from prefect_kling.flows import produce_film
 from prefect_kling.flows.board import watching
 from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.films import Film
-from prefect_kling.studio.planner import plan_film
-from prefect_kling.studio.storyboard import Storyboard
-from prefect_kling.studio.storyboard_file import load_storyboard
+from prefect_kling.studio.script.planner import plan_film
+from prefect_kling.studio.script.reader import load_storyboard
+from prefect_kling.studio.script.storyboard import Storyboard
 
 BUCKET = "films"
 

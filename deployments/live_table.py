@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from prefect_kling.flows.board import ShotNews, Stage
-from prefect_kling.studio.plan import FilmPlan
+from prefect_kling.studio.script.plan import FilmPlan
 
 COLOURS = {
     Stage.WAITING: "dim",

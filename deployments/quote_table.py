@@ -5,8 +5,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from prefect_kling.kling.prices import PAGE_PRICES
-from prefect_kling.studio.film_quote import FilmQuote, Standing
-from prefect_kling.studio.plan import FilmPlan, PlannedClip
+from prefect_kling.studio.script.film_quote import FilmQuote, Standing
+from prefect_kling.studio.script.plan import FilmPlan, PlannedClip
 
 _COLOURS = {
     Standing.ARCHIVED: "green",

@@ -13,7 +13,7 @@ from pydantic import Field, create_model
 from prefect_kling.flows.report import quote_page
 from prefect_kling.flows.spending import Spending, Usd
 from prefect_kling.studio.errors import StudioError
-from prefect_kling.studio.film_quote import FilmQuote
+from prefect_kling.studio.script.film_quote import FilmQuote
 from prefect_kling.tasks.logs import run_logger
 
 

@@ -15,11 +15,11 @@ from prefect_kling.studio.archive import Clip
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.budget import FilmCap
 from prefect_kling.studio.errors import FilmIncomplete
-from prefect_kling.studio.film_quote import FilmQuote, Standing, quote_film
 from prefect_kling.studio.films import Film
-from prefect_kling.studio.plan import FilmPlan, PlannedScene
-from prefect_kling.studio.planner import plan_film
-from prefect_kling.studio.storyboard import Storyboard
+from prefect_kling.studio.script.film_quote import FilmQuote, Standing, quote_film
+from prefect_kling.studio.script.plan import FilmPlan, PlannedScene
+from prefect_kling.studio.script.planner import plan_film
+from prefect_kling.studio.script.storyboard import Storyboard
 from prefect_kling.studio.submission import Terms
 from prefect_kling.tasks import assemble_film, materializing, upload_references
 from prefect_kling.tasks.events import announce_film

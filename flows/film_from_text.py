@@ -14,8 +14,8 @@ from prefect_kling.flows.spending import Spending
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.errors import StoryboardInvalid
 from prefect_kling.studio.films import Film
-from prefect_kling.studio.inputs import is_link
-from prefect_kling.studio.storyboard_file import read_storyboard
+from prefect_kling.studio.script.inputs import is_link
+from prefect_kling.studio.script.reader import read_storyboard
 from prefect_kling.tasks.logs import run_logger
 
 LONGEST_BYTES = 2_000_000

@@ -21,10 +21,10 @@ from prefect.exceptions import PrefectException
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.flows.board import ShotNews, Stage, watching
 from prefect_kling.studio.bucket import in_thread
-from prefect_kling.studio.contact_sheet import shrink
-from prefect_kling.studio.film_quote import FilmQuote, Standing
 from prefect_kling.studio.films import Film, FilmClip
 from prefect_kling.studio.ledger import NOTHING
+from prefect_kling.studio.media.contact_sheet import shrink
+from prefect_kling.studio.script.film_quote import FilmQuote, Standing
 from prefect_kling.tasks.logs import run_logger
 
 PAUSE_SECONDS = 1.0

@@ -16,10 +16,10 @@ from prefect_kling.studio.archive import Clip
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.budget import FilmCap
 from prefect_kling.studio.errors import FilmIncomplete, StoryboardInvalid
-from prefect_kling.studio.film_quote import quote_film
-from prefect_kling.studio.plan import PlannedClip, PlannedScene
-from prefect_kling.studio.planner import plan_film
-from prefect_kling.studio.storyboard import Storyboard
+from prefect_kling.studio.script.film_quote import quote_film
+from prefect_kling.studio.script.plan import PlannedClip, PlannedScene
+from prefect_kling.studio.script.planner import plan_film
+from prefect_kling.studio.script.storyboard import Storyboard
 from prefect_kling.studio.submission import Terms
 from prefect_kling.tasks import hand_over_clip, upload_references
 

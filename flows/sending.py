@@ -13,8 +13,8 @@ from prefect_kling.studio.budget import FilmCap
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.films import Film
 from prefect_kling.studio.pending import PendingFilm
-from prefect_kling.studio.plan import FilmPlan, PlannedClip
-from prefect_kling.studio.planner import plan_film
+from prefect_kling.studio.script.plan import FilmPlan, PlannedClip
+from prefect_kling.studio.script.planner import plan_film
 from prefect_kling.studio.submission import Terms
 from prefect_kling.tasks import hand_over_clip, submit_video
 from prefect_kling.tasks.logs import run_logger
@@ -76,20 +76,20 @@ class _Sender:
 
     async def visit(self, planned: PlannedClip) -> None:
         """Do for one clip what can be done now, and note it."""
-        leader = planned.needs.clip_key if planned.needs else None
         if planned.clip_key in self.clips:
             self.step.archived.append(planned.name)
-        elif leader is not None and leader not in self.clips:
+            return
+        if planned.needs is not None and planned.needs.clip_key not in self.clips:
             self.step.waiting.append(planned.name)
-        else:
-            try:
-                async with self.places.one(0.0):
-                    await self._send(planned)
-                self.step.sent.append(planned.name)
-            except Unavailable:
-                self.step.waiting.append(planned.name)
-            except (KlingError, StudioError) as error:
-                self.step.stopped[planned.name] = str(error)
+            return
+        try:
+            async with self.places.one(0.0):
+                await self._send(planned)
+            self.step.sent.append(planned.name)
+        except Unavailable:
+            self.step.waiting.append(planned.name)
+        except (KlingError, StudioError) as error:
+            self.step.stopped[planned.name] = str(error)
 
     async def _send(self, planned: PlannedClip) -> None:
         if planned.needs is not None:

@@ -8,10 +8,10 @@ from prefect_kling.flows.sending import Step, advance
 from prefect_kling.flows.spending import Spending
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.budget import FilmCap
-from prefect_kling.studio.film_quote import quote_film
 from prefect_kling.studio.pending import PendingFilm, pending_films
-from prefect_kling.studio.planner import plan_film
-from prefect_kling.studio.storyboard import Storyboard
+from prefect_kling.studio.script.film_quote import quote_film
+from prefect_kling.studio.script.planner import plan_film
+from prefect_kling.studio.script.storyboard import Storyboard
 from prefect_kling.tasks import upload_references
 from prefect_kling.tasks.logs import run_logger
 

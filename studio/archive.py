@@ -16,9 +16,9 @@ from prefect_kling.studio.bucket import Bucket
 from prefect_kling.studio.budget import Budget
 from prefect_kling.studio.download import Received, download
 from prefect_kling.studio.errors import ArchiveConflict, LedgerUnreadable, LinkExpired, StorageRefused, StudioError
-from prefect_kling.studio.frames import check_playable
 from prefect_kling.studio.ledger import Ledger
-from prefect_kling.studio.mp4 import MediaFacts, read_facts
+from prefect_kling.studio.media.frames import check_playable
+from prefect_kling.studio.media.mp4 import MediaFacts, read_facts
 from prefect_kling.studio.orders import ClipOrder
 
 # No such host exists (RFC 2606): it stands for "an object of this archive" in requests that are planned, hashed or

@@ -13,13 +13,13 @@ from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.kling.request import STORED
 from prefect_kling.studio.archive import STANDIN, Archive, Clip
-from prefect_kling.studio.assembly import Chapter as Mark
-from prefect_kling.studio.assembly import JoinReport, Part, join
-from prefect_kling.studio.contact_sheet import Caption, contact_sheet
 from prefect_kling.studio.handover import ending_of
 from prefect_kling.studio.ledger import NOTHING
+from prefect_kling.studio.media.assembly import Chapter as Mark
+from prefect_kling.studio.media.assembly import JoinReport, Part, join
+from prefect_kling.studio.media.contact_sheet import Caption, contact_sheet
 from prefect_kling.studio.orders import KEY_LENGTH
-from prefect_kling.studio.plan import FilmPlan, Handover, PlannedClip
+from prefect_kling.studio.script.plan import FilmPlan, Handover, PlannedClip
 
 
 class Chapter(BaseModel):

@@ -7,12 +7,12 @@ from typing import BinaryIO
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prefect_kling.studio.archive import Archive, Clip
-from prefect_kling.studio.ending import sharpest_ending
 from prefect_kling.studio.errors import InputUnusable, LedgerUnreadable
-from prefect_kling.studio.frames import last_frame
-from prefect_kling.studio.inputs import SLACK, VIDEO_SECONDS
-from prefect_kling.studio.plan import Handover
-from prefect_kling.studio.tail import keep_tail
+from prefect_kling.studio.media.ending import sharpest_ending
+from prefect_kling.studio.media.frames import last_frame
+from prefect_kling.studio.media.tail import keep_tail
+from prefect_kling.studio.script.inputs import SLACK, VIDEO_SECONDS
+from prefect_kling.studio.script.plan import Handover
 
 
 class Ending(BaseModel):

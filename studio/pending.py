@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.errors import LedgerUnreadable
 from prefect_kling.studio.orders import KEY_LENGTH
-from prefect_kling.studio.storyboard import Storyboard
+from prefect_kling.studio.script.storyboard import Storyboard
 
 _FOLDER = "pending/"
 

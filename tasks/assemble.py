@@ -6,7 +6,7 @@ from prefect_kling.blocks import KlingArchive
 from prefect_kling.studio.archive import Clip
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.films import Film, assemble
-from prefect_kling.studio.plan import FilmPlan
+from prefect_kling.studio.script.plan import FilmPlan
 from prefect_kling.tasks.assets import describe_asset
 from prefect_kling.tasks.logs import run_logger
 from prefect_kling.tasks.retries import FREE

@@ -6,7 +6,7 @@ from prefect_kling.blocks import KlingArchive
 from prefect_kling.studio.archive import Clip
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.handover import hand_over
-from prefect_kling.studio.plan import Handover
+from prefect_kling.studio.script.plan import Handover
 from prefect_kling.tasks.logs import run_logger
 from prefect_kling.tasks.retries import FREE
 

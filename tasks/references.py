@@ -4,8 +4,8 @@ from prefect import task
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.studio.bucket import in_thread
-from prefect_kling.studio.inputs import has_files, upload_files
-from prefect_kling.studio.storyboard import Storyboard
+from prefect_kling.studio.script.inputs import has_files, upload_files
+from prefect_kling.studio.script.storyboard import Storyboard
 from prefect_kling.tasks.logs import run_logger
 from prefect_kling.tasks.retries import FREE
 

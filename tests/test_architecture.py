@@ -103,6 +103,7 @@ def test_no_file_names_a_package_index() -> None:
     named = [
         name
         for name in tracked
-        if (ROOT / name).suffix not in (".png", ".jpg", ".mp4") and any(h in (ROOT / name).read_text() for h in index_hosts)
+        if (ROOT / name).suffix not in (".png", ".jpg", ".mp4")
+        and any(h in (ROOT / name).read_text() for h in index_hosts)
     ]
     assert named == []

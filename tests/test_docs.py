@@ -13,7 +13,7 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.demo import BUCKET
 from prefect_kling.deployments.seaweed import LocalS3
 from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio.storyboard_file import read_storyboard
+from prefect_kling.studio.script.reader import read_storyboard
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -11,10 +11,10 @@ from PIL import Image
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from prefect_kling.studio.inputs import local_file
-from prefect_kling.studio.planner import plan_film
-from prefect_kling.studio.storyboard import Character, Reference, Scene, Shot, ShotSettings, Storyboard
-from prefect_kling.studio.storyboard_file import load_storyboard, read_storyboard, storyboard_schema
+from prefect_kling.studio.script.inputs import local_file
+from prefect_kling.studio.script.planner import plan_film
+from prefect_kling.studio.script.reader import load_storyboard, read_storyboard, storyboard_schema
+from prefect_kling.studio.script.storyboard import Character, Reference, Scene, Shot, ShotSettings, Storyboard
 
 FOLDER = Path(__file__).parent.parent / "examples"
 SCHEMA = FOLDER / "storyboard.schema.json"

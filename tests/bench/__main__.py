@@ -20,9 +20,9 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.kling.wait import Patience, wait_for_job
 from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.assembly import join
-from prefect_kling.studio.contact_sheet import Caption, contact_sheet
-from prefect_kling.studio.frames import last_frame
+from prefect_kling.studio.media.assembly import Chapter, Part, join
+from prefect_kling.studio.media.contact_sheet import Caption, contact_sheet
+from prefect_kling.studio.media.frames import last_frame
 from prefect_kling.studio.orders import ClipOrder
 from prefect_kling.studio.submission import submit_once
 
@@ -97,11 +97,12 @@ def bench_archive(archive: Archive, job: VideoJob) -> list[Row]:
 def bench_media(clips: list[Path], disk: Path) -> list[Row]:
     """Last frame, joins and contact sheet of 1080p clips of five seconds."""
     film = disk / "film.mp4"
-    report = join(clips, film)
+    parts = [Part(clip, [Chapter(clip.stem)]) for clip in clips]
+    report = join(parts, film)
     sheet = [Caption(start, 5.0, "") for start in report.starts]
     rows = [
         ("last frame of a 1080p clip of 5 s", seconds_of(lambda: last_frame(clips[0]))),
-        (f"join {len(clips)} such clips, copied", seconds_of(lambda: join(clips, film))),
+        (f"join {len(clips)} such clips, copied", seconds_of(lambda: join(parts, film))),
         ("contact sheet of that film", seconds_of(lambda: contact_sheet(film, sheet))),
     ]
     return [(name, f"{took:.2f} s") for name, took in rows]

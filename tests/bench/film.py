@@ -25,7 +25,7 @@ from prefect_kling.deployments.seaweed import seaweed
 from prefect_kling.flows import produce_film
 from prefect_kling.kling.sandbox.settings import DEFAULT_KEY
 from prefect_kling.studio.films import Film
-from prefect_kling.studio.storyboard import Storyboard
+from prefect_kling.studio.script.storyboard import Storyboard
 
 RENDER_SECONDS = (8.0, 16.0)
 CHAINS = {"last_frame": 12, "reference_video": 10, "edit": 8}

@@ -19,7 +19,7 @@ from prefect_kling.flows.approval import NotApproved
 from prefect_kling.flows.spending import Spending
 from prefect_kling.kling.sandbox import Sandbox
 from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.storyboard_file import read_storyboard
+from prefect_kling.studio.script.reader import read_storyboard
 from tests.browser import Version, browser_page, open_resume_form, resume_run
 
 FILM = """

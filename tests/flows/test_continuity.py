@@ -11,8 +11,8 @@ from prefect_kling.flows import produce_film
 from prefect_kling.kling.sandbox import Sandbox, read_frame_code
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.films import Film
-from prefect_kling.studio.frames import first_frame, last_frame
-from prefect_kling.studio.storyboard import Storyboard
+from prefect_kling.studio.media.frames import first_frame, last_frame
+from prefect_kling.studio.script.storyboard import Storyboard
 from tests.flows.pictures import around_joins, difference, frames, paint, picture, video
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")

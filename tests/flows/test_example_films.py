@@ -7,7 +7,7 @@ import pytest
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows import produce_film
 from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio.storyboard_file import load_storyboard
+from prefect_kling.studio.script.reader import load_storyboard
 
 EXAMPLES = sorted((Path(__file__).parent.parent.parent / "examples").glob("*.yaml"))
 

@@ -21,8 +21,8 @@ from prefect_kling.kling.sandbox import Sandbox
 from prefect_kling.studio.archive import Archive, Clip
 from prefect_kling.studio.errors import FilmIncomplete, StorageRefused, StorageUnavailable, StoryboardInvalid
 from prefect_kling.studio.films import Film
-from prefect_kling.studio.storyboard import Storyboard
-from prefect_kling.studio.storyboard_file import read_storyboard
+from prefect_kling.studio.script.reader import read_storyboard
+from prefect_kling.studio.script.storyboard import Storyboard
 from tests.flows.pictures import video
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")

@@ -22,7 +22,7 @@ from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.errors import FilmIncomplete
 from prefect_kling.studio.films import Film
 from prefect_kling.studio.ledger import EntryState
-from prefect_kling.studio.storyboard import Storyboard
+from prefect_kling.studio.script.storyboard import Storyboard
 from prefect_kling.tasks import submit
 
 KILLS = 10
@@ -44,7 +44,7 @@ RUN = f"""
 import asyncio, sys
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows import produce_film
-from prefect_kling.studio.storyboard import Storyboard
+from prefect_kling.studio.script.storyboard import Storyboard
 from prefect_kling.tasks import submit
 
 submit.GRACE_SECONDS = {WINDOW_SECONDS}
@@ -58,7 +58,7 @@ asyncio.run(produce_film(board, credentials, archive))
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Sandbox]:
     """An API whose clips are the same bytes whenever they are made."""
-    settings = SandboxSettings(render_seconds=(0.5, 1.5), short_side=90, folder=tmp_path / "api", stamp_job_id=False)
+    settings = SandboxSettings(render_seconds=(0.5, 1.5), short_side=180, folder=tmp_path / "api", stamp_job_id=False)
     with Sandbox(settings) as sandbox:
         yield sandbox
 

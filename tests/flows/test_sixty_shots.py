@@ -10,7 +10,7 @@ from prefect_kling.flows import produce_film
 from prefect_kling.kling.sandbox import Sandbox
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.films import Film
-from prefect_kling.studio.storyboard import Storyboard
+from prefect_kling.studio.script.storyboard import Storyboard
 from tests.flows.pictures import paint
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")

@@ -11,8 +11,8 @@ from prefect_kling.studio.archive import STANDIN, Archive, Clip
 from prefect_kling.studio.errors import InputUnusable, LedgerUnreadable
 from prefect_kling.studio.handover import ending_of, hand_over
 from prefect_kling.studio.orders import ClipOrder
-from prefect_kling.studio.plan import Handover
-from tests.studio.clips import Recipe, make_clip
+from prefect_kling.studio.script.plan import Handover
+from tests.studio.media.clips import Recipe, make_clip
 
 
 def keep(archive: Archive, frames: int, name: str = "clip") -> Clip:

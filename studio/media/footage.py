@@ -1,0 +1,126 @@
+"""What must be known of a clip before the first byte of a film is written, and how its pictures are read."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from prefect_kling.studio.errors import NotAVideo
+from prefect_kling.studio.media.frames import open_film, shifted
+from prefect_kling.studio.media.timeline import read_timeline
+
+
+@dataclass(frozen=True)
+class Footage:
+    """The pictures of one clip that a film shows."""
+
+    source: BinaryIO | Path
+    number: int
+    """Its place in the film, counted from 1."""
+    make: tuple[object, ...]
+    """Equal for clips whose pictures can stand in one file without being encoded anew."""
+    size: tuple[int, int]
+    rate: Fraction
+    time_base: Fraction
+    stamps: tuple[int, ...]
+    """When each picture is shown, in ticks; rising."""
+    stored: tuple[int, ...]
+    """The same in the order of the packets. Means nothing unless `copyable`."""
+    ticks: int
+    """How long they are shown."""
+    copyable: bool
+    sounding: bool
+
+    @property
+    def seconds(self) -> Fraction:
+        """How long its pictures are shown."""
+        return self.ticks * self.time_base
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
+        """Open the clip; what `NotAVideo` says inside the block names it."""
+        source = self.source if isinstance(self.source, Path) else cast("BinaryIO", _Reader(self.source))
+        with named(self.number), open_film(source) as opened:
+            yield opened
+
+    def pictures(self) -> Iterator[VideoFrame]:
+        """Decode the pictures shown; the first one is at zero, and each says how long it is shown."""
+        lengths = {stamp: after - stamp for stamp, after in pairwise((*self.stamps, self.stamps[0] + self.ticks))}
+        with self.opened() as (film, video):
+            video.thread_type = "AUTO"
+            yield from shifted(_timed(film.decode(video), lengths), self.stamps[0])
+
+
+def survey(source: BinaryIO | Path, number: int, pictures: int | None) -> Footage:
+    """Learn from a clip's packets what its first so many pictures are; all of them if there are no more."""
+    with named(number), open_film(source) as (film, video):
+        context = video.codec_context
+        rate = video.average_rate or Fraction(24)
+        make = (context.name, context.codec_tag, context.extradata, context.pix_fmt, context.width, context.height)
+        timeline = read_timeline(film, video)
+        count = len(timeline.shown) if pictures is None else min(pictures, len(timeline.shown))
+        return Footage(
+            source=source,
+            number=number,
+            make=(*make, context.sample_aspect_ratio, video.time_base, round(float(rate), 1)),
+            size=(context.width, context.height),
+            rate=video.guessed_rate or rate,
+            time_base=timeline.time_base,
+            stamps=timeline.shown[:count],
+            stored=timeline.packets[:count],
+            ticks=timeline.end_of(count) - timeline.begin,
+            copyable=timeline.copyable and timeline.shown[count - 1] in timeline.cuts and bool(context.extradata),
+            sounding=bool(film.streams.audio),
+        )
+
+
+class _Reader:
+    """A place of its own in a file: in a fade its pictures and its sound are read in turns."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._at = file, 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        self._file.seek(self._at)
+        piece = self._file.read(size)
+        self._at += len(piece)
+        return piece
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._at}
+        self._at = origin[whence] + offset if whence in origin else self._file.seek(offset, whence)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
+@contextmanager
+def named(number: int) -> Iterator[None]:
+    """Say in a `NotAVideo` which clip it is about."""
+    try:
+        yield
+    except NotAVideo as error:
+        raise NotAVideo(f"clip {number}: {error.what}", words=error.words) from error
+
+
+def _timed(frames: Iterator[VideoFrame], lengths: dict[int, int]) -> Iterator[VideoFrame]:
+    """Yield the frames that are shown, with how long they are: what a file says of that is in the order of decoding.
+
+    Nothing is decoded behind the last one.
+    """
+    last = max(lengths)
+    for frame in frames:
+        if (stamp := frame.pts) in lengths:
+            frame.duration = lengths[stamp]
+            yield frame
+        if stamp is not None and stamp >= last:
+            return

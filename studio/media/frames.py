@@ -1,0 +1,195 @@
+"""Single pictures out of a film: the true first and last one, with the colours a player shows."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
+
+import av
+from av.audio.frame import AudioFrame
+from av.container import InputContainer
+from av.filter import Graph
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from prefect_kling.studio.errors import NotAVideo
+from prefect_kling.studio.media.mp4 import read_facts
+
+STILL_LIMIT = 10_000_000
+"""Bytes; the API takes pictures up to 10 MB."""
+
+# Without these flags swscale rounds down, and every hand-over comes out darker; one thread: the same pixels anywhere.
+EXACT = "flags=bicubic+accurate_rnd+full_chroma_int:threads=1"
+_FAR = 1 << 48
+_UNSPECIFIED = 2
+Some = TypeVar("Some", VideoFrame, AudioFrame)
+_JPEG_QUALITIES = ("1", "2", "4", "8", "16", "31")  # best first
+
+
+@dataclass(frozen=True)
+class Still:
+    """One picture in a file format."""
+
+    data: bytes
+    media_type: str
+    """`image/png`, or `image/jpeg` if the PNG would be larger than `STILL_LIMIT`."""
+
+
+def last_frame(source: BinaryIO | Path) -> Still:
+    """Return the last picture a film shows; only the part behind its last key frame is decoded.
+
+    `source` is a path or a seekable file, left open at any position. Rotation is not applied. Raises `NotAVideo` for
+    a file that is cut or that cannot be decoded up to its end. Reads only, so calling twice is safe.
+    """
+    with open_film(source) as (film, video):
+        frame = _decode_last(film, video, tail=True) or _decode_last(film, video, tail=False)
+        if frame is None:
+            raise NotAVideo("the last picture cannot be decoded")
+        return encode_still(frame)
+
+
+def first_frame(source: BinaryIO | Path) -> Still:
+    """Return the first picture a film shows; everything else is as in `last_frame`."""
+    with open_film(source) as (film, video):
+        frame = next(film.decode(video), None)
+        if frame is None:
+            raise NotAVideo("the file holds no picture that can be decoded")
+        return encode_still(frame)
+
+
+def check_playable(source: BinaryIO | Path) -> None:
+    """Decode the first picture, because boxes can be whole around media that are not; raises `NotAVideo`."""
+    with open_film(source) as (film, video):
+        if next(film.decode(video), None) is None:
+            raise NotAVideo("the file holds no picture that can be decoded")
+
+
+@contextmanager
+def open_film(source: BinaryIO | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a whole MP4 or MOV for decoding and hand out its pictures; raises `NotAVideo`, inside the block too."""
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+        read_facts(file)
+        file.seek(0)
+        try:
+            # Naming the format keeps playlists, which could name other files and hosts, from being opened.
+            with av.open(file, "r", format="mov", metadata_errors="ignore") as film:
+                yield film, film.streams.video[0]
+        except (av.FFmpegError, IndexError) as error:
+            raise NotAVideo(f"the video cannot be decoded ({error})") from error
+
+
+def _decode_last(film: InputContainer, video: VideoStream, *, tail: bool) -> VideoFrame | None:
+    """Decode to the last picture, from the last key frame or from the start on; None if it does not come out.
+
+    The packets are read twice: first for the newest time stamp, then to decode nothing behind that picture and, before
+    it, none that no other picture builds on. Only H.264 promises the latter: in HEVC higher layers may build on them.
+    """
+    begin = _FAR if tail else -_FAR
+    try:
+        film.seek(begin, stream=video)
+        stamps = [packet.pts for packet in film.demux(video) if packet.pts is not None and not packet.is_discard]
+        film.seek(begin, stream=video)
+        return _decode_one(max(stamps), film, video) if stamps else None
+    except av.FFmpegError:
+        if tail:
+            return None
+        raise
+
+
+def _decode_one(wanted: int, film: InputContainer, video: VideoStream) -> VideoFrame | None:
+    context = video.codec_context
+    context.skip_frame = "NONREF" if context.name == "h264" else "DEFAULT"
+    frames: list[VideoFrame] = []
+    for packet in film.demux(video):
+        if packet.pts == wanted:
+            context.skip_frame = "DEFAULT"
+            frames = [*packet.decode(), *video.decode(None)]
+            break
+        packet.decode()
+    return next((frame for frame in frames if frame.pts == wanted and not frame.is_corrupt), None)
+
+
+def filter_graph(*steps: tuple[str, str]) -> Graph:
+    """Build a chain of libavfilter steps (name, arguments), sources and sinks included."""
+    graph = Graph()
+    graph.link_nodes(*(graph.add(name, arguments or None) for name, arguments in steps)).configure()
+    return graph
+
+
+def buffer_step(like: VideoFrame, time_base: Fraction) -> tuple[str, str]:
+    """Return the source of a filter graph for frames like the given one."""
+    size, colours = f"{like.width}x{like.height}", f"colorspace={like.colorspace}:range={like.color_range}"
+    return "buffer", f"video_size={size}:pix_fmt={like.format.name}:time_base={time_base}:{colours}"
+
+
+def shifted(frames: Iterator[Some], ticks: int) -> Iterator[Some]:
+    """Move frames so that the first picture of their clip is at zero."""
+    for frame in frames:
+        frame.pts = None if frame.pts is None else frame.pts - ticks
+        yield frame
+
+
+def filtered(frames: Iterator[Some], build: Callable[[Some], Graph]) -> Iterator[Some]:
+    """Send frames through the graph that is built for the first of them, until it wants no more."""
+    graph = None
+    for frame in chain(frames, [None]):
+        graph = graph or (build(frame) if frame is not None else None)
+        if graph is None:
+            return
+        try:
+            graph.push(frame)
+        except EOFError:
+            return
+        yield from drain(graph)
+
+
+def drain(graph: Graph) -> Iterator[Any]:
+    """Yield what a filter graph has ready."""
+    while True:
+        try:
+            frame = graph.pull()
+        except (BlockingIOError, EOFError):
+            return
+        yield frame
+
+
+def matrix_of(frame: VideoFrame) -> str:
+    """Name the colour matrix of a frame for `scale`; untagged pictures are taken the way players take them."""
+    if frame.colorspace != _UNSPECIFIED:
+        return "auto"
+    return "bt709" if frame.width >= 1280 or frame.height > 576 else "bt601"
+
+
+def encode_still(frame: VideoFrame) -> Still:
+    """Turn a decoded frame into a PNG, or into a JPEG where a PNG would be too large for the API."""
+    png = encode_picture(_convert(frame, "rgb24"), "png", {"pred": "mixed", "compression_level": "1"})
+    if len(png) <= STILL_LIMIT:
+        return Still(png, "image/png")
+    full = _convert(frame, "yuvj444p")
+    for quality in _JPEG_QUALITIES:
+        jpeg = encode_picture(full, "mjpeg", {"qmin": quality, "qmax": quality})
+        if len(jpeg) <= STILL_LIMIT:
+            break
+    return Still(jpeg, "image/jpeg")
+
+
+def encode_picture(frame: VideoFrame, codec: str, options: dict[str, str]) -> bytes:
+    """Encode one frame with a picture codec of libavcodec."""
+    context = cast("VideoCodecContext", av.CodecContext.create(codec, "w"))
+    context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
+    context.time_base, context.thread_count, context.options = Fraction(1, 25), 1, options
+    frame.pts, frame.time_base = 0, Fraction(1, 25)
+    return b"".join(bytes(packet) for packet in (*context.encode(frame), *context.encode(None)))
+
+
+def _convert(frame: VideoFrame, form: str) -> VideoFrame:
+    # A JPEG has no field for its matrix: it is always bt601.
+    target = f"in_color_matrix={matrix_of(frame)}:out_color_matrix=bt601:{EXACT}"
+    source, sink = buffer_step(frame, Fraction(1, 25)), ("buffersink", "")
+    graph = filter_graph(source, ("scale", target), ("format", form), sink)
+    graph.push(frame)
+    return cast("VideoFrame", graph.pull())

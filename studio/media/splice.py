@@ -1,0 +1,53 @@
+"""Pictures of clips of one make, copied bit by bit into one film."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice, pairwise
+
+from av.container import OutputContainer
+
+from prefect_kling.studio.media.film_file import Packets
+from prefect_kling.studio.media.footage import Footage
+from prefect_kling.studio.media.schedule import schedule
+
+
+class Splice:
+    """Pictures copied packet by packet, each clip moved to where the one before it ends."""
+
+    def __init__(self, film: OutputContainer, clips: Sequence[Footage]) -> None:
+        with clips[0].opened() as (_, video):
+            self._track = film.add_stream_from_template(video, opaque=True)
+            self._track.codec_context.codec_tag = video.codec_context.codec_tag
+        ticks = [clip.ticks for clip in clips]
+        self.schedule = schedule(ticks, [0] * len(clips), clips[0].time_base)
+        starts = [int(start / clips[0].time_base) for start in self.schedule.starts]
+        self._clips, self._shifts = clips, [start - clip.stamps[0] for start, clip in zip(starts, clips, strict=True)]
+        stamps = [stamp + shift for clip, shift in zip(clips, self._shifts, strict=True) for stamp in clip.stored]
+        self.frames, self._times = len(stamps), _times(stamps, sum(ticks))
+
+    def packets(self, number: int) -> Packets:
+        """Copy the pictures of a clip; the clips must be asked for in their order, each once."""
+        clip = self._clips[number]
+        with clip.opened() as (film, video):
+            stored = (packet for packet in film.demux(video) if packet.pts is not None)
+            for packet in islice(stored, len(clip.stored)):
+                packet.pts = (packet.pts or 0) + self._shifts[number]
+                packet.dts, packet.duration = next(self._times)
+                packet.stream = self._track
+                yield packet
+
+    def rest(self) -> Packets:
+        """Return what is still to be written after the last clip: nothing."""
+        return ()
+
+
+def _times(stamps: list[int], end: int) -> Iterator[tuple[int, int]]:
+    """Yield decode time and duration per picture in packet order; the times rise and are never behind the stamps.
+
+    The clips' own cannot be kept: how far they run ahead of the stamps, and so where two clips meet, differs.
+    """
+    shown = sorted(stamps)
+    rank, after = {stamp: place for place, stamp in enumerate(shown)}, dict(pairwise([*shown, end]))
+    lead = max(place - rank[stamp] for place, stamp in enumerate(stamps))
+    step = after[shown[0]] - shown[0]
+    decoded = chain((shown[0] - step * ahead for ahead in range(lead, 0, -1)), shown)
+    return zip(decoded, (after[stamp] - stamp for stamp in stamps), strict=False)
