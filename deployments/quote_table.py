@@ -10,6 +10,7 @@ from prefect_kling.studio.script.plan import FilmPlan, PlannedClip
 
 _COLOURS = {
     Standing.ARCHIVED: "green",
+    Standing.BEING_SENT: "cyan",
     Standing.UNDER_WAY: "cyan",
     Standing.HELD: "red",
     Standing.TO_PAY: "yellow",

@@ -8,6 +8,7 @@ any call polling still finds everything.
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -29,6 +30,7 @@ from prefect_kling.studio.ledger import Entry
 
 LOG = logging.getLogger("kling.receiver")
 LARGEST_BODY = 64 * 1024
+JOB_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 AT_ONCE = 16
 """Clips that are fetched at the same time."""
 
@@ -114,11 +116,10 @@ def _job_named_in(body: bytes) -> str | None:
     """Return the job a body names, wherever it does; nonsense names none."""
     try:
         said = json.loads(body)
+        inner = said.get("data") if isinstance(said, dict) else None
+        jobs = [VideoJob.read(data) for data in (inner, said) if isinstance(data, dict)]
     except (ValueError, RecursionError):
+        # What is nested too deep to be read is nonsense, too.
         return None
-    inner = said.get("data") if isinstance(said, dict) else None
-    for data in (inner, said):
-        job = VideoJob.read(data) if isinstance(data, dict) else None
-        if job is not None:
-            return job.job_id
-    return None
+    named = (job.job_id for job in jobs if job is not None)
+    return next((job_id for job_id in named if JOB_ID.fullmatch(job_id)), None)

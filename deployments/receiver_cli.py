@@ -7,18 +7,11 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.blocks.load import load_block
+from prefect_kling.blocks.load import BlockMissing, load_block
 from prefect_kling.deployments.receiver import Receiver
 from prefect_kling.studio.collection import Collected
-from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.ledger import Entry
 from prefect_kling.tasks.events import announce_ended
-
-
-class NoReceiver(StudioError):
-    """The credentials block names no receiver."""
-
-    next_step = "Give the KlingCredentials block a receiver URL and a receiver secret."
 
 
 def receiver(
@@ -46,7 +39,7 @@ async def _service(credentials: str, archive: str) -> tuple[Receiver, str]:
     store = await load_block(KlingArchive, archive)
     addresses = access.callbacks
     if addresses is None:
-        raise NoReceiver(f"the KlingCredentials block {credentials!r} has no receiver")
+        raise BlockMissing(f"the KlingCredentials block {credentials!r} has no receiver: give it a URL and a secret")
     path = urlsplit(addresses.base_url).path.rstrip("/")
     return Receiver(addresses, access.get_client(), store.get_archive(), _announce), path
 

@@ -12,15 +12,9 @@ from pydantic import Field, create_model
 
 from prefect_kling.flows.report import quote_page
 from prefect_kling.flows.spending import Spending, Usd
-from prefect_kling.studio.errors import StudioError
+from prefect_kling.studio.errors import NotApproved
 from prefect_kling.studio.script.film_quote import FilmQuote
 from prefect_kling.tasks.logs import run_logger
-
-
-class NotApproved(StudioError):
-    """A person said no, or nobody could be asked; nothing was sent and nothing was paid."""
-
-    next_step = "Nothing was sent and nothing was paid."
 
 
 class Approval(RunInput):

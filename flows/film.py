@@ -53,7 +53,7 @@ async def make_film(
     """Make a film inside a flow; see `produce_film`."""
     plan = plan_film(await upload_references(storyboard, archive))
     cap = FilmCap(plan.slug, spending.budget_usd)
-    quote = await _check(plan, archive, cap)
+    quote = await _check(plan, archive, cap, spending)
     await ask(quote, spending)
     page = FilmPage(quote)
     async with page.kept_up():
@@ -71,9 +71,9 @@ async def join_film(plan: FilmPlan, clips: dict[str, Clip], archive: KlingArchiv
     return film
 
 
-async def _check(plan: FilmPlan, archive: KlingArchive, cap: FilmCap) -> FilmQuote:
+async def _check(plan: FilmPlan, archive: KlingArchive, cap: FilmCap, spending: Spending) -> FilmQuote:
     """Quote the film; a film that cannot be finished within its budget is not begun."""
-    quote = await quote_film(plan, archive.get_archive())
+    quote = await quote_film(plan, archive.get_archive(), resubmit=spending.resubmits)
     await in_thread(archive.get_archive().budget.check, quote.at_most_usd, cap)
     found = f"{quote.count(Standing.ARCHIVED)} archived, {quote.count(Standing.UNDER_WAY)} under way"
     log = run_logger()

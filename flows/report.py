@@ -8,12 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
 
 import httpx
-from prefect.artifacts import (
-    acreate_image_artifact,
-    acreate_markdown_artifact,
-    acreate_progress_artifact,
-    aupdate_progress_artifact,
-)
+from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.exceptions import PrefectException
@@ -33,7 +28,7 @@ _ENDED = (Stage.DONE, Stage.FAILED, Stage.INTERRUPTED)
 
 
 class FilmPage:
-    """A film's page and progress bar under its flow run.
+    """A film's page under its flow run; its description tells how far the film is, and is what lists of pages show.
 
     At most one write per change and second. It is only a view: trouble with it is logged, and stops nothing.
     """
@@ -45,7 +40,6 @@ class FilmPage:
         self._took: dict[str, float] = {}
         self._changed = asyncio.Event()
         self._page: UUID | None = None
-        self._bar: UUID | None = None
 
     @asynccontextmanager
     async def kept_up(self) -> AsyncIterator[None]:
@@ -67,10 +61,8 @@ class FilmPage:
             stored = await in_thread(studio.bucket.read, path)
             sheet = _data_uri(shrink(stored.body)) if stored else ""
             link = await in_thread(archive.watch_link, film.uri)
-            await self._write(_film_page(film, self._quote, sheet, link))
-            await acreate_image_artifact(
-                image_url=sheet, key=f"{self._slug}-contact-sheet", description=f"{film.title}: contact sheet"
-            )
+            told = f"{film.title}: {film.seconds:.1f} s, ${film.usd}"
+            await self._write(_film_page(film, self._quote, sheet, link), told)
 
     def _show(self, news: ShotNews) -> None:
         if news.shot not in self._news:
@@ -93,23 +85,15 @@ class FilmPage:
         self._changed.clear()
         ended = sum(news.stage is Stage.DONE for news in self._news.values())
         with _only_a_view():
-            await self._write(self._shots_page(ended))
-            await self._write_bar(100 * ended / len(self._news), f"{self._title}: {ended} of {len(self._news)} clips")
+            await self._write(self._shots_page(ended), f"{self._title}: {ended} of {len(self._news)} clips")
 
-    async def _write(self, page: str) -> None:
+    async def _write(self, page: str, told: str) -> None:
         if self._page is None:
-            made = await acreate_markdown_artifact(key=self._slug, markdown=page, description=self._title)
+            made = await acreate_markdown_artifact(key=self._slug, markdown=page, description=told)
             self._page = UUID(str(made))
         else:
             async with get_client() as api:
-                await api.update_artifact(self._page, ArtifactUpdate(data=page))
-
-    async def _write_bar(self, percent: float, told: str) -> None:
-        if self._bar is None:
-            made = await acreate_progress_artifact(percent, key=f"{self._slug}-progress", description=told)
-            self._bar = UUID(str(made))
-        else:
-            await aupdate_progress_artifact(self._bar, progress=percent, description=told)
+                await api.update_artifact(self._page, ArtifactUpdate(data=page, description=told))
 
     def _shots_page(self, ended: int) -> str:
         quote = self._quote

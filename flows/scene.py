@@ -48,7 +48,7 @@ async def produce_scene(
     if not 1 <= scene <= len(plan.scenes):
         raise StoryboardInvalid(f"there is no scene {scene}: {plan.title} has {len(plan.scenes)}")
     planned, cap = plan.scenes[scene - 1], FilmCap(plan.slug, spending.budget_usd)
-    quote = await quote_film(plan.only(scene), archive.get_archive())
+    quote = await quote_film(plan.only(scene), archive.get_archive(), resubmit=spending.resubmits)
     await in_thread(archive.get_archive().budget.check, quote.at_most_usd, cap)
     await ask(quote, spending)
     with sharing(Slots(credentials.parallel_jobs)):

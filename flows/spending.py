@@ -24,3 +24,8 @@ class Spending(BaseModel):
     on_unknown: Literal["hold", "resubmit"] = "hold"
     """What to do when the answer to a paid request is lost: hold the clip until somebody decides, or send it again,
     which can pay twice."""
+
+    @property
+    def resubmits(self) -> bool:
+        """Whether a request whose answer was lost is sent again."""
+        return self.on_unknown == "resubmit"

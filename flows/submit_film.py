@@ -57,13 +57,15 @@ async def advance_films(credentials: KlingCredentials, archive: KlingArchive) ->
         credentials: Access to the Kling API.
         archive: The archive whose pending films are advanced.
     """
+    done: list[Step] = []
     steps: list[Step] = []
     while True:
         before, steps = [str(step) for step in steps], []
         for pending in await in_thread(lambda: list(pending_films(archive.get_archive()))):
-            steps.append(await advance(pending, credentials, archive))
+            step = await advance(pending, credentials, archive)
+            (steps if step.film is None else done).append(step)
         # A clip may have landed while another film was looked at.
         if [str(step) for step in steps] == before:
             break
-    run_logger().info("%d films are pending", len(steps))
-    return steps
+    run_logger().info("%d films are complete, %d are pending", len(done), len(steps))
+    return done + steps

@@ -66,9 +66,11 @@ async def wait_for_job(
             pause, trouble = max(pause, asked), str(error)
         if job is not None and job.state.is_terminal:
             return _ended(job)
-        if time.monotonic() + pause > end:
+        left = end - time.monotonic()
+        if left <= 0:
             break
-        await _pause(pause, bell)
+        # A bell may ring until the last moment, however long the pauses are.
+        await _pause(min(pause, left), bell)
     state = job.said_state if job else "not seen yet"
     what = f"job {job_id} is not done after waiting {patience.deadline:g} s (state: {state})"
     raise StillRunning(what, job_id=job_id, words=trouble)

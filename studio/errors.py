@@ -7,6 +7,7 @@ StudioError
 ├── LedgerUnreadable     a person must look at one ledger object before money can be spent on its clip
 ├── ClipHeld             a person must decide: the clip may already be paid for
 ├── LedgerMoved          run again: two processes decided about one record at once, the first one's word stands
+├── NotApproved          a person said no, or nobody could be asked: nothing was sent
 ├── OverBudget           raise the cap or ask for less: nothing was sent
 ├── LinkExpired          ask the API for a fresh link; its results live 7 days
 ├── DownloadBroken       run again: the bytes did not arrive whole
@@ -59,6 +60,12 @@ class LedgerMoved(StudioError):
     """Two processes decided about the same record at once; the first one's decision stands."""
 
     next_step = "Run again: the record is read afresh."
+
+
+class NotApproved(StudioError):
+    """A person said no, or nobody could be asked; nothing was sent and nothing was paid."""
+
+    next_step = "Nothing was sent and nothing was paid."
 
 
 class OverBudget(StudioError):

@@ -32,7 +32,7 @@ async def wait_for_paid_job(
     if entry.job_id is None:
         raise LedgerUnreadable(f"the record is {entry.state} and names no job", clip_key=entry.clip_key)
     try:
-        with open_clips(archive).bell(entry.clip_key) if is_watched else nullcontext() as bell:
+        with open_clips(archive).bell(entry) if is_watched else nullcontext() as bell:
             return await wait_for_job(client, entry.job_id, patience, seen, bell)
     except JobFailed as error:
         error.clip_key = entry.clip_key

@@ -178,11 +178,12 @@ async def _send(page: Page, client: KlingClient, archive: Archive, terms: Terms)
         raise
     except BaseException as error:
         # A cancelled run, too, writes down that its request may have been paid.
-        job_id = getattr(error, "job_id", None)
-        held = await uninterrupted(in_thread(archive.ledger.hold, page, _why(error), job_id))
-        if isinstance(error, Exception):
-            raise _held(held.entry) from error
-        raise
+        entry = await uninterrupted(in_thread(_hold, page, error, archive))
+        if not isinstance(error, Exception):
+            raise
+        if entry.state is EntryState.HELD:
+            raise _held(entry) from error
+        return entry
     return await _note_job(page, job.job_id, archive)
 
 
@@ -223,11 +224,37 @@ async def _note_job(page: Page, job_id: str, archive: Archive) -> Entry:
     )
     try:
         # Not even a cancelled run may go before this is written.
-        noted: Page = await uninterrupted(retrying(in_thread, archive.ledger.submitted, page, job_id))
+        noted: Entry = await uninterrupted(retrying(in_thread, _noted, page, job_id, archive))
     except StudioError as error:
         what = f"job {job_id} is paid for, and its id could not be written to the ledger"
         raise ClipHeld(what, clip_key=page.entry.clip_key, job_id=job_id, words=str(error)) from error
-    return noted.entry
+    return noted
+
+
+def _noted(page: Page, job_id: str, archive: Archive) -> Entry:
+    try:
+        return archive.ledger.submitted(page, job_id).entry
+    except LedgerMoved:
+        known = _told_meanwhile(page, archive)
+        if known is None or known.job_id != job_id:
+            raise
+        return known
+
+
+def _hold(page: Page, error: BaseException, archive: Archive) -> Entry:
+    try:
+        return archive.ledger.hold(page, _why(error), getattr(error, "job_id", None)).entry
+    except LedgerMoved:
+        known = _told_meanwhile(page, archive)
+        if known is None:
+            raise
+        return known
+
+
+def _told_meanwhile(page: Page, archive: Archive) -> Entry | None:
+    """Return the record if the API's own call named this attempt's job before its sender could, and maybe ended it."""
+    now = archive.ledger.read(page.entry.clip_key)
+    return now.entry if now and now.entry.claim == page.entry.claim and now.entry.job_id else None
 
 
 def _why(error: BaseException) -> str:

@@ -7,9 +7,14 @@ from weakref import WeakKeyDictionary
 
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.bucket import in_thread
+from prefect_kling.studio.callbacks import CLAIM_LENGTH
 from prefect_kling.studio.errors import StudioError
+from prefect_kling.studio.ledger import Entry
 
 LOOK_SECONDS = 2.0
+
+# A clip and the beginning of a claim: an earlier attempt may have left a marker of its own.
+Waited = tuple[str, str]
 
 
 class OpenClips:
@@ -21,14 +26,14 @@ class OpenClips:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._bells: dict[asyncio.Event, str] = {}
+        self._bells: dict[asyncio.Event, Waited] = {}
         self._looking: asyncio.Task[None] | None = None
 
     @contextmanager
-    def bell(self, clip_key: str) -> Iterator[asyncio.Event]:
-        """Hand out an event that is set once the clip is no longer open."""
+    def bell(self, entry: Entry) -> Iterator[asyncio.Event]:
+        """Hand out an event that is set once this attempt at the clip is no longer open."""
         bell = asyncio.Event()
-        self._bells[bell] = clip_key
+        self._bells[bell] = (entry.clip_key, entry.claim[:CLAIM_LENGTH])
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
         try:
@@ -41,17 +46,17 @@ class OpenClips:
             await asyncio.sleep(LOOK_SECONDS)
             waiting = dict(self._bells)
             try:
-                still_open = await in_thread(self._open_keys)
+                still_open = await in_thread(self._open)
             except StudioError:
                 continue
-            for bell, key in waiting.items():
-                if key not in still_open:
+            for bell, waited in waiting.items():
+                if waited not in still_open:
                     # Once: if the API has nothing to tell after all, the safety polls go on.
                     bell.set()
                     self._bells.pop(bell, None)
 
-    def _open_keys(self) -> set[str]:
-        return {marker.clip_key for marker in self._archive.ledger.open_markers()}
+    def _open(self) -> set[Waited]:
+        return {(marker.clip_key, marker.claim) for marker in self._archive.ledger.open_markers()}
 
 
 _shared: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, OpenClips]]" = WeakKeyDictionary()

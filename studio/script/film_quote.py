@@ -16,6 +16,7 @@ class Standing(StrEnum):
     """Where a clip stands before a film is made."""
 
     ARCHIVED = "archived"
+    BEING_SENT = "being sent"
     UNDER_WAY = "under way"
     HELD = "held"
     TO_PAY = "to be paid"
@@ -24,7 +25,7 @@ class Standing(StrEnum):
 _STANDINGS = {
     EntryState.ARCHIVED: Standing.ARCHIVED,
     EntryState.SUBMITTED: Standing.UNDER_WAY,
-    EntryState.INTENT: Standing.UNDER_WAY,
+    EntryState.INTENT: Standing.BEING_SENT,
     EntryState.HELD: Standing.HELD,
 }
 
@@ -56,8 +57,10 @@ class FilmQuote(BaseModel):
         return [key for key, standing in self.standings.items() if standing is Standing.TO_PAY]
 
 
-async def quote_film(plan: FilmPlan, archive: Archive | None) -> FilmQuote:
+async def quote_film(plan: FilmPlan, archive: Archive | None, *, resubmit: bool = False) -> FilmQuote:
     """Look up every clip of a plan; without an archive all of it is to be paid. Free.
+
+    `resubmit`: held clips, and intents whose sender may be dead, would be sent and paid again, so they count as such.
 
     Raises `LedgerUnreadable` or a storage error rather than call a clip unpaid that may not be.
     """
@@ -65,6 +68,8 @@ async def quote_film(plan: FilmPlan, archive: Archive | None) -> FilmQuote:
     if archive is None:
         return FilmQuote(plan=plan, standings=dict.fromkeys(keys, Standing.TO_PAY))
     found = await asyncio.gather(*(in_thread(_look_up, key, archive) for key in keys))
+    if resubmit:
+        found = [Standing.TO_PAY if each in (Standing.HELD, Standing.BEING_SENT) else each for each in found]
     return FilmQuote(plan=plan, standings=dict(zip(keys, found, strict=True)))
 
 

@@ -152,7 +152,7 @@ class FilmPlan(BaseModel):
     @property
     def notes(self) -> list[str]:
         """What somebody should know before paying."""
-        told = [f"{clip.name}: {note}" for clip in self.clips for note in clip.notes]
+        told = [f"{clip.name}: {note}" for clip in self.clips for note in (*clip.notes, *clip.order.request.disputes())]
         shown = [clip.order.request for clip in self.clips if clip.shown]
         shapes = sorted({f"{r.aspect_ratio} {r.mode}" for r in shown if _has_own_shape(r)})
         if len(shapes) > 1:

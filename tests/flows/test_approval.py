@@ -15,10 +15,10 @@ from prefect.deployments import arun_deployment
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.processes import running
 from prefect_kling.flows import produce_film
-from prefect_kling.flows.approval import NotApproved
 from prefect_kling.flows.spending import Spending
 from prefect_kling.kling.sandbox import Sandbox
 from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.errors import NotApproved
 from prefect_kling.studio.script.reader import read_storyboard
 from tests.browser import Version, browser_page, open_resume_form, resume_run
 

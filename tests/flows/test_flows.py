@@ -225,7 +225,10 @@ async def test_a_film_is_seen_in_prefect(film: Film, api: PrefectClient) -> None
     artifact = await Artifact.aget(film.slug)
     assert artifact is not None
     report = str(artifact.data)
-    assert artifact.description == film.title
+    assert artifact.description == f"{film.title}: {film.seconds:.1f} s, ${film.usd}"
+    assert "data:image/jpeg;base64," in report, "the contact sheet is in the page"
+    assert f"this run paid ${film.usd}" in report
+    assert "X-Amz-Signature" in report, "a link to watch"
     for shot in film.clips:
         assert shot.clip.uri in report
         assert shot.clip.job_id in report

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import av
 import pytest
-from tests.studio.media.test_frames import AWKWARD
 
 from prefect_kling.studio.errors import NotAVideo
 from prefect_kling.studio.media.assembly import Chapter, Part, join
 from prefect_kling.studio.media.ending import Ending, sharpest_ending
 from prefect_kling.studio.media.frames import encode_still, first_frame, last_frame
 from tests.studio.media.clips import Recipe, blank_media, boxes, codes_of, make_clip, patch, read_codes
+from tests.studio.media.test_frames import AWKWARD
 
 STILL = Recipe(frames=24, frozen=True, b_frames=0, x264={"crf": "12"})
 """Every picture the same, so that only what is done to some of them makes a difference."""

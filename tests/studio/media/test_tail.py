@@ -10,12 +10,12 @@ from pathlib import Path
 
 import av
 import pytest
-from tests.studio.media.test_frames import AWKWARD
 
 from prefect_kling.studio.errors import NotAVideo
 from prefect_kling.studio.media.mp4 import read_facts
 from prefect_kling.studio.media.tail import keep_tail
 from tests.studio.media.clips import Recipe, blank_media, make_clip, patch, read_codes
+from tests.studio.media.test_frames import AWKWARD
 
 PLAIN = Recipe(frames=49)
 

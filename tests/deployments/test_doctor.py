@@ -1,0 +1,404 @@
+"""The doctor on a healthy set-up, and on ill ones: each fault is found, named and given its cure."""
+
+import re
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_aws import MinIOCredentials
+from pydantic import SecretStr
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments import doctor as doctor_module
+from prefect_kling.deployments.catalogue import runnable
+from prefect_kling.deployments.cli import app
+from prefect_kling.deployments.doctor import CHECKS, Finding, Verdict, Visit, examine, is_older
+from prefect_kling.deployments.prefect_server import prefect_server
+from prefect_kling.deployments.processes import free_ports, running
+from prefect_kling.flows import generate_clip
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
+from prefect_kling.studio.bucket import Bucket
+from prefect_kling.studio.errors import ClipHeld, StorageRefused
+
+COMMAND = str(Path(sys.executable).parent / "prefect-kling")
+HIDDEN = "a-receiver-secret-nobody-may-see"
+Findings = Mapping[str, Finding]
+
+
+@pytest.fixture
+def name(prefect_ui: str) -> str:
+    """A name of this test's own for its blocks, on a real server."""
+    return f"doctor-{secrets.token_hex(4)}"
+
+
+async def visit(name: str, credentials: KlingCredentials, archive: KlingArchive) -> Findings:
+    """Store these blocks and have them examined."""
+    await credentials.asave(name, overwrite=True)
+    await archive.asave(name, overwrite=True)
+    found = {each.name: each async for each in examine(Visit(name, name))}
+    told = "\n".join(map(str, found.values()))
+    keys = archive.bucket.credentials
+    assert isinstance(keys, MinIOCredentials)
+    for secret in (credentials.api_key, keys.minio_root_password, SecretStr(HIDDEN)):
+        assert secret.get_secret_value() not in told
+    assert "Signature=" not in told
+    return found
+
+
+def faults(found: Findings) -> list[str]:
+    """The checks that came to a fault."""
+    return [name for name, each in found.items() if each.verdict is Verdict.FAULT]
+
+
+def skipped(found: Findings) -> list[str]:
+    """The checks that were not made."""
+    return [name for name, each in found.items() if each.verdict is Verdict.SKIPPED]
+
+
+def nowhere() -> str:
+    """An address at which nothing listens."""
+    return f"http://127.0.0.1:{free_ports(1)[0]}"
+
+
+async def test_a_healthy_setup_has_no_fault_and_is_left_clean(
+    name: str, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
+    """Every check is made, none finds a fault, and no probe object stays behind."""
+    found = await visit(name, credentials, archive_block)
+    assert list(found) == [check.name for check in CHECKS]
+    assert faults(found) == skipped(found) == []
+    assert "USD" in found["balance"].words
+    assert "not encrypted" in found["store"].words
+    assert list(archive_block.get_archive().bucket.names("")) == []
+
+
+async def test_every_need_of_a_check_is_a_check_before_it() -> None:
+    """A check cannot depend on one that does not exist or comes later."""
+    for number, check in enumerate(CHECKS):
+        assert set(check.needs) <= {earlier.name for earlier in CHECKS[:number]}
+
+
+def test_the_command_prints_a_line_for_each_check_and_fails_for_a_fault(
+    name: str, credentials: KlingCredentials, archive_block: KlingArchive, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 0 when all is well, 1 when a block is missing, one line per check in both."""
+    credentials.save(name)
+    archive_block.save(name)
+    words = ("doctor", "--credentials", name, "--archive")
+    assert app([*words, name], exit_on_error=False, result_action="return_value") == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(CHECKS)
+    assert app([*words, "no-such-block"], exit_on_error=False, result_action="return_value") == 1
+    assert "there is no KlingArchive block named 'no-such-block' → `prefect-kling setup`" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("prefect_ui")
+async def test_no_prefect_server_is_a_fault_and_the_rest_is_skipped() -> None:
+    """Without a server nothing else can be looked at, and that is said."""
+    with temporary_settings({PREFECT_API_URL: f"{nowhere()}/api"}):
+        found = {each.name: each async for each in examine(Visit())}
+    assert faults(found) == ["Prefect server"]
+    assert "prefect server start" in found["Prefect server"].cure
+    assert len(skipped(found)) == len(CHECKS) - 1
+    assert found["API key"].words == "needs API address"
+
+
+def test_an_older_server_is_recognised_by_major_and_minor() -> None:
+    """A patch behind is no matter, a minor is, and ten is more than nine."""
+    assert is_older("3.7.9", "3.8.0")
+    assert is_older("2.20.1", "3.8.0")
+    assert not is_older("3.8.0", "3.8.9")
+    assert not is_older("3.10.0", "3.9.1")
+    assert not is_older("3.9.0.dev2+1.gabc", "3.8.8")
+
+
+async def test_an_old_server_is_a_fault(prefect_ui: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's real answer is compared with the version of this client."""
+    monkeypatch.setattr(doctor_module, "prefect", SimpleNamespace(__version__="3.99.0"))
+    found = [each async for each in examine(Visit(), CHECKS[:1])]
+    assert found[0].verdict is Verdict.FAULT
+    assert "upgrade the server to 3.99.0" in found[0].cure
+
+
+def test_a_new_server_lacks_block_types_and_blocks(tmp_path: Path) -> None:
+    """On a server nobody has prepared, the command that registers the types is named, and the one that makes blocks."""
+    with prefect_server(tmp_path) as address:
+        log = tmp_path / "doctor.log"
+        environment = {"PREFECT_API_URL": f"{address}/api", "COLUMNS": "200", "PREFECT_HOME": str(tmp_path / "home")}
+        told = _doctor(log, environment)
+    assert "fault    block types: not registered: kling-credentials, kling-archive" in told
+    assert "`prefect block register -m prefect_kling.blocks`" in told
+    assert "there is no KlingCredentials block named 'default' → `prefect-kling setup`" in told
+    assert "there is no KlingArchive block named 'default' → `prefect-kling setup`" in told
+
+
+def _doctor(log: Path, environment: Mapping[str, str]) -> str:
+    import os
+    import subprocess
+
+    done = subprocess.run(
+        [COMMAND, "doctor"], env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == ""
+    return done.stdout
+
+
+async def test_a_stored_block_that_breaks_a_rule_is_told_without_its_values(
+    name: str, credentials: KlingCredentials
+) -> None:
+    """What was stored past the rules is found, and the secret in it is not quoted."""
+    broken = credentials.model_copy(update={"receiver_secret": SecretStr(HIDDEN)})
+    await broken.asave(name)
+    found = {each.name: each async for each in examine(Visit(name, name))}
+    assert "cannot be read" in found["credentials block"].words
+    assert HIDDEN not in "".join(map(str, found.values()))
+
+
+async def test_a_wrong_key_is_a_fault(name: str, credentials: KlingCredentials, archive_block: KlingArchive) -> None:
+    """The API refuses it; the balance cannot be asked for then, and the store is looked at all the same."""
+    wrong = credentials.model_copy(update={"api_key": SecretStr("sk_wrong_0123456789")})
+    found = await visit(name, wrong, archive_block)
+    assert faults(found) == ["API key"]
+    assert "Check the API key" in found["API key"].cure
+    assert skipped(found) == ["balance"]
+
+
+async def test_an_empty_account_is_a_fault(
+    name: str, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
+    """A key that is accepted pays for nothing when there is no money."""
+    with Sandbox(SandboxSettings(balance_usd=0)) as poor:
+        empty = credentials.model_copy(update={"base_url": poor.base_url, "api_key": SecretStr(poor.key)})
+        found = await visit(name, empty, archive_block)
+    assert faults(found) == ["balance"]
+    assert "top up" in found["balance"].cure
+
+
+async def test_a_dead_api_address_is_a_fault(
+    name: str, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
+    """Nobody answers at the base URL."""
+    dead = credentials.model_copy(update={"base_url": f"{nowhere()}/api/v1"})
+    found = await visit(name, dead, archive_block)
+    assert faults(found) == ["API address"]
+    assert "ConnectError" in found["API address"].words
+    assert "base URL" in found["API address"].cure
+    assert skipped(found) == ["API key", "balance", "clock and API"]
+
+
+async def test_a_missing_bucket_is_a_fault(
+    name: str, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
+    """The store answers, and has no such bucket."""
+    bucket = archive_block.bucket.model_copy(update={"bucket_name": "no-such-bucket"})
+    found = await visit(name, credentials, archive_block.model_copy(update={"bucket": bucket}))
+    assert faults(found) == ["bucket"]
+    assert "the bucket no-such-bucket does not exist" in found["bucket"].words
+    assert "create the bucket" in found["bucket"].cure
+    assert "conditional writes" in skipped(found)
+
+
+async def test_a_wrong_secret_of_the_store_is_a_fault(
+    name: str, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
+    """The store does not accept the signature, and the cure speaks of keys."""
+    keys = archive_block.bucket.credentials.model_copy(update={"minio_root_password": SecretStr("not-the-secret")})
+    bucket = archive_block.bucket.model_copy(update={"credentials": keys})
+    found = await visit(name, credentials, archive_block.model_copy(update={"bucket": bucket}))
+    assert faults(found) == ["bucket"]
+    assert "SignatureDoesNotMatch" in found["bucket"].words
+    assert "keys" in found["bucket"].cure
+
+
+async def test_a_dead_store_is_a_fault(name: str, credentials: KlingCredentials, archive_block: KlingArchive) -> None:
+    """Nobody answers at the endpoint; that is found before boto3 tries again and again."""
+    parameters = archive_block.bucket.credentials.aws_client_parameters.model_copy(update={"endpoint_url": nowhere()})
+    keys = archive_block.bucket.credentials.model_copy(update={"aws_client_parameters": parameters})
+    bucket = archive_block.bucket.model_copy(update={"credentials": keys})
+    found = await visit(name, credentials, archive_block.model_copy(update={"bucket": bucket}))
+    assert faults(found) == ["store"]
+    assert "endpoint" in found["store"].cure
+
+
+async def test_a_store_that_ignores_conditional_writes_is_a_fault(
+    name: str, credentials: KlingCredentials, archive_block: KlingArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real store to which no condition gets through could let two runs pay."""
+    s3 = archive_block.get_archive().bucket._s3
+    put = s3.put_object
+
+    def careless(*, IfNoneMatch: str = "", IfMatch: str = "", **rest: Any) -> Any:  # noqa: N803
+        return put(**rest)
+
+    monkeypatch.setattr(s3, "put_object", careless)
+    found = await visit(name, credentials, archive_block)
+    assert faults(found) == ["conditional writes"]
+    assert "ignores conditional writes" in found["conditional writes"].words
+    assert "If-None-Match" in found["conditional writes"].cure
+    assert list(archive_block.get_archive().bucket.names("")) == []
+
+
+async def test_each_permission_that_is_missing_is_named(
+    name: str, credentials: KlingCredentials, archive_block: KlingArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write but neither read nor delete hears of both."""
+
+    def refuse(self: Bucket, path: str) -> None:
+        raise StorageRefused("no", status=403, words="AccessDenied")
+
+    monkeypatch.setattr(Bucket, "read", refuse)
+    monkeypatch.setattr(Bucket, "delete", refuse)
+    found = await visit(name, credentials, archive_block)
+    assert faults(found) == ["permissions"]
+    assert re.findall(r"(\w+): no", found["permissions"].words) == ["get", "delete"]
+    assert "s3:DeleteObject" in found["permissions"].cure
+
+
+@pytest.mark.parametrize(("hours", "words"), [(1, "3600 s ahead of"), (-1, "3600 s behind")])
+async def test_a_clock_that_is_off_is_a_fault(
+    hours: int,
+    words: str,
+    name: str,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is compared with both others, and how far it is off is said."""
+    wrong = SimpleNamespace(time=lambda: time.time() + hours * 3600)
+    monkeypatch.setattr(doctor_module, "time", wrong)
+    found = await visit(name, credentials, archive_block)
+    assert faults(found) == ["clock and API", "clock and store"]
+    for check in faults(found):
+        seconds = int(re.findall(r"\d+", found[check].words)[0])
+        assert abs(seconds - 3600) < 60
+        assert words.partition(" ")[2] in found[check].words
+        assert "NTP" in found[check].cure
+
+
+async def test_a_receiver_that_cannot_be_reached_is_a_fault(
+    name: str, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
+    """Calls of the API would be lost; whether strangers are refused cannot be told."""
+    absent = _with_receiver(credentials, f"{nowhere()}/kling")
+    found = await visit(name, absent, archive_block)
+    assert faults(found) == ["receiver"]
+    assert "prefect-kling receiver" in found["receiver"].cure
+    assert skipped(found) == ["unsigned calls"]
+
+
+async def test_a_receiver_that_lets_everybody_in_is_a_fault(
+    name: str, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
+    """An unsigned call that is answered 200 did not meet our receiver."""
+    with _open_door() as address:
+        found = await visit(name, _with_receiver(credentials, f"{address}/kling"), archive_block)
+    assert faults(found) == ["unsigned calls"]
+    assert "answered 200 instead of 404" in found["unsigned calls"].words
+    assert "something else answers" in found["unsigned calls"].cure
+
+
+async def test_the_real_receiver_is_healthy_and_a_wrong_path_is_noticed(
+    name: str, prefect_ui: str, credentials: KlingCredentials, archive_block: KlingArchive, tmp_path: Path
+) -> None:
+    """Our receiver refuses in words the doctor knows; below another path they are missing."""
+    address = nowhere()
+    known = _with_receiver(credentials, f"{address}/kling")
+    await known.asave(name)
+    await archive_block.asave(name)
+    command = [COMMAND, "receiver", "--port", address.rpartition(":")[2], "--credentials", name, "--archive", name]
+    environment = {"PATH": "", "PREFECT_API_URL": f"{prefect_ui}/api", "PREFECT_HOME": str(tmp_path)}
+    with running(command, environment, tmp_path / "log", lambda: _is_up(f"{address}/health")):
+        right = await visit(name, known, archive_block)
+        wrong = await visit(name, _with_receiver(credentials, f"{address}/other"), archive_block)
+    assert right["unsigned calls"].verdict is right["receiver"].verdict is Verdict.OK
+    assert wrong["unsigned calls"].verdict is Verdict.HINT
+    assert "path" in wrong["unsigned calls"].cure
+
+
+async def test_sweeps_are_looked_for(name: str, credentials: KlingCredentials, archive_block: KlingArchive) -> None:
+    """Without a deployment, and with a schedule that is off, there is a hint; with an active one there is none."""
+    none = await visit(name, credentials, archive_block)
+    assert none["sweeps"].verdict is Verdict.HINT
+    assert "prefect-kling serve" in none["sweeps"].cure
+    deployment = next(each for each in await runnable() if each.name == "collect-finished")
+    made = await deployment.aapply()
+    try:
+        off = await visit(name, credentials, archive_block)
+        async with get_client() as client:
+            schedule = (await client.read_deployment(made)).schedules[0]
+            await client.update_deployment_schedule(made, schedule.id, active=True)
+        on = await visit(name, credentials, archive_block)
+    finally:
+        async with get_client() as client:
+            await client.delete_deployment(made)
+    assert off["sweeps"].words == "deployed, but no schedule is active"
+    assert on["sweeps"].verdict is Verdict.OK
+
+
+async def test_held_clips_are_counted(
+    name: str, sandbox: Sandbox, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
+    """A clip somebody must decide about is a hint, with the command that shows it."""
+    sandbox.fault(on="create", do={"status": 502}, after_commit=True)
+    request = VideoRequest(model="kling-v3-omni", prompt=f"Held for the {name}", duration=3)
+    with pytest.raises(ClipHeld):
+        await generate_clip(request, credentials, archive_block)
+    found = await visit(name, credentials, archive_block)
+    assert faults(found) == []
+    assert found["held clips"].words == "1 clip is held"
+    assert "prefect-kling ledger list" in found["held clips"].cure
+
+
+def test_secrets_in_foreign_words_are_hidden() -> None:
+    """Queries and passwords of addresses are cut out of whatever a library says."""
+    told = Visit().hide("no answer from https://me:pass@host/path?X-Amz-Signature=abc today")
+    assert told == "no answer from https://host/path today"
+
+
+def _with_receiver(credentials: KlingCredentials, url: str) -> KlingCredentials:
+    return credentials.model_copy(update={"receiver_url": url, "receiver_secret": SecretStr(HIDDEN)})
+
+
+def _is_up(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+class _Yes(BaseHTTPRequestHandler):
+    """Says yes to everything."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def _open_door() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), _Yes) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

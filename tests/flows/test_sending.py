@@ -1,0 +1,107 @@
+"""Sent and left: nothing waits while Kling renders, and everything is collected all the same."""
+
+import pytest
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.flows import advance_films, collect_finished, generate_batch, submit_batch, submit_film
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.sandbox import Sandbox
+from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.pending import pending_films
+from prefect_kling.studio.script.storyboard import Storyboard
+
+pytestmark = pytest.mark.usefixtures("prefect_ui")
+
+
+def made(sandbox: Sandbox, archive: Archive) -> int:
+    """How many jobs the API made for this test."""
+    return sum(archive.bucket.prefix in str(job["body"]) for job in sandbox.jobs())
+
+
+def board(archive: Archive, *, broken: bool = False) -> Storyboard:
+    """A chain of three and two cuts."""
+    tag = archive.bucket.prefix
+    second = f"[fail:CONTENT_MODERATION] {tag}" if broken else f"Two {tag}"
+    scenes = [
+        {
+            "continuity": "last_frame",
+            "shots": [{"prompt": f"One {tag}"}, {"prompt": second}, {"prompt": f"Three {tag}"}],
+        },
+        {"shots": [{"prompt": f"Four {tag}"}, {"prompt": f"Five {tag}"}]},
+    ]
+    return Storyboard.model_validate({"title": f"Left {tag}", "defaults": {"duration": 3}, "scenes": scenes})
+
+
+async def test_a_film_completes_itself(
+    credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Each step sends what has become possible and waits for nothing; the last one joins the film."""
+    step = await submit_film(board(archive), credentials, archive_block)
+    assert (len(step.sent), len(step.waiting), made(sandbox, archive)) == (3, 2, 3)
+    for sent in (4, 5):
+        await collect_finished(credentials, archive_block)
+        await advance_films(credentials, archive_block)
+        assert made(sandbox, archive) == sent
+    await collect_finished(credentials, archive_block)
+    (done,) = await advance_films(credentials, archive_block)
+    assert done.film is not None
+    assert done.film.seconds > 14
+    assert list(pending_films(archive)) == []
+    assert await advance_films(credentials, archive_block) == []
+    assert made(sandbox, archive) == 5
+
+
+async def test_a_broken_shot_stops_only_what_hangs_on_it(
+    credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
+) -> None:
+    """The step names the shot and the reason, nothing is paid again, and the film stays pending."""
+    await submit_film(board(archive, broken=True), credentials, archive_block)
+    for _ in range(3):
+        await collect_finished(credentials, archive_block)
+        steps = await advance_films(credentials, archive_block)
+    assert "CONTENT_MODERATION" in steps[0].stopped["1.2"]
+    assert steps[0].waiting == ["1.3"]
+    assert made(sandbox, archive) == 4
+    assert len(list(pending_films(archive))) == 1
+
+
+async def test_two_hundred_clips_are_sent_and_collected(
+    credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
+) -> None:
+    """The sending run ends without waiting; one sweep archives all; sending again sends nothing."""
+    # One picture for all: what is tested is the sending, not the painting.
+    requests = [
+        VideoRequest(model="kling-v3-omni", prompt=f"{archive.bucket.prefix} {number}", duration=3)
+        for number in range(200)
+    ]
+    rows = await submit_batch(requests, credentials, archive_block)
+    assert len({row.job_id for row in rows}) == 200
+    assert not any(row.trouble for row in rows)
+    await wait_until_rendered(sandbox)
+    findings = await collect_finished(credentials, archive_block)
+    assert findings.counts == {"archived": 200}
+    again = await submit_batch(requests, credentials, archive_block)
+    assert [row.job_id for row in again] == [row.job_id for row in rows]
+    assert made(sandbox, archive) == 200
+
+
+async def wait_until_rendered(sandbox: Sandbox) -> None:
+    """Wait until no job of the sandbox is running."""
+    import asyncio
+
+    while any(job["state"] not in ("completed", "failed") for job in sandbox.jobs()):
+        await asyncio.sleep(0.1)
+
+
+async def test_a_batch_keeps_its_order_and_tells_trouble_by_row(
+    credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
+) -> None:
+    """One moderated prompt is a row with its reason; the others are clips; equal requests are one clip."""
+    tag = archive.bucket.prefix
+    prompts = [f"A {tag}", f"[fail:CONTENT_MODERATION] {tag}", f"B {tag}", f"A {tag}"]
+    requests = [VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3) for prompt in prompts]
+    rows = await generate_batch(requests, credentials, archive_block)
+    assert [row.clip is not None for row in rows] == [True, False, True, True]
+    assert "CONTENT_MODERATION" in rows[1].trouble
+    assert rows[0].clip == rows[3].clip
+    assert made(sandbox, archive) == 3

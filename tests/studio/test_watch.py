@@ -1,0 +1,156 @@
+"""Who waits is woken when somebody else has finished the clip."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.errors import StillRunning
+from prefect_kling.kling.job import JobState, VideoJob
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.sandbox import Sandbox
+from prefect_kling.kling.wait import Patience
+from prefect_kling.studio import watch
+from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.arrival import Call, heed
+from prefect_kling.studio.callbacks import CLAIM_LENGTH
+from prefect_kling.studio.ledger import Entry
+from prefect_kling.studio.orders import ClipOrder
+from prefect_kling.studio.results import wait_for_paid_job
+from prefect_kling.studio.submission import Terms, submit_once
+
+# Nobody polls a second time in these tests: who returns was woken.
+SAFETY = Patience(first=600.0, longest=600.0, deadline=6000.0)
+ENOUGH_SECONDS = 60.0
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the markers often."""
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
+
+
+async def paid(client: KlingClient, archive: Archive, name: str, terms: Terms = Terms()) -> Entry:
+    """A paid job that the API is done with."""
+    prompt = f"{name} {archive.bucket.prefix}"
+    order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3))
+    entry = await submit_once(order, client, archive, terms)
+    while not (await client.get(str(entry.job_id))).state.is_terminal:
+        await asyncio.sleep(0.02)
+    return entry
+
+
+@asynccontextmanager
+async def waiters(
+    count: int, entry: Entry, client: KlingClient, archive: Archive, patience: Patience = SAFETY
+) -> AsyncIterator[list[asyncio.Task[VideoJob]]]:
+    """Tasks that have seen the job processing once and wait; they must end before the block has long ended."""
+    asked = asyncio.Semaphore(0)
+
+    def wait() -> "asyncio.Task[VideoJob]":
+        waiting = wait_for_paid_job(entry, client, archive, patience, lambda job: asked.release(), is_watched=True)
+        return asyncio.create_task(waiting)
+
+    async with asyncio.timeout(ENOUGH_SECONDS):
+        tasks = [wait() for _ in range(count)]
+        for _ in tasks:
+            await asked.acquire()
+        yield tasks
+        await asyncio.wait(tasks)
+
+
+async def receive(entry: Entry, client: KlingClient, archive: Archive) -> None:
+    """Finish a clip as the receiver does."""
+    assert await heed(Call(entry.clip_key, entry.claim[:CLAIM_LENGTH], entry.job_id), client, archive)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_who_waits_is_woken_when_the_clip_was_archived(
+    count: int, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """One waiter or two: each asks the API once more, and has the completed job."""
+    entry = await paid(client, archive, "woken")
+    sandbox.fault(on="get", do={"state": "processing"}, times=count, job_id=entry.job_id)
+    async with waiters(count, entry, client, archive) as tasks:
+        await receive(entry, client, archive)
+    assert [task.result().state for task in tasks] == [JobState.COMPLETED] * count
+
+
+async def test_who_waits_for_another_clip_sleeps_on(client: KlingClient, archive: Archive, sandbox: Sandbox) -> None:
+    """Only the clip that was finished wakes its waiter."""
+    first, second = [await paid(client, archive, name) for name in ("first", "second")]
+    sandbox.fault(on="get", do={"state": "processing"}, times=1, job_id=first.job_id)
+    sandbox.fault(on="get", do={"state": "processing"}, times=1, job_id=second.job_id)
+    async with waiters(1, second, client, archive) as late:
+        async with waiters(1, first, client, archive) as early:
+            await receive(first, client, archive)
+        assert early[0].result().job_id == first.job_id
+        assert not late[0].done()
+        await receive(second, client, archive)
+    assert late[0].result().job_id == second.job_id
+
+
+async def test_a_marker_of_an_earlier_attempt_keeps_nobody_asleep(
+    client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """A clip sent again, as chosen, has two markers; the waiter looks for the one of its own attempt."""
+    sandbox.fault(on="create", do={"drop": True})
+    entry = await paid(client, archive, "twice", Terms(on_unknown="resubmit", look_again=0.05))
+    assert len(list(archive.ledger.open_markers())) == 2
+    sandbox.fault(on="get", do={"state": "processing"}, job_id=entry.job_id)
+    async with waiters(1, entry, client, archive) as tasks:
+        await receive(entry, client, archive)
+    assert tasks[0].result().state is JobState.COMPLETED
+
+
+async def test_a_deadline_nearer_than_the_next_poll_is_waited_for(
+    client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """With a minute to wait and ten minutes between polls, the waiter is there to be woken."""
+    entry = await paid(client, archive, "short")
+    sandbox.fault(on="get", do={"state": "processing"}, job_id=entry.job_id)
+    async with waiters(1, entry, client, archive, Patience(first=600.0, longest=600.0, deadline=59.0)) as tasks:
+        await receive(entry, client, archive)
+    assert tasks[0].result().state is JobState.COMPLETED
+
+
+async def test_a_deadline_ends_a_watched_wait(client: KlingClient, archive: Archive, sandbox: Sandbox) -> None:
+    """Nobody finished the clip: the waiter is told that the job goes on."""
+    entry = await paid(client, archive, "never")
+    sandbox.fault(on="get", do={"state": "processing"}, times=None, job_id=entry.job_id)
+    patience = Patience(first=600.0, longest=600.0, deadline=0.2)
+    with pytest.raises(StillRunning, match=str(entry.job_id)):
+        await wait_for_paid_job(entry, client, archive, patience, is_watched=True)
+
+
+async def test_nobody_looks_when_nobody_waits(client: KlingClient, archive: Archive) -> None:
+    """The listing ends with the last waiter, and begins again with the next."""
+    entry = await paid(client, archive, "idle")
+    clips = watch.open_clips(archive)
+    for _ in range(2):
+        with clips.bell(entry) as bell:
+            looking = clips._looking
+            assert looking is not None
+            assert not looking.done()
+        async with asyncio.timeout(ENOUGH_SECONDS):
+            await looking
+        assert not bell.is_set()
+
+
+def test_a_loop_that_ended_is_forgotten(archive: Archive) -> None:
+    """A process that runs one loop after the other keeps none of them for its watches."""
+
+    async def once() -> None:
+        order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt="A loop", duration=3))
+        entry = Entry(clip_key=order.clip_key, state="intent", order=order, at_most_usd=1, claim="0" * 32, by="")
+        with watch.open_clips(archive).bell(entry) as bell:
+            await bell.wait()
+
+    gc.collect()
+    before = len(watch._shared)
+    asyncio.run(once())
+    gc.collect()
+    assert len(watch._shared) <= before
