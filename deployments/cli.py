@@ -20,6 +20,7 @@ from rich.prompt import Confirm
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import BlockMissing, load_block
+from prefect_kling.deployments.automations import automations
 from prefect_kling.deployments.catalogue import runnable
 from prefect_kling.deployments.doctor_cli import doctor, setup
 from prefect_kling.deployments.ledger_cli import ledger
@@ -39,6 +40,7 @@ from prefect_kling.studio.script.reader import load_storyboard, storyboard_schem
 from prefect_kling.studio.script.storyboard import Storyboard
 
 app = cyclopts.App(name="prefect-kling", help="Kling Omni-Video as dependable Prefect work.")
+app.command(automations)
 app.command(doctor)
 app.command(ledger)
 app.command(receiver)

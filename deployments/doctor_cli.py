@@ -8,7 +8,8 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from prefect_kling.deployments.doctor import CHECKS, Finding, Verdict, Visit, examine
+from prefect_kling.deployments.doctor import Finding, Verdict, Visit, examine
+from prefect_kling.deployments.doctor_checks import CHECKS
 from prefect_kling.deployments.setup import SetupRefused, ask, from_environment, require_whole, set_up
 
 COLOURS = {Verdict.OK: "green", Verdict.HINT: "yellow", Verdict.FAULT: "red", Verdict.SKIPPED: "dim"}
@@ -60,7 +61,7 @@ async def _set_up(given: dict[str, str], name: str, *, overwrite: bool) -> int:
 
 async def _examine(credentials: str, archive: str) -> int:
     found = []
-    async for each in examine(Visit(credentials, archive)):
+    async for each in examine(Visit(credentials, archive), CHECKS):
         found.append(each)
         _tell(each)
     return int(any(each.verdict is Verdict.FAULT for each in found))

@@ -30,7 +30,8 @@ def receiver(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines hold addresses of the API only, many of them
     service, path = asyncio.run(_service(credentials, archive))
-    # No access log: addresses are secrets.
+    # No access log: addresses are secrets. Prefect turns it on again when it sets up its logging, but for filters.
+    logging.getLogger("uvicorn.access").addFilter(lambda record: False)
     uvicorn.run(service.app(path), host=host, port=port, access_log=False, log_level="warning")
 
 

@@ -3,6 +3,7 @@
 from prefect import flow
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.blocks.load import given_or_default
 from prefect_kling.flows.approval import ask
 from prefect_kling.flows.sending import Step, advance
 from prefect_kling.flows.spending import Spending
@@ -47,22 +48,24 @@ async def submit_film(
 
 
 @flow(persist_result=False)
-async def advance_films(credentials: KlingCredentials, archive: KlingArchive) -> list[Step]:
+async def advance_films(credentials: KlingCredentials | None = None, archive: KlingArchive | None = None) -> list[Step]:
     """Take every pending film one step on, again and again until there is nothing left to do now.
 
     **Pays for the clips it sends**, within each film's budget; nothing for a film whose clips are all there. Waits for
     no job. Safe to repeat and to run twice at once.
 
     Args:
-        credentials: Access to the Kling API.
-        archive: The archive whose pending films are advanced.
+        credentials: Access to the Kling API; the block named default unless given.
+        archive: The archive whose pending films are advanced; the block named default unless given.
     """
+    access = await given_or_default(KlingCredentials, credentials)
+    store = await given_or_default(KlingArchive, archive)
     done: list[Step] = []
     steps: list[Step] = []
     while True:
         before, steps = [str(step) for step in steps], []
-        for pending in await in_thread(lambda: list(pending_films(archive.get_archive()))):
-            step = await advance(pending, credentials, archive)
+        for pending in await in_thread(lambda: list(pending_films(store.get_archive()))):
+            step = await advance(pending, access, store)
             (steps if step.film is None else done).append(step)
         # A clip may have landed while another film was looked at.
         if [str(step) for step in steps] == before:

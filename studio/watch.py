@@ -34,7 +34,7 @@ class OpenClips:
         """Hand out an event that is set once this attempt at the clip is no longer open."""
         bell = asyncio.Event()
         self._bells[bell] = (entry.clip_key, entry.claim[:CLAIM_LENGTH])
-        if self._looking is None or self._looking.done():
+        if self._looking is None:
             self._looking = asyncio.create_task(self._look())
         try:
             yield bell
@@ -42,18 +42,25 @@ class OpenClips:
             self._bells.pop(bell, None)
 
     async def _look(self) -> None:
-        while self._bells:
-            await asyncio.sleep(LOOK_SECONDS)
-            waiting = dict(self._bells)
-            try:
-                still_open = await in_thread(self._open)
-            except StudioError:
-                continue
-            for bell, waited in waiting.items():
-                if waited not in still_open:
-                    # Once: if the API has nothing to tell after all, the safety polls go on.
-                    bell.set()
-                    self._bells.pop(bell, None)
+        try:
+            while self._bells:
+                await asyncio.sleep(LOOK_SECONDS)
+                await self._wake()
+        finally:
+            # A task kept here would keep its event loop alive for as long as the process.
+            self._looking = None
+
+    async def _wake(self) -> None:
+        waiting = dict(self._bells)
+        try:
+            still_open = await in_thread(self._open)
+        except StudioError:
+            return
+        for bell, waited in waiting.items():
+            if waited not in still_open:
+                # Once: if the API has nothing to tell after all, the safety polls go on.
+                bell.set()
+                self._bells.pop(bell, None)
 
     def _open(self) -> set[Waited]:
         return {(marker.clip_key, marker.claim) for marker in self._archive.ledger.open_markers()}

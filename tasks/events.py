@@ -1,11 +1,14 @@
 """What other people's automations hang on: one event per job that ended, and one per clip that needs somebody."""
 
+from decimal import Decimal
+
 from prefect.events import emit_event
 
 from prefect_kling.studio.collection import Collected, Outcome
 from prefect_kling.studio.films import Film
 from prefect_kling.studio.ledger import Entry
 
+NEARLY = Decimal("0.8")
 _ENDS = {Outcome.ARCHIVED: "kling.job.completed", Outcome.FAILED: "kling.job.failed"}
 
 
@@ -42,3 +45,12 @@ def announce_alarm(kind: str, clip_key: str, **facts: str | None) -> None:
 def resource_of(clip_key: str) -> dict[str, str]:
     """Name a clip as Prefect's events do."""
     return {"prefect.resource.id": f"kling.clip.{clip_key}", "prefect.resource.name": clip_key}
+
+
+def announce_budget(name: str, cap_usd: Decimal, committed_usd: Decimal, step_usd: Decimal) -> None:
+    """Emit `kling.budget.low` when the last step took what is spent or set aside past four fifths of a cap."""
+    if not committed_usd - step_usd < cap_usd * NEARLY <= committed_usd:
+        return
+    resource = {"prefect.resource.id": f"kling.budget.{name}", "prefect.resource.name": name}
+    payload = {"cap_usd": str(cap_usd), "committed_usd": str(committed_usd)}
+    emit_event("kling.budget.low", resource=resource, payload=payload)

@@ -9,12 +9,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.bucket import in_thread
-from prefect_kling.studio.errors import ClipHeld
+from prefect_kling.studio.budget import FilmCap
+from prefect_kling.studio.errors import ClipHeld, StudioError
 from prefect_kling.studio.explain import explain
 from prefect_kling.studio.ledger import Entry
 from prefect_kling.studio.orders import ClipOrder
 from prefect_kling.studio.submission import Terms, submit_once
-from prefect_kling.tasks.events import announce_alarm
+from prefect_kling.tasks.events import announce_alarm, announce_budget
 from prefect_kling.tasks.logs import run_logger
 
 # How much longer than the longest paid call an intent must be silent before its sender counts as dead.
@@ -49,7 +50,23 @@ async def submit_video(
         await announce_held(error, studio)
         raise
     log.info("%s: job %s, clip %s, at most $%s", label, entry.job_id, entry.clip_key, entry.at_most_usd)
+    await _tell_of_budget(entry, studio, terms.film)
     return entry
+
+
+async def _tell_of_budget(entry: Entry, archive: Archive, film: FilmCap | None) -> None:
+    """Tell when a cap is nearly reached; it is only a view, and the clip is paid: trouble here stops nothing."""
+    caps = [("archive", None, archive.budget.cap_usd)] + ([(film.film, film.film, film.usd)] if film else [])
+    if not any(cap for _, _, cap in caps):
+        return
+    try:
+        accounts = await in_thread(archive.budget.accounts)
+    except StudioError as error:
+        run_logger().warning("the budget could not be looked at: %s", error)
+        return
+    for name, only, cap in caps:
+        if cap and accounts:
+            announce_budget(name, cap, accounts.committed(only), entry.at_most_usd)
 
 
 async def announce_held(error: ClipHeld, archive: Archive) -> None:

@@ -1,7 +1,9 @@
 """The doctor on a healthy set-up, and on ill ones: each fault is found, named and given its cure."""
 
+import os
 import re
 import secrets
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -21,9 +23,11 @@ from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments import doctor as doctor_module
+from prefect_kling.deployments import doctor_checks
 from prefect_kling.deployments.catalogue import runnable
 from prefect_kling.deployments.cli import app
-from prefect_kling.deployments.doctor import CHECKS, Finding, Verdict, Visit, examine, is_older
+from prefect_kling.deployments.doctor import Finding, Verdict, Visit, examine
+from prefect_kling.deployments.doctor_checks import CHECKS, is_older
 from prefect_kling.deployments.prefect_server import prefect_server
 from prefect_kling.deployments.processes import free_ports, running
 from prefect_kling.flows import generate_clip
@@ -47,7 +51,7 @@ async def visit(name: str, credentials: KlingCredentials, archive: KlingArchive)
     """Store these blocks and have them examined."""
     await credentials.asave(name, overwrite=True)
     await archive.asave(name, overwrite=True)
-    found = {each.name: each async for each in examine(Visit(name, name))}
+    found = {each.name: each async for each in examine(Visit(name, name), CHECKS)}
     told = "\n".join(map(str, found.values()))
     keys = archive.bucket.credentials
     assert isinstance(keys, MinIOCredentials)
@@ -107,7 +111,7 @@ def test_the_command_prints_a_line_for_each_check_and_fails_for_a_fault(
 async def test_no_prefect_server_is_a_fault_and_the_rest_is_skipped() -> None:
     """Without a server nothing else can be looked at, and that is said."""
     with temporary_settings({PREFECT_API_URL: f"{nowhere()}/api"}):
-        found = {each.name: each async for each in examine(Visit())}
+        found = {each.name: each async for each in examine(Visit(), CHECKS)}
     assert faults(found) == ["Prefect server"]
     assert "prefect server start" in found["Prefect server"].cure
     assert len(skipped(found)) == len(CHECKS) - 1
@@ -125,34 +129,32 @@ def test_an_older_server_is_recognised_by_major_and_minor() -> None:
 
 async def test_an_old_server_is_a_fault(prefect_ui: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server's real answer is compared with the version of this client."""
-    monkeypatch.setattr(doctor_module, "prefect", SimpleNamespace(__version__="3.99.0"))
+    monkeypatch.setattr(doctor_checks, "prefect", SimpleNamespace(__version__="3.99.0"))
     found = [each async for each in examine(Visit(), CHECKS[:1])]
     assert found[0].verdict is Verdict.FAULT
     assert "upgrade the server to 3.99.0" in found[0].cure
 
 
-def test_a_new_server_lacks_block_types_and_blocks(tmp_path: Path) -> None:
-    """On a server nobody has prepared, the command that registers the types is named, and the one that makes blocks."""
+def test_missing_block_types_and_blocks_are_faults(tmp_path: Path) -> None:
+    """Where this package was never installed, the command that registers types is named, and the one for blocks."""
     with prefect_server(tmp_path) as address:
-        log = tmp_path / "doctor.log"
-        environment = {"PREFECT_API_URL": f"{address}/api", "COLUMNS": "200", "PREFECT_HOME": str(tmp_path / "home")}
-        told = _doctor(log, environment)
-    assert "fault    block types: not registered: kling-credentials, kling-archive" in told
-    assert "`prefect block register -m prefect_kling.blocks`" in told
-    assert "there is no KlingCredentials block named 'default' → `prefect-kling setup`" in told
-    assert "there is no KlingArchive block named 'default' → `prefect-kling setup`" in told
-
-
-def _doctor(log: Path, environment: Mapping[str, str]) -> str:
-    import os
-    import subprocess
-
-    done = subprocess.run(
-        [COMMAND, "doctor"], env=os.environ | environment, capture_output=True, text=True, check=False
-    )
+        # A server that runs from this very environment has registered our types by itself.
+        with get_client(sync_client=True) as client:
+            for kind in (KlingCredentials, KlingArchive):
+                client.delete_block_type(client.read_block_type_by_slug(kind.get_block_type_slug()).id)
+        done = subprocess.run(
+            [COMMAND, "doctor"],
+            env=os.environ | {"PREFECT_API_URL": f"{address}/api", "PREFECT_HOME": str(tmp_path / "home")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 1
     assert done.stderr == ""
-    return done.stdout
+    assert "fault    block types: not registered: kling-credentials, kling-archive" in done.stdout
+    assert "`prefect block register -m prefect_kling.blocks`" in done.stdout
+    assert "there is no KlingCredentials block named 'default' → `prefect-kling setup`" in done.stdout
+    assert "there is no KlingArchive block named 'default' → `prefect-kling setup`" in done.stdout
 
 
 async def test_a_stored_block_that_breaks_a_rule_is_told_without_its_values(
@@ -161,7 +163,7 @@ async def test_a_stored_block_that_breaks_a_rule_is_told_without_its_values(
     """What was stored past the rules is found, and the secret in it is not quoted."""
     broken = credentials.model_copy(update={"receiver_secret": SecretStr(HIDDEN)})
     await broken.asave(name)
-    found = {each.name: each async for each in examine(Visit(name, name))}
+    found = {each.name: each async for each in examine(Visit(name, name), CHECKS)}
     assert "cannot be read" in found["credentials block"].words
     assert HIDDEN not in "".join(map(str, found.values()))
 
@@ -318,7 +320,7 @@ async def test_the_real_receiver_is_healthy_and_a_wrong_path_is_noticed(
     await known.asave(name)
     await archive_block.asave(name)
     command = [COMMAND, "receiver", "--port", address.rpartition(":")[2], "--credentials", name, "--archive", name]
-    environment = {"PATH": "", "PREFECT_API_URL": f"{prefect_ui}/api", "PREFECT_HOME": str(tmp_path)}
+    environment = os.environ | {"PREFECT_API_URL": f"{prefect_ui}/api", "PREFECT_HOME": str(tmp_path)}
     with running(command, environment, tmp_path / "log", lambda: _is_up(f"{address}/health")):
         right = await visit(name, known, archive_block)
         wrong = await visit(name, _with_receiver(credentials, f"{address}/other"), archive_block)
@@ -386,9 +388,9 @@ class _Yes(BaseHTTPRequestHandler):
         self.send_header("content-length", "0")
         self.end_headers()
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 

@@ -1,0 +1,81 @@
+"""Clips inside other people's flows: five ways, each a complete flow. Blocks named `default` are used throughout."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.deployments import arun_deployment
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.flows import generate_batch, generate_clip
+from prefect_kling.kling.request import VideoRequest
+
+
+def request_for(product: str) -> VideoRequest:
+    """What to ask for."""
+    return VideoRequest(model="kling-v3-omni", prompt=f"{product} on a turntable, studio light", duration=3)
+
+
+@flow
+async def from_an_async_flow(product: str) -> str:
+    """Await it like any other flow; it becomes a sub-flow."""
+    credentials, archive = await KlingCredentials.aload("default"), await KlingArchive.aload("default")
+    clip = await generate_clip(request_for(product), credentials, archive)
+    return clip.uri
+
+
+@flow
+def from_a_sync_flow(product: str) -> str:
+    """Wrap it in `asyncio.run`; it becomes a sub-flow all the same."""
+    credentials, archive = KlingCredentials.load("default"), KlingArchive.load("default")
+    clip = asyncio.run(generate_clip(request_for(product), credentials, archive))
+    return clip.uri
+
+
+@task(task_run_name="clip of {product}")
+def clip_of(product: str) -> dict[str, object]:
+    """A task of one's own; whatever retries it, the clip is paid once."""
+    credentials, archive = KlingCredentials.load("default"), KlingArchive.load("default")
+    clip = asyncio.run(generate_clip(request_for(product), credentials, archive))
+    return {"product": product, "uri": clip.uri, "bytes": clip.bytes, "usd": str(clip.usd)}
+
+
+@flow
+def mapped_over_a_list(products: list[str]) -> list[dict[str, object]]:
+    """`.map` runs the task for each product in a thread of its own."""
+    return clip_of.map(products).result()
+
+
+@flow
+async def through_a_deployment(product: str, credentials_id: str, archive_id: str) -> str:
+    """Start the `clip` deployment and wait for it; blocks travel as references, never as values.
+
+    The idempotency key makes a retry of this flow find the run it started instead of starting another.
+    """
+    run = await arun_deployment(
+        "generate-clip/clip",
+        parameters={
+            "request": request_for(product).model_dump(mode="json"),
+            "credentials": {"$ref": {"block_document_id": credentials_id}},
+            "archive": {"$ref": {"block_document_id": archive_id}},
+        },
+        idempotency_key=f"clip of {product}",
+    )
+    return run.state.name if run.state else "unknown"
+
+
+@flow
+async def from_a_table_and_back(database: Path) -> int:
+    """Read prompts from a table, make the clips, and write address, size and price back beside them."""
+    credentials, archive = await KlingCredentials.aload("default"), await KlingArchive.aload("default")
+    with sqlite3.connect(database) as table:
+        products = [name for (name,) in table.execute("SELECT name FROM products WHERE uri IS NULL")]
+        rows = await generate_batch([request_for(name) for name in products], credentials, archive)
+        for name, row in zip(products, rows, strict=True):
+            if row.clip is None:
+                table.execute("UPDATE products SET trouble = ? WHERE name = ?", (row.trouble, name))
+            else:
+                facts = row.clip.uri, row.clip.bytes, str(row.clip.usd), name
+                table.execute("UPDATE products SET uri = ?, bytes = ?, usd = ? WHERE name = ?", facts)
+    return sum(row.clip is not None for row in rows)

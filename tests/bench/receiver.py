@@ -1,0 +1,121 @@
+"""Clips archived by the receiver alone: `python -m tests.bench.receiver [N=60]`.
+
+All are submitted at once and nobody waits for them. Printed is the time from the API's own end of a job to the clip in
+the archive, and the GETs a clip took (poll, charge and file). API, S3 server and receiver share this machine.
+"""
+
+import asyncio
+import logging
+import re
+import statistics
+import sys
+import threading
+from collections import Counter
+from contextlib import ExitStack
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import uvicorn
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from prefect_kling.deployments.demo import BUCKET, local_archive
+from prefect_kling.deployments.processes import free_ports
+from prefect_kling.deployments.receiver import Receiver
+from prefect_kling.deployments.seaweed import seaweed
+from prefect_kling.kling.client import ClientSettings, KlingClient
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
+from prefect_kling.studio.archive import Archive, Clip
+from prefect_kling.studio.callbacks import CallbackAddresses
+from prefect_kling.studio.collection import Collected, Outcome
+from prefect_kling.studio.ledger import Entry
+from prefect_kling.studio.orders import ClipOrder
+from prefect_kling.studio.submission import Terms, submit_once
+
+JOB_ID = re.compile(r"GET \S*(clx[0-9a-z]{22})")
+QUIET_SECONDS = 120.0
+
+
+class Gets(logging.Handler):
+    """Counts the GETs of each job by the HTTP client's own log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of: Counter[str] = Counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count one line."""
+        if found := JOB_ID.search(record.getMessage()):
+            self.of[found[1]] += 1
+
+
+async def make(count: int, sandbox: Sandbox, archive: Archive) -> list[Clip]:
+    """Submit so many clips with a receiver, and return them when it has archived them all."""
+    port, clips, all_there = free_ports(1)[0], [], asyncio.Event()
+    loop, settings, key = asyncio.get_running_loop(), ClientSettings(base_url=sandbox.base_url), SecretStr(sandbox.key)
+
+    async def announce(entry: Entry, collected: Collected) -> None:
+        if collected.outcome is Outcome.ARCHIVED and collected.clip is not None:
+            clips.append(collected.clip)
+        if len(clips) == count:
+            loop.call_soon_threadsafe(all_there.set)
+
+    addresses = CallbackAddresses(f"http://127.0.0.1:{port}", SecretStr("a secret for one benchmark"))
+    app = Receiver(addresses, KlingClient(key, settings), archive, announce).app()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False, ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        async with KlingClient(key, settings) as client, asyncio.timeout(QUIET_SECONDS + count):
+            terms = Terms(callbacks=addresses)
+            request = VideoRequest(model="kling-v3-omni", prompt="One of many", duration=3)
+            orders = [ClipOrder(request=request, take=take) for take in range(1, count + 1)]
+            await asyncio.gather(*(submit_once(order, client, archive, terms) for order in orders))
+            await all_there.wait()
+    finally:
+        server.should_exit = True
+        thread.join()
+    return clips
+
+
+async def ready_to_archived(clips: list[Clip], sandbox: Sandbox) -> list[float]:
+    """Seconds from the API's end of each job to its clip in the archive."""
+    async with KlingClient(SecretStr(sandbox.key), ClientSettings(base_url=sandbox.base_url)) as client:
+        jobs = [await client.get(clip.job_id) for clip in clips]
+    ends = [job.completed_at for job in jobs]
+    return [(clip.archived_at - end).total_seconds() for clip, end in zip(clips, ends, strict=True) if end]
+
+
+def bench(count: int) -> Table:
+    """Make the clips with local stand-ins and return the figures."""
+    gets, log = Gets(), logging.getLogger("httpx")
+    log.setLevel(logging.INFO)
+    log.addHandler(gets)
+    log.propagate = False
+    with TemporaryDirectory() as disk, ExitStack() as servers:
+        s3 = servers.enter_context(seaweed(Path(disk) / "s3", BUCKET))
+        settings = SandboxSettings(
+            render_seconds=(4.0, 12.0),
+            short_side=180,
+            folder=Path(disk),
+            balance_usd=Decimal(count * 5),
+            stamp_job_id=False,
+        )
+        sandbox = servers.enter_context(Sandbox(settings))
+        clips = asyncio.run(make(count, sandbox, local_archive(s3).get_archive()))
+        counts = [gets.of[clip.job_id] for clip in clips]
+        seconds = asyncio.run(ready_to_archived(clips, sandbox))
+    parts = statistics.quantiles(seconds, n=20, method="inclusive")
+    table = Table("figure", "value", title=f"{count} clips, finished by the receiver")
+    table.add_row("ready → archived, p50", f"{statistics.median(seconds):.2f} s")
+    table.add_row("ready → archived, p95", f"{parts[18]:.2f} s")
+    table.add_row("ready → archived, longest", f"{max(seconds):.2f} s")
+    table.add_row("GETs per clip, mean and most", f"{statistics.mean(counts):.2f}, {max(counts)}")
+    return table
+
+
+if __name__ == "__main__":
+    Console().print(bench(int(sys.argv[1]) if len(sys.argv) > 1 else 60))

@@ -1,0 +1,151 @@
+"""The deployments: described once, deployed by Prefect's own command, run by a worker, and fired by their schedules."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.deployments import arun_deployment
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.catalogue import described, flow_at, runnable
+from prefect_kling.deployments.processes import running
+from prefect_kling.examples.composition import through_a_deployment
+from prefect_kling.kling.sandbox import Sandbox
+from prefect_kling.studio.archive import Archive
+
+ROOT = Path(__file__).parent.parent.parent
+PREFECT = str(Path(sys.executable).parent / "prefect")
+
+
+@pytest.fixture
+async def api(prefect_ui: str) -> AsyncIterator[PrefectClient]:
+    """A client of the Prefect server."""
+    async with get_client() as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def surroundings(prefect_ui: str) -> dict[str, str]:
+    """What a process needs to use the test's server, looking for work every second."""
+    quick = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_API_URL": f"{prefect_ui}/api"}
+    return dict(os.environ) | quick
+
+
+@pytest.fixture(scope="module")
+def worker(surroundings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Everything deployed by `prefect deploy --all` into a process pool, and a worker of that pool."""
+
+    async def make_pool() -> None:
+        async with get_client() as api:
+            await api.create_work_pool(WorkPoolCreate(name="kling", type="process"))
+
+    asyncio.run(make_pool())
+    command = [PREFECT, "--no-prompt", "deploy", "--prefect-file", str(ROOT / "deployments" / "prefect.yaml"), "--all"]
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = tmp_path_factory.mktemp("worker") / "log"
+    start = [PREFECT, "worker", "start", "--pool", "kling"]
+    with running(start, surroundings, log, lambda: "started!" in log.read_text()):
+        yield
+
+
+@pytest.fixture
+async def blocks(credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive) -> dict[str, Any]:
+    """References to stored blocks, the way a run form sends them."""
+    name = archive.bucket.prefix.strip("/")
+    saved = {
+        "credentials": await credentials.asave(name, overwrite=True),
+        "archive": await archive_block.asave(name, overwrite=True),
+    }
+    return {kind: {"$ref": {"block_document_id": str(block)}} for kind, block in saved.items()}
+
+
+def storyboard(archive: Archive) -> str:
+    """A film of one shot."""
+    return f"title: Deployed {archive.bucket.prefix}\nscenes:\n  - shots:\n      - {{prompt: A lamp, duration: 3}}\n"
+
+
+async def ended(run: FlowRun, api: PrefectClient) -> FlowRun:
+    """Wait for the end of a run."""
+    async with asyncio.timeout(120):
+        while (seen := await api.read_flow_run(run.id)).state_type not in (StateType.COMPLETED, StateType.FAILED):
+            await asyncio.sleep(0.5)
+    return seen
+
+
+async def test_serving_and_deploying_describe_the_same() -> None:
+    """Every deployment names a flow that exists and says what it is for; schedules are off; none is forgotten."""
+    served = {each.name: each for each in await runnable()}
+    for each in described():
+        assert flow_at(each["entrypoint"]).fn.__doc__
+        assert each["description"]
+        assert served[each["name"]].entrypoint == each["entrypoint"]
+        assert not any(schedule.active for schedule in served[each["name"]].schedules or ())
+    from prefect_kling import flows
+
+    assert {flow_at(each["entrypoint"]).name for each in described()} == {
+        getattr(flows, name).name for name in flows.__all__
+    }
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_worker_runs_what_was_deployed(blocks: dict[str, Any], archive: Archive, api: PrefectClient) -> None:
+    """`prefect deploy --all` needs no path of this machine, and a process worker makes a film from a filled form."""
+    deployed = await api.read_deployments()
+    mine = {each.name: each for each in deployed if each.work_pool_name == "kling"}
+    assert set(mine) == {each["name"] for each in described()}
+    assert not any(each.pull_steps for each in mine.values())
+    assert not any(each.path and str(ROOT) in each.path for each in mine.values())
+    parameters = blocks | {"storyboard": storyboard(archive)}
+    run = await arun_deployment("film-from-storyboard/film-from-storyboard", parameters=parameters, timeout=0)
+    done = await ended(run, api)
+    assert done.state_type is StateType.COMPLETED, done.state
+    assert done.name == f"film Deployed {archive.bucket.prefix}"
+    assert sum(name.endswith("film.mp4") for name in archive.bucket.names("films/")) == 1
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_schedule_fires_by_itself(
+    blocks: dict[str, Any], archive: Archive, api: PrefectClient, sandbox: Sandbox
+) -> None:
+    """Switched on, a schedule with its own parameters makes its film without anybody pressing a button."""
+    deployment = await api.read_deployment_by_name("film-from-storyboard/film-from-storyboard")
+    parameters = blocks | {"storyboard": storyboard(archive)}
+    await api.update_deployment(deployment.id, DeploymentUpdate(parameters=parameters))
+    every = IntervalSchedule(interval=timedelta(seconds=15))
+    (schedule,) = await api.create_deployment_schedules(deployment.id, [(every, True)])
+    try:
+        async with asyncio.timeout(90):
+            while not any(name.endswith("film.mp4") for name in archive.bucket.names("films/")):
+                await asyncio.sleep(0.5)
+    finally:
+        await api.delete_deployment_schedule(deployment.id, schedule.id)
+    assert sum(archive.bucket.prefix in str(job["body"]) for job in sandbox.jobs()) <= 1
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_wrong_form_is_refused_before_the_run_starts(blocks: dict[str, Any]) -> None:
+    """A choice that does not exist is told by the server, naming the field; no run is made."""
+    from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError
+
+    clip = {"prompt": "A lamp", "quality": "8k"}
+    with pytest.raises((PrefectHTTPStatusError, ParameterTypeError)) as caught:
+        await arun_deployment("quick-clip/quick-clip", parameters=blocks | {"clip": clip}, timeout=0)
+    assert "quality" in str(caught.value)
+
+
+@pytest.mark.usefixtures("worker")
+async def test_another_flow_starts_a_deployment(blocks: dict[str, Any]) -> None:
+    """The example that goes through a deployment gets its clip from the worker."""
+    ids = {f"{kind}_id": block["$ref"]["block_document_id"] for kind, block in blocks.items()}
+    assert await through_a_deployment("A kettle", **ids) == "Completed"

@@ -1,0 +1,62 @@
+"""The composition examples, run as they stand, with Prefect's results persisted."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.settings import PREFECT_RESULTS_PERSIST_BY_DEFAULT, temporary_settings
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.examples import composition
+from prefect_kling.studio.archive import Archive
+
+pytestmark = pytest.mark.usefixtures("prefect_ui")
+
+
+@pytest.fixture(autouse=True)
+def stored(credentials: KlingCredentials, archive_block: KlingArchive) -> Iterator[None]:
+    """Both blocks under the name the examples use, and results written down."""
+    credentials.save("default", overwrite=True)
+    archive_block.save("default", overwrite=True)
+    with temporary_settings({PREFECT_RESULTS_PERSIST_BY_DEFAULT: True}):
+        yield
+    for block in (KlingCredentials, KlingArchive):
+        block.delete("default")
+
+
+def test_from_an_asynchronous_flow(archive: Archive) -> None:
+    """The clip is a sub-flow's result."""
+    assert asyncio.run(composition.from_an_async_flow("A mug")).startswith(archive.bucket.uri("clips/"))
+
+
+def test_from_a_synchronous_flow(archive: Archive) -> None:
+    """The same without a coroutine in sight."""
+    assert composition.from_a_sync_flow("A jug").startswith(archive.bucket.uri("clips/"))
+
+
+def test_mapped_over_a_list(archive: Archive) -> None:
+    """One row per product in order, with address, size and price."""
+    rows = composition.mapped_over_a_list(["A cup", "A bowl"])
+    assert [row["product"] for row in rows] == ["A cup", "A bowl"]
+    for row in rows:
+        assert str(row["uri"]).startswith(archive.bucket.uri("clips/"))
+        assert int(str(row["bytes"])) > 1000
+        assert row["usd"] == "0.1899"
+
+
+def test_from_a_table_and_back(tmp_path: Path) -> None:
+    """Every row gets its clip; a moderated one its reason; a second run has nothing left to do but that one."""
+    database = tmp_path / "products.db"
+    with sqlite3.connect(database) as table:
+        table.execute("CREATE TABLE products (name, uri, bytes, usd, trouble)")
+        names: list[tuple[Any, ...]] = [("A vase",), ("[fail:CONTENT_MODERATION] A sword",), ("A lamp",)]
+        table.executemany("INSERT INTO products (name) VALUES (?)", names)
+    assert asyncio.run(composition.from_a_table_and_back(database)) == 2
+    with sqlite3.connect(database) as table:
+        rows = dict(table.execute("SELECT name, coalesce(uri, trouble) FROM products"))
+    assert rows["A vase"].endswith(".mp4")
+    assert "CONTENT_MODERATION" in rows["[fail:CONTENT_MODERATION] A sword"]
+    assert asyncio.run(composition.from_a_table_and_back(database)) == 0
