@@ -77,7 +77,7 @@ def test_the_readmes_commands_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", shell, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    pages = shell + (ROOT / "docs" / "money.md").read_text()
+    pages = shell + "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
     for command in sorted(set(re.findall(r"^prefect-kling ((?:ledger )?\w+)", pages, re.MULTILINE))):
         told = subprocess.run(
             [Path(sys.executable).parent / "prefect-kling", *command.split(), "--help"],
