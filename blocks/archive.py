@@ -16,8 +16,10 @@ from prefect_kling.studio.bucket import Bucket
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# As many connections as there are storage threads; the standard mode repeats throttled and failed calls.
+# As many connections as there are storage threads; the standard mode repeats throttled and failed calls. Left alone,
+# boto3 may sign links by the old version 2, which newer AWS regions and KMS-encrypted buckets refuse.
 S3_CONFIG = Config(
+    signature_version="s3v4",
     max_pool_connections=48,
     connect_timeout=10,
     read_timeout=60,

@@ -65,7 +65,7 @@ def test_a_bad_storyboard_is_told_in_words(tmp_path: Path) -> None:
     for command in ("quote", "film"):
         done = run(command, str(path))
         assert done.returncode == 1
-        assert "film.yaml, line 17: scene 1, shot 1, duration" in done.stderr
+        assert "film.yaml, line 19: scene 1, shot 1, duration: 40 is too much" in done.stderr
         assert "Traceback" not in done.stderr
 
 
@@ -95,6 +95,9 @@ def test_a_film_is_made_with_stored_blocks(prefect_ui: str, stored_blocks: str, 
     assert "Short: 3.00 s, 1 shot" in done.stdout
     again = run("film", str(path), *names, PREFECT_API_URL=f"{prefect_ui}/api")
     assert "already archived" in again.stdout
+    quoted = run("quote", str(path), "--archive", stored_blocks, PREFECT_API_URL=f"{prefect_ui}/api")
+    assert "archived" in quoted.stdout
+    assert "To be paid: $0" in quoted.stdout
 
 
 def test_the_sandbox_runs_alone(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ from tests.flows.pictures import video
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 
+_ALL_TIME = {"occurred": {"since": "2020-01-01T00:00:00Z"}}
+
 FILM = """
 title: Two scenes {tag}
 defaults: {{duration: 3}}
@@ -234,6 +236,21 @@ async def test_a_film_is_seen_in_prefect(film: Film, api: PrefectClient) -> None
         assert shot.clip.job_id in report
     runs = await api.read_flow_runs()
     assert f"film {film.title}" in [run.name for run in runs]
+
+
+async def test_clips_and_films_are_assets(film: Film, archive: Archive, api: PrefectClient) -> None:
+    """The server hears of every clip that was made, and of the film with the clips it is made of."""
+    address = archive.bucket.uri(f"films/{film.slug}")
+    wanted = {"event": {"name": ["prefect.asset.materialization.succeeded"]}, "resource": {"id": [address]}}
+    async with asyncio.timeout(60):
+        while True:
+            answer = await api._client.post("/events/filter", json={"filter": wanted | _ALL_TIME})
+            if events := answer.json()["events"]:
+                break
+            await asyncio.sleep(0.5)
+    assert events[0]["payload"]["film"] == film.uri
+    related = {each["prefect.resource.id"] for each in events[0]["related"]}
+    assert {clip.clip.uri for clip in film.clips} <= related
 
 
 async def test_a_failing_shot_does_not_stop_the_others(

@@ -39,9 +39,11 @@ async def test_a_film_completes_itself(
     step = await submit_film(board(archive), credentials, archive_block)
     assert (len(step.sent), len(step.waiting), made(sandbox, archive)) == (3, 2, 3)
     for sent in (4, 5):
+        await wait_until_rendered(sandbox)
         await collect_finished(credentials, archive_block)
         await advance_films(credentials, archive_block)
         assert made(sandbox, archive) == sent
+    await wait_until_rendered(sandbox)
     await collect_finished(credentials, archive_block)
     (done,) = await advance_films(credentials, archive_block)
     assert done.film is not None
@@ -57,6 +59,7 @@ async def test_a_broken_shot_stops_only_what_hangs_on_it(
     """The step names the shot and the reason, nothing is paid again, and the film stays pending."""
     await submit_film(board(archive, broken=True), credentials, archive_block)
     for _ in range(3):
+        await wait_until_rendered(sandbox)
         await collect_finished(credentials, archive_block)
         steps = await advance_films(credentials, archive_block)
     assert "CONTENT_MODERATION" in steps[0].stopped["1.2"]
