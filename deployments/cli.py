@@ -30,8 +30,7 @@ from prefect_kling.deployments.receiver_cli import receiver
 from prefect_kling.flows import produce_film
 from prefect_kling.flows.board import watching
 from prefect_kling.flows.spending import Spending
-from prefect_kling.kling.errors import KlingError
-from prefect_kling.studio.errors import StudioError
+from prefect_kling.kling.evidence import EvidencedError
 from prefect_kling.studio.films import Film
 from prefect_kling.studio.script.film_quote import FilmQuote, quote_film
 from prefect_kling.studio.script.plan import FilmPlan
@@ -199,7 +198,7 @@ def main() -> None:
     except httpx.ConnectError as error:
         where = PREFECT_API_URL.value() or "http://127.0.0.1"
         _fail(f"the Prefect server at {where} cannot be reached; start it, or set PREFECT_API_URL ({error})")
-    except (KlingError, StudioError, BlockMissing, ValidationError, RuntimeError, OSError) as error:
+    except (EvidencedError, BlockMissing, ValidationError, RuntimeError, OSError) as error:
         _fail(str(error), type(error).__name__)
 
 

@@ -47,7 +47,7 @@ def sandbox_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def shared_sandbox(sandbox_folder: Path) -> Iterator[Sandbox]:
     """The API on loopback, painting small pictures at once."""
-    settings = SandboxSettings(render_seconds=(0.0, 0.0), short_side=180, folder=sandbox_folder)
+    settings = SandboxSettings(render_seconds=(0.0, 0.0), short_side=180, folder=sandbox_folder, balance_usd=1_000_000)
     with Sandbox(settings) as sandbox:
         yield sandbox
 

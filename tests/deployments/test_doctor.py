@@ -331,6 +331,9 @@ async def test_the_real_receiver_is_healthy_and_a_wrong_path_is_noticed(
 
 async def test_sweeps_are_looked_for(name: str, credentials: KlingCredentials, archive_block: KlingArchive) -> None:
     """Without a deployment, and with a schedule that is off, there is a hint; with an active one there is none."""
+    async with get_client() as client:
+        for left in await client.read_deployments():
+            await client.delete_deployment(left.id)  # of other tests on this server
     none = await visit(name, credentials, archive_block)
     assert none["sweeps"].verdict is Verdict.HINT
     assert "prefect-kling serve" in none["sweeps"].cure
