@@ -160,6 +160,9 @@ class FilmPlan(BaseModel):
                 f"shots differ in shape ({', '.join(shapes)}): the film takes the most common one, "
                 "the others get black bars, and all is encoded anew"
             )
+        modes = sorted({r.mode for r in shown if not r.edits_video})
+        if len(shapes) <= 1 < len(modes):
+            told.append(f"shots differ in size (mode {', '.join(modes)}): all of the film is encoded anew")
         return told
 
 

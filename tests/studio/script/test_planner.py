@@ -346,6 +346,13 @@ def test_shapes_that_differ_are_told_before_they_are_paid() -> None:
     assert plan(film(scene("A", {"aspect_ratio": "9:16", "edit_of": "street"}))).notes == []
 
 
+def test_a_chain_that_changes_its_mode_is_told_before_it_is_paid() -> None:
+    """A shot that begins from a picture still has the size of its mode, and one film has one size."""
+    (note,) = plan(film(scene("A", {"mode": "pro"}, continuity="last_frame"))).notes
+    assert note == "shots differ in size (mode pro, std): all of the film is encoded anew"
+    assert plan(film(scene("A", "B", continuity="last_frame", mode="pro"))).notes == []
+
+
 def test_planning_twice_gives_the_same_plan() -> None:
     """So does a storyboard that went through JSON, as it does on its way to a worker."""
     for continuity in EVERY:
