@@ -14,10 +14,11 @@ import pytest
 import uvicorn
 from pydantic import SecretStr
 
-from prefect_kling.blocks import KlingCredentials
+from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks import credentials as credentials_module
 from prefect_kling.deployments.processes import free_ports
 from prefect_kling.deployments.receiver import LARGEST_BODY, Receiver
+from prefect_kling.flows import collect_finished, submit_batch
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.kling.sandbox import Sandbox
@@ -369,3 +370,23 @@ def test_with_a_receiver_polls_are_rare(credentials: KlingCredentials) -> None:
     assert polls <= 4
     assert patience.deadline == credentials.wait_minutes * 60
     assert credentials.patience.longest == credentials.longest_poll_seconds
+
+
+@pytest.mark.usefixtures("prefect_ui")
+async def test_two_hundred_clips_that_nobody_waits_for_are_all_archived(
+    door: Door, credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Sent and left: those whose calls arrive are archived by the receiver, the rest by one sweep."""
+    tag = archive.bucket.prefix
+    requests = [VideoRequest(model="kling-v3-omni", prompt=f"{number} {tag}", duration=3) for number in range(200)]
+    deaf = with_receiver(credentials, free_ports(1)[0])
+    heard = await submit_batch(requests[:120], door.block, archive_block)
+    unheard = await submit_batch(requests[120:], deaf, archive_block)
+    assert not any(row.trouble for row in heard + unheard)
+    await until(lambda: len(door.outcomes()) == 120)
+    assert all(archive.find(row.clip_key) for row in heard)
+    assert not any(archive.find(row.clip_key) for row in unheard)
+    await until(lambda: all(job["state"] == "completed" for job in sandbox.jobs() if tag in str(job["body"])))
+    findings = await collect_finished(deaf, archive_block)
+    assert findings.counts == {"archived": 80}
+    assert len({job["id"] for job in sandbox.jobs() if tag in str(job["body"])}) == 200

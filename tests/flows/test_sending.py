@@ -68,24 +68,23 @@ async def test_a_broken_shot_stops_only_what_hangs_on_it(
     assert len(list(pending_films(archive))) == 1
 
 
-async def test_two_hundred_clips_are_sent_and_collected(
+async def test_many_clips_are_sent_and_collected(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
     """The sending run ends without waiting; one sweep archives all; sending again sends nothing."""
-    # One picture for all: what is tested is the sending, not the painting.
     requests = [
         VideoRequest(model="kling-v3-omni", prompt=f"{archive.bucket.prefix} {number}", duration=3)
-        for number in range(200)
+        for number in range(40)
     ]
     rows = await submit_batch(requests, credentials, archive_block)
-    assert len({row.job_id for row in rows}) == 200
+    assert len({row.job_id for row in rows}) == 40
     assert not any(row.trouble for row in rows)
     await wait_until_rendered(sandbox)
     findings = await collect_finished(credentials, archive_block)
-    assert findings.counts == {"archived": 200}
+    assert findings.counts == {"archived": 40}
     again = await submit_batch(requests, credentials, archive_block)
     assert [row.job_id for row in again] == [row.job_id for row in rows]
-    assert made(sandbox, archive) == 200
+    assert made(sandbox, archive) == 40
 
 
 async def wait_until_rendered(sandbox: Sandbox) -> None:
