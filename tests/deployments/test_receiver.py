@@ -33,7 +33,7 @@ from prefect_kling.studio.results import keep_paid_job, wait_for_paid_job
 from prefect_kling.studio.submission import Terms, submit_once
 
 SECRET = "nobody-may-read-" + secrets.token_hex(8)
-ENOUGH_SECONDS = 90.0
+ENOUGH_SECONDS = 400.0
 
 
 @pytest.fixture

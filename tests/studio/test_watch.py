@@ -1,7 +1,6 @@
 """Who waits is woken when somebody else has finished the clip."""
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -138,19 +137,3 @@ async def test_nobody_looks_when_nobody_waits(client: KlingClient, archive: Arch
         async with asyncio.timeout(ENOUGH_SECONDS):
             await looking
         assert not bell.is_set()
-
-
-def test_a_loop_that_ended_is_forgotten(archive: Archive) -> None:
-    """A process that runs one loop after the other keeps none of them for its watches."""
-
-    async def once() -> None:
-        order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt="A loop", duration=3))
-        entry = Entry(clip_key=order.clip_key, state="intent", order=order, at_most_usd=1, claim="0" * 32, by="")
-        with watch.open_clips(archive).bell(entry) as bell:
-            await bell.wait()
-
-    gc.collect()
-    before = len(watch._shared)
-    asyncio.run(once())
-    gc.collect()
-    assert len(watch._shared) <= before
