@@ -25,8 +25,3 @@ async def load_block(kind: type[B], name: str) -> B:
             f"  {kind.__name__}(...).save({name!r})"
         ) from None
     return loaded
-
-
-async def given_or_default(kind: type[B], block: B | None) -> B:
-    """Return the block that was given, else the one named `default`: what upkeep on a schedule uses."""
-    return block if block is not None else await load_block(kind, "default")

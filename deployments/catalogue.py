@@ -44,8 +44,8 @@ async def runnable() -> list[RunnerDeployment]:
 
 
 def _schedule(one: dict[str, Any]) -> DeploymentScheduleCreate:
-    timing = CronSchedule(cron=one["cron"])
-    return DeploymentScheduleCreate(schedule=timing, active=one["active"], slug=one["slug"])
+    timing, shared = CronSchedule(cron=one["cron"]), {name: one[name] for name in ("active", "slug")}
+    return DeploymentScheduleCreate(schedule=timing, parameters=one.get("parameters", {}), **shared)
 
 
 def _limit(given: "int | dict[str, Any] | None") -> int | ConcurrencyLimitConfig | None:

@@ -48,18 +48,16 @@ def mapped_over_a_list(products: list[str]) -> list[dict[str, object]]:
 
 
 @flow
-async def through_a_deployment(product: str, credentials_id: str, archive_id: str) -> str:
-    """Start the `clip` deployment and wait for it; blocks travel as references, never as values.
+async def through_a_deployment(product: str) -> str:
+    """Start the `clip` deployment and wait for it.
 
-    The idempotency key makes a retry of this flow find the run it started instead of starting another.
+    The deployment knows the blocks; others are named as `{"$ref": {"block_document_slug": "kling-archive/other"}}`,
+    never handed over as values. The idempotency key makes a retry of this flow find the run it started instead of
+    starting another.
     """
     run = await arun_deployment(
         "generate-clip/clip",
-        parameters={
-            "request": request_for(product).model_dump(mode="json"),
-            "credentials": {"$ref": {"block_document_id": credentials_id}},
-            "archive": {"$ref": {"block_document_id": archive_id}},
-        },
+        parameters={"request": request_for(product).model_dump(mode="json")},
         idempotency_key=f"clip of {product}",
     )
     return run.state.name if run.state else "unknown"

@@ -4,7 +4,6 @@ from prefect_kling.flows.batch import generate_batch, submit_batch
 from prefect_kling.flows.clip import generate_clip
 from prefect_kling.flows.collect import collect_finished
 from prefect_kling.flows.film import produce_film
-from prefect_kling.flows.film_from_text import film_from_storyboard
 from prefect_kling.flows.quick_clip import quick_clip
 from prefect_kling.flows.scene import produce_scene
 from prefect_kling.flows.submit_film import advance_films, submit_film
@@ -12,7 +11,6 @@ from prefect_kling.flows.submit_film import advance_films, submit_film
 __all__ = [
     "advance_films",
     "collect_finished",
-    "film_from_storyboard",
     "generate_batch",
     "generate_clip",
     "produce_film",

@@ -2,9 +2,10 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from prefect import flow
+from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.board import ShotNews, Stage, tell
@@ -27,7 +28,7 @@ async def generate_clip(
     request: VideoRequest,
     credentials: KlingCredentials,
     archive: KlingArchive,
-    take: int = 1,
+    take: Annotated[int, Field(ge=1)] = 1,
     on_unknown: Literal["hold", "resubmit"] = "hold",
 ) -> Clip:
     """Make one clip and keep it in S3; a clip that was made before is returned and costs nothing.

@@ -1,10 +1,12 @@
 """Whatever was paid and left behind: archived, closed or told, in one pass. Run it on a schedule."""
 
+from typing import Annotated
+
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
+from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.blocks.load import given_or_default
 from prefect_kling.studio.sweep import Findings, SweepSettings, sweep
 from prefect_kling.tasks.events import announce_alarm
 from prefect_kling.tasks.logs import run_logger
@@ -15,7 +17,7 @@ ALARMS = ("held", "expiring", "gone", "trouble")
 
 @flow(persist_result=False)
 async def collect_finished(
-    credentials: KlingCredentials | None = None, archive: KlingArchive | None = None, at_once: int = 32
+    credentials: KlingCredentials, archive: KlingArchive, at_once: Annotated[int, Field(ge=1, le=256)] = 32
 ) -> Findings:
     """Look once at every clip that is paid and not finished, whoever started it and however its run ended.
 
@@ -24,15 +26,13 @@ async def collect_finished(
     beside anything else.
 
     Args:
-        credentials: Access to the Kling API; the block named default unless given.
-        archive: The archive whose ledger is swept; the block named default unless given.
+        credentials: Access to the Kling API.
+        archive: The archive whose ledger is swept.
         at_once: How many clips to look at in parallel.
     """
-    access = await given_or_default(KlingCredentials, credentials)
-    store = await given_or_default(KlingArchive, archive)
-    settings = SweepSettings(at_once=at_once, window_seconds=access.create_seconds + GRACE_SECONDS)
-    async with access.get_client() as client:
-        findings = await sweep(store.get_archive(), client, settings)
+    settings = SweepSettings(at_once=at_once, window_seconds=credentials.create_seconds + GRACE_SECONDS)
+    async with credentials.get_client() as client:
+        findings = await sweep(archive.get_archive(), client, settings)
     log = run_logger()
     for kind, count in sorted(findings.counts.items()):
         log.log(30 if kind in ALARMS else 20, "%s: %d", kind, count)

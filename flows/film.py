@@ -11,6 +11,7 @@ from prefect_kling.flows.report import FilmPage
 from prefect_kling.flows.scene import make_scene
 from prefect_kling.flows.slots import Slots, sharing
 from prefect_kling.flows.spending import Spending
+from prefect_kling.flows.titles import named_after_film
 from prefect_kling.studio.archive import Clip
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.budget import FilmCap
@@ -19,16 +20,15 @@ from prefect_kling.studio.films import Film
 from prefect_kling.studio.script.film_quote import FilmQuote, Standing, quote_film
 from prefect_kling.studio.script.plan import FilmPlan, PlannedScene
 from prefect_kling.studio.script.planner import plan_film
-from prefect_kling.studio.script.storyboard import Storyboard
 from prefect_kling.studio.submission import Terms
-from prefect_kling.tasks import assemble_film, materializing, upload_references
+from prefect_kling.tasks import StoryboardGiven, assemble_film, materializing, prepare_storyboard
 from prefect_kling.tasks.events import announce_film
 from prefect_kling.tasks.logs import run_logger
 
 
-@flow(flow_run_name="film {storyboard.title}", persist_result=False)
+@flow(flow_run_name=named_after_film("film {title}"), persist_result=False)
 async def produce_film(
-    storyboard: Storyboard,
+    storyboard: StoryboardGiven,
     credentials: KlingCredentials,
     archive: KlingArchive,
     spending: Spending = Spending(),
@@ -39,19 +39,13 @@ async def produce_film(
     run side by side. When shots fail everything else is finished first, then `FilmIncomplete` names the failed ones.
 
     Args:
-        storyboard: The film as a document.
+        storyboard: A storyboard (YAML or JSON), or where one is: a link, or a path in the archive such as
+            boards/film.yaml. Pictures and videos it names may lie beside it.
         credentials: Access to the Kling API.
         archive: Where clips, films and the ledger are kept.
         spending: How much the film may cost, and above what price a person is asked.
     """
-    return await make_film(storyboard, credentials, archive, spending)
-
-
-async def make_film(
-    storyboard: Storyboard, credentials: KlingCredentials, archive: KlingArchive, spending: Spending
-) -> Film:
-    """Make a film inside a flow; see `produce_film`."""
-    plan = plan_film(await upload_references(storyboard, archive))
+    plan = plan_film(await prepare_storyboard(storyboard, archive))
     cap = FilmCap(plan.slug, spending.budget_usd)
     quote = await _check(plan, archive, cap, spending)
     await ask(quote, spending)

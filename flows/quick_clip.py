@@ -3,20 +3,19 @@
 from typing import Annotated, Literal
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
+from prefect_kling.kling.form import FormModel
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.archive import Clip
 from prefect_kling.studio.orders import ClipOrder
 from prefect_kling.studio.submission import Terms
 
 
-class ClipForm(BaseModel):
+class ClipForm(FormModel):
     """The choices most clips need; everything else is in the `clip` deployment."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: Annotated[
         str,
@@ -64,7 +63,9 @@ class ClipForm(BaseModel):
 
 
 @flow(name="quick-clip", flow_run_name="clip {clip.headline}", persist_result=False)
-async def quick_clip(clip: ClipForm, credentials: KlingCredentials, archive: KlingArchive, take: int = 1) -> Clip:
+async def quick_clip(
+    clip: ClipForm, credentials: KlingCredentials, archive: KlingArchive, take: Annotated[int, Field(ge=1)] = 1
+) -> Clip:
     """Make one clip and keep it in S3; a clip that was made before is returned and costs nothing.
 
     **Costs what the form says, once**; a run that is retried adopts the paid job.

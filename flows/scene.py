@@ -12,6 +12,7 @@ from prefect_kling.flows.board import ShotNews, Stage, tell
 from prefect_kling.flows.clip import make_clip
 from prefect_kling.flows.slots import Slots, Turn, current_slots, sharing
 from prefect_kling.flows.spending import Spending
+from prefect_kling.flows.titles import named_after_film
 from prefect_kling.studio.archive import Clip
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.budget import FilmCap
@@ -19,14 +20,13 @@ from prefect_kling.studio.errors import FilmIncomplete, StoryboardInvalid
 from prefect_kling.studio.script.film_quote import quote_film
 from prefect_kling.studio.script.plan import PlannedClip, PlannedScene
 from prefect_kling.studio.script.planner import plan_film
-from prefect_kling.studio.script.storyboard import Storyboard
 from prefect_kling.studio.submission import Terms
-from prefect_kling.tasks import hand_over_clip, upload_references
+from prefect_kling.tasks import StoryboardGiven, hand_over_clip, prepare_storyboard
 
 
-@flow(flow_run_name="scene {scene} of {storyboard.title}", persist_result=False)
+@flow(flow_run_name=named_after_film("scene {scene} of {title}"), persist_result=False)
 async def produce_scene(
-    storyboard: Storyboard,
+    storyboard: StoryboardGiven,
     credentials: KlingCredentials,
     archive: KlingArchive,
     scene: int = 1,
@@ -38,13 +38,13 @@ async def produce_scene(
     `FilmIncomplete` names the failed ones.
 
     Args:
-        storyboard: The film the scene belongs to.
+        storyboard: The film's storyboard (YAML or JSON), or where it is; see `produce_film`.
         credentials: Access to the Kling API.
         archive: Where clips and the ledger are kept.
         scene: Number of the scene, counted from 1.
         spending: How much the film may cost, other scenes included, and above what price a person is asked.
     """
-    plan = plan_film(await upload_references(storyboard, archive))
+    plan = plan_film(await prepare_storyboard(storyboard, archive))
     if not 1 <= scene <= len(plan.scenes):
         raise StoryboardInvalid(f"there is no scene {scene}: {plan.title} has {len(plan.scenes)}")
     planned, cap = plan.scenes[scene - 1], FilmCap(plan.slug, spending.budget_usd)

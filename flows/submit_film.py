@@ -3,23 +3,22 @@
 from prefect import flow
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.blocks.load import given_or_default
 from prefect_kling.flows.approval import ask
 from prefect_kling.flows.sending import Step, advance
 from prefect_kling.flows.spending import Spending
+from prefect_kling.flows.titles import named_after_film
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.budget import FilmCap
 from prefect_kling.studio.pending import PendingFilm, pending_films
 from prefect_kling.studio.script.film_quote import quote_film
 from prefect_kling.studio.script.planner import plan_film
-from prefect_kling.studio.script.storyboard import Storyboard
-from prefect_kling.tasks import upload_references
+from prefect_kling.tasks import StoryboardGiven, prepare_storyboard
 from prefect_kling.tasks.logs import run_logger
 
 
-@flow(flow_run_name="send {storyboard.title}", persist_result=False)
+@flow(flow_run_name=named_after_film("send {title}"), persist_result=False)
 async def submit_film(
-    storyboard: Storyboard,
+    storyboard: StoryboardGiven,
     credentials: KlingCredentials,
     archive: KlingArchive,
     spending: Spending = Spending(),
@@ -31,12 +30,13 @@ async def submit_film(
     the film at the end. Sending the same film again changes nothing.
 
     Args:
-        storyboard: The film as a document.
+        storyboard: A storyboard (YAML or JSON), or where one is: a link, or a path in the archive such as
+            boards/film.yaml. Pictures and videos it names may lie beside it.
         credentials: Access to the Kling API.
         archive: Where clips, films and the ledger are kept.
         spending: How much the film may cost, and above what price a person is asked.
     """
-    board = await upload_references(storyboard, archive)
+    board = await prepare_storyboard(storyboard, archive)
     plan, studio = plan_film(board), archive.get_archive()
     quote = await quote_film(plan, studio)
     await in_thread(studio.budget.check, quote.at_most_usd, FilmCap(plan.slug, spending.budget_usd))
@@ -48,24 +48,22 @@ async def submit_film(
 
 
 @flow(persist_result=False)
-async def advance_films(credentials: KlingCredentials | None = None, archive: KlingArchive | None = None) -> list[Step]:
+async def advance_films(credentials: KlingCredentials, archive: KlingArchive) -> list[Step]:
     """Take every pending film one step on, again and again until there is nothing left to do now.
 
     **Pays for the clips it sends**, within each film's budget; nothing for a film whose clips are all there. Waits for
     no job. Safe to repeat and to run twice at once.
 
     Args:
-        credentials: Access to the Kling API; the block named default unless given.
-        archive: The archive whose pending films are advanced; the block named default unless given.
+        credentials: Access to the Kling API.
+        archive: The archive whose pending films are advanced.
     """
-    access = await given_or_default(KlingCredentials, credentials)
-    store = await given_or_default(KlingArchive, archive)
     done: list[Step] = []
     steps: list[Step] = []
     while True:
         before, steps = [str(step) for step in steps], []
-        for pending in await in_thread(lambda: list(pending_films(store.get_archive()))):
-            step = await advance(pending, access, store)
+        for pending in await in_thread(lambda: list(pending_films(archive.get_archive()))):
+            step = await advance(pending, credentials, archive)
             (steps if step.film is None else done).append(step)
         # A clip may have landed while another film was looked at.
         if [str(step) for step in steps] == before:

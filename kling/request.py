@@ -6,9 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     JsonValue,
     ValidationInfo,
@@ -17,6 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from prefect_kling.kling import rules
+from prefect_kling.kling.form import FormModel
 
 ModelName = Literal["kling-video-o1", "kling-v3-omni"]
 
@@ -46,20 +45,16 @@ OnOff = Annotated[Literal["on", "off"], BeforeValidator(_on_off)]
 YesNo = Annotated[Literal["yes", "no"], BeforeValidator(_yes_no)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class ImageInput(_Part):
+class ImageInput(FormModel):
     """A picture: the first or last frame of the clip, or (without a type) a reference for its look."""
 
     image_url: Url
     """Link to a JPG or PNG of at most 10 MB, 300 px or more on each side."""
     type: Literal["first_frame", "end_frame"] | None = None
-    """Leave empty for a plain reference picture, named <<<image_1>>> in the prompt."""
+    """Leave empty for a plain reference picture, named `<<<image_1>>>` in the prompt."""
 
 
-class VideoInput(_Part):
+class VideoInput(FormModel):
     """A video to continue from (feature) or to edit (base)."""
 
     video_url: Url
@@ -70,14 +65,14 @@ class VideoInput(_Part):
     """Keep the sound of the input video; it costs more per second."""
 
 
-class ElementInput(_Part):
+class ElementInput(FormModel):
     """A subject registered with Kling (experimental: ids belong to the account that made them)."""
 
     element_id: Annotated[int, Field(ge=0)]
     """Number of the subject; a string of digits is accepted."""
 
 
-class Segment(_Part):
+class Segment(FormModel):
     """One shot inside a multi-shot clip."""
 
     prompt: Annotated[str, Field(min_length=1, max_length=512)]
@@ -86,7 +81,7 @@ class Segment(_Part):
     """Length of this shot in whole seconds."""
 
 
-class WatermarkInfo(_Part):
+class WatermarkInfo(FormModel):
     """Whether the API also marks the clip."""
 
     enabled: bool
@@ -98,7 +93,7 @@ class WatermarkInfo(_Part):
 STORED: dict[str, bool] = {"stored": True}
 
 
-class VideoRequest(_Part):
+class VideoRequest(FormModel):
     """One generation, with the page's own parameter names; equal requests make equal bodies.
 
     Constructing it costs nothing and raises pydantic's `ValidationError` naming field, value and rule for
@@ -109,7 +104,8 @@ class VideoRequest(_Part):
     model: ModelName
     """Which model makes the clip."""
     prompt: Annotated[str, Field(max_length=2500), AfterValidator(_none_if_blank)] | None = None
-    """What happens in the clip. Inputs are named by their place: <<<image_1>>>, <<<element_1>>>, <<<video_1>>>."""
+    """What happens in the clip. Inputs are named by their place: `<<<image_1>>>`, `<<<element_1>>>`,
+    `<<<video_1>>>`."""
     image_list: list[ImageInput] = []
     """Pictures: first frame, last frame, references."""
     video_list: Annotated[list[VideoInput], Field(max_length=1)] = []

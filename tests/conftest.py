@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ for name in [name for name in os.environ if name.startswith(("PREFECT_", "AWS_",
     del os.environ[name]
 os.environ["DO_NOT_TRACK"] = "1"
 
+from prefect.blocks.core import Block
 from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
@@ -61,7 +62,7 @@ def sandbox(shared_sandbox: Sandbox) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-async def client(sandbox: Sandbox) -> "Iterator[KlingClient]":
+async def client(sandbox: Sandbox) -> AsyncIterator[KlingClient]:
     """A client of the sandbox."""
     async with KlingClient(SecretStr(sandbox.key), ClientSettings(base_url=sandbox.base_url)) as client:
         yield client
@@ -71,6 +72,19 @@ async def client(sandbox: Sandbox) -> "Iterator[KlingClient]":
 def archive_block(s3: LocalS3) -> KlingArchive:
     """An empty archive, as a block."""
     return local_archive(s3, prefix=f"test-{secrets.token_hex(6)}")
+
+
+@pytest.fixture
+async def default_blocks(
+    prefect_ui: str, credentials: KlingCredentials, archive_block: KlingArchive
+) -> AsyncIterator[None]:
+    """Both blocks stored under the name that deployments and examples use."""
+    blocks: tuple[Block, ...] = (credentials, archive_block)
+    for block in blocks:
+        await block.asave("default", overwrite=True)
+    yield
+    for block in blocks:
+        await type(block).adelete("default")
 
 
 @pytest.fixture

@@ -98,6 +98,14 @@ async def test_serving_and_deploying_describe_the_same() -> None:
     }
 
 
+@pytest.mark.usefixtures("default_blocks")
+@pytest.mark.parametrize("each", described(), ids=lambda each: str(each["name"]))
+async def test_a_form_left_as_it_is_makes_what_it_shows(each: dict[str, Any]) -> None:
+    """Every deployment is filled in with an example that works, and with the blocks named default."""
+    state = await flow_at(each["entrypoint"])(**each["parameters"], return_state=True)
+    assert state.is_completed(), state.message
+
+
 @pytest.mark.usefixtures("worker")
 async def test_a_worker_runs_what_was_deployed(blocks: dict[str, Any], archive: Archive, api: PrefectClient) -> None:
     """`prefect deploy --all` needs no path of this machine, and a process worker makes a film from a filled form."""
@@ -107,7 +115,7 @@ async def test_a_worker_runs_what_was_deployed(blocks: dict[str, Any], archive: 
     assert not any(each.pull_steps for each in mine.values())
     assert not any(each.path and str(ROOT) in each.path for each in mine.values())
     parameters = blocks | {"storyboard": storyboard(archive)}
-    run = await arun_deployment("film-from-storyboard/film-from-storyboard", parameters=parameters, timeout=0)
+    run = await arun_deployment("produce-film/film", parameters=parameters, timeout=0)
     done = await ended(run, api)
     assert done.state_type is StateType.COMPLETED, done.state
     assert done.name == f"film Deployed {archive.bucket.prefix}"
@@ -119,7 +127,7 @@ async def test_a_schedule_fires_by_itself(
     blocks: dict[str, Any], archive: Archive, api: PrefectClient, sandbox: Sandbox
 ) -> None:
     """Switched on, a schedule with its own parameters makes its film without anybody pressing a button."""
-    deployment = await api.read_deployment_by_name("film-from-storyboard/film-from-storyboard")
+    deployment = await api.read_deployment_by_name("produce-film/film")
     parameters = blocks | {"storyboard": storyboard(archive)}
     await api.update_deployment(deployment.id, DeploymentUpdate(parameters=parameters))
     every = IntervalSchedule(interval=timedelta(seconds=15))
@@ -144,8 +152,7 @@ async def test_a_wrong_form_is_refused_before_the_run_starts(blocks: dict[str, A
     assert "quality" in str(caught.value)
 
 
-@pytest.mark.usefixtures("worker")
-async def test_another_flow_starts_a_deployment(blocks: dict[str, Any]) -> None:
-    """The example that goes through a deployment gets its clip from the worker."""
-    ids = {f"{kind}_id": block["$ref"]["block_document_id"] for kind, block in blocks.items()}
-    assert await through_a_deployment("A kettle", **ids) == "Completed"
+@pytest.mark.usefixtures("worker", "default_blocks")
+async def test_another_flow_starts_a_deployment() -> None:
+    """The example that goes through a deployment gets its clip, with the blocks the deployment knows."""
+    assert await through_a_deployment("A kettle") == "Completed"

@@ -30,7 +30,7 @@ scenes:
       - {{title: A, prompt: "Asked for {tag}"}}
       - {{title: B, prompt: "Asked for {tag} too"}}
 """
-DEPLOYMENT = "film-from-storyboard/film-from-storyboard"
+DEPLOYMENT = "produce-film/film"
 
 
 @pytest.fixture(scope="module")

@@ -9,22 +9,17 @@ from typing import Any
 import pytest
 from prefect.settings import PREFECT_RESULTS_PERSIST_BY_DEFAULT, temporary_settings
 
-from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.examples import composition
 from prefect_kling.studio.archive import Archive
 
-pytestmark = pytest.mark.usefixtures("prefect_ui")
+pytestmark = pytest.mark.usefixtures("default_blocks")
 
 
 @pytest.fixture(autouse=True)
-def stored(credentials: KlingCredentials, archive_block: KlingArchive) -> Iterator[None]:
-    """Both blocks under the name the examples use, and results written down."""
-    credentials.save("default", overwrite=True)
-    archive_block.save("default", overwrite=True)
+def persisted() -> Iterator[None]:
+    """Results are written down."""
     with temporary_settings({PREFECT_RESULTS_PERSIST_BY_DEFAULT: True}):
         yield
-    for block in (KlingCredentials, KlingArchive):
-        block.delete("default")
 
 
 def test_from_an_asynchronous_flow(archive: Archive) -> None:

@@ -1,13 +1,20 @@
 """The flows people start in the Prefect UI: short forms, and words when they are filled in wrongly."""
 
+import contextlib
+from typing import Any
+
 import pytest
+from prefect.client.schemas.objects import FlowRun
+from prefect.utilities.callables import parameter_schema
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.flows import film_from_storyboard, quick_clip
+from prefect_kling.deployments.catalogue import described, flow_at
+from prefect_kling.flows import produce_film, produce_scene, quick_clip, submit_film
 from prefect_kling.flows.quick_clip import ClipForm
 from prefect_kling.kling.sandbox import Sandbox
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.errors import StoryboardInvalid
+from prefect_kling.studio.script.reader import read_storyboard
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 FILM = "title: Pasted {tag}\nscenes:\n  - shots:\n      - {{prompt: A lamp {tag}, duration: 3}}\n"
@@ -43,7 +50,7 @@ async def test_a_film_from_text(
     if where == "in the bucket":
         archive.bucket.put("boards/film.yaml", text.encode(), "text/yaml")
         text = archive.bucket.uri("boards/film.yaml")
-    film = await film_from_storyboard(text, credentials, archive_block)
+    film = await produce_film(text, credentials, archive_block)
     assert film.title.startswith("Pasted")
     assert made(sandbox, archive) == 1
 
@@ -53,7 +60,7 @@ async def test_a_film_from_text(
     [
         ("title: X\nscenes:\n  - shotz: []\n", "line 3: scene 1: there is no field 'shotz'; did you mean 'shots'?"),
         ("s3://elsewhere/film.yaml", "is not in the archive; its addresses begin with s3://films/"),
-        ("http://127.0.0.1:9/film.yaml", "the storyboard cannot be fetched"),
+        ("boards/none.yaml", "there is nothing at boards/none.yaml"),
     ],
 )
 async def test_a_wrong_storyboard_is_told_before_anything_is_sent(
@@ -62,6 +69,34 @@ async def test_a_wrong_storyboard_is_told_before_anything_is_sent(
     """The line and the field, or why the text could not be had."""
     before = sandbox.stats()["created"]
     with pytest.raises(StoryboardInvalid) as caught:
-        await film_from_storyboard(text, credentials, archive_block)
+        await produce_film(text, credentials, archive_block)
     assert words in str(caught.value)
     assert sandbox.stats()["created"] == before
+
+
+async def test_runs_are_named_after_their_film(credentials: KlingCredentials, archive_block: KlingArchive) -> None:
+    """By its title where that is known, else by the end of its address; whatever the text, the run has a name."""
+    names: list[str] = []
+
+    def note(flow: object, run: FlowRun, state: object) -> None:
+        names.append(run.name)
+
+    board, broken = read_storyboard(FILM.format(tag="once")), "title: X\nscenes: []\n"
+    for made, text in ((produce_film, broken), (submit_film, "boards/none.yaml"), (produce_scene, board)):
+        hooked = made.with_options(on_failure=[note], on_completion=[note])
+        with contextlib.suppress(StoryboardInvalid):
+            await hooked(text, credentials, archive_block)
+    assert names == ["film from a storyboard with mistakes", "send none.yaml", "scene 1 of Pasted once"]
+
+
+@pytest.mark.parametrize("each", described(), ids=lambda each: str(each["name"]))
+def test_no_form_asks_for_a_type(each: dict[str, Any]) -> None:
+    """What may be left out is one plain field, never a switch between types; only `extra` is no field."""
+    schema = parameter_schema(flow_at(each["entrypoint"])).model_dump()
+    ours = {"ClipForm", "Spending", "VideoRequest", "ImageInput", "VideoInput", "ElementInput", "Segment"}
+    models = {name: model for name, model in schema["definitions"].items() if name in ours} | {"": schema}
+    fields = {f"{name}.{key}": field for name, model in models.items() for key, field in model["properties"].items()}
+    assert [name for name, field in fields.items() if "anyOf" in field] == []
+    boxes = [name for name, field in fields.items() if field.get("type") == "object"]
+    assert boxes == (["VideoRequest.extra"] if "VideoRequest" in models else [])
+    assert [name for name, field in fields.items() if not field.get("description")] == []

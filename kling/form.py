@@ -1,0 +1,35 @@
+"""Models that people fill in: optional fields are plain fields that may be left empty."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+
+
+def _plain_fields(schema: dict[str, Any]) -> None:
+    """Rewrite what may be None as a field without a default, instead of pydantic's `anyOf: [thing, null]`.
+
+    For the latter the forms of the Prefect UI show a switch between two types in place of the field; and they leave an
+    empty field out of what they send only where the default is not null.
+    """
+    for field in schema.get("properties", {}).values():
+        things = [each for each in field.get("anyOf", ()) if each != {"type": "null"}]
+        if len(things) == 1:
+            del field["anyOf"]
+            field |= things[0] | field
+            if field.get("default", ...) is None:
+                del field["default"]
+
+
+class FormModel(BaseModel):
+    """A model whose JSON Schema makes a good form in the Prefect UI; what was not said is not written either.
+
+    Prefect refuses a run whose parameters hold null where its form has a plain field.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, json_schema_extra=_plain_fields
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_nulls(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if value is not None}
