@@ -2,12 +2,12 @@
 
 import functools
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from botocore.config import Config
 from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials, MinIOCredentials, S3Bucket
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from prefect_kling.blocks.logo import LOGO_URL
 from prefect_kling.studio.archive import Archive
@@ -52,7 +52,7 @@ class KlingArchive(Block):
     bucket: S3Bucket = Field(title="Bucket", description="The S3 Bucket block with the bucket's name and credentials.")
     prefix: str = Field(default="kling", description="Folder inside the bucket under which everything is kept.")
 
-    cap_usd: Decimal | None = Field(
+    cap_usd: Annotated[Decimal | None, WithJsonSchema({"type": "number", "minimum": 0})] = Field(
         default=None,
         ge=0,
         title="Cap (USD)",

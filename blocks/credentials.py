@@ -1,15 +1,17 @@
 """The block that holds the API key and hands out clients."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from prefect.blocks.abstract import CredentialsBlock
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, WithJsonSchema, model_validator
 
 from prefect_kling.blocks.logo import LOGO_URL
 from prefect_kling.kling.client import API_URL, ClientSettings, KlingClient, WebAddress
 from prefect_kling.kling.wait import Patience
 from prefect_kling.studio.callbacks import CallbackAddresses
 
+# In forms, what may be left out is a plain field: pydantic's own schema would offer a choice of types in its place.
+PASSWORD = {"type": "string", "format": "password", "writeOnly": True, "minLength": 16}
 SAFETY_SECONDS, LONGEST_SAFETY_SECONDS = 60.0, 600.0
 
 
@@ -52,19 +54,19 @@ class KlingCredentials(CredentialsBlock):
         gt=0,
         description="How long to wait for one video, in minutes; the job itself goes on and is adopted by a later run.",
     )
-    parallel_jobs: int | None = Field(
+    parallel_jobs: Annotated[int | None, WithJsonSchema({"type": "integer", "minimum": 1})] = Field(
         default=None,
         ge=1,
         title="Parallel jobs",
         description="How many jobs a run may have going at once, if the account has a limit; the head of the longest "
         "chain goes first. Left empty, everything is sent at once and the API says when it is too much.",
     )
-    receiver_url: WebAddress | None = Field(
+    receiver_url: Annotated[WebAddress | None, WithJsonSchema({"type": "string"})] = Field(
         default=None,
         title="Receiver URL",
         description="Where the API can reach `prefect-kling receiver`, https. Left empty, jobs are only polled.",
     )
-    receiver_secret: SecretStr | None = Field(
+    receiver_secret: Annotated[SecretStr | None, WithJsonSchema(PASSWORD)] = Field(
         default=None,
         title="Receiver secret",
         min_length=16,

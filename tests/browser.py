@@ -5,7 +5,7 @@ The steps were found by hand in Prefect 3.8.8, whose first UI is served at `/` a
 
 import re
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
@@ -30,7 +30,9 @@ QUIET = (
     "--disable-sync",
 )
 SUBMIT = {"v1": "Submit", "v2": "Resume"}
+DROP_DOWN = ".p-select-button__control, [aria-haspopup=listbox], [role=combobox]"
 PATIENCE_MS = 30_000
+ONCE_MS = 10_000
 
 
 @asynccontextmanager
@@ -40,9 +42,7 @@ async def browser_page() -> AsyncIterator["Page"]:
     Skips the test where there is no Chromium or no playwright. Steps on the page wait half a minute before they raise
     `playwright.async_api.TimeoutError`.
     """
-    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if found is None:
-        pytest.skip(f"no browser: none of {', '.join(PROGRAMS)} is installed")
+    found = require_browser()
     api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
     async with api.async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=found, args=QUIET)
@@ -52,6 +52,14 @@ async def browser_page() -> AsyncIterator["Page"]:
             yield page
         finally:
             await browser.close()
+
+
+def require_browser() -> str:
+    """Return the browser's path; skips the test where there is none."""
+    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if found is None:
+        pytest.skip(f"no browser: none of {', '.join(PROGRAMS)} is installed")
+    return found
 
 
 async def open_run(page: "Page", ui: str, flow_run_id: UUID, version: Version) -> None:
@@ -86,24 +94,93 @@ async def open_resume_form(page: "Page", ui: str, flow_run_id: UUID, version: Ve
     return form
 
 
+async def open_block_form(page: "Page", ui: str, slug: str, version: Version) -> "Locator":
+    """Show the empty form of a new block of some type and return it."""
+    await page.goto(f"{_root(ui, version)}/blocks/catalog/{slug}/create")
+    form = page.locator("form").first
+    await form.locator("label").nth(1).wait_for()
+    return form
+
+
+async def save_block(form: "Locator", name: str, version: Version) -> None:
+    """Name the block and save it; wait until its own page is shown."""
+    caption = {"v1": "Block Name", "v2": "Name"}[version]
+    label = form.locator("label").filter(has_text=re.compile(rf"^{caption}$"))
+    await label.locator("xpath=ancestor::*[.//input][1]").locator("input").first.fill(name)
+    button = form.get_by_role("button", name={"v1": "Create", "v2": "Save"}[version])
+    await _insist(button, lambda: form.page.wait_for_url("**/blocks/block/*", timeout=ONCE_MS))
+
+
+async def open_run_form(page: "Page", ui: str, deployment_id: UUID, version: Version) -> "Locator":
+    """Show *Custom run* of a deployment and return the form."""
+    await page.goto(f"{_root(ui, version)}/deployments/deployment/{deployment_id}/run")
+    await page.get_by_text("Parameters", exact=True).first.wait_for()
+    form = page.locator("form").first
+    await form.locator("label").nth(1).wait_for()
+    return form
+
+
+async def start_run(form: "Locator") -> UUID:
+    """Send the form that starts a run and return the run's id."""
+    page = form.page
+    told = page.expect_response(lambda answer: "create_flow_run" in answer.url and answer.ok)
+    async with told as answer:
+        button = form.get_by_role("button", name="Submit")
+        await _insist(button, lambda: page.wait_for_url(re.compile(r"^(?!.*/run$)"), timeout=ONCE_MS))
+    return UUID((await (await answer.value).json())["id"])
+
+
+async def _insist(button: "Locator", done: Callable[[], Awaitable[None]]) -> None:
+    """Press a button until it has had its effect: Prefect's server answers 503 when SQLite is busy, its UI gives up."""
+    for _ in range(4):
+        await button.click()
+        try:
+            return await done()
+        except _timeout():
+            continue
+    await button.click()
+    return await done()
+
+
+def _timeout() -> type[Exception]:
+    from playwright.async_api import TimeoutError as PlaywrightTimeout
+
+    return PlaywrightTimeout
+
+
+async def pick(form: "Locator", title: str, choice: str) -> None:
+    """Choose from the list of a field: a block by its name, or one of a few values."""
+    # By key: the first UI's drop-down closes again at once when its box is clicked.
+    await _body(form, title).locator(DROP_DOWN).press("Space")
+    option = form.page.get_by_role("option", name=choice, exact=True)
+    await option.click()
+    await option.wait_for(state="hidden")
+
+
 async def fill(form: "Locator", title: str, value: Value) -> None:
     """Set one field, named by its title: a text, a number, a switch or a choice.
 
     Also serves the form that starts a run of a deployment, where a field's title is the parameter's name and the form
     may be the page's `body`.
     """
-    caption = re.compile(rf"^\s*{re.escape(title)}(\s+\(Optional\))?\s*$")
-    label = form.locator("label").filter(has_text=caption)
-    field = label.locator("xpath=ancestor::*[.//fieldset][1]").locator("fieldset").first
-    box = field.locator("textarea, input:not([type=checkbox])")
+    body = _body(form, title)
+    await body.wait_for()
+    box = body.locator("textarea, input:not([type=checkbox])")
     if isinstance(value, bool):
-        await _turn(field.get_by_role("switch"), on=value)
+        await _turn(body.get_by_role("switch"), on=value)
     elif await box.count():
         await box.first.fill(str(value))
     else:
-        # By key: the first UI's drop-down closes again at once when its box is clicked.
-        await field.locator("button").first.press("Space")
-        await form.page.get_by_role("option", name=str(value), exact=True).click()
+        await pick(form, title, str(value))
+
+
+def _body(form: "Locator", title: str) -> "Locator":
+    """What belongs to the label with this title: the first UI calls it a label's body, the second has field sets."""
+    caption = re.compile(rf"^\s*{re.escape(title)}(\s+\(Optional\))?\s*$")
+    label = form.locator("label").filter(has_text=caption)
+    first = label.locator("xpath=ancestor::*[contains(concat(' ', @class, ' '), ' p-label ')][1]")
+    second = label.locator("xpath=ancestor::*[.//fieldset][1]")
+    return first.locator(".p-label__body").or_(second.locator("fieldset")).first
 
 
 async def submit(form: "Locator", version: Version) -> None:

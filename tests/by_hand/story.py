@@ -1,0 +1,160 @@
+"""From nothing to a film, the way a person gets there: a few commands in a terminal, then clicks in the Prefect UI."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+
+from prefect_kling.deployments.demo import BUCKET
+from prefect_kling.deployments.prefect_server import prefect_server
+from prefect_kling.deployments.processes import running
+from prefect_kling.deployments.seaweed import LocalS3, seaweed
+from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
+from tests.browser import (
+    Version,
+    browser_page,
+    fill,
+    open_block_form,
+    open_run,
+    open_run_form,
+    open_run_tab,
+    pick,
+    save_block,
+    start_run,
+)
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+ROOT = Path(__file__).parent.parent.parent
+RENDER_MS = 120_000
+STORYBOARD = """\
+title: First light
+defaults: {model: kling-v3-omni, duration: 3}
+scenes:
+  - title: The harbour
+    continuity: last_frame
+    shots:
+      - {title: Before dawn, prompt: "Fishing boats at anchor, slow push in"}
+      - {title: The lamp, prompt: A lamp is lit in the nearest cabin}
+  - title: The open sea
+    shots:
+      - {title: Gulls, prompt: Gulls wheel against an orange sky}
+"""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where everything runs: the UI's address, the store, the API, and what a terminal of this user knows."""
+
+    ui: str
+    s3: LocalS3
+    sandbox: Sandbox
+    surroundings: dict[str, str]
+
+    def type(self, *words: str) -> None:
+        """Run a command as a person would type it; raises `AssertionError` with what it said when it fails."""
+        done = subprocess.run(_command(words), env=self.surroundings, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+
+
+@contextmanager
+def set_up(folder: Path, short_side: int) -> Iterator[Site]:
+    """Start the stand-ins and a Prefect server; then set up, deploy everything, and start a worker, by command."""
+    settings = SandboxSettings(render_seconds=(2.0, 4.0), short_side=short_side, folder=folder / "api")
+    with ExitStack() as parts:
+        sandbox = parts.enter_context(Sandbox(settings))
+        s3 = parts.enter_context(seaweed(folder / "s3", BUCKET))
+        ui = parts.enter_context(prefect_server(folder / "prefect"))
+        site = Site(ui, s3, sandbox, _surroundings(folder, ui, s3, sandbox))
+        site.type("prefect-kling", "setup", "--yes")
+        site.type("prefect", "work-pool", "create", "kling", "--type", "process")
+        yaml = str(ROOT / "deployments" / "prefect.yaml")
+        site.type("prefect", "--no-prompt", "deploy", "--prefect-file", yaml, "--all")
+        log, start = folder / "worker.log", _command(("prefect", "worker", "start", "--pool", "kling"))
+        parts.enter_context(running(start, site.surroundings, log, lambda: "started!" in log.read_text()))
+        yield site
+
+
+def _surroundings(folder: Path, ui: str, s3: LocalS3, sandbox: Sandbox) -> dict[str, str]:
+    return os.environ | {
+        "PREFECT_API_URL": f"{ui}/api",
+        "PREFECT_HOME": str(folder / "home"),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "APIMODELS_API_KEY": sandbox.key,
+        "APIMODELS_BASE_URL": sandbox.base_url,
+        "KLING_BUCKET": BUCKET,
+        "AWS_ENDPOINT_URL_S3": s3.endpoint,
+        "AWS_ACCESS_KEY_ID": s3.access_key,
+        "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+        "AWS_REGION": "us-east-1",
+    }
+
+
+def _command(words: tuple[str, ...]) -> list[str]:
+    return [str(Path(sys.executable).parent / words[0]), *words[1:]]
+
+
+async def make_film(site: Site, version: Version, pictures: Path) -> UUID:
+    """Make the blocks, fill in the form of the film deployment, run it and look at its page; return the run's id.
+
+    Leaves a picture of each step in a folder. Raises `playwright.async_api.TimeoutError` where a step does not work.
+    """
+    name = f"studio-{version}"
+    async with browser_page() as page:
+        # What the block's address on the web would show.
+        await page.route("**/docs/logo.png", lambda route: route.fulfill(path=ROOT / "docs" / "logo.png"))
+        await _make_blocks(page, site, version, name, pictures)
+        run = await _fill_and_run(page, site, version, name, pictures)
+        await open_run(page, site.ui, run, version)
+        await page.get_by_text("Completed", exact=True).first.wait_for(timeout=RENDER_MS)
+        await page.reload()
+        await page.get_by_text("joined without re-encoding").first.wait_for()
+        await page.locator("canvas").first.wait_for()
+        await _look(page, pictures / "run.png")
+        await open_run_tab(page, "Artifacts")
+        await page.get_by_text("First light: 9.0 s").first.wait_for()
+        await page.get_by_text("first-light", exact=True).first.click()
+        sheet = page.get_by_role("img", name="Contact sheet")
+        await sheet.wait_for()
+        assert await sheet.evaluate("picture => picture.complete && picture.naturalWidth > 0")
+        await _look(page, pictures / "page.png")
+    return run
+
+
+async def _make_blocks(page: "Page", site: Site, version: Version, name: str, pictures: Path) -> None:
+    form = await open_block_form(page, site.ui, "kling-archive", version)
+    # The first UI calls a block inside a block by its type.
+    await pick(form, {"v1": "S3Bucket", "v2": "Bucket"}[version], "default")
+    await fill(form, "Prefix", name)
+    await _look(page, pictures / "block.png")
+    await save_block(form, name, version)
+    form = await open_block_form(page, site.ui, "kling-credentials", version)
+    await fill(form, "API key", site.sandbox.key)
+    await fill(form, "Base URL", site.sandbox.base_url)
+    await save_block(form, name, version)
+
+
+async def _fill_and_run(page: "Page", site: Site, version: Version, name: str, pictures: Path) -> UUID:
+    async with get_client() as api:
+        deployment = await api.read_deployment_by_name("produce-film/film")
+    form = await open_run_form(page, site.ui, deployment.id, version)
+    await fill(form, "storyboard", STORYBOARD)
+    await pick(form, "credentials", name)
+    await pick(form, "archive", name)
+    await fill(form, "Budget (US$)", 2)
+    await _look(page, pictures / "form.png")
+    return await start_run(form)
+
+
+async def _look(page: "Page", picture: Path) -> None:
+    # What a canvas draws cannot be waited for; the pictures are for people, no test looks at them.
+    await page.wait_for_timeout(1500)
+    await page.screenshot(path=picture, animations="disabled")

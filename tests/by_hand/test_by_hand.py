@@ -1,0 +1,33 @@
+"""Somebody who never saw the code sets everything up and makes a film in the Prefect UI, in a real browser."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+
+from prefect_kling.deployments.demo import BUCKET
+from tests.browser import Version, require_browser
+from tests.by_hand.story import Site, make_film, set_up
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Everything set up by the documented commands."""
+    require_browser()
+    with set_up(tmp_path_factory.mktemp("site"), short_side=180) as site:
+        yield site
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_a_film_is_made_by_clicks_alone(version: Version, site: Site, tmp_path: Path) -> None:
+    """Blocks, form, run and page work in both UIs; the film is in the archive the form named, and each shot is paid."""
+    before = site.sandbox.stats()["created"]
+    run_id = await make_film(site, version, tmp_path)
+    async with get_client() as api:
+        run = await api.read_flow_run(run_id)
+    assert (run.name, run.state_name) == ("film First light", "Completed")
+    assert site.sandbox.stats()["created"] == before + 3
+    kept = site.s3.client().list_objects_v2(Bucket=BUCKET, Prefix=f"studio-{version}/films/first-light/")
+    assert sum(each["Key"].endswith("/film.mp4") for each in kept["Contents"]) == 1
+    assert all((tmp_path / f"{step}.png").stat().st_size > 10_000 for step in ("block", "form", "run", "page"))
