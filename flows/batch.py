@@ -1,13 +1,15 @@
 """Many clips at once: made and waited for, or sent and left."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact
 from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
+from prefect_kling.flows.markdown import cell, table
 from prefect_kling.flows.slots import Slots, sharing
 from prefect_kling.kling.errors import KlingError
 from prefect_kling.kling.request import VideoRequest
@@ -15,8 +17,10 @@ from prefect_kling.studio.archive import Clip
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.orders import ClipOrder
 from prefect_kling.studio.submission import Terms
-from prefect_kling.tasks import submit_video
+from prefect_kling.tasks import RequestsGiven, prepare_requests, submit_video
+from prefect_kling.tasks.logs import run_logger
 
+SHOWN = 500
 WAVE = 500
 """Clips that are under way in one process at a time; Prefect's event queue loses task runs beyond a few thousand."""
 
@@ -34,14 +38,15 @@ class BatchRow(BaseModel):
 
 @flow(flow_run_name="batch", persist_result=False)
 async def generate_batch(
-    requests: list[VideoRequest], credentials: KlingCredentials, archive: KlingArchive
+    requests: RequestsGiven, credentials: KlingCredentials, archive: KlingArchive
 ) -> list[BatchRow]:
     """Make many clips and return a row for each; one clip's trouble is in its row and stops no other.
 
     **Costs the sum of the clips that are not archived yet**, equal requests once.
 
     Args:
-        requests: What to make.
+        requests: A table with a clip in each line and a header of prompt, duration, sound and so on, or where one
+            is: a link, or a path in the archive such as tables/mugs.csv. Programs may hand over `VideoRequest`s.
         credentials: Access to the Kling API.
         archive: Where clips and the ledger are kept.
     """
@@ -51,20 +56,19 @@ async def generate_batch(
         return BatchRow(clip_key=order.clip_key, job_id=clip.job_id, clip=clip)
 
     with sharing(Slots(credentials.parallel_jobs)):
-        return await _each(requests, make)
+        return await _each(await prepare_requests(requests, archive), make)
 
 
 @flow(flow_run_name="send a batch", persist_result=False)
-async def submit_batch(
-    requests: list[VideoRequest], credentials: KlingCredentials, archive: KlingArchive
-) -> list[BatchRow]:
+async def submit_batch(requests: RequestsGiven, credentials: KlingCredentials, archive: KlingArchive) -> list[BatchRow]:
     """Send many clips and end without waiting; the receiver or `collect_finished` archives them.
 
     **Costs the sum of the clips that were never sent**, equal requests once. Sending the same batch again sends what is
     missing.
 
     Args:
-        requests: What to make.
+        requests: A table with a clip in each line and a header of prompt, duration, sound and so on, or where one
+            is: a link, or a path in the archive such as tables/mugs.csv. Programs may hand over `VideoRequest`s.
         credentials: Access to the Kling API.
         archive: Where clips and the ledger are kept.
     """
@@ -73,7 +77,7 @@ async def submit_batch(
         entry = await submit_video(order, credentials, archive, label)
         return BatchRow(clip_key=order.clip_key, job_id=entry.job_id)
 
-    return await _each(requests, send)
+    return await _each(await prepare_requests(requests, archive), send)
 
 
 async def _each(requests: list[VideoRequest], work: Callable[[ClipOrder, str], Awaitable[BatchRow]]) -> list[BatchRow]:
@@ -88,4 +92,26 @@ async def _each(requests: list[VideoRequest], work: Callable[[ClipOrder, str], A
             except (KlingError, StudioError) as error:
                 return BatchRow(clip_key=order.clip_key, trouble=str(error))
 
-    return list(await asyncio.gather(*(one(number, order) for number, order in enumerate(orders, 1))))
+    rows = list(await asyncio.gather(*(one(number, order) for number, order in enumerate(orders, 1))))
+    await _show(orders, rows)
+    return rows
+
+
+async def _show(orders: Sequence[ClipOrder], rows: Sequence[BatchRow]) -> None:
+    """Leave a page under the run, troubles first; a very long batch is shown in part."""
+    troubled = sum(bool(row.trouble) for row in rows)
+    told = f"{len(rows) - troubled} of {len(rows)} clips are {'archived' if any(row.clip for row in rows) else 'sent'}"
+    run_logger().log(30 if troubled else 20, "%s, %d have trouble", told, troubled)
+    numbers = sorted(range(len(rows)), key=lambda number: not rows[number].trouble)
+    lines = [
+        [str(number + 1), cell(orders[number].request.headline), *_in_words(rows[number])] for number in numbers[:SHOWN]
+    ]
+    left_out = [f"and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
+    page = [f"**{told}.**", "", *table(("line", "request", "price", "where"), lines), "", *left_out]
+    await acreate_markdown_artifact(key="batch", markdown="\n".join(page), description=told)
+
+
+def _in_words(row: BatchRow) -> tuple[str, str]:
+    if row.clip is not None:
+        return f"${row.clip.usd}", f"`{row.clip.uri}`"
+    return "", cell(row.trouble) or f"job `{row.job_id}`"

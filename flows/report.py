@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from prefect.exceptions import PrefectException
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.flows.board import ShotNews, Stage, watching
+from prefect_kling.flows.markdown import cell, table
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.films import Film, FilmClip
 from prefect_kling.studio.ledger import NOTHING
@@ -98,14 +99,14 @@ class FilmPage:
     def _shots_page(self, ended: int) -> str:
         quote = self._quote
         rows = [
-            [_cell(name), news.stage.value, self._duration(name), _usd(news), _where(news)]
+            [cell(name), news.stage.value, self._duration(name), _usd(news), _where(news)]
             for name, news in self._news.items()
         ]
         return "\n".join(
             [
                 f"**{ended} of {len(rows)} clips are archived.** This run may pay ${quote.at_most_usd} at most.",
                 "",
-                *_table(("shot", "state", "took", "price", "where"), rows),
+                *table(("shot", "state", "took", "price", "where"), rows),
             ]
         )
 
@@ -133,22 +134,22 @@ def _film_page(film: Film, quote: FilmQuote, sheet: str, link: str | None) -> st
             f"- contact sheet: `{film.contact_sheet_uri}`",
             f"- manifest: `{film.manifest_uri}`",
             "",
-            *_table(headings, [_film_row(each, differ=differ) for each in film.clips]),
+            *table(headings, [_film_row(each, differ=differ) for each in film.clips]),
         ]
     )
 
 
 def _film_row(each: FilmClip, *, differ: bool) -> list[str]:
     clip = each.clip
-    facts = [_cell(each.name), f"{each.begins_at:.2f} s", f"{each.seconds:.2f} s", f"${clip.usd}"]
-    return [*facts, *([_cell("; ".join(clip.notes))] if differ else []), f"`{clip.job_id}`", f"`{clip.uri}`"]
+    facts = [cell(each.name), f"{each.begins_at:.2f} s", f"{each.seconds:.2f} s", f"${clip.usd}"]
+    return [*facts, *([cell("; ".join(clip.notes))] if differ else []), f"`{clip.job_id}`", f"`{clip.uri}`"]
 
 
 def quote_page(quote: FilmQuote) -> str:
     """Return what a film will cost as a page: the sum, what should be known, and every clip."""
     plan = quote.plan
     rows = [
-        [_cell(clip.name), f"{clip.seconds:g} s", f"${clip.price.usd}", quote.standings[clip.clip_key].value]
+        [cell(clip.name), f"{clip.seconds:g} s", f"${clip.price.usd}", quote.standings[clip.clip_key].value]
         for clip in plan.clips
     ]
     worst = f" (at most ${quote.at_most_usd})" if quote.at_most_usd != quote.usd else ""
@@ -156,21 +157,11 @@ def quote_page(quote: FilmQuote) -> str:
         [
             f"**{plan.title}: ${quote.usd} are to be paid{worst}**, the whole film is worth ${plan.usd}.",
             "",
-            *(f"- {_cell(note)}" for note in plan.notes),
+            *(f"- {cell(note)}" for note in plan.notes),
             "",
-            *_table(("shot", "lasts", "price", "now"), rows),
+            *table(("shot", "lasts", "price", "now"), rows),
         ]
     )
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for cells in (headings, ["---"] * len(headings), *rows):
-        yield f"| {' | '.join(cells)} |"
-
-
-def _cell(text: str) -> str:
-    """Keep a user's words from breaking the table."""
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
 
 
 def _usd(news: ShotNews) -> str:
@@ -178,7 +169,7 @@ def _usd(news: ShotNews) -> str:
 
 
 def _where(news: ShotNews) -> str:
-    where = f"`{news.clip.uri}`" if news.clip else _cell(news.words)
+    where = f"`{news.clip.uri}`" if news.clip else cell(news.words)
     return f"{where} (was there)" if news.reused else where
 
 

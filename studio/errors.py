@@ -16,6 +16,7 @@ StudioError
 ├── WrongClip            name another clip: this one does not exist, or cannot be decided about
 ├── InputUnusable        take another picture or video: the API would not accept this one
 ├── StoryboardInvalid    fix the storyboard: file, line, field and rule are named
+├── TableInvalid         fix the table of requests: line, field and rule are named
 └── FilmIncomplete       see the shots it names; run again, what is finished is kept
 ```
 """
@@ -102,6 +103,15 @@ class WrongClip(StudioError):
     """The clip named does not exist, is not named unambiguously, or is in no state to be decided about."""
 
     next_step = "See `prefect-kling ledger list`."
+
+
+class TableInvalid(StudioError):
+    """A table of requests breaks a rule; nothing was sent and nothing was paid."""
+
+    next_step = "Nothing was paid. Correct the table and run again."
+
+    def __str__(self) -> str:
+        return f"{self.told}\n{self.next_step}"
 
 
 class StoryboardInvalid(StudioError):

@@ -4,16 +4,19 @@ from prefect_kling.tasks.archive import archive_video
 from prefect_kling.tasks.assemble import assemble_film
 from prefect_kling.tasks.assets import materializing
 from prefect_kling.tasks.handover import hand_over_clip
+from prefect_kling.tasks.requests import RequestsGiven, prepare_requests
 from prefect_kling.tasks.storyboard import StoryboardGiven, prepare_storyboard
 from prefect_kling.tasks.submit import submit_video
 from prefect_kling.tasks.wait import wait_for_video
 
 __all__ = [
+    "RequestsGiven",
     "StoryboardGiven",
     "archive_video",
     "assemble_film",
     "hand_over_clip",
     "materializing",
+    "prepare_requests",
     "prepare_storyboard",
     "submit_video",
     "wait_for_video",

@@ -1,4 +1,4 @@
-"""Storyboards that lie elsewhere: behind a link or in the archive's bucket, with the files they name beside them."""
+"""Texts that lie elsewhere, behind a link or in the archive's bucket; storyboards with the files they name."""
 
 import re
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ from urllib.parse import urljoin
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.bucket import Bucket
 from prefect_kling.studio.download import download
-from prefect_kling.studio.errors import LinkExpired, StoryboardInvalid
+from prefect_kling.studio.errors import LinkExpired, StoryboardInvalid, TableInvalid
 from prefect_kling.studio.script.inputs import is_link, upload_files
 from prefect_kling.studio.script.reader import read_storyboard
 from prefect_kling.studio.script.storyboard import Storyboard
 from prefect_kling.studio.script.yaml_text import parse
 
-LONGEST_BYTES = 2_000_000
-_PATH = re.compile(r"s3://\S+|[^{}\[\]:]+\.(ya?ml|json)", re.IGNORECASE)
+LONGEST_BYTES = 20_000_000
+_PATH = re.compile(r"s3://\S+|[^{}\[\]:]+\.(ya?ml|jsonl?|csv|tsv)", re.IGNORECASE)
 
 
 def is_address(given: str) -> bool:
-    """Whether a text says where a storyboard is, rather than being one: a link, an `s3://` address, a path."""
+    """Whether a text says where the thing itself is, rather than being it: a link, an `s3://` address, a path."""
     words = given.strip()
     return "\n" not in words and (is_link(words) or bool(_PATH.fullmatch(words)))
 
@@ -36,22 +36,19 @@ def fetch_storyboard(address: str, archive: Archive) -> Storyboard:
     address = address.strip()
     with TemporaryDirectory(prefix="prefect-kling-") as disk:
         folder, place = Path(disk), _Place(address, archive.bucket)
-        text = _text(place, folder / "storyboard")
+        text = place.text(folder / "storyboard")
         for name in _files_named(text, address):
             place.fetch_beside(name, folder)
         return upload_files(read_storyboard(text, address, folder), archive)
 
 
-def _text(place: "_Place", path: Path) -> str:
-    with path.open("w+b") as file:
-        if not place.fetch(place.address, file):
-            raise StoryboardInvalid(f"there is nothing at {place.address}")
-    if path.stat().st_size > LONGEST_BYTES:
-        raise StoryboardInvalid(f"{place.address} is no storyboard: it holds {path.stat().st_size:,} bytes")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise StoryboardInvalid(f"{place.address} is no UTF-8 text") from None
+def fetch_table(address: str, archive: Archive) -> str:
+    """Read the table at an address, as `fetch_storyboard` does; raises `TableInvalid` in its place."""
+    with TemporaryDirectory(prefix="prefect-kling-") as disk:
+        try:
+            return _Place(address.strip(), archive.bucket).text(Path(disk) / "table")
+        except StoryboardInvalid as error:
+            raise TableInvalid(error.what) from None
 
 
 def _files_named(text: str, address: str) -> Iterator[str]:
@@ -82,6 +79,18 @@ class _Place:
         if address.startswith("s3://") and not address.startswith(bucket.uri("")):
             told = f"{address} is not in the archive; its addresses begin with {bucket.uri('')}"
             raise StoryboardInvalid(told)
+
+    def text(self, path: Path) -> str:
+        """Return the text that lies here; a copy of it is left at a path."""
+        with path.open("w+b") as file:
+            if not self.fetch(self.address, file):
+                raise StoryboardInvalid(f"there is nothing at {self.address}")
+        if path.stat().st_size > LONGEST_BYTES:
+            raise StoryboardInvalid(f"{self.address} is too long to be read: it holds {path.stat().st_size:,} bytes")
+        try:
+            return path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise StoryboardInvalid(f"{self.address} is no UTF-8 text") from None
 
     def fetch(self, address: str, file: BinaryIO) -> bool:
         """Copy what is at an address into an open file; False if nothing is."""

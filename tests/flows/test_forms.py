@@ -4,16 +4,17 @@ import contextlib
 from typing import Any
 
 import pytest
+from prefect.artifacts import Artifact
 from prefect.client.schemas.objects import FlowRun
 from prefect.utilities.callables import parameter_schema
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.catalogue import described, flow_at
-from prefect_kling.flows import produce_film, produce_scene, quick_clip, submit_film
+from prefect_kling.flows import generate_batch, produce_film, produce_scene, quick_clip, submit_batch, submit_film
 from prefect_kling.flows.quick_clip import ClipForm
 from prefect_kling.kling.sandbox import Sandbox
 from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.errors import StoryboardInvalid
+from prefect_kling.studio.errors import StoryboardInvalid, TableInvalid
 from prefect_kling.studio.script.reader import read_storyboard
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
@@ -53,6 +54,38 @@ async def test_a_film_from_text(
     film = await produce_film(text, credentials, archive_block)
     assert film.title.startswith("Pasted")
     assert made(sandbox, archive) == 1
+
+
+@pytest.mark.parametrize("where", ["pasted", "in the bucket"])
+async def test_a_batch_from_a_table(
+    where: str, credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Each line is a clip; the page under the run shows them all, troubles first."""
+    tag = archive.bucket.prefix.strip("/")
+    text = f"prompt,duration\nA mug {tag},3\n[fail:CONTENT_MODERATION] {tag},3\n"
+    if where == "in the bucket":
+        archive.bucket.put("tables/mugs.csv", text.encode(), "text/csv")
+        text = "tables/mugs.csv"
+    mug, bad = await generate_batch(text, credentials, archive_block)
+    assert mug.clip is not None
+    assert "CONTENT_MODERATION" in bad.trouble
+    assert made(sandbox, archive) == 2
+    page = await Artifact.get(key="batch")
+    assert page is not None
+    assert page.description == "1 of 2 clips are archived"
+    lines = str(page.data).splitlines()[4:]
+    assert [line.split(" | ")[0] for line in lines if line.startswith("|")] == ["| 2", "| 1"]
+    assert mug.clip.uri in lines[1]
+
+
+async def test_a_wrong_table_is_told_before_anything_is_sent(
+    credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox
+) -> None:
+    """One wrong line stops the whole batch: nobody wants half of it paid."""
+    before = sandbox.stats()["created"]
+    with pytest.raises(TableInvalid, match="line 3: duration"):
+        await submit_batch("prompt,duration\nA mug,3\nA jug,99\n", credentials, archive_block)
+    assert sandbox.stats()["created"] == before
 
 
 @pytest.mark.parametrize(

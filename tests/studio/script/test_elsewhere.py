@@ -106,7 +106,7 @@ def test_a_file_that_is_not_beside_it_is_told(picture: str, words: str, archive:
 def test_a_book_is_no_storyboard(filled: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is too long is not even read."""
     monkeypatch.setattr(elsewhere, "LONGEST_BYTES", 20)
-    with pytest.raises(StoryboardInvalid, match="is no storyboard: it holds 1"):
+    with pytest.raises(StoryboardInvalid, match="is too long to be read: it holds 1"):
         fetch_storyboard("boards/film.yaml", filled)
 
 

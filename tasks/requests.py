@@ -1,0 +1,36 @@
+"""Read many requests from a table."""
+
+from typing import Annotated
+
+from prefect import task
+from pydantic import WithJsonSchema
+
+from prefect_kling.blocks import KlingArchive
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.studio.bucket import in_thread
+from prefect_kling.studio.script.elsewhere import fetch_table, is_address
+from prefect_kling.studio.script.table import read_requests
+from prefect_kling.tasks.logs import run_logger
+from prefect_kling.tasks.retries import FREE
+
+# In forms it is one field for a text; programs that call a flow also hand over the requests themselves.
+RequestsGiven = Annotated[list[VideoRequest] | str, WithJsonSchema({"type": "string", "minLength": 1})]
+"""Requests as data, as the text of a table or list, or as the address of such a text."""
+
+
+async def prepare_requests(given: list[VideoRequest] | str, archive: KlingArchive) -> list[VideoRequest]:
+    """Return the requests; no task run where nothing is to be fetched. Free, repeatable.
+
+    Raises `TableInvalid` with line, field and rule of what is wrong.
+    """
+    if not isinstance(given, str):
+        return given
+    return await _fetch(given, archive) if is_address(given) else read_requests(given)
+
+
+@task(task_run_name="read {address}", **FREE)
+async def _fetch(address: str, archive: KlingArchive) -> list[VideoRequest]:
+    text = await in_thread(fetch_table, address, archive.get_archive())
+    requests = read_requests(text, address.strip())
+    run_logger().info("%d requests from %s", len(requests), address)
+    return requests
