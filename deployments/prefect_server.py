@@ -20,10 +20,11 @@ from prefect_kling.deployments.processes import free_ports, running
 
 
 @contextmanager
-def prefect_server(folder: Path) -> Iterator[str]:
+def prefect_server(folder: Path, database: str | None = None) -> Iterator[str]:
     """Run a Prefect server that keeps everything in a folder and have this process use it until the block ends.
 
-    Yields the address of its UI. Raises `RuntimeError` with the server's last words when it does not come up.
+    Given a database, a URL such as `postgresql+asyncpg://…`, the server keeps its records there instead. Yields the
+    address of its UI. Raises `RuntimeError` with the server's last words when it does not come up.
     """
     folder.mkdir(parents=True, exist_ok=True)
     address, log = f"http://127.0.0.1:{free_ports(1)[0]}", folder / "server.log"
@@ -31,6 +32,7 @@ def prefect_server(folder: Path) -> Iterator[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= {"PREFECT_HOME": str(folder), "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     environment |= {"PREFECT_API_URL": f"{address}/api"}
+    environment |= {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database} if database else {}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
     with running(command, environment, log, lambda: _is_ready(address)):
         updates = {
