@@ -40,13 +40,21 @@ def prefect_server(folder: Path, database: str | None = None) -> Iterator[str]:
             PREFECT_HOME: folder,
             PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: False,
         }
+        _drain()
         with temporary_settings(updates=updates):
             try:
                 yield address
             finally:
-                # The last logs and events are still on their way; without a server they would be told as errors.
-                APILogWorker.drain_all(timeout=5)
-                EventsWorker.drain_all(timeout=5)
+                _drain()
+
+
+def _drain() -> None:
+    """Have the server in use receive the last logs and events, before another one takes its place or it is gone.
+
+    A process has one worker for each of the two, which stays with the server it was made for.
+    """
+    APILogWorker.drain_all(timeout=5)
+    EventsWorker.drain_all(timeout=5)
 
 
 def _is_ready(address: str) -> bool:
