@@ -12,11 +12,12 @@ demo: $(VENV)/ready  ## make the example film: no key, no cloud
 test: $(VENV)/ready  ## run all tests
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(VENV)/ready build/types  ## style, types and import rules
+lint: $(VENV)/ready build/types  ## style, types, import rules and the image
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(ROOMS:%=-p prefect_kling.%)
 	$(BIN)/lint-imports
+	$(BIN)/hadolint deployments/Dockerfile
 
 bench: $(VENV)/ready  ## measure, and print a table
 	$(BIN)/python -m tests.bench

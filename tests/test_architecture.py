@@ -85,6 +85,16 @@ def test_the_wheel_holds_every_source_file_and_nothing_at_the_top(tmp_path: Path
     assert {name.split("/")[0].split("-")[0] for name in held} == {"prefect_kling"}
 
 
+def test_the_image_is_built_from_what_the_package_is_built_from() -> None:
+    """Docker is sent every folder and file that `pyproject.toml` names, and nothing else of the repository."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = set(project["tool"]["setuptools"]["package-dir"].values())
+    wanted |= {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]}
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert lines[1] == "*"
+    assert {line.removeprefix("!") for line in lines if line.startswith("!")} == wanted
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_bare_imports_of_a_room_are_banned(room: str) -> None:
     """`import tasks` would make a second copy of every class; ruff refuses it."""
