@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
 from prefect_kling.flows.markdown import cell, table
+from prefect_kling.flows.missing_blocks import name_missing_blocks
 from prefect_kling.flows.slots import Slots, sharing
 from prefect_kling.kling.errors import KlingError
 from prefect_kling.kling.request import VideoRequest
@@ -36,7 +37,7 @@ class BatchRow(BaseModel):
     trouble: str = ""
 
 
-@flow(flow_run_name="batch", persist_result=False)
+@flow(flow_run_name="batch", persist_result=False, on_failure=[name_missing_blocks])
 async def generate_batch(
     requests: RequestsGiven, credentials: KlingCredentials, archive: KlingArchive
 ) -> list[BatchRow]:
@@ -59,7 +60,7 @@ async def generate_batch(
         return await _each(await prepare_requests(requests, archive), make)
 
 
-@flow(flow_run_name="send a batch", persist_result=False)
+@flow(flow_run_name="send a batch", persist_result=False, on_failure=[name_missing_blocks])
 async def submit_batch(requests: RequestsGiven, credentials: KlingCredentials, archive: KlingArchive) -> list[BatchRow]:
     """Send many clips and end without waiting; the receiver or `collect_finished` archives them.
 

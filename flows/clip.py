@@ -9,6 +9,7 @@ from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.board import ShotNews, Stage, tell
+from prefect_kling.flows.missing_blocks import name_missing_blocks
 from prefect_kling.flows.slots import Turn, current_slots
 from prefect_kling.kling.errors import JobFailed
 from prefect_kling.kling.job import VideoJob
@@ -23,7 +24,7 @@ from prefect_kling.tasks import archive_video, materializing, submit_video, wait
 from prefect_kling.tasks.logs import run_logger
 
 
-@flow(flow_run_name="clip {request.headline}", persist_result=False)
+@flow(flow_run_name="clip {request.headline}", persist_result=False, on_failure=[name_missing_blocks])
 async def generate_clip(
     request: VideoRequest,
     credentials: KlingCredentials,

@@ -7,6 +7,7 @@ from prefect.artifacts import acreate_markdown_artifact
 from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.flows.missing_blocks import name_missing_blocks
 from prefect_kling.studio.sweep import Findings, SweepSettings, sweep
 from prefect_kling.tasks.events import announce_alarm
 from prefect_kling.tasks.logs import run_logger
@@ -15,7 +16,7 @@ from prefect_kling.tasks.submit import GRACE_SECONDS
 ALARMS = ("held", "expiring", "gone", "trouble")
 
 
-@flow(persist_result=False)
+@flow(persist_result=False, on_failure=[name_missing_blocks])
 async def collect_finished(
     credentials: KlingCredentials, archive: KlingArchive, at_once: Annotated[int, Field(ge=1, le=256)] = 32
 ) -> Findings:

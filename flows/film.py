@@ -7,6 +7,7 @@ from prefect import flow
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.approval import ask
+from prefect_kling.flows.missing_blocks import name_missing_blocks
 from prefect_kling.flows.report import FilmPage
 from prefect_kling.flows.scene import make_scene
 from prefect_kling.flows.slots import Slots, sharing
@@ -26,7 +27,7 @@ from prefect_kling.tasks.events import announce_film
 from prefect_kling.tasks.logs import run_logger
 
 
-@flow(flow_run_name=named_after_film("film {title}"), persist_result=False)
+@flow(flow_run_name=named_after_film("film {title}"), persist_result=False, on_failure=[name_missing_blocks])
 async def produce_film(
     storyboard: StoryboardGiven,
     credentials: KlingCredentials,

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
+from prefect_kling.flows.missing_blocks import name_missing_blocks
 from prefect_kling.kling.form import FormModel
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.archive import Clip
@@ -62,7 +63,7 @@ class ClipForm(FormModel):
         )
 
 
-@flow(name="quick-clip", flow_run_name="clip {clip.headline}", persist_result=False)
+@flow(name="quick-clip", flow_run_name="clip {clip.headline}", persist_result=False, on_failure=[name_missing_blocks])
 async def quick_clip(
     clip: ClipForm, credentials: KlingCredentials, archive: KlingArchive, take: Annotated[int, Field(ge=1)] = 1
 ) -> Clip:

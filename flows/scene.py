@@ -10,6 +10,7 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.approval import ask
 from prefect_kling.flows.board import ShotNews, Stage, tell
 from prefect_kling.flows.clip import make_clip
+from prefect_kling.flows.missing_blocks import name_missing_blocks
 from prefect_kling.flows.slots import Slots, Turn, current_slots, sharing
 from prefect_kling.flows.spending import Spending
 from prefect_kling.flows.titles import named_after_film
@@ -24,7 +25,9 @@ from prefect_kling.studio.submission import Terms
 from prefect_kling.tasks import StoryboardGiven, hand_over_clip, prepare_storyboard
 
 
-@flow(flow_run_name=named_after_film("scene {scene} of {title}"), persist_result=False)
+@flow(
+    flow_run_name=named_after_film("scene {scene} of {title}"), persist_result=False, on_failure=[name_missing_blocks]
+)
 async def produce_scene(
     storyboard: StoryboardGiven,
     credentials: KlingCredentials,

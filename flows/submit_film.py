@@ -4,6 +4,7 @@ from prefect import flow
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.approval import ask
+from prefect_kling.flows.missing_blocks import name_missing_blocks
 from prefect_kling.flows.sending import Step, advance
 from prefect_kling.flows.spending import Spending
 from prefect_kling.flows.titles import named_after_film
@@ -16,7 +17,7 @@ from prefect_kling.tasks import StoryboardGiven, prepare_storyboard
 from prefect_kling.tasks.logs import run_logger
 
 
-@flow(flow_run_name=named_after_film("send {title}"), persist_result=False)
+@flow(flow_run_name=named_after_film("send {title}"), persist_result=False, on_failure=[name_missing_blocks])
 async def submit_film(
     storyboard: StoryboardGiven,
     credentials: KlingCredentials,
@@ -47,7 +48,7 @@ async def submit_film(
     return await advance(pending, credentials, archive)
 
 
-@flow(persist_result=False)
+@flow(persist_result=False, on_failure=[name_missing_blocks])
 async def advance_films(credentials: KlingCredentials, archive: KlingArchive) -> list[Step]:
     """Take every pending film one step on, again and again until there is nothing left to do now.
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.deployments import arun_deployment
@@ -150,6 +151,24 @@ async def test_a_wrong_form_is_refused_before_the_run_starts(blocks: dict[str, A
     with pytest.raises((PrefectHTTPStatusError, ParameterTypeError)) as caught:
         await arun_deployment("quick-clip/quick-clip", parameters=blocks | {"clip": clip}, timeout=0)
     assert "quality" in str(caught.value)
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_block_that_is_missing_is_named_in_the_log(api: PrefectClient) -> None:
+    """Left as it is, a form names blocks called default: where there are none, the run says so and what to do."""
+    run = await arun_deployment("quick-clip/quick-clip", timeout=0)
+    done = await ended(run, api)
+    assert done.state_type is StateType.FAILED
+    wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
+    async with asyncio.timeout(30):
+        while not (
+            told := [each.message for each in await api.read_logs(wanted) if "prefect-kling setup" in each.message]
+        ):
+            await asyncio.sleep(0.2)
+    assert [message.split(";")[0] for message in told] == [
+        "credentials: Unable to find block document named default for block type kling-credentials",
+        "archive: Unable to find block document named default for block type kling-archive",
+    ]
 
 
 @pytest.mark.usefixtures("worker", "default_blocks")
