@@ -6,7 +6,7 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import given_or_default
 from prefect_kling.studio.sweep import Findings, SweepSettings, sweep
-from prefect_kling.tasks.events import announce_alarm
+from prefect_kling.tasks.events import announce_alarm, announce_ended
 from prefect_kling.tasks.logs import run_logger
 from prefect_kling.tasks.submit import GRACE_SECONDS
 
@@ -32,7 +32,7 @@ async def collect_finished(
     store = await given_or_default(KlingArchive, archive)
     settings = SweepSettings(at_once=at_once, window_seconds=access.create_seconds + GRACE_SECONDS)
     async with access.get_client() as client:
-        findings = await sweep(store.get_archive(), client, settings)
+        findings = await sweep(store.get_archive(), client, settings, announce_ended)
     log = run_logger()
     for kind, count in sorted(findings.counts.items()):
         log.log(30 if kind in ALARMS else 20, "%s: %d", kind, count)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobFailed
@@ -15,6 +16,14 @@ from prefect_kling.studio.ledger import NOTHING, Entry, Page
 from prefect_kling.studio.watch import open_clips
 
 
+@dataclass(frozen=True)
+class Kept:
+    """An archived clip. `is_news`: this very call closed its record, so the caller is the one who tells of it."""
+
+    clip: Clip
+    is_news: bool
+
+
 async def wait_for_paid_job(
     entry: Entry,
     client: KlingClient,
@@ -24,7 +33,7 @@ async def wait_for_paid_job(
     *,
     is_watched: bool = False,
 ) -> VideoJob:
-    """Wait until the entry's job is completed and return it; a failure is noted in the ledger before it is raised.
+    """Wait until the entry's job is completed and return it; a failure is for the caller to note (`close_failed`).
 
     `is_watched`: a receiver may finish the clip, and the ledger is watched for it. Free, safe to repeat. Raises what
     `wait_for_job` raises.
@@ -36,37 +45,43 @@ async def wait_for_paid_job(
             return await wait_for_job(client, entry.job_id, patience, seen, bell)
     except JobFailed as error:
         error.clip_key = entry.clip_key
-        await close_failed(entry, error, archive)
         raise
 
 
-async def close_failed(entry: Entry, failure: JobFailed, archive: Archive) -> None:
-    """Note in the ledger that an entry's job failed, and free its money. Safe to repeat."""
+async def close_failed(entry: Entry, failure: JobFailed, archive: Archive) -> bool:
+    """Note in the ledger that an entry's job failed, and free its money; whether nobody had done so. Safe to repeat."""
     why = " ".join(part for part in (failure.fail_code, failure.words) if part) or "no reason given"
     page = await in_thread(_page_of, entry, archive)
     # Somebody quicker may have begun a new attempt: this failure is not about that job.
-    if page.entry.job_id == entry.job_id:
-        await in_thread(archive.ledger.failed, page, why, retryable=failure.retryable)
-        await in_thread(archive.budget.settle, page.entry, NOTHING)
+    if page.entry.job_id != entry.job_id:
+        return False
+    await in_thread(archive.budget.settle, page.entry, NOTHING)
+    return (await in_thread(archive.ledger.failed, page, why, retryable=failure.retryable)).is_mine
 
 
-async def keep_paid_job(entry: Entry, job: VideoJob, client: KlingClient, archive: Archive) -> Clip:
-    """Archive a completed job's video, close its record and settle its money. Free, safe to repeat.
+async def keep_paid_job(entry: Entry, job: VideoJob, client: KlingClient, archive: Archive) -> Kept:
+    """Archive a completed job's video, settle its money and close its record. Free, safe to repeat.
 
-    A link that has died is replaced once by asking the API for a fresh one. Raises what `Archive.keep` raises.
+    A clip that is archived already costs no call of the API. A link that has died is replaced once by asking the API
+    for a fresh one. Raises what `Archive.keep` raises.
     """
+    clip = await in_thread(archive.find, entry.clip_key) or await _fetched(entry, job, client, archive)
+    page = await in_thread(_page_of, entry, archive)
+    # Closing comes last: whoever closes the record tells of it, and little may fail in between.
+    await in_thread(archive.budget.settle, page.entry, clip.usd)
+    page = await in_thread(archive.ledger.archived, page, clip.uri, clip.usd)
+    return Kept(clip, page.is_mine)
+
+
+async def _fetched(entry: Entry, job: VideoJob, client: KlingClient, archive: Archive) -> Clip:
     charge = await client.record(job.job_id)
     charged_usd = charge.credits if charge else None
     # The event loop's own few threads bound how many transfers run at once; short storage calls have others.
     try:
-        clip = await asyncio.to_thread(archive.keep, entry.order, job, charged_usd)
+        return await asyncio.to_thread(archive.keep, entry.order, job, charged_usd)
     except LinkExpired:
         fresh = await client.get(job.job_id)
-        clip = await asyncio.to_thread(archive.keep, entry.order, fresh, charged_usd)
-    page = await in_thread(_page_of, entry, archive)
-    await in_thread(archive.ledger.archived, page, clip.uri, clip.usd)
-    await in_thread(archive.budget.settle, page.entry, clip.usd)
-    return clip
+        return await asyncio.to_thread(archive.keep, entry.order, fresh, charged_usd)
 
 
 def _page_of(entry: Entry, archive: Archive) -> Page:

@@ -13,13 +13,15 @@ _ENDS = {Outcome.ARCHIVED: "kling.job.completed", Outcome.FAILED: "kling.job.fai
 
 
 def announce_ended(entry: Entry, collected: Collected) -> None:
-    """Emit `kling.job.completed` or `kling.job.failed` for a job that ended; nothing for one that goes on.
+    """Emit `kling.job.completed` or `kling.job.failed` for a job whose record the caller closed; else nothing.
+
+    Of all who may meet the end of a job at once, a run, a receiver, a sweep, one closes its record and tells.
 
     The payload holds the clip's address, its price in US dollars, its bytes, and how many seconds the API took; or why
     it failed. Events are told to the Prefect server and to nobody else.
     """
     kind = _ENDS.get(collected.outcome)
-    if kind is None:
+    if kind is None or not collected.is_news:
         return
     clip, failure = collected.clip, collected.failure
     payload: dict[str, str | int | float | None] = {"clip_key": entry.clip_key, "job_id": entry.job_id}
