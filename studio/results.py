@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobFailed
@@ -12,8 +12,8 @@ from prefect_kling.kling.wait import Patience, wait_for_job
 from prefect_kling.studio.archive import Archive, Clip
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.errors import LedgerUnreadable, LinkExpired
-from prefect_kling.studio.ledger import NOTHING, Entry, Page
-from prefect_kling.studio.watch import open_clips
+from prefect_kling.studio.ledger import NOTHING, Entry, EntryState, Page
+from prefect_kling.studio.watch import LedgerFirst, open_clips
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,28 @@ async def wait_for_paid_job(
 ) -> VideoJob:
     """Wait until the entry's job is completed and return it; a failure is for the caller to note (`close_failed`).
 
-    `is_watched`: a receiver may finish the clip, and the ledger is watched for it. Free, safe to repeat. Raises what
-    `wait_for_job` raises.
+    `is_watched`: a receiver may finish the clip. Then the ledger is watched for it, and the API is asked only about
+    what the ledger cannot tell; the patience's head start counts from when the request was sent. Free, safe to
+    repeat. Raises what `wait_for_job` raises.
     """
     if entry.job_id is None:
         raise LedgerUnreadable(f"the record is {entry.state} and names no job", clip_key=entry.clip_key)
     try:
-        with open_clips(archive).bell(entry) if is_watched else nullcontext() as bell:
-            return await wait_for_job(client, entry.job_id, patience, seen, bell)
+        if not is_watched:
+            return await wait_for_job(client, entry.job_id, patience, seen)
+        with open_clips(archive).bell(entry) as bell:
+            left = patience.head_start - _seconds_since_sent(entry)
+            patience = replace(patience, head_start=min(max(left, 0.0), patience.head_start))
+            return await wait_for_job(LedgerFirst(client, archive, entry, bell), entry.job_id, patience, seen, bell)
     except JobFailed as error:
         error.clip_key = entry.clip_key
         raise
+
+
+def _seconds_since_sent(entry: Entry) -> float:
+    """How long ago the request was sent, by the clocks of two machines perhaps: good enough to time a poll."""
+    sent = next((event.at for event in reversed(entry.history) if event.state is EntryState.INTENT), None)
+    return (datetime.now(UTC) - sent).total_seconds() if sent else float("inf")
 
 
 async def close_failed(entry: Entry, failure: JobFailed, archive: Archive) -> bool:
