@@ -5,6 +5,8 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import given_or_default
+from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.sweep import Findings, SweepSettings, sweep
 from prefect_kling.tasks.events import announce_alarm, announce_ended
 from prefect_kling.tasks.logs import run_logger
@@ -36,8 +38,8 @@ async def collect_finished(
     log = run_logger()
     for kind, count in sorted(findings.counts.items()):
         log.log(30 if kind in ALARMS else 20, "%s: %d", kind, count)
-    _alarm(findings)
     await acreate_markdown_artifact(key="collected", markdown=tell(findings), description="what a sweep found")
+    await _alarm(findings, store.get_archive())
     return findings
 
 
@@ -53,7 +55,9 @@ def tell(findings: Findings) -> str:
     return "\n".join(lines)
 
 
-def _alarm(findings: Findings) -> None:
+async def _alarm(findings: Findings, archive: Archive) -> None:
     for kind in ("held", "expiring", "gone"):
         for key, words in findings.named.get(kind, {}).items():
-            announce_alarm(kind, key, why=words)
+            page = await in_thread(archive.ledger.read, key)
+            if page is not None:
+                announce_alarm(kind, page.entry.order, words, page.entry.at_most_usd, page.entry.job_id)

@@ -7,6 +7,7 @@ from prefect.events import emit_event
 from prefect_kling.studio.collection import Collected, Outcome
 from prefect_kling.studio.films import Film
 from prefect_kling.studio.ledger import Entry
+from prefect_kling.studio.orders import ClipOrder
 
 NEARLY = Decimal("0.8")
 _ENDS = {Outcome.ARCHIVED: "kling.job.completed", Outcome.FAILED: "kling.job.failed"}
@@ -39,9 +40,16 @@ def announce_film(film: Film) -> None:
     emit_event("kling.film.completed", resource=resource, payload=payload)
 
 
-def announce_alarm(kind: str, clip_key: str, **facts: str | None) -> None:
-    """Emit `kling.clip.held`, `.expiring` or `.gone`: a clip that somebody must look at."""
-    emit_event(f"kling.clip.{kind}", resource=resource_of(clip_key), payload=facts)
+def announce_alarm(
+    kind: str, order: ClipOrder, why: str, at_most_usd: Decimal | None = None, job_id: str | None = None
+) -> None:
+    """Emit `kling.clip.held`, `.expiring` or `.gone`: a clip that somebody must look at.
+
+    Whoever meets it tells it, again and again until somebody has looked: it may be heard twice, and is not missed.
+    """
+    cost = None if at_most_usd is None else str(at_most_usd)
+    payload = {"prompt": order.request.headline, "why": why, "at_most_usd": cost, "job_id": job_id}
+    emit_event(f"kling.clip.{kind}", resource=resource_of(order.clip_key), payload=payload)
 
 
 def resource_of(clip_key: str) -> dict[str, str]:
