@@ -1,6 +1,8 @@
 """Automations worth having, as code: who is told when a clip or the money needs somebody."""
 
 import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from prefect.automations import Automation
@@ -11,26 +13,76 @@ from prefect.exceptions import ObjectNotFound
 
 from prefect_kling.blocks.load import BlockMissing
 
-SUBJECT = "prefect-kling: {{ event.event }}"
-BODY = "{{ event.resource.name }}\n{{ event.payload }}"
-TOLD = {
-    "kling: a clip is held": ("kling.clip.held", "kling.clip.*"),
-    "kling: a paid video is about to expire": ("kling.clip.expiring", "kling.clip.*"),
-    "kling: the budget is nearly spent": ("kling.budget.low", "kling.budget.*"),
-}
+# Alarms are told by whoever meets them, every ten minutes perhaps: a message about one clip is sent once a day.
+REMINDED = timedelta(days=1)
 ADVANCE = "kling: a clip has landed"
+_CLIP = "{{ event.payload.prompt }}\nClip {{ event.resource.name }}"
+_JOB = "{% if event.payload.job_id %}, job {{ event.payload.job_id }}{% endif %}"
+_COST = "{% if event.payload.at_most_usd %}, at most ${{ event.payload.at_most_usd }}{% endif %}"
+_SHOW = "prefect-kling ledger show {{ event.resource.name }}"
 
 
-def _on(event: str, resource: str) -> EventTrigger:
-    return EventTrigger(expect={event}, match={"prefect.resource.id": resource}, posture=Posture.Reactive, threshold=1)
+@dataclass(frozen=True)
+class Message:
+    """What is sent about an event of some resource, as templates that Prefect fills in."""
+
+    event: str
+    resource: str
+    subject: str
+    body: str
+
+
+TOLD = {
+    "kling: a clip is held": Message(
+        "kling.clip.held",
+        "kling.clip.*",
+        "Kling: a clip is held, it may have been paid for",
+        f"{_CLIP}{_JOB}{_COST}\n{{{{ event.payload.why }}}}\n"
+        f"It is never sent again by itself. To see it and decide: {_SHOW}",
+    ),
+    "kling: a paid video is about to expire": Message(
+        "kling.clip.expiring",
+        "kling.clip.*",
+        "Kling: a paid video is about to be deleted",
+        f"{_CLIP}{_JOB}\n{{{{ event.payload.why }}}}\nEvery sweep tries again until then. To see it: {_SHOW}",
+    ),
+    "kling: a paid video is gone": Message(
+        "kling.clip.gone",
+        "kling.clip.*",
+        "Kling: the API does not know a paid job any more",
+        f"{_CLIP}{_JOB}{_COST}\n{{{{ event.payload.why }}}}\nTo see it: {_SHOW}",
+    ),
+    "kling: the budget is nearly spent": Message(
+        "kling.budget.low",
+        "kling.budget.*",
+        "Kling: the budget of {{ event.resource.name }} is nearly spent",
+        "${{ event.payload.committed_usd }} of ${{ event.payload.cap_usd }} are spent or set aside.\n"
+        "What does not fit is refused before it is sent: raise the cap, or wait until running clips are settled.",
+    ),
+}
+
+
+def _on(event: str, resource: str, within: timedelta = timedelta(0)) -> EventTrigger:
+    return EventTrigger(
+        expect={event},
+        match={"prefect.resource.id": resource},
+        posture=Posture.Reactive,
+        threshold=1,
+        within=within,
+        for_each={"prefect.resource.id"},
+    )
 
 
 def telling(notify: UUID) -> list[Automation]:
     """Return automations that send a message through a notification block for every alarm of this package."""
-    send: list[ActionTypes] = [SendNotification(block_document_id=notify, subject=SUBJECT, body=BODY)]
     return [
-        Automation(name=name, description=f"sends a message on {event}", trigger=_on(event, resource), actions=send)
-        for name, (event, resource) in TOLD.items()
+        Automation(
+            name=name,
+            description=f"sends a message on {told.event}, once a day for each clip or budget",
+            trigger=_on(told.event, told.resource, REMINDED),
+            actions=[SendNotification(block_document_id=notify, subject=told.subject, body=told.body)],
+        )
+        for name, told in TOLD.items()
     ]
 
 
@@ -68,8 +120,7 @@ def automations(*, notify: str | None = None) -> None:
     Args:
         notify: A stored notification block as type/name, such as slack-webhook/alerts; without one nobody is told.
     """
-    for name in asyncio.run(_create(notify)) or ["nothing: they are there already"]:
-        print(f"created {name}")
+    print("\n".join(asyncio.run(_create(notify))))
 
 
 async def _create(notify: str | None) -> list[str]:
@@ -77,7 +128,11 @@ async def _create(notify: str | None) -> list[str]:
     deployment = await _id_of("advance-films/advance-films")
     if deployment is not None:
         wanted.append(advancing(deployment))
-    return await put_in_place(wanted)
+    made = await put_in_place(wanted)
+    lines = [f"{'created' if each.name in made else 'left as it is'}: {each.name}" for each in wanted]
+    if deployment is None:
+        lines.append(f"left out, advance-films is not deployed: {ADVANCE}")
+    return lines
 
 
 async def _block_id(reference: str) -> UUID:

@@ -2,7 +2,8 @@
 
 A call only wakes it up. Its address must be one we made (HMAC); its body is a hint; the job is read back from the API,
 and the clip is archived at once. Lost, late, repeated, re-ordered, forged and replayed calls do no harm, and without
-any call polling still finds everything.
+any call polling still finds everything: but for the job id of a held clip, which nobody but the call may know. So a
+call that meets a store or an API in trouble is not given up for ten minutes.
 """
 
 import asyncio
@@ -10,10 +11,11 @@ import json
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 
+import tenacity
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -27,12 +29,16 @@ from prefect_kling.studio.callbacks import CallbackAddresses
 from prefect_kling.studio.collection import Collected
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.ledger import Entry
+from prefect_kling.tasks.retries import PASSING
 
 LOG = logging.getLogger("kling.receiver")
 LARGEST_BODY = 64 * 1024
 JOB_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 AT_ONCE = 16
 """Clips that are fetched at the same time."""
+MOST_PAUSING = 1000
+"""Calls that wait for another try; what comes on top is tried once."""
+FIRST_PAUSE, LONGEST_PAUSE, TRY_SECONDS = 1.0, 60.0, 600.0
 
 Announce = Callable[[Entry, Collected], Awaitable[None]]
 
@@ -43,7 +49,9 @@ class Receiver:
     def __init__(self, addresses: CallbackAddresses, client: KlingClient, archive: Archive, announce: Announce) -> None:
         self._addresses, self._client, self._archive, self._announce = addresses, client, archive, announce
         self._places = asyncio.Semaphore(AT_ONCE)
-        self._at_work: dict[str, bool] = {}
+        self._at_work: dict[Call, bool] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pausing, self._closing = 0, asyncio.Event()
 
     def app(self, path: str = "") -> Starlette:
         """Return the ASGI application, answering below `path`; `GET /health` says that it is up."""
@@ -59,6 +67,9 @@ class Receiver:
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         async with self._client:
             yield
+            # Who pauses has a last try; what is being fetched is fetched.
+            self._closing.set()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _health(self, request: Request) -> Response:
         return PlainTextResponse("ok")
@@ -75,32 +86,68 @@ class Receiver:
         if body is None:
             return PlainTextResponse("too long", 413)
         call = Call(place["clip_key"], place["claim"], _job_named_in(body))
-        return PlainTextResponse("thank you", 202, background=BackgroundTask(self._work, call))
+        # A task of our own, which can be told to end: a server that stops waits for what hangs on its answers.
+        task = asyncio.create_task(self._work(call))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return PlainTextResponse("thank you", 202)
 
     async def _work(self, call: Call) -> None:
-        """Finish the clip; a call that comes meanwhile has it looked at once more, however many there are."""
-        if call.clip_key in self._at_work:
-            self._at_work[call.clip_key] = True
+        """Finish the clip; an equal call that comes meanwhile has it looked at once more, however many there are."""
+        if call in self._at_work:
+            self._at_work[call] = True
             return
         try:
             again = True
             while again:
-                self._at_work[call.clip_key] = False
+                self._at_work[call] = False
                 await self._heed(call)
-                again = self._at_work[call.clip_key]
+                again = self._at_work[call]
         finally:
-            del self._at_work[call.clip_key]
+            del self._at_work[call]
 
     async def _heed(self, call: Call) -> None:
+        """Do what a call asks for; while store or API are in trouble, try again after growing pauses."""
+        retrying = tenacity.AsyncRetrying(
+            sleep=self._pause,
+            retry=tenacity.retry_if_exception_type(PASSING),
+            stop=self._is_over,
+            wait=tenacity.wait_exponential(FIRST_PAUSE, LONGEST_PAUSE) + tenacity.wait_random(0, FIRST_PAUSE),
+            before_sleep=partial(_tell_once, call),
+            reraise=True,
+        )
         try:
-            async with self._places:
-                done = await heed(call, self._client, self._archive)
-            if done is not None:
-                LOG.info("clip %s: %s %s", call.clip_key, done[1].outcome.value, done[1].words)
-                await self._announce(*done)
+            done: tuple[Entry, Collected] | None = await retrying(self._try, call)
         except (KlingError, StudioError) as error:
-            # Nothing is lost: polling, or the next sweep, meets this clip again.
-            LOG.warning("clip %s: %s", call.clip_key, error)
+            # Polling, or the next sweep, meets this clip again, unless it is held: then a person may need this line.
+            LOG.warning("clip %s, job %s: %s", call.clip_key, call.job_id or "not named", error)
+            return
+        if done is not None:
+            LOG.info("clip %s: %s %s", call.clip_key, done[1].outcome.value, done[1].words)
+            await self._announce(*done)
+
+    async def _try(self, call: Call) -> tuple[Entry, Collected] | None:
+        # A place is held while something is done, never through a pause.
+        async with self._places:
+            done = await heed(call, self._client, self._archive)
+        if done is not None and isinstance(done[1].trouble, PASSING):
+            raise done[1].trouble
+        return done
+
+    def _is_over(self, state: tenacity.RetryCallState) -> bool:
+        crowded = self._pausing >= MOST_PAUSING
+        return crowded or self._closing.is_set() or tenacity.stop_after_delay(TRY_SECONDS)(state)
+
+    async def _pause(self, seconds: float) -> None:
+        self._pausing += 1
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
+        self._pausing -= 1
+
+
+def _tell_once(call: Call, state: tenacity.RetryCallState) -> None:
+    if state.attempt_number == 1 and state.outcome is not None:
+        LOG.warning("clip %s: will be tried again for a while: %s", call.clip_key, state.outcome.exception())
 
 
 async def _bounded_body(request: Request) -> bytes | None:

@@ -8,8 +8,10 @@ from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.missing_blocks import name_missing_blocks
+from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.sweep import Findings, SweepSettings, sweep
-from prefect_kling.tasks.events import announce_alarm
+from prefect_kling.tasks.events import announce_alarm, announce_ended
 from prefect_kling.tasks.logs import run_logger
 from prefect_kling.tasks.submit import GRACE_SECONDS
 
@@ -33,12 +35,12 @@ async def collect_finished(
     """
     settings = SweepSettings(at_once=at_once, window_seconds=credentials.create_seconds + GRACE_SECONDS)
     async with credentials.get_client() as client:
-        findings = await sweep(archive.get_archive(), client, settings)
+        findings = await sweep(archive.get_archive(), client, settings, announce_ended)
     log = run_logger()
     for kind, count in sorted(findings.counts.items()):
         log.log(30 if kind in ALARMS else 20, "%s: %d", kind, count)
-    _alarm(findings)
     await acreate_markdown_artifact(key="collected", markdown=tell(findings), description="what a sweep found")
+    await _alarm(findings, archive.get_archive())
     return findings
 
 
@@ -54,7 +56,9 @@ def tell(findings: Findings) -> str:
     return "\n".join(lines)
 
 
-def _alarm(findings: Findings) -> None:
+async def _alarm(findings: Findings, archive: Archive) -> None:
     for kind in ("held", "expiring", "gone"):
         for key, words in findings.named.get(kind, {}).items():
-            announce_alarm(kind, key, why=words)
+            page = await in_thread(archive.ledger.read, key)
+            if page is not None:
+                announce_alarm(kind, page.entry.order, words, page.entry.at_most_usd, page.entry.job_id)

@@ -6,9 +6,8 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Protocol, assert_never
 
-from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobFailed, JobGone, StillRunning, Unavailable, UnreadableReply
 from prefect_kling.kling.job import JobState, VideoJob
 
@@ -20,7 +19,8 @@ LONGEST_PAUSE = 60.0
 class Patience:
     """How often to ask and how long to wait, in seconds.
 
-    The page asks for a poll every 5 to 10 seconds. The deadline stops the waiting, never the job.
+    The page asks for a poll every 5 to 10 seconds. `head_start` puts the first one off. The deadline stops the
+    waiting, never the job.
     """
 
     first: float = 5.0
@@ -28,17 +28,25 @@ class Patience:
     growth: float = 1.2
     jitter: float = 0.2
     deadline: float = 3600.0
+    head_start: float = 0.0
 
     def pauses(self) -> Iterator[float]:
-        """Yield the pause before each poll: from `first` growing to `longest`, give or take `jitter`."""
-        pause = self.first
+        """Yield the pause before each poll: the head start, then from `first` growing to `longest`, with jitter."""
+        pause, following = self.head_start, self.first
         while True:
             yield pause * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311  not for secrets
-            pause = min(pause * self.growth, self.longest)
+            pause, following = following, min(following * self.growth, self.longest)
+
+
+class Asks(Protocol):
+    """Knows how a job stands: a `KlingClient`, or somebody who may spare it the question."""
+
+    async def get(self, job_id: str) -> VideoJob:
+        """Tell how a job stands; raises what `KlingClient.get` raises."""
 
 
 async def wait_for_job(
-    client: KlingClient,
+    client: Asks,
     job_id: str,
     patience: Patience,
     seen: Callable[[VideoJob], None] = lambda job: None,
@@ -51,7 +59,9 @@ async def wait_for_job(
     deadline, `JobGone` when the API says three times in a row that it does not know the job, and `KeyRefused` at once.
     """
     end, gone, job, trouble = time.monotonic() + patience.deadline, 0, None, ""
-    for pause in patience.pauses():
+    pauses = patience.pauses()
+    await _pause(min(next(pauses), patience.deadline), bell)
+    for pause in pauses:
         try:
             job = await client.get(job_id)
             gone, trouble = 0, ""

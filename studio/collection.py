@@ -30,12 +30,18 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Collected:
-    """One job's outcome, in words too; the clip if it is archived now."""
+    """One job's outcome, in words too; the clip if it is archived now.
+
+    `is_news`: this very call closed the record, so that whoever made it tells of the end. `trouble`: what keeps a
+    finished video from being archived.
+    """
 
     outcome: Outcome
     words: str = ""
     clip: Clip | None = None
     failure: JobFailed | None = None
+    is_news: bool = False
+    trouble: KlingError | StudioError | None = None
 
 
 async def collect(entry: Entry, client: KlingClient, archive: Archive, warn_before: timedelta) -> Collected:
@@ -55,8 +61,8 @@ async def collect(entry: Entry, client: KlingClient, archive: Archive, warn_befo
         return await _keep(entry, job, client, archive, warn_before)
     if job.state is JobState.FAILED:
         failure = failure_of(job)
-        await close_failed(entry, failure, archive)
-        return Collected(Outcome.FAILED, str(failure), failure=failure)
+        is_news = await close_failed(entry, failure, archive)
+        return Collected(Outcome.FAILED, str(failure), failure=failure, is_news=is_news)
     return Collected(Outcome.RUNNING, job.said_state)
 
 
@@ -64,10 +70,10 @@ async def _keep(
     entry: Entry, job: VideoJob, client: KlingClient, archive: Archive, warn_before: timedelta
 ) -> Collected:
     try:
-        clip = await keep_paid_job(entry, job, client, archive)
+        kept = await keep_paid_job(entry, job, client, archive)
     except (KlingError, StudioError) as error:
         if job.completed_at is None or job.completed_at + RETENTION - datetime.now(UTC) > warn_before:
-            return Collected(Outcome.TROUBLE, str(error))
+            return Collected(Outcome.TROUBLE, str(error), trouble=error)
         told = f"the API deletes it at {job.completed_at + RETENTION:%Y-%m-%d %H:%M} UTC: {error}"
-        return Collected(Outcome.EXPIRING, told)
-    return Collected(Outcome.ARCHIVED, clip.uri, clip)
+        return Collected(Outcome.EXPIRING, told, trouble=error)
+    return Collected(Outcome.ARCHIVED, kept.clip.uri, kept.clip, is_news=kept.is_news)

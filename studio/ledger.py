@@ -19,7 +19,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -99,7 +99,7 @@ class Entry(BaseModel):
 
 @dataclass(frozen=True)
 class Page:
-    """A record as read: its version in the store, its age there, and whether this process won it."""
+    """A record as read or written: its version in the store, its age there, and whether this very call wrote it."""
 
     entry: Entry
     etag: str
@@ -226,13 +226,13 @@ class Ledger:
         return moved
 
     def failed(self, page: Page, why: str, *, retryable: bool) -> Page:
-        """Note that the job ended without a video, which costs nothing."""
+        """Note that the job ended without a video, which costs nothing. `is_mine` says that nobody had before."""
         moved = self._move(page, EntryState.FAILED, why, retryable=retryable)
         self._remove_markers(page.entry)
         return moved
 
     def archived(self, page: Page, uri: str, charged_usd: Decimal) -> Page:
-        """Note that the paid video is safe, and what it cost."""
+        """Note that the paid video is safe, and what it cost. `is_mine` says that nobody had before."""
         moved = self._move(page, EntryState.ARCHIVED, uri, charged_usd=charged_usd)
         self._remove_markers(page.entry)
         return moved
@@ -260,11 +260,11 @@ class Ledger:
 
     def _move(self, page: Page, state: EntryState, note: str, **changes: object) -> Page:
         if page.entry.state is state:
-            return page
+            return replace(page, is_mine=False)
         entry = page.entry.moved(state, note, **changes)
         etag = self.bucket.replace(_path(entry.clip_key), _bytes(entry), page.etag)
         if etag is not None:
-            return Page(entry, etag, 0.0)
+            return Page(entry, etag, 0.0, is_mine=True)
         now = self.read(entry.clip_key)
         if now is not None and now.entry.state is state and now.entry.job_id == entry.job_id:
             return now

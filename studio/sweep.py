@@ -1,7 +1,7 @@
 """One pass over everything that is paid and not finished, whoever started it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
@@ -9,11 +9,12 @@ from typing import TypeVar
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.bucket import in_thread
-from prefect_kling.studio.collection import collect
-from prefect_kling.studio.ledger import NOTHING, EntryState, Marker, Page
+from prefect_kling.studio.collection import Collected, collect
+from prefect_kling.studio.ledger import NOTHING, Entry, EntryState, Marker, Page
 
 NAMED = 100
 T = TypeVar("T")
+Tell = Callable[[Entry, Collected], None]
 
 
 @dataclass
@@ -40,11 +41,17 @@ class SweepSettings:
     warn_before: timedelta = timedelta(days=1)
 
 
-async def sweep(archive: Archive, client: KlingClient, settings: SweepSettings | None = None) -> Findings:
+async def sweep(
+    archive: Archive,
+    client: KlingClient,
+    settings: SweepSettings | None = None,
+    tell: Tell = lambda entry, collected: None,
+) -> Findings:
     """Look at every open record once: archive what is finished, close what failed, hold what was abandoned.
 
     Costs nothing and may run beside anything else, as often as you like. Memory does not grow with the number of
-    records. One clip's trouble does not stop the others: it is noted, and the next sweep meets it again.
+    records. One clip's trouble does not stop the others: it is noted, and the next sweep meets it again. `tell` hears
+    how each paid job stands.
     """
     findings, settings = Findings(), settings or SweepSettings()
     markers = archive.ledger.open_markers()
@@ -52,7 +59,7 @@ async def sweep(archive: Archive, client: KlingClient, settings: SweepSettings |
     async def work() -> None:
         async for marker in _shared(markers, turns):
             try:
-                kind, words = await _visit(marker, archive, client, settings)
+                kind, words = await _visit(marker, archive, client, settings, tell)
             except Exception as error:  # whatever it is, it must not keep the other clips from being saved
                 kind, words = "trouble", f"{type(error).__name__}: {error}"
             findings.note(kind, marker.clip_key, words)
@@ -76,7 +83,9 @@ async def _shared(items: Iterator[T], turns: asyncio.Lock) -> AsyncIterator[T]:
         yield item
 
 
-async def _visit(marker: Marker, archive: Archive, client: KlingClient, settings: SweepSettings) -> tuple[str, str]:
+async def _visit(
+    marker: Marker, archive: Archive, client: KlingClient, settings: SweepSettings, tell: Tell
+) -> tuple[str, str]:
     """Do what is due for one marker, and say what it was."""
     page = await in_thread(archive.ledger.read, marker.clip_key)
     if page is None or not page.entry.claim.startswith(marker.claim):
@@ -84,6 +93,7 @@ async def _visit(marker: Marker, archive: Archive, client: KlingClient, settings
     entry = page.entry
     if entry.state is EntryState.SUBMITTED and entry.job_id is not None:
         found = await collect(entry, client, archive, settings.warn_before)
+        tell(entry, found)
         return found.outcome.value, found.words
     if entry.state is EntryState.INTENT and page.age_seconds > settings.window_seconds:
         why = f"the process {entry.by} vanished between its intent and a job id"

@@ -24,10 +24,11 @@ async def archive_video(
     """
     log = run_logger()
     async with credentials.get_client() as client:
-        clip = await keep_paid_job(entry, job, client, archive.get_archive())
+        kept = await keep_paid_job(entry, job, client, archive.get_archive())
+    clip = kept.clip
+    announce_ended(entry, Collected(Outcome.ARCHIVED, clip.uri, clip, is_news=kept.is_news))
     for note in clip.notes:
         log.warning("%s: %s", label, note)
     describe_asset(clip.uri, job_id=clip.job_id, usd=str(clip.usd), sha256=clip.sha256, seconds=clip.media.seconds)
-    announce_ended(entry, Collected(Outcome.ARCHIVED, clip.uri, clip))
     log.info("%s: %s, %.1f s, %s bytes, $%s", label, clip.uri, clip.media.seconds, f"{clip.bytes:,}", clip.usd)
     return clip

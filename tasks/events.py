@@ -7,19 +7,22 @@ from prefect.events import emit_event
 from prefect_kling.studio.collection import Collected, Outcome
 from prefect_kling.studio.films import Film
 from prefect_kling.studio.ledger import Entry
+from prefect_kling.studio.orders import ClipOrder
 
 NEARLY = Decimal("0.8")
 _ENDS = {Outcome.ARCHIVED: "kling.job.completed", Outcome.FAILED: "kling.job.failed"}
 
 
 def announce_ended(entry: Entry, collected: Collected) -> None:
-    """Emit `kling.job.completed` or `kling.job.failed` for a job that ended; nothing for one that goes on.
+    """Emit `kling.job.completed` or `kling.job.failed` for a job whose record the caller closed; else nothing.
+
+    Of all who may meet the end of a job at once, a run, a receiver, a sweep, one closes its record and tells.
 
     The payload holds the clip's address, its price in US dollars, its bytes, and how many seconds the API took; or why
     it failed. Events are told to the Prefect server and to nobody else.
     """
     kind = _ENDS.get(collected.outcome)
-    if kind is None:
+    if kind is None or not collected.is_news:
         return
     clip, failure = collected.clip, collected.failure
     payload: dict[str, str | int | float | None] = {"clip_key": entry.clip_key, "job_id": entry.job_id}
@@ -37,9 +40,16 @@ def announce_film(film: Film) -> None:
     emit_event("kling.film.completed", resource=resource, payload=payload)
 
 
-def announce_alarm(kind: str, clip_key: str, **facts: str | None) -> None:
-    """Emit `kling.clip.held`, `.expiring` or `.gone`: a clip that somebody must look at."""
-    emit_event(f"kling.clip.{kind}", resource=resource_of(clip_key), payload=facts)
+def announce_alarm(
+    kind: str, order: ClipOrder, why: str, at_most_usd: Decimal | None = None, job_id: str | None = None
+) -> None:
+    """Emit `kling.clip.held`, `.expiring` or `.gone`: a clip that somebody must look at.
+
+    Whoever meets it tells it, again and again until somebody has looked: it may be heard twice, and is not missed.
+    """
+    cost = None if at_most_usd is None else str(at_most_usd)
+    payload = {"prompt": order.request.headline, "why": why, "at_most_usd": cost, "job_id": job_id}
+    emit_event(f"kling.clip.{kind}", resource=resource_of(order.clip_key), payload=payload)
 
 
 def resource_of(clip_key: str) -> dict[str, str]:

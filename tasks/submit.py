@@ -12,7 +12,7 @@ from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.budget import FilmCap
 from prefect_kling.studio.errors import ClipHeld, StudioError
 from prefect_kling.studio.explain import explain
-from prefect_kling.studio.ledger import Entry
+from prefect_kling.studio.ledger import Entry, EntryState
 from prefect_kling.studio.orders import ClipOrder
 from prefect_kling.studio.submission import Terms, submit_once
 from prefect_kling.tasks.events import announce_alarm, announce_budget
@@ -47,7 +47,7 @@ async def submit_video(
         async with credentials.get_client() as client:
             entry = await submit_once(order, client, studio, terms, lambda text: log.info("%s: %s", label, text))
     except ClipHeld as error:
-        await announce_held(error, studio)
+        await _tell_of_held(error, order, studio)
         raise
     log.info("%s: job %s, clip %s, at most $%s", label, entry.job_id, entry.clip_key, entry.at_most_usd)
     await _tell_of_budget(entry, studio, terms.film)
@@ -69,13 +69,29 @@ async def _tell_of_budget(entry: Entry, archive: Archive, film: FilmCap | None) 
             announce_budget(name, cap, accounts.committed(only), entry.at_most_usd)
 
 
-async def announce_held(error: ClipHeld, archive: Archive) -> None:
-    """Tell that a clip is held: an event for automations, an artifact for people."""
-    page = await in_thread(archive.ledger.read, str(error.clip_key))
-    if page is None:
+async def _tell_of_held(error: ClipHeld, order: ClipOrder, archive: Archive) -> None:
+    """Tell that a clip is held: an event for automations, an artifact for people.
+
+    Trouble on the way never takes the error's place: it may be all that knows the id of a paid job.
+    """
+    entry = await _held_entry(order, archive)
+    if entry is None:
+        announce_alarm("held", order, error.told, job_id=error.job_id)
         return
-    entry = page.entry
-    announce_alarm("held", entry.clip_key, at_most_usd=str(entry.at_most_usd), why=error.what, job_id=error.job_id)
-    await acreate_markdown_artifact(
-        key=f"held-{entry.clip_key}", markdown=explain(entry), description="a clip that may be paid for is held"
-    )
+    announce_alarm("held", order, entry.history[-1].note, entry.at_most_usd, error.job_id)
+    try:
+        await acreate_markdown_artifact(
+            key=f"held-{entry.clip_key}", markdown=explain(entry), description="a clip that may be paid for is held"
+        )
+    except Exception as trouble:  # whatever Prefect's API raises
+        run_logger().warning("the artifact about a held clip could not be written: %s", trouble)
+
+
+async def _held_entry(order: ClipOrder, archive: Archive) -> Entry | None:
+    """Return the record of a held clip; None if it cannot be read, or says otherwise for its id was not written."""
+    try:
+        page = await in_thread(archive.ledger.read, order.clip_key)
+    except StudioError as trouble:
+        run_logger().warning("the record of a held clip could not be read: %s", trouble)
+        return None
+    return page.entry if page is not None and page.entry.state is EntryState.HELD else None

@@ -7,7 +7,7 @@ from prefect_kling.kling.errors import JobFailed
 from prefect_kling.kling.job import VideoJob
 from prefect_kling.studio.collection import Collected, Outcome
 from prefect_kling.studio.ledger import Entry
-from prefect_kling.studio.results import wait_for_paid_job
+from prefect_kling.studio.results import close_failed, wait_for_paid_job
 from prefect_kling.tasks.events import announce_ended
 from prefect_kling.tasks.logs import run_logger
 from prefect_kling.tasks.retries import FREE
@@ -38,5 +38,6 @@ async def wait_for_video(
         try:
             return await wait_for_paid_job(entry, client, studio, credentials.patience, seen, is_watched=watched)
         except JobFailed as error:
-            announce_ended(entry, Collected(Outcome.FAILED, str(error), failure=error))
+            is_news = await close_failed(entry, error, studio)
+            announce_ended(entry, Collected(Outcome.FAILED, str(error), failure=error, is_news=is_news))
             raise

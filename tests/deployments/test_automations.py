@@ -1,27 +1,152 @@
-"""Automations as code: made once, and pending films go on when a clip has landed."""
+"""Automations as code: made once, and messages that a person can read when something really happens."""
 
 import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from prefect.automations import Automation
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 
-from prefect_kling.deployments.automations import TOLD, _block_id, put_in_place, telling
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.automations import ADVANCE, TOLD, _block_id, _create, put_in_place, telling
+from prefect_kling.flows import collect_finished, generate_clip
+from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.sandbox import Sandbox
+from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.errors import ClipHeld
+from prefect_kling.studio.ledger import Claim
+from prefect_kling.studio.orders import ClipOrder
+from prefect_kling.tasks.events import announce_alarm
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
+ENOUGH_SECONDS = 120.0
 
 
-async def test_automations_are_made_once() -> None:
+class Inbox(ThreadingHTTPServer):
+    """Where the messages arrive: what Slack would be."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Delivery)
+        self.messages: list[dict[str, str]] = []
+
+    @property
+    def block(self) -> CustomWebhookNotificationBlock:
+        """The notification block that sends here."""
+        form = {"subject": "{{subject}}", "text": "{{body}}"}
+        url = f"http://127.0.0.1:{self.server_address[1]}/hook"
+        return CustomWebhookNotificationBlock(name="alerts", url=url, json_data=form)
+
+    async def about(self, words: str) -> list[dict[str, str]]:
+        """Wait for a message with these words, and return all there are by then."""
+        async with asyncio.timeout(ENOUGH_SECONDS):
+            while not (found := [each for each in self.messages if words in each["text"]]):
+                await asyncio.sleep(0.05)
+        return found
+
+
+class _Delivery(BaseHTTPRequestHandler):
+    server: Inbox
+
+    def do_POST(self) -> None:
+        """Keep one message."""
+        self.server.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  named by http.server
+        """Say nothing."""
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    """An inbox that is open."""
+    with Inbox() as inbox:
+        thread = threading.Thread(target=inbox.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield inbox
+        finally:
+            inbox.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+async def notified(inbox: Inbox) -> AsyncIterator[Inbox]:
+    """An inbox to which the automations of this package send."""
+    await inbox.block.asave("alerts", overwrite=True)
+    block = await _block_id(f"{inbox.block.get_block_type_slug()}/alerts")
+    assert await put_in_place(telling(block)) == list(TOLD)
+    yield inbox
+    for name in TOLD:
+        await (await Automation.aread(name=name)).adelete()
+
+
+async def test_automations_are_made_once(notified: Inbox) -> None:
     """A second time nothing is made, and the server keeps what each listens to."""
-    block = CustomWebhookNotificationBlock(name="alerts", url="http://127.0.0.1:9/alert")
-    await block.asave("alerts", overwrite=True)
-    wanted = telling(await _block_id(f"{block.get_block_type_slug()}/alerts"))
-    assert await put_in_place(wanted) == list(TOLD)
-    assert await put_in_place(wanted) == []
-    for name, (event, resource) in TOLD.items():
+    lines = await _create(f"{notified.block.get_block_type_slug()}/alerts")
+    left_out = f"left out, advance-films is not deployed: {ADVANCE}"
+    assert lines == [*(f"left as it is: {name}" for name in TOLD), left_out]
+    for name, told in TOLD.items():
         trigger = (await Automation.aread(name=name)).trigger
-        assert event in str(trigger)
-        assert resource in str(trigger)
+        assert told.event in str(trigger)
+        assert told.resource in str(trigger)
+
+
+async def test_a_held_clip_is_a_message_that_says_what_to_do(
+    notified: Inbox, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox
+) -> None:
+    """A lost answer ends in a message: the prompt, what it may cost, why, and the command; once, however often met."""
+    requests = [VideoRequest(model="kling-v3-omni", prompt=f"A lamp {number}", duration=3) for number in range(2)]
+    for request in (requests[0], requests[0], requests[1]):
+        sandbox.fault(on="create", do={"drop": True})
+        with pytest.raises(ClipHeld):
+            await generate_clip(request, credentials, archive_block)
+    await notified.about("A lamp 1")
+    (message,) = await notified.about("A lamp 0")
+    key = ClipOrder(request=requests[0]).clip_key
+    first, second, why, what = message["text"].splitlines()
+    assert message["subject"] == "Kling: a clip is held, it may have been paid for"
+    assert (first, second) == ("A lamp 0", f"Clip {key}, at most $0.1899")
+    assert why.startswith("the answer to a paid request was lost")
+    assert what == f"It is never sent again by itself. To see it and decide: prefect-kling ledger show {key}"
+
+
+async def test_a_video_that_is_gone_or_about_to_be_is_a_message(
+    notified: Inbox,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    client: KlingClient,
+) -> None:
+    """A sweep tells of a job the API has forgotten, with clip, job and cost; one that soon will be says until when."""
+    order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt="A kettle", duration=3))
+    archive.ledger.submitted(archive.ledger.claim(order, Claim(Decimal("0.1899"))), "clnosuchjob")
+    await collect_finished(credentials, archive_block)
+    announce_alarm("expiring", order, "the API deletes it at 2030-01-01 10:00 UTC: too short", Decimal("0.19"), "clx5y")
+    (gone,) = await notified.about("clnosuchjob, at most $0.1899")
+    assert gone["subject"] == "Kling: the API does not know a paid job any more"
+    assert gone["text"].startswith(f"A kettle\nClip {order.clip_key}, job clnosuchjob")
+    (expiring,) = await notified.about("2030-01-01")
+    assert expiring["subject"] == "Kling: a paid video is about to be deleted"
+    assert expiring["text"].splitlines()[0:2] == ["A kettle", f"Clip {order.clip_key}, job clx5y"]
+
+
+async def test_a_budget_that_runs_low_is_a_message(
+    notified: Inbox, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
+    """The clip that passes four fifths of the archive's cap is followed by a message with both sums."""
+    capped = archive_block.model_copy(update={"cap_usd": Decimal("0.20")})
+    request = VideoRequest(model="kling-v3-omni", prompt="A dear clip", duration=3)
+    await generate_clip(request, credentials, capped)
+    (message,) = await notified.about("$0.1899 of $0.20 are spent or set aside.")
+    assert message["subject"] == "Kling: the budget of archive is nearly spent"
 
 
 def test_a_missing_notification_block_is_told_in_words() -> None:

@@ -100,7 +100,7 @@ async def make_clip(task: Assignment, client: KlingClient, archive: Archive) -> 
         entry = await submit_once(task.order, client, archive, task.terms)
         job_id = entry.job_id
         job = await wait_for_paid_job(entry, client, archive, task.patience)
-        clip = await keep_paid_job(entry, job, client, archive)
+        clip = (await keep_paid_job(entry, job, client, archive)).clip
     except (KlingError, StudioError) as error:
         return Outcome(type(error).__name__, str(error), error.job_id or job_id)
     return Outcome(ARCHIVED, clip.uri, clip.job_id)

@@ -122,7 +122,7 @@ async def test_a_dead_link_is_replaced_by_a_fresh_one(
     entry = await submit_once(order, client, archive)
     job = await wait_for_job(client, str(entry.job_id), EAGER)
     sandbox.fault(on="file", do={"expire": True})
-    clip = await keep_paid_job(entry, job, client, archive)
+    clip = (await keep_paid_job(entry, job, client, archive)).clip
     assert clip.media.frames == 72
     page = archive.ledger.read(order.clip_key)
     assert page is not None

@@ -129,13 +129,14 @@ async def test_a_call_that_names_no_job_or_another_is_about_its_own_clip(
 
 
 async def test_calls_at_once_pay_and_archive_once(order: ClipOrder, client: KlingClient, archive: Archive) -> None:
-    """Eight calls for one clip in the same moment leave one clip, paid once."""
+    """Eight calls for one clip in the same moment leave one clip, paid once, and one of them tells of it."""
     entry = await submitted(client, archive, order)
     done = await asyncio.gather(*(heed(call_for(entry), client, archive) for _ in range(8)))
     clip, accounts = archive.find(order.clip_key), archive.budget.accounts()
     assert clip is not None
     assert accounts is not None
     assert {each[1].clip.sha256 for each in done if each and each[1].clip} == {clip.sha256}
+    assert sum(each[1].is_news for each in done if each) == 1
     assert (accounts.spent_usd, accounts.reserved) == (clip.usd, {})
 
 

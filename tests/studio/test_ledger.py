@@ -56,8 +56,10 @@ def test_the_life_of_a_paid_clip_leaves_no_markers(ledger: Ledger, bucket: Bucke
     assert markers(bucket) == [open_marker]
     page = ledger.submitted(page, "c1")
     assert markers(bucket) == [open_marker]
-    page = ledger.archived(page, "s3://x", USD)
+    closed = [ledger.archived(page, "s3://x", USD) for _ in range(2)]
+    assert [each.is_mine for each in closed] == [True, False], "one caller has closed it"
     assert markers(bucket) == []
+    page = closed[0]
     assert [event.state for event in page.entry.history] == ["intent", "submitted", "archived"]
     assert not claim(ledger).is_mine, "an archived clip is never claimed again"
 

@@ -19,7 +19,7 @@ from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.errors import ClipHeld, StorageUnavailable
 from prefect_kling.studio.ledger import Claim, Entry, EntryState
 from prefect_kling.studio.orders import ClipOrder
-from prefect_kling.studio.results import wait_for_paid_job
+from prefect_kling.studio.results import close_failed, wait_for_paid_job
 from prefect_kling.studio.submission import Terms, submit_once
 
 USD = Decimal(1)
@@ -208,8 +208,9 @@ async def test_a_failed_job_is_tried_again_only_if_that_makes_sense(
         order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=f"[fail:{code}] {archive.bucket.prefix}"))
         for _ in range(attempts):
             entry = await submit_once(order, client, archive, QUICK)
-            with pytest.raises(JobFailed, match=code):
+            with pytest.raises(JobFailed, match=code) as failure:
                 await wait_for_paid_job(entry, client, archive, EAGER)
+            assert [await close_failed(entry, failure.value, archive) for _ in range(2)] == [True, False]
         with pytest.raises(JobFailed, match=code):
             await submit_once(order, client, archive, QUICK)
         assert made(sandbox, order) == record(archive, order).attempt == attempts

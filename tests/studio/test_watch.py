@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -18,7 +20,7 @@ from prefect_kling.studio.arrival import Call, heed
 from prefect_kling.studio.callbacks import CLAIM_LENGTH
 from prefect_kling.studio.ledger import Entry
 from prefect_kling.studio.orders import ClipOrder
-from prefect_kling.studio.results import wait_for_paid_job
+from prefect_kling.studio.results import keep_paid_job, wait_for_paid_job
 from prefect_kling.studio.submission import Terms, submit_once
 
 # Nobody polls a second time in these tests: who returns was woken.
@@ -70,12 +72,58 @@ async def receive(entry: Entry, client: KlingClient, archive: Archive) -> None:
 async def test_who_waits_is_woken_when_the_clip_was_archived(
     count: int, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """One waiter or two: each asks the API once more, and has the completed job."""
+    """One waiter or two: the ledger tells each, and nobody but the receiver has asked the API again."""
     entry = await paid(client, archive, "woken")
     sandbox.fault(on="get", do={"state": "processing"}, times=count, job_id=entry.job_id)
     async with waiters(count, entry, client, archive) as tasks:
+        polled = sandbox.stats()["polled"]
         await receive(entry, client, archive)
     assert [task.result().state for task in tasks] == [JobState.COMPLETED] * count
+    assert sandbox.stats()["polled"] == polled + 1
+
+
+async def test_a_poll_in_the_moment_of_the_end_leaves_the_clip_to_the_receiver(
+    client: KlingClient, archive: Archive, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who has just learnt that the job is done waits to be woken, and then nothing is fetched twice."""
+    entry = await paid(client, archive, "met")
+    polled = sandbox.stats()["polled"]
+    waiting = asyncio.create_task(wait_for_paid_job(entry, client, archive, SAFETY, is_watched=True))
+    while sandbox.stats()["polled"] == polled:
+        await asyncio.sleep(0.01)
+    await receive(entry, client, archive)
+    caplog.set_level("INFO", logger="httpx")
+    kept = await keep_paid_job(entry, await waiting, client, archive)
+    assert (kept.clip, kept.is_news) == (archive.find(entry.clip_key), False)
+    assert caplog.text == ""
+
+
+async def test_a_clip_that_no_receiver_fetches_is_not_waited_for_long(
+    client: KlingClient, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The poll found the end, nobody calls: after a moment the waiter goes on alone."""
+    monkeypatch.setattr(watch, "FETCH_SECONDS", 0.2)
+    entry = await paid(client, archive, "alone")
+    job = await wait_for_paid_job(entry, client, archive, SAFETY, is_watched=True)
+    assert (await keep_paid_job(entry, job, client, archive)).is_news
+
+
+async def test_a_job_just_sent_is_not_asked_about(
+    client: KlingClient, archive: Archive, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a head start nobody polls at once: the receiver's look is the only one; an old job is polled at once."""
+    entry = await paid(client, archive, "fresh")
+    polled = sandbox.stats()["polled"]
+    patience = replace(SAFETY, head_start=600.0)
+    waiting = asyncio.create_task(wait_for_paid_job(entry, client, archive, patience, is_watched=True))
+    await receive(entry, client, archive)
+    assert (await waiting).state is JobState.COMPLETED
+    assert sandbox.stats()["polled"] == polled + 1
+    old = await paid(client, archive, "old")
+    history = tuple(event.model_copy(update={"at": event.at - timedelta(minutes=11)}) for event in old.history)
+    late = old.model_copy(update={"history": history})
+    monkeypatch.setattr(watch, "FETCH_SECONDS", 0.0)
+    assert (await wait_for_paid_job(late, client, archive, patience, is_watched=True)).urls
 
 
 async def test_who_waits_for_another_clip_sleeps_on(client: KlingClient, archive: Archive, sandbox: Sandbox) -> None:

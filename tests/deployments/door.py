@@ -1,0 +1,114 @@
+"""A receiver that is up, as tests need it: where it is, what it announced, and orders nobody else has."""
+
+import asyncio
+import contextlib
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import uvicorn
+from pydantic import SecretStr
+
+from prefect_kling.blocks import KlingCredentials
+from prefect_kling.deployments.processes import free_ports
+from prefect_kling.deployments.receiver import Receiver
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.callbacks import CallbackAddresses
+from prefect_kling.studio.collection import Collected, Outcome
+from prefect_kling.studio.ledger import Entry
+from prefect_kling.studio.orders import ClipOrder
+from prefect_kling.studio.submission import Terms
+
+SECRET = "nobody-may-read-" + secrets.token_hex(8)
+ENOUGH_SECONDS = 400.0
+
+
+@dataclass
+class Door:
+    """A running receiver: where it is, the addresses it answers, and what it announced."""
+
+    port: int
+    block: KlingCredentials
+    tell: Callable[[Entry, Collected], None]
+    told: list[tuple[Entry, Collected]] = field(default_factory=list)
+
+    @property
+    def addresses(self) -> CallbackAddresses:
+        """The addresses the API is given."""
+        assert self.block.callbacks is not None
+        return self.block.callbacks
+
+    @property
+    def terms(self) -> Terms:
+        """Terms to submit on, so that the API calls here."""
+        return Terms(look_again=0.05, callbacks=self.addresses)
+
+    async def announce(self, entry: Entry, collected: Collected) -> None:
+        """Note what is announced, and pass it on."""
+        self.told.append((entry, collected))
+        self.tell(entry, collected)
+
+    def outcomes(self, *keys: str) -> list[Outcome]:
+        """How the announced clips ended, in the order of the announcements; those still running aside."""
+        ends = [(entry, told.outcome) for entry, told in self.told if told.outcome is not Outcome.RUNNING]
+        return [outcome for entry, outcome in ends if not keys or entry.clip_key in keys]
+
+
+def with_receiver(credentials: KlingCredentials, port: int) -> KlingCredentials:
+    """The credentials with a receiver at a port of this machine."""
+    fields = {"receiver_url": f"http://127.0.0.1:{port}/kling", "receiver_secret": SecretStr(SECRET)}
+    return credentials.model_copy(update=fields)
+
+
+@contextlib.contextmanager
+def serving(receiver: Receiver, port: int) -> Iterator[None]:
+    """Run a receiver in a thread until the block ends."""
+    config = uvicorn.Config(
+        receiver.app("/kling"), port=port, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=10
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="receiver", daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            thread.join(0.01)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextlib.contextmanager
+def open_door(
+    credentials: KlingCredentials,
+    archive: Archive,
+    tell: Callable[[Entry, Collected], None] = lambda entry, collected: None,
+) -> Iterator[Door]:
+    """Run a receiver of an archive until the block ends; `tell` hears what it announces."""
+    port = free_ports(1)[0]
+    door = Door(port, with_receiver(credentials, port), tell)
+    with serving(Receiver(door.addresses, door.block.get_client(), archive, door.announce), port):
+        yield door
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so; fail if it never is."""
+    async with asyncio.timeout(ENOUGH_SECONDS):
+        while not is_so():
+            await asyncio.sleep(0.02)
+
+
+def ordered(archive: Archive, name: str) -> ClipOrder:
+    """An order nobody else has."""
+    prompt = f"{name} {archive.bucket.prefix}"
+    return ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3))
+
+
+def record(archive: Archive, order: ClipOrder) -> Entry:
+    """The order's record as it stands."""
+    page = archive.ledger.read(order.clip_key)
+    assert page is not None
+    return page.entry

@@ -1,0 +1,181 @@
+"""The receiver in bad times: a call that names a job nobody else knows is not lost while store or API are away."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from prefect_kling.blocks import KlingCredentials
+from prefect_kling.deployments import receiver as receiver_module
+from prefect_kling.deployments.seaweed import LocalS3
+from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.sandbox import Sandbox
+from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.bucket import Bucket
+from prefect_kling.studio.collection import Outcome
+from prefect_kling.studio.errors import ClipHeld
+from prefect_kling.studio.ledger import Entry, EntryState
+from prefect_kling.studio.submission import Terms, submit_once
+from tests.deployments.door import Door, open_door, ordered, record, until
+from tests.kill.fault_proxy import LOST, RESET, UNAVAILABLE, FaultProxy, fault_proxy
+from tests.kill.worker import s3_client
+
+
+@pytest.fixture
+def proxy(s3: LocalS3) -> Iterator[FaultProxy]:
+    """The receiver's own way to the store, on which calls can be spoilt."""
+    with fault_proxy(s3.endpoint) as running:
+        yield running
+
+
+@pytest.fixture
+def door(
+    credentials: KlingCredentials,
+    archive: Archive,
+    s3: LocalS3,
+    proxy: FaultProxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Door]:
+    """A receiver with one place, whose store can fail; it pauses for moments only."""
+    monkeypatch.setattr(receiver_module, "AT_ONCE", 1)
+    monkeypatch.setattr(receiver_module, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(receiver_module, "LONGEST_PAUSE", 0.1)
+    behind = LocalS3(proxy.endpoint, s3.access_key, s3.secret_key)
+    bucket = Bucket(s3_client(behind, attempts=1), archive.bucket.name, archive.bucket.prefix)
+    with open_door(credentials, Archive(bucket)) as door:
+        yield door
+
+
+@asynccontextmanager
+async def calling() -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody who calls."""
+    async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
+        yield http
+
+
+async def held(name: str, client: KlingClient, archive: Archive, sandbox: Sandbox) -> tuple[Entry, str]:
+    """A clip that is held, and the job that was made for it; the API has not called."""
+    order = ordered(archive, name)
+    sandbox.fault(on="create", do={"drop": True}, after_commit=True)
+    with pytest.raises(ClipHeld):
+        await submit_once(order, client, archive, Terms())
+    (job,) = [job for job in sandbox.jobs() if job["body"]["prompt"] == order.request.prompt]
+    await until_ended(job["id"], client)
+    return record(archive, order), job["id"]
+
+
+async def until_ended(job_id: str, client: KlingClient) -> None:
+    """Wait until the API is done with a job."""
+    while not (await client.get(job_id)).state.is_terminal:
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("kind", [UNAVAILABLE, RESET, LOST])
+async def test_a_store_that_is_away_when_the_api_calls(
+    kind: str, door: Door, proxy: FaultProxy, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """One call, and each kind of call to the store fails at first: the held clip is resolved all the same."""
+    entry, job_id = await held(f"away {kind}", client, archive, sandbox)
+    # In the order in which they come: the record is read, read and changed, the markers removed.
+    for number in (0, 2, 3, 5):
+        proxy.spoil(archive.bucket.prefix.strip("/"), number, kind)
+    async with calling() as http:
+        await http.post(door.addresses.address(entry), json={"taskId": job_id})
+    await until(lambda: record(archive, entry.order).state is EntryState.ARCHIVED)
+    clip = archive.find(entry.clip_key)
+    assert clip is not None
+    assert clip.job_id == job_id
+
+
+async def test_an_api_that_is_away_when_it_has_called(
+    door: Door, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """It answers nothing for a while, and whoever calls meanwhile finds the one place free."""
+    entry, job_id = await held("silent", client, archive, sandbox)
+    other = await submit_once(ordered(archive, "meanwhile"), client, archive, Terms())
+    sandbox.fault(on="get", do={"status": 503, "retry_after": 0}, times=None, job_id=job_id)
+    async with calling() as http:
+        await http.post(door.addresses.address(entry), json={"taskId": job_id})
+        while not door.outcomes(other.clip_key):
+            await http.post(door.addresses.address(other), json={})
+    assert record(archive, entry.order).state is EntryState.HELD
+    sandbox.clear_faults()
+    await until(lambda: door.outcomes(entry.clip_key) == [Outcome.ARCHIVED])
+
+
+async def test_a_file_that_cannot_be_had_yet(
+    door: Door, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """A clip nobody waits for does not lie until the next sweep because its download broke off."""
+    entry = await submit_once(ordered(archive, "cut"), client, archive, Terms())
+    await until_ended(str(entry.job_id), client)
+    sandbox.fault(on="file", do={"cut_after": 0}, times=4)
+    async with calling() as http:
+        await http.post(door.addresses.address(entry), json={})
+    await until(lambda: door.outcomes(entry.clip_key) == [Outcome.ARCHIVED])
+
+
+async def test_what_waiting_cannot_cure_is_told_at_once(
+    door: Door, client: KlingClient, archive: Archive, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A wrong key is no passing trouble: the log names clip and job, so that a person can adopt it."""
+    entry, job_id = await held("locked", client, archive, sandbox)
+    sandbox.fault(on="get", do={"status": 401}, times=None)
+    async with calling() as http:
+        await http.post(door.addresses.address(entry), json={"taskId": job_id})
+    await until(lambda: f"clip {entry.clip_key}, job {job_id}: " in caplog.text)
+    assert "tried again" not in caplog.text
+
+
+async def test_more_calls_than_may_pause_are_tried_once(
+    door: Door,
+    client: KlingClient,
+    archive: Archive,
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Memory is bounded: beyond so many, a call is written into the log and left to sweeps and persons."""
+    monkeypatch.setattr(receiver_module, "MOST_PAUSING", 0)
+    entry, job_id = await held("crowded", client, archive, sandbox)
+    sandbox.fault(on="get", do={"status": 503, "retry_after": 0}, times=None, job_id=job_id)
+    async with calling() as http:
+        await http.post(door.addresses.address(entry), json={"taskId": job_id})
+    await until(lambda: f"clip {entry.clip_key}, job {job_id}: " in caplog.text)
+
+
+async def test_a_call_is_not_lost_behind_one_that_names_another_job(
+    door: Door, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """While a call with a wrong id is looked into, the right one arrives: it resolves the clip."""
+    entry, job_id = await held("behind", client, archive, sandbox)
+    sandbox.fault(on="get", do={"stall": 0.5}, job_id="clnosuchjob")
+    polled = sandbox.stats()["polled"]
+    async with calling() as http:
+        await http.post(door.addresses.address(entry), json={"taskId": "clnosuchjob"})
+        await until(lambda: sandbox.stats()["polled"] > polled)
+        await http.post(door.addresses.address(entry), json={"taskId": job_id})
+    await until(lambda: door.outcomes(entry.clip_key) == [Outcome.ARCHIVED])
+
+
+async def test_a_receiver_that_is_stopped_says_what_it_leaves(
+    credentials: KlingCredentials,
+    client: KlingClient,
+    archive: Archive,
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It does not go on for ten minutes: one last try, and the log names clip and job."""
+    caplog.set_level(logging.WARNING, logger="kling.receiver")
+    entry, job_id = await held("stopped", client, archive, sandbox)
+    sandbox.fault(on="get", do={"status": 503, "retry_after": 0}, times=None, job_id=job_id)
+    with open_door(credentials, archive) as door:
+        async with calling() as http:
+            await http.post(door.addresses.address(entry), json={"taskId": job_id})
+        await until(lambda: "tried again" in caplog.text)
+        assert f"job {job_id}: " not in caplog.text
+    assert f"clip {entry.clip_key}, job {job_id}: " in caplog.text
+    assert record(archive, entry.order).state is EntryState.HELD

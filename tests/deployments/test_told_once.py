@@ -1,0 +1,83 @@
+"""Each job's end is told once, whoever meets it: the run that waits, the receiver the API calls, or a sweep."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.blocks import credentials as credentials_module
+from prefect_kling.flows import collect_finished, generate_batch, submit_batch
+from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.studio import watch
+from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.sweep import sweep
+from prefect_kling.tasks import events
+from tests.deployments.door import Door, open_door, until
+
+pytestmark = pytest.mark.usefixtures("prefect_ui")
+Told = list[tuple[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    """The events emitted meanwhile by name, with their payload."""
+    heard: Told = []
+    monkeypatch.setattr(events, "emit_event", lambda name, resource, payload: heard.append((name, payload)))
+    return heard
+
+
+@pytest.fixture
+def door(credentials: KlingCredentials, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+    """A receiver that tells, and runs that poll all the time and leave it nothing."""
+    monkeypatch.setattr(credentials_module, "SAFETY_SECONDS", 0.05)
+    monkeypatch.setattr(credentials_module, "LONGEST_SAFETY_SECONDS", 0.1)
+    monkeypatch.setattr(watch, "FETCH_SECONDS", 0.0)
+    with open_door(credentials, archive, events.announce_ended) as door:
+        yield door
+
+
+def requests(archive: Archive, count: int) -> list[VideoRequest]:
+    """Requests of this test's own, every fourth of which fails."""
+    tag = archive.bucket.prefix
+    prompts = [f"{'[fail:CONTENT_MODERATION] ' * (number % 4 == 3)}{number} {tag}" for number in range(count)]
+    return [VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3) for prompt in prompts]
+
+
+async def test_a_run_a_receiver_and_a_sweep_tell_of_each_end_once(
+    door: Door, archive_block: KlingArchive, archive: Archive, client: KlingClient, told: Told
+) -> None:
+    """Forty clips, met by all three in the same moment: one event for each, and the record names its outcome."""
+    is_over = asyncio.Event()
+
+    async def keep_sweeping() -> None:
+        while not is_over.is_set():
+            await sweep(archive, client, tell=events.announce_ended)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(keep_sweeping())
+        rows = await generate_batch(requests(archive, 40), door.block, archive_block)
+        is_over.set()
+    await until(lambda: len(told) >= 40)
+    ends = {row.clip_key: "kling.job.completed" if row.clip else "kling.job.failed" for row in rows}
+    assert Counter(ends.values()) == {"kling.job.completed": 30, "kling.job.failed": 10}
+    assert Counter((name, payload["clip_key"]) for name, payload in told) == Counter(
+        (name, key) for key, name in ends.items()
+    )
+
+
+async def test_a_sweep_tells_of_what_it_finished(
+    credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, client: KlingClient, told: Told
+) -> None:
+    """Sent and left, with no receiver: the sweep that archives a clip tells, and the next one has nothing to tell."""
+    rows = await submit_batch(requests(archive, 4), credentials, archive_block)
+    for row in rows:
+        while not (await client.get(str(row.job_id))).state.is_terminal:
+            await asyncio.sleep(0.02)
+    for _ in range(2):
+        await collect_finished(credentials, archive_block)
+    assert Counter(name for name, _ in told) == {"kling.job.completed": 3, "kling.job.failed": 1}
+    assert {payload["clip_key"] for _, payload in told} == {row.clip_key for row in rows}

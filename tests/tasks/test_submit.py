@@ -1,0 +1,75 @@
+"""Spending money as a task: what is told when the outcome is unknown."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from botocore.config import Config
+
+from prefect_kling.blocks import KlingCredentials
+from prefect_kling.blocks import archive as archive_module
+from prefect_kling.deployments.demo import local_archive
+from prefect_kling.deployments.seaweed import LocalS3
+from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.sandbox import Sandbox
+from prefect_kling.studio import submission
+from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.errors import ClipHeld
+from prefect_kling.studio.orders import ClipOrder
+from prefect_kling.tasks import events, submit_video
+from tests.kill.fault_proxy import UNAVAILABLE, FaultProxy, fault_proxy
+
+
+class Leaving(httpx.AsyncHTTPTransport):
+    """Real HTTP; once a paid call was answered, the store is away for good."""
+
+    def __init__(self, proxy: FaultProxy, prefix: str) -> None:
+        super().__init__()
+        self._proxy, self._prefix = proxy, prefix
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Pass the request on."""
+        response = await super().handle_async_request(request)
+        if request.method == "POST":
+            done = len(self._proxy.calls[self._prefix])
+            for number in range(done, done + 100):
+                self._proxy.spoil(self._prefix, number, UNAVAILABLE)
+        return response
+
+
+@pytest.fixture
+def proxy(s3: LocalS3) -> Iterator[FaultProxy]:
+    """A way to the store on which calls can be spoilt."""
+    with fault_proxy(s3.endpoint) as running:
+        yield running
+
+
+async def test_the_id_of_a_paid_job_is_told_although_the_store_is_away(
+    proxy: FaultProxy,
+    s3: LocalS3,
+    archive: Archive,
+    credentials: KlingCredentials,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Paid, and nothing can be written any more: error and event both name the job, for nobody else knows it."""
+    heard: list[dict[str, Any]] = []
+    monkeypatch.setattr(events, "emit_event", lambda name, resource, payload: heard.append({"event": name, **payload}))
+    monkeypatch.setattr(submission, "NOTE_SECONDS", 0.0)
+    once = Config(retries={"mode": "standard", "total_max_attempts": 1})
+    monkeypatch.setattr(archive_module, "S3_CONFIG", archive_module.S3_CONFIG.merge(once))
+    prefix = archive.bucket.prefix.strip("/")
+    transport = Leaving(proxy, prefix)
+    monkeypatch.setattr(
+        KlingCredentials, "get_client", lambda self: KlingClient(self.api_key, self.settings, transport)
+    )
+    block = local_archive(LocalS3(proxy.endpoint, s3.access_key, s3.secret_key), prefix=prefix)
+    order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=f"Known to few {prefix}", duration=3))
+    with pytest.raises(ClipHeld) as caught:
+        await submit_video.fn(order, credentials, block)
+    (job,) = [job for job in sandbox.jobs() if job["body"]["prompt"] == order.request.prompt]
+    (alarm,) = heard
+    assert (caught.value.job_id, alarm["job_id"], alarm["event"]) == (job["id"], job["id"], "kling.clip.held")
+    assert job["id"] in alarm["why"]
