@@ -76,6 +76,12 @@ class KlingCredentials(CredentialsBlock):
         min_length=16,
         description="What callback addresses are made unguessable with; the receiver reads it from this same block.",
     )
+    webhook_url: Annotated[WebAddress | None, WithJsonSchema({"type": "string"})] = Field(
+        default=None,
+        title="Webhook URL",
+        description="Instead of a receiver: an address the API calls as it is when a job ends, such as a webhook of "
+        "Prefect Cloud. Jobs are polled all the same.",
+    )
     disputed_rules: Literal["warn", "refuse"] = Field(
         default="warn",
         description="What to do with requests on which the API's page and Kling's own documentation disagree.",
@@ -98,6 +104,8 @@ class KlingCredentials(CredentialsBlock):
     def _receiver_is_whole(self) -> "KlingCredentials":
         if (self.receiver_url is None) is not (self.receiver_secret is None):
             raise ValueError("a receiver needs both its URL and its secret")
+        if self.receiver_url is not None and self.webhook_url is not None:
+            raise ValueError("the API calls one address: give a receiver or a webhook, not both")
         return self
 
     @property
