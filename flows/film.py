@@ -1,7 +1,9 @@
 """One film: a storyboard goes in, a verified film in S3 comes out."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 
 from prefect import flow
 
@@ -25,6 +27,10 @@ from prefect_kling.studio.submission import Terms
 from prefect_kling.tasks import StoryboardGiven, assemble_film, materializing, prepare_storyboard
 from prefect_kling.tasks.events import announce_film
 from prefect_kling.tasks.logs import run_logger
+
+BEGINNING = 8
+"""Scenes whose sub-flows begin at the same time. Two dozen may be too many for a Prefect server on SQLite: it answers 503."""
+_begun: ContextVar[Callable[[], None]] = ContextVar("begun", default=lambda: None)
 
 
 @flow(flow_run_name=named_after_film("film {title}"), persist_result=False, on_failure=[name_missing_blocks])
@@ -81,9 +87,17 @@ async def _check(plan: FilmPlan, archive: KlingArchive, cap: FilmCap, spending: 
 async def _make_scenes(
     plan: FilmPlan, credentials: KlingCredentials, archive: KlingArchive, terms: Terms
 ) -> dict[str, Clip]:
+    places = asyncio.Semaphore(BEGINNING)
+
+    async def make(scene: PlannedScene) -> dict[str, Clip]:
+        with contextlib.ExitStack() as beginning:
+            await places.acquire()
+            beginning.callback(places.release)
+            _begun.set(beginning.close)
+            return await film_scene(scene, credentials, archive, terms)
+
     with sharing(Slots(credentials.parallel_jobs)):
-        making = [film_scene(scene, credentials, archive, terms) for scene in plan.scenes]
-        return _all_clips(plan, await asyncio.gather(*making, return_exceptions=True))
+        return _all_clips(plan, await asyncio.gather(*map(make, plan.scenes), return_exceptions=True))
 
 
 # Never persisted: with concurrent sub-flows Prefect can hand the stored result of one to another when the parent is
@@ -93,6 +107,7 @@ async def film_scene(
     scene: PlannedScene, credentials: KlingCredentials, archive: KlingArchive, terms: Terms
 ) -> dict[str, Clip]:
     """Make one planned scene of a film; see `produce_scene`."""
+    _begun.get()()
     return await make_scene(scene, credentials, archive, terms)
 
 

@@ -1,6 +1,6 @@
 """A headless Chromium for tests that look at Prefect's pages, and the steps people take there.
 
-The steps were found by hand in Prefect 3.8.8, whose first UI is served at `/` and the second at `/v2`.
+The steps were found by hand in Prefect 3.8.8 and 3.9.1, whose first UI is served at `/` and the second at `/v2`.
 """
 
 import re
