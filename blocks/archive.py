@@ -10,6 +10,7 @@ from prefect_aws import AwsCredentials, MinIOCredentials, S3Bucket
 from pydantic import Field, WithJsonSchema
 
 from prefect_kling.blocks.logo import LOGO_URL
+from prefect_kling.blocks.schema import SchemaOnce
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.bucket import Bucket
 
@@ -27,7 +28,7 @@ S3_CONFIG = Config(
 )
 
 
-class KlingArchive(Block):
+class KlingArchive(SchemaOnce, Block):
     """The S3 bucket in which clips and films are kept for good, with the ledger of what was paid beside them.
 
     Any S3-compatible store that honours conditional writes will do; one that does not is refused before any money

@@ -6,6 +6,7 @@ from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, SecretStr, WithJsonSchema, model_validator
 
 from prefect_kling.blocks.logo import LOGO_URL
+from prefect_kling.blocks.schema import SchemaOnce
 from prefect_kling.kling.client import API_URL, ClientSettings, KlingClient, WebAddress
 from prefect_kling.kling.wait import Patience
 from prefect_kling.studio.callbacks import CallbackAddresses
@@ -17,7 +18,7 @@ PASSWORD = {"type": "string", "format": "password", "writeOnly": True, "minLengt
 SAFETY_SECONDS, SAFETY_GROWTH, LONGEST_SAFETY_SECONDS = 180.0, 2.5, 3600.0
 
 
-class KlingCredentials(CredentialsBlock):
+class KlingCredentials(SchemaOnce, CredentialsBlock):
     """Access to the Kling Omni-Video API: the key, the address, and how patiently to ask.
 
     The key is stored by Prefect and shown to nobody in the UI; any client of an unprotected Prefect API can read it,

@@ -1,8 +1,12 @@
-"""The command line: `prefect-kling`."""
+"""The command line: `prefect-kling`.
+
+What a command does is imported when it is called: Prefect alone takes longer to import than most commands to run.
+"""
 
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -10,41 +14,26 @@ from typing import Annotated
 
 import cyclopts
 import httpx
-import prefect
 from cyclopts import Parameter
-from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.prompt import Confirm
 
-from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.blocks.load import BlockMissing, load_block
-from prefect_kling.deployments.automations import automations
-from prefect_kling.deployments.catalogue import runnable
-from prefect_kling.deployments.doctor_cli import doctor, setup
-from prefect_kling.deployments.ledger_cli import ledger
-from prefect_kling.deployments.live_table import LiveTable
-from prefect_kling.deployments.quote_table import show_quote
-from prefect_kling.deployments.receiver_cli import receiver
-from prefect_kling.flows import produce_film
-from prefect_kling.flows.board import watching
-from prefect_kling.flows.spending import Spending
 from prefect_kling.kling.evidence import EvidencedError
-from prefect_kling.studio.films import Film
-from prefect_kling.studio.script.film_quote import FilmQuote, quote_film
-from prefect_kling.studio.script.plan import FilmPlan
-from prefect_kling.studio.script.planner import plan_film
-from prefect_kling.studio.script.reader import load_storyboard, storyboard_schema
-from prefect_kling.studio.script.storyboard import Storyboard
 
 app = cyclopts.App(name="prefect-kling", help="Kling Omni-Video as dependable Prefect work.")
-app.command(automations)
-app.command(doctor)
-app.command(ledger)
-app.command(receiver)
-app.command(setup)
-console = Console()
+ROOM = "prefect_kling.deployments"
+app.command(
+    f"{ROOM}.automations:automations",
+    help="Create the automations of this package that do not exist yet: messages about alarms, and films that go on.",
+)
+app.command(f"{ROOM}.ledger_cli:ledger", help="Show what was paid, and decide about held clips.")
+app.command(
+    f"{ROOM}.receiver_cli:receiver",
+    help="Answer the API's calls until interrupted: whatever it says is finished is archived at once. Costs nothing."
+    "\n\nPut it behind TLS at the receiver URL of the credentials block; it answers below that URL's path, and "
+    "`/health`.",
+)
 
 
 @app.command
@@ -55,17 +44,9 @@ def demo(storyboard: Path | None = None, *, folder: Path = Path("demo-film")) ->
         storyboard: A YAML or JSON file; the example film unless given.
         folder: Where film, contact sheet and manifest are left.
     """
-    # Pillow and the S3 server belong to the extra `demo`; nothing else needs them.
-    from prefect_kling.deployments.demo import example_storyboard, make_demo_film
+    from prefect_kling.deployments import film_cli
 
-    board = load_storyboard(storyboard) if storyboard else example_storyboard()
-    with LiveTable(console).on_screen() as table:
-        made = make_demo_film(board, folder, table)
-    console.print()
-    _tell(made.film)
-    console.print(f"It took {made.jobs} jobs; at the API they would have cost ${made.paid_usd}.")
-    for path in sorted(made.folder.iterdir()):
-        console.print(f"  {path}  ({path.stat().st_size:,} bytes)", highlight=False)
+    film_cli.demo(storyboard, folder)
 
 
 @dataclass(frozen=True)
@@ -94,29 +75,9 @@ def film(
         budget_usd: The most the film may cost in US dollars, earlier runs included.
         approve_above_usd: Ask before sending anything when more than this is to be paid.
     """
-    board = load_storyboard(storyboard)
-    made = asyncio.run(_film(board, blocks, Spending(budget_usd=budget_usd), approve_above_usd))
-    if made is None:
-        _fail("not approved; nothing was sent and nothing was paid", "Refused")
-    else:
-        _tell(made)
+    from prefect_kling.deployments import film_cli
 
-
-async def _film(board: Storyboard, names: Blocks, spending: Spending, ask_above: Decimal | None) -> Film | None:
-    credentials = await load_block(KlingCredentials, names.credentials)
-    archive = await load_block(KlingArchive, names.archive)
-    plan = plan_film(board)
-    if ask_above is not None:
-        quote = await quote_film(plan, archive.get_archive())
-        if quote.at_most_usd > ask_above:
-            show_quote(quote, console, "")
-            if not Confirm.ask("Make it?", console=console, default=False):
-                return None
-    with LiveTable(console).on_screen() as table, watching(table.show):
-        table.begin(plan)
-        made = await produce_film(board, credentials, archive, spending)
-    console.print()
-    return made
+    film_cli.film(storyboard, blocks, budget_usd, approve_above_usd)
 
 
 @app.command
@@ -127,27 +88,51 @@ def quote(storyboard: Path, *, archive: str | None = None) -> None:
         storyboard: A YAML or JSON file.
         archive: Name of the KlingArchive block to look clips up in; `default` if a Prefect server is configured.
     """
-    plan = plan_film(load_storyboard(storyboard))
-    found, known = asyncio.run(_quote(plan, archive))
-    show_quote(found, console, known)
+    from prefect_kling.deployments import film_cli
+
+    film_cli.quote(storyboard, archive)
 
 
-async def _quote(plan: FilmPlan, name: str | None) -> tuple[FilmQuote, str]:
-    """Look clips up in the named archive, or in the default one where there is one."""
-    try:
-        if name is None and not PREFECT_API_URL.value():
-            return await quote_film(plan, None), "No archive was asked: name its block with --archive."
-        archive = await load_block(KlingArchive, name or "default")
-    except (BlockMissing, httpx.ConnectError) as error:
-        if name is not None:
-            raise
-        return await quote_film(plan, None), f"No archive could be asked ({str(error).splitlines()[0]})."
-    return await quote_film(plan, archive.get_archive()), f"Looked up in {archive.get_archive().bucket.uri('')}."
+@app.command
+def doctor(*, credentials: str = "default", archive: str = "default") -> int:
+    """Check everything a production run needs, and say what is wrong and what to do. Free; exit code 1 for a fault.
+
+    Args:
+        credentials: Name of the KlingCredentials block.
+        archive: Name of the KlingArchive block.
+    """
+    from prefect_kling.deployments import doctor_cli
+
+    return doctor_cli.doctor(credentials, archive)
+
+
+@app.command
+def setup(
+    *,
+    name: str = "default",
+    yes: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Create the blocks from questions, or from the environment with --yes or without a terminal; then run the doctor.
+
+    Read from the environment: APIMODELS_API_KEY, KLING_BUCKET; optional APIMODELS_BASE_URL, KLING_PREFIX,
+    KLING_RECEIVER_URL, KLING_RECEIVER_SECRET and the AWS variables. What is not given stays as a block has it.
+
+    Args:
+        name: What the blocks are called.
+        yes: Ask nothing.
+        overwrite: Change blocks that exist with other values.
+    """
+    from prefect_kling.deployments import doctor_cli
+
+    return doctor_cli.setup(name, yes=yes, overwrite=overwrite)
 
 
 @app.command
 def schema() -> None:
     """Print the JSON Schema of storyboards, for editors."""
+    from prefect_kling.studio.script.reader import storyboard_schema
+
     print(json.dumps(storyboard_schema(), indent=2))
 
 
@@ -179,27 +164,33 @@ def serve(*, at_once: int = 5) -> None:
     Args:
         at_once: How many runs may go on at the same time.
     """
+    import prefect
+
+    from prefect_kling.deployments.catalogue import runnable
+
     prefect.serve(*asyncio.run(runnable()), limit=at_once)
 
 
-def _tell(made: Film) -> None:
-    how = "re-encoded" if made.re_encoded else "joined without re-encoding"
-    count = sum(len(clip.chapters) for clip in made.clips)
-    shots = f"{count} {'shot' if count == 1 else 'shots'}"
-    console.print(f"[bold]{escape(made.title)}[/]: {made.seconds:.2f} s, {shots}, {how}, ${made.usd}")
-    for uri in (made.uri, made.contact_sheet_uri, made.manifest_uri):
-        console.print(f"  {uri}", highlight=False, soft_wrap=True)
-
-
-def main() -> None:
-    """Run the command line; an expected error is told in words, not as a traceback."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command line, of this process unless words are given; an expected error is told in words."""
     try:
-        app()
+        app(sys.argv[1:] if words is None else words)
     except httpx.ConnectError as error:
+        from prefect.settings import PREFECT_API_URL
+
         where = PREFECT_API_URL.value() or "http://127.0.0.1"
         _fail(f"the Prefect server at {where} cannot be reached; start it, or set PREFECT_API_URL ({error})")
-    except (EvidencedError, BlockMissing, ValidationError, RuntimeError, OSError) as error:
+    except Exception as error:
+        if not isinstance(error, _expected()):
+            raise
         _fail(str(error), type(error).__name__)
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """Return the errors that are told in words."""
+    from prefect_kling.blocks.load import BlockMissing
+
+    return EvidencedError, BlockMissing, ValidationError, RuntimeError, OSError
 
 
 def _fail(words: str, kind: str = "Error") -> None:

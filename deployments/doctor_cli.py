@@ -1,11 +1,9 @@
-"""`prefect-kling doctor` and `prefect-kling setup`."""
+"""What `prefect-kling doctor` and `prefect-kling setup` do."""
 
 import asyncio
 import os
 import sys
-from typing import Annotated
 
-from cyclopts import Parameter
 from rich.console import Console
 
 from prefect_kling.deployments.doctor import Finding, Verdict, Visit, examine
@@ -16,32 +14,13 @@ COLOURS = {Verdict.OK: "green", Verdict.HINT: "yellow", Verdict.FAULT: "red", Ve
 console = Console()
 
 
-def doctor(*, credentials: str = "default", archive: str = "default") -> int:
-    """Check everything a production run needs, and say what is wrong and what to do. Free; exit code 1 for a fault.
-
-    Args:
-        credentials: Name of the KlingCredentials block.
-        archive: Name of the KlingArchive block.
-    """
+def doctor(credentials: str, archive: str) -> int:
+    """Print a line for every check; 1 if there is a fault."""
     return asyncio.run(_examine(credentials, archive))
 
 
-def setup(
-    *,
-    name: str = "default",
-    yes: Annotated[bool, Parameter(negative="")] = False,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-) -> int:
-    """Create the blocks from questions, or from the environment with --yes or without a terminal; then run the doctor.
-
-    Read from the environment: APIMODELS_API_KEY, KLING_BUCKET; optional APIMODELS_BASE_URL, KLING_PREFIX,
-    KLING_RECEIVER_URL, KLING_RECEIVER_SECRET and the AWS variables. What is not given stays as a block has it.
-
-    Args:
-        name: What the blocks are called.
-        yes: Ask nothing.
-        overwrite: Change blocks that exist with other values.
-    """
+def setup(name: str, *, yes: bool, overwrite: bool) -> int:
+    """Create blocks from the environment and, at a terminal, from answers; then print what the doctor finds."""
     given = from_environment(os.environ)
     if sys.stdin.isatty() and not yes:
         given = ask(given, console)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
+PAUSE_SECONDS = 0.25  # asking a server whether it is there takes processor time from its start
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def running(
         while not is_ready():
             if process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"{command[0]} did not come up\n{log.read_text(errors='replace')[-2000:]}")
-            time.sleep(0.1)
+            time.sleep(PAUSE_SECONDS)
         yield
     finally:
         process.terminate()

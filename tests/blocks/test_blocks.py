@@ -43,6 +43,14 @@ def test_the_room_holds_only_our_blocks() -> None:
     assert sorted(found) == ["KlingArchive", "KlingCredentials"]
 
 
+@pytest.mark.parametrize("block", [KlingCredentials, KlingArchive])
+def test_a_schema_known_already_is_the_one_prefect_makes(block: type[Block]) -> None:
+    """Asked again, also after somebody wrote into the answer, it is what Prefect works out itself."""
+    for by_alias in (True, False):
+        block.model_json_schema(by_alias=by_alias).clear()
+        assert block.model_json_schema(by_alias=by_alias) == Block.model_json_schema.__func__(block, by_alias=by_alias)
+
+
 def test_the_key_is_never_shown() -> None:
     """Not in the block's text, nor in its client's."""
     credentials = KlingCredentials(api_key=SecretStr("sk_secret"))

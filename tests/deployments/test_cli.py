@@ -1,18 +1,24 @@
-"""The command line, as a person meets it: a separate process, its words and its exit code."""
+"""The command line, as a person meets it: its words and its exit code, and whole commands as separate processes."""
 
+import inspect
 import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import av
 import httpx
 import pytest
+from cyclopts import App
+from cyclopts.command_spec import CommandSpec
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.cli import app
 from prefect_kling.deployments.processes import free_ports, running
 from prefect_kling.studio.films import Film
+from tests.deployments.conftest import Call
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = ROOT / "examples" / "first-light.yaml"
@@ -45,9 +51,9 @@ def test_the_demo_makes_a_film_from_nothing(tmp_path: Path) -> None:
     assert "Error" not in done.stdout + done.stderr
 
 
-def test_quote_prices_a_storyboard_without_a_key() -> None:
+def test_quote_prices_a_storyboard_without_a_key(call: Call) -> None:
     """Shots, keys and prices are shown; nothing is sent."""
-    done = run("quote", str(EXAMPLE))
+    done = call("quote", str(EXAMPLE))
     assert done.returncode == 0, done.stderr
     assert "$1.3022" in done.stdout
     assert "1.2 The lamp" in done.stdout
@@ -58,20 +64,37 @@ def test_the_schema_is_json() -> None:
     assert json.loads(run("schema").stdout)["title"] == "Storyboard"
 
 
-def test_a_bad_storyboard_is_told_in_words(tmp_path: Path) -> None:
+def test_a_command_is_listed_in_its_own_words() -> None:
+    """What is said about a command before it is imported is what its own text says."""
+    listed = {name: spec for name, spec in app._commands.items() if isinstance(spec, CommandSpec)}
+    assert sorted(listed) == ["automations", "ledger", "receiver"]
+    for spec in listed.values():
+        module, _, name = spec.import_path.partition(":")
+        command = getattr(import_module(module), name)
+        own = command.help if isinstance(command, App) else (inspect.getdoc(command) or "").partition("\n\nArgs:")[0]
+        assert spec.help == own
+
+
+def test_a_command_line_is_no_slower_than_it_must_be() -> None:
+    """Help, and what needs neither Prefect nor S3, imports neither: that alone takes seconds."""
+    code = "import sys; from prefect_kling.deployments.cli import app; print({'prefect', 'boto3'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_a_bad_storyboard_is_told_in_words(call: Call, tmp_path: Path) -> None:
     """File, line, field and rule, and no traceback."""
     path = tmp_path / "film.yaml"
     path.write_text(EXAMPLE.read_text().replace("duration: 4", "duration: 40", 1))
     for command in ("quote", "film"):
-        done = run(command, str(path))
+        done = call(command, str(path))
         assert done.returncode == 1
         assert "film.yaml, line 19: scene 1, shot 1, duration: 40 is too much" in done.stderr
         assert "Traceback" not in done.stderr
 
 
-def test_a_missing_block_is_told_in_words(prefect_ui: str) -> None:
+def test_a_missing_block_is_told_in_words(call: Call, prefect_ui: str) -> None:
     """Which block, and how to create it; nothing was sent."""
-    done = run("film", str(EXAMPLE), PREFECT_API_URL=f"{prefect_ui}/api")
+    done = call("film", str(EXAMPLE), PREFECT_API_URL=f"{prefect_ui}/api")
     assert done.returncode == 1
     assert "no KlingCredentials block named 'default'" in done.stderr
     assert "Traceback" not in done.stderr
@@ -85,7 +108,7 @@ async def stored_blocks(prefect_ui: str, credentials: KlingCredentials, archive_
     return "cli-test"
 
 
-def test_a_film_is_made_with_stored_blocks(prefect_ui: str, stored_blocks: str, tmp_path: Path) -> None:
+def test_a_film_is_made_with_stored_blocks(call: Call, prefect_ui: str, stored_blocks: str, tmp_path: Path) -> None:
     """`film` does what the demo does, against configured blocks."""
     path = tmp_path / "film.yaml"
     path.write_text("title: Short\nscenes:\n  - shots:\n      - {prompt: From the command line, duration: 3}\n")
@@ -93,9 +116,9 @@ def test_a_film_is_made_with_stored_blocks(prefect_ui: str, stored_blocks: str, 
     done = run("film", str(path), *names, PREFECT_API_URL=f"{prefect_ui}/api")
     assert done.returncode == 0, done.stderr
     assert "Short: 3.00 s, 1 shot" in done.stdout
-    again = run("film", str(path), *names, PREFECT_API_URL=f"{prefect_ui}/api")
+    again = call("film", str(path), *names, PREFECT_API_URL=f"{prefect_ui}/api")
     assert "already archived" in again.stdout
-    quoted = run("quote", str(path), "--archive", stored_blocks, PREFECT_API_URL=f"{prefect_ui}/api")
+    quoted = call("quote", str(path), "--archive", stored_blocks, PREFECT_API_URL=f"{prefect_ui}/api")
     assert "archived" in quoted.stdout
     assert "To be paid: $0" in quoted.stdout
 

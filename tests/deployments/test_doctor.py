@@ -3,7 +3,6 @@
 import os
 import re
 import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -28,13 +27,13 @@ from prefect_kling.deployments.catalogue import runnable
 from prefect_kling.deployments.cli import app
 from prefect_kling.deployments.doctor import Finding, Verdict, Visit, examine
 from prefect_kling.deployments.doctor_checks import CHECKS, is_older
-from prefect_kling.deployments.prefect_server import prefect_server
 from prefect_kling.deployments.processes import free_ports, running
 from prefect_kling.flows import generate_clip
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.bucket import Bucket
 from prefect_kling.studio.errors import ClipHeld, StorageRefused
+from tests.deployments.conftest import Call
 
 COMMAND = str(Path(sys.executable).parent / "prefect-kling")
 HIDDEN = "a-receiver-secret-nobody-may-see"
@@ -135,20 +134,16 @@ async def test_an_old_server_is_a_fault(prefect_ui: str, monkeypatch: pytest.Mon
     assert "upgrade the server to 3.99.0" in found[0].cure
 
 
-def test_missing_block_types_and_blocks_are_faults(tmp_path: Path) -> None:
+def test_missing_block_types_and_blocks_are_faults(prefect_ui: str, call: Call) -> None:
     """Where this package was never installed, the command that registers types is named, and the one for blocks."""
-    with prefect_server(tmp_path) as address:
-        # A server that runs from this very environment has registered our types by itself.
-        with get_client(sync_client=True) as client:
-            for kind in (KlingCredentials, KlingArchive):
-                client.delete_block_type(client.read_block_type_by_slug(kind.get_block_type_slug()).id)
-        done = subprocess.run(
-            [COMMAND, "doctor"],
-            env=os.environ | {"PREFECT_API_URL": f"{address}/api", "PREFECT_HOME": str(tmp_path / "home")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    kinds = (KlingCredentials, KlingArchive)
+    # A server that runs from this very environment has registered our types by itself.
+    with get_client(sync_client=True) as client:
+        for kind in kinds:
+            client.delete_block_type(client.read_block_type_by_slug(kind.get_block_type_slug()).id)
+    done = call("doctor", PREFECT_API_URL=f"{prefect_ui}/api")
+    for kind in kinds:
+        kind.register_type_and_schema()
     assert done.returncode == 1
     assert done.stderr == ""
     assert "fault    block types: not registered: kling-credentials, kling-archive" in done.stdout

@@ -1,4 +1,4 @@
-"""Setting up, as a person or a provisioning script does it: a separate process against a real server."""
+"""Setting up, as a person or a provisioning script does it, against a real server."""
 
 import os
 import secrets
@@ -20,10 +20,12 @@ from prefect_kling.deployments.seaweed import LocalS3
 from prefect_kling.deployments.setup import SetupRefused, from_environment, require_whole, set_up
 from prefect_kling.kling.client import API_URL
 from prefect_kling.kling.sandbox import Sandbox
+from tests.deployments.conftest import Call, Done
 
 COMMAND = str(Path(sys.executable).parent / "prefect-kling")
 TYPED_UNSEEN = ("API key", "Secret access key")
 Setup = Callable[..., "subprocess.CompletedProcess[str]"]
+SetupHere = Callable[..., Done]
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def environment(prefect_ui: str, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def setup(environment: dict[str, str], name: str) -> Setup:
-    """Run `prefect-kling setup` without a terminal."""
+    """Run `prefect-kling setup` without a terminal, as a separate process."""
 
     def run(given: dict[str, str], *words: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -70,7 +72,19 @@ def setup(environment: dict[str, str], name: str) -> Setup:
     return run
 
 
-def test_an_environment_becomes_blocks_and_a_healthy_doctor(setup: Setup, given: dict[str, str], name: str) -> None:
+@pytest.fixture
+def setup_here(call: Call, prefect_ui: str, name: str) -> SetupHere:
+    """Run `prefect-kling setup` without a terminal, in this process."""
+
+    def run(given: dict[str, str], *words: str) -> Done:
+        return call("setup", "--name", name, *words, **{"PREFECT_API_URL": f"{prefect_ui}/api"} | given)
+
+    return run
+
+
+def test_an_environment_becomes_blocks_and_a_healthy_doctor(
+    setup: Setup, setup_here: SetupHere, given: dict[str, str], name: str
+) -> None:
     """The first run creates, the second changes nothing, and neither shows a secret."""
     first = setup(given)
     assert first.returncode == 0, first.stdout + first.stderr
@@ -80,7 +94,7 @@ def test_an_environment_becomes_blocks_and_a_healthy_doctor(setup: Setup, given:
     archive = KlingArchive.load(name)
     assert (archive.prefix, archive.bucket.bucket_name) == (name, BUCKET)
     assert isinstance(archive.bucket.credentials, MinIOCredentials)
-    second = setup(given)
+    second = setup_here(given)
     assert second.returncode == 0
     assert second.stdout.count(" exists already, unchanged\n") == 4
     told = first.stdout + first.stderr + second.stdout + second.stderr
@@ -89,22 +103,22 @@ def test_an_environment_becomes_blocks_and_a_healthy_doctor(setup: Setup, given:
 
 
 def test_other_values_are_refused_until_overwriting_is_asked_for(
-    setup: Setup, given: dict[str, str], name: str
+    setup_here: SetupHere, given: dict[str, str], name: str
 ) -> None:
     """Block and field are named, nothing is changed; with --overwrite the value is replaced and a cap is kept."""
-    assert setup(given).returncode == 0
+    assert setup_here(given).returncode == 0
     archive = KlingArchive.load(name)
     archive.cap_usd = Decimal(7)
     archive.save(name, overwrite=True)
     other = given | {"APIMODELS_API_KEY": "sk_another_0123456789", "KLING_PREFIX": f"{name}-b"}
-    refused = setup(other)
+    refused = setup_here(other)
     assert refused.returncode == 1
     words = f"kling-credentials/{name} (api_key); kling-archive/{name} (prefix)"
     assert words in refused.stderr
     assert "--overwrite" in refused.stderr
     assert "Nothing was changed" in refused.stderr
     assert KlingArchive.load(name).prefix == name
-    replaced = setup(other, "--overwrite")
+    replaced = setup_here(other, "--overwrite")
     assert f"kling-credentials/{name} replaced (api_key)" in replaced.stdout
     assert f"s3-bucket/{name} exists already, unchanged" in replaced.stdout
     assert replaced.returncode == 1, "the doctor finds that the new key is not accepted"
@@ -115,9 +129,9 @@ def test_other_values_are_refused_until_overwriting_is_asked_for(
     assert KlingCredentials.load(name).api_key.get_secret_value() == "sk_another_0123456789"
 
 
-def test_everything_that_is_missing_or_wrong_is_named_at_once(setup: Setup, name: str) -> None:
+def test_everything_that_is_missing_or_wrong_is_named_at_once(setup_here: SetupHere, name: str) -> None:
     """No question is asked without a terminal, and one run tells all there is to correct."""
-    done = setup(
+    done = setup_here(
         {"AWS_ACCESS_KEY_ID": "AKIA", "KLING_RECEIVER_SECRET": "short-and-alone", "APIMODELS_BASE_URL": "host"}
     )
     assert done.returncode == 1
@@ -134,9 +148,9 @@ def test_everything_that_is_missing_or_wrong_is_named_at_once(setup: Setup, name
     assert "Traceback" not in done.stderr
 
 
-def test_without_a_prefect_server_nothing_is_begun(setup: Setup, given: dict[str, str]) -> None:
+def test_without_a_prefect_server_nothing_is_begun(setup_here: SetupHere, given: dict[str, str]) -> None:
     """That the server is missing is said in words, with what to do."""
-    done = setup(given | {"PREFECT_API_URL": "http://127.0.0.1:9/api"})
+    done = setup_here(given | {"PREFECT_API_URL": "http://127.0.0.1:9/api"})
     assert done.returncode == 1
     assert "prefect server start" in done.stderr
     assert "Traceback" not in done.stderr

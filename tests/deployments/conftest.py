@@ -1,0 +1,44 @@
+"""The command line in this process: the same function that the command calls, without starting Python anew."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from prefect_kling.deployments.cli import main
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a finished command leaves behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Call = Callable[..., Done]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Run `prefect-kling` with these words, this environment and, for its time, this Prefect server (none: "")."""
+
+    def call(*words: str, PREFECT_API_URL: str = "", **environment: str) -> Done:  # noqa: N803
+        capsys.readouterr()
+        with monkeypatch.context() as surroundings, temporary_settings(**_server(PREFECT_API_URL)):
+            for name, value in {"COLUMNS": "200", "NO_COLOR": "1", **environment}.items():
+                surroundings.setenv(name, value)
+            with pytest.raises(SystemExit) as exited:
+                main(words)
+        told = capsys.readouterr()
+        return Done(int(exited.value.code or 0), told.out, told.err)
+
+    return call
+
+
+def _server(address: str) -> dict[str, object]:
+    if address:
+        return {"updates": {PREFECT_API_URL: address}}
+    return {"restore_defaults": {PREFECT_API_URL}}
