@@ -1,6 +1,7 @@
 """The deployments: described once, deployed by Prefect's own command, run by a worker, and fired by their schedules."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from prefect.automations import Automation
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, StateType
@@ -17,11 +20,16 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.deployments import arun_deployment
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.automations import ADVANCE, _create
 from prefect_kling.deployments.catalogue import described, flow_at, runnable
-from prefect_kling.deployments.processes import running
+from prefect_kling.deployments.processes import free_ports, running
 from prefect_kling.examples.composition import through_a_deployment
+from prefect_kling.flows import submit_film
 from prefect_kling.kling.sandbox import Sandbox
 from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.pending import pending_films
+from prefect_kling.studio.script.storyboard import Storyboard
+from tests.deployments.door import with_receiver
 
 ROOT = Path(__file__).parent.parent.parent
 PREFECT = str(Path(sys.executable).parent / "prefect")
@@ -84,12 +92,16 @@ async def ended(run: FlowRun, api: PrefectClient) -> FlowRun:
 
 
 async def test_serving_and_deploying_describe_the_same() -> None:
-    """Every deployment names a flow that exists and says what it is for; schedules are off; none is forgotten."""
+    """Every deployment names a flow that exists and says what it is for; schedules are off; none is forgotten.
+
+    None has a trigger: one that somebody switched on would be off again after the next deploy.
+    """
     served = {each.name: each for each in await runnable()}
     for each in described():
         assert flow_at(each["entrypoint"]).fn.__doc__
         assert each["description"]
         assert served[each["name"]].entrypoint == each["entrypoint"]
+        assert "triggers" not in each
         assert not any(schedule.active for schedule in served[each["name"]].schedules or ())
     from prefect_kling import flows
 
@@ -131,6 +143,54 @@ async def test_a_schedule_fires_by_itself(
     finally:
         await api.delete_deployment_schedule(deployment.id, schedule.id)
     assert sum(archive.bucket.prefix in str(job["body"]) for job in sandbox.jobs()) <= 1
+
+
+@pytest.fixture
+async def default_blocks(credentials: KlingCredentials, archive_block: KlingArchive) -> AsyncIterator[KlingCredentials]:
+    """The blocks upkeep uses, with a receiver; gone again afterwards, for other tests count on their absence."""
+    access = with_receiver(credentials, free_ports(1)[0])
+    await access.asave("default", overwrite=True)
+    await archive_block.asave("default", overwrite=True)
+    yield access
+    await KlingCredentials.adelete("default")
+    await KlingArchive.adelete("default")
+
+
+@pytest.fixture
+def receiver(default_blocks: KlingCredentials, surroundings: dict[str, str], tmp_path: Path) -> Iterator[None]:
+    """`prefect-kling receiver`, as a process of its own."""
+    root = str(default_blocks.receiver_url).removesuffix("/kling")
+    command = [str(Path(sys.executable).parent / "prefect-kling"), "receiver", "--port", root.rpartition(":")[2]]
+
+    def is_up() -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{root}/health", trust_env=False).text == "ok"
+        return False
+
+    with running(command, surroundings, tmp_path / "log", is_up):
+        yield
+
+
+@pytest.mark.usefixtures("worker", "receiver")
+async def test_a_film_that_was_sent_and_left_completes_itself(
+    default_blocks: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Two chained shots: the receiver archives each, its event starts advance-films, and the film is joined."""
+    assert await _create(None) == [f"created: {ADVANCE}"]
+    tag = archive.bucket.prefix.strip("/")
+    shots = [{"prompt": f"One {tag}"}, {"prompt": f"Two {tag}"}]
+    scenes = [{"continuity": "last_frame", "shots": shots}]
+    board = Storyboard.model_validate({"title": f"Left {tag}", "defaults": {"duration": 3}, "scenes": scenes})
+    try:
+        step = await submit_film(board, default_blocks, archive_block)
+        assert (step.sent, step.waiting) == (["1.1"], ["1.2"])
+        async with asyncio.timeout(180):
+            while list(pending_films(archive)):
+                await asyncio.sleep(0.5)
+    finally:
+        await (await Automation.aread(name=ADVANCE)).adelete()
+    assert sum(name.endswith("film.mp4") for name in archive.bucket.names("films/")) == 1
+    assert sum(tag in str(job["body"]) for job in sandbox.jobs()) == 2
 
 
 @pytest.mark.usefixtures("worker")
