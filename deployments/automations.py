@@ -7,7 +7,7 @@ from uuid import UUID
 
 from prefect.automations import Automation
 from prefect.client.orchestration import get_client
-from prefect.events.actions import ActionTypes, RunDeployment, SendNotification
+from prefect.events.actions import RunDeployment, SendNotification
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.exceptions import ObjectNotFound
 
@@ -16,6 +16,9 @@ from prefect_kling.blocks.load import BlockMissing
 # Alarms are told by whoever meets them, every ten minutes perhaps: a message about one clip is sent once a day.
 REMINDED = timedelta(days=1)
 ADVANCE = "kling: a clip has landed"
+# A run that meets another one is cancelled: the other will see this clip, too, unless it has just looked for the last
+# time. So the run comes a little later, when that one has ended.
+ADVANCE_AFTER = timedelta(seconds=10)
 _CLIP = "{{ event.payload.prompt }}\nClip {{ event.resource.name }}"
 _JOB = "{% if event.payload.job_id %}, job {{ event.payload.job_id }}{% endif %}"
 _COST = "{% if event.payload.at_most_usd %}, at most ${{ event.payload.at_most_usd }}{% endif %}"
@@ -88,9 +91,9 @@ def telling(notify: UUID) -> list[Automation]:
 
 def advancing(deployment: UUID) -> Automation:
     """Return the automation that takes pending films on whenever a clip has landed."""
-    run: list[ActionTypes] = [RunDeployment(source="selected", deployment_id=deployment, parameters={})]
+    run = RunDeployment(source="selected", deployment_id=deployment, parameters={}, schedule_after=ADVANCE_AFTER)
     trigger = _on("kling.job.completed", "kling.clip.*")
-    return Automation(name=ADVANCE, description="runs advance-films", trigger=trigger, actions=run)
+    return Automation(name=ADVANCE, description="runs advance-films", trigger=trigger, actions=[run])
 
 
 async def put_in_place(wanted: list[Automation]) -> list[str]:

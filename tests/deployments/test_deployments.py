@@ -1,28 +1,41 @@
 """The deployments: described once, deployed by Prefect's own command, run by a worker, and fired by their schedules."""
 
 import asyncio
+import contextlib
+import contextvars
+import http.server
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import httpx
 import pytest
+from prefect.automations import Automation
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.deployments import arun_deployment
+from prefect.settings import PREFECT_API_URL
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.automations import ADVANCE, _create
 from prefect_kling.deployments.catalogue import described, flow_at, runnable
-from prefect_kling.deployments.processes import running
+from prefect_kling.deployments.processes import free_ports, running
 from prefect_kling.examples.composition import through_a_deployment
+from prefect_kling.flows import submit_batch, submit_film
 from prefect_kling.kling.sandbox import Sandbox
 from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.pending import pending_films
+from prefect_kling.studio.script.storyboard import Storyboard
+from tests.deployments.door import with_receiver
 
 ROOT = Path(__file__).parent.parent.parent
 PREFECT = str(Path(sys.executable).parent / "prefect")
@@ -85,12 +98,13 @@ async def ended(run: FlowRun, api: PrefectClient) -> FlowRun:
 
 
 async def test_serving_and_deploying_describe_the_same() -> None:
-    """Every deployment names a flow that exists and says what it is for; schedules are off; none is forgotten."""
+    """Every deployment names a flow that exists and says what it is for; all is off at first, and none is forgotten."""
     served = {each.name: each for each in await runnable()}
     for each in described():
         assert flow_at(each["entrypoint"]).fn.__doc__
         assert each["description"]
         assert served[each["name"]].entrypoint == each["entrypoint"]
+        assert not any(trigger["enabled"] for trigger in each.get("triggers", ()))
         assert not any(schedule.active for schedule in served[each["name"]].schedules or ())
     from prefect_kling import flows
 
@@ -140,6 +154,90 @@ async def test_a_schedule_fires_by_itself(
     finally:
         await api.delete_deployment_schedule(deployment.id, schedule.id)
     assert sum(archive.bucket.prefix in str(job["body"]) for job in sandbox.jobs()) <= 1
+
+
+@pytest.fixture
+async def watched(credentials: KlingCredentials, archive_block: KlingArchive) -> AsyncIterator[KlingCredentials]:
+    """The blocks upkeep uses, with a receiver; gone again afterwards, for other tests count on their absence."""
+    access = with_receiver(credentials, free_ports(1)[0])
+    await access.asave("default", overwrite=True)
+    await archive_block.asave("default", overwrite=True)
+    yield access
+    await KlingCredentials.adelete("default")
+    await KlingArchive.adelete("default")
+
+
+@pytest.fixture
+def receiver(watched: KlingCredentials, surroundings: dict[str, str], tmp_path: Path) -> Iterator[None]:
+    """`prefect-kling receiver`, as a process of its own."""
+    root = str(watched.receiver_url).removesuffix("/kling")
+    command = [str(Path(sys.executable).parent / "prefect-kling"), "receiver", "--port", root.rpartition(":")[2]]
+
+    def is_up() -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{root}/health", trust_env=False).text == "ok"
+        return False
+
+    with running(command, surroundings, tmp_path / "log", is_up):
+        yield
+
+
+@pytest.mark.usefixtures("worker", "receiver")
+async def test_a_film_that_was_sent_and_left_completes_itself(
+    watched: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Two chained shots: the receiver archives each, its event starts advance-films, and the film is joined."""
+    assert await _create(None) == [f"created: {ADVANCE}"]
+    tag = archive.bucket.prefix.strip("/")
+    shots = [{"prompt": f"One {tag}"}, {"prompt": f"Two {tag}"}]
+    scenes = [{"continuity": "last_frame", "shots": shots}]
+    board = Storyboard.model_validate({"title": f"Left {tag}", "defaults": {"duration": 3}, "scenes": scenes})
+    try:
+        step = await submit_film(board, watched, archive_block)
+        assert (step.sent, step.waiting) == (["1.1"], ["1.2"])
+        async with asyncio.timeout(180):
+            while list(pending_films(archive)):
+                await asyncio.sleep(0.5)
+    finally:
+        await (await Automation.aread(name=ADVANCE)).adelete()
+    assert sum(name.endswith("film.mp4") for name in archive.bucket.names("films/")) == 1
+    assert sum(tag in str(job["body"]) for job in sandbox.jobs()) == 2
+
+
+class Webhook(http.server.BaseHTTPRequestHandler):
+    """What a webhook of Prefect Cloud does with the template in the documents, for the server of these tests."""
+
+    def do_POST(self) -> None:
+        """Tell the Prefect server that the webhook was called; what the API says is not even read."""
+        event = {"event": "kling.webhook.called", "resource": {"prefect.resource.id": "kling.webhook"}}
+        told = {"occurred": datetime.now(UTC).isoformat(), "id": str(uuid4()), **event}
+        httpx.post(f"{PREFECT_API_URL.value()}/events", json=[told], trust_env=False).raise_for_status()
+        self.send_response(202)
+        self.end_headers()
+
+
+@pytest.fixture
+def webhook() -> Iterator[str]:
+    """A webhook's address."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Webhook) as server, ThreadPoolExecutor(1) as threads:
+        threads.submit(contextvars.copy_context().run, server.serve_forever)
+        yield f"http://127.0.0.1:{server.server_port}/hooks/kling"
+        server.shutdown()
+
+
+@pytest.mark.usefixtures("worker", "default_blocks")
+async def test_a_webhook_will_do_in_place_of_a_receiver(
+    webhook: str, credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive
+) -> None:
+    """The API calls it, its event starts collect-finished by the trigger that was deployed, the clip is archived."""
+    trigger = await Automation.aread(name="the API has called a webhook")
+    trigger.enabled = True
+    await trigger.aupdate()
+    calling = credentials.model_copy(update={"webhook_url": webhook})
+    (row,) = await submit_batch(f"prompt,duration\nA lamp {archive.bucket.prefix},3\n", calling, archive_block)
+    async with asyncio.timeout(120):
+        while archive.find(row.clip_key) is None:
+            await asyncio.sleep(0.5)
 
 
 @pytest.mark.usefixtures("worker")
