@@ -29,7 +29,7 @@ from prefect_kling.tasks.events import announce_film
 from prefect_kling.tasks.logs import run_logger
 
 BEGINNING = 8
-"""Scenes whose sub-flows begin at the same time. Two dozen may be too many for a Prefect server on SQLite: it answers 503."""
+"""Scenes whose sub-flows begin at the same time. Two dozen may be too many for a Prefect server on SQLite."""
 _begun: ContextVar[Callable[[], None]] = ContextVar("begun", default=lambda: None)
 
 

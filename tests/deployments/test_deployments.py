@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import contextvars
 import http.server
 import os
 import subprocess
@@ -23,7 +22,6 @@ from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.deployments import arun_deployment
-from prefect.settings import PREFECT_API_URL
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.automations import ADVANCE, _create
@@ -207,20 +205,23 @@ async def test_a_film_that_was_sent_and_left_completes_itself(
 class Webhook(http.server.BaseHTTPRequestHandler):
     """What a webhook of Prefect Cloud does with the template in the documents, for the server of these tests."""
 
+    api = ""
+
     def do_POST(self) -> None:
         """Tell the Prefect server that the webhook was called; what the API says is not even read."""
         event = {"event": "kling.webhook.called", "resource": {"prefect.resource.id": "kling.webhook"}}
         told = {"occurred": datetime.now(UTC).isoformat(), "id": str(uuid4()), **event}
-        httpx.post(f"{PREFECT_API_URL.value()}/events", json=[told], trust_env=False).raise_for_status()
+        httpx.post(f"{self.api}/events", json=[told], trust_env=False).raise_for_status()
         self.send_response(202)
         self.end_headers()
 
 
 @pytest.fixture
-def webhook() -> Iterator[str]:
+def webhook(prefect_ui: str) -> Iterator[str]:
     """A webhook's address."""
+    Webhook.api = f"{prefect_ui}/api"
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Webhook) as server, ThreadPoolExecutor(1) as threads:
-        threads.submit(contextvars.copy_context().run, server.serve_forever)
+        threads.submit(server.serve_forever)
         yield f"http://127.0.0.1:{server.server_port}/hooks/kling"
         server.shutdown()
 
