@@ -8,8 +8,10 @@ from prefect_kling.flows.missing_blocks import name_missing_blocks
 from prefect_kling.flows.sending import Step, advance
 from prefect_kling.flows.spending import Spending
 from prefect_kling.flows.titles import named_after_film
+from prefect_kling.kling.errors import KlingError
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.budget import FilmCap
+from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.pending import PendingFilm, pending_films
 from prefect_kling.studio.script.film_quote import quote_film
 from prefect_kling.studio.script.planner import plan_film
@@ -27,7 +29,7 @@ async def submit_film(
     """Send every clip of a film that can be sent now, and end.
 
     **Costs the sum of the shots that are not archived yet**, chained ones later, each once. The film is written down as
-    pending; `advance_films`, on a schedule or woken by the receiver's events, sends what has become possible and joins
+    pending; `advance_films`, on a schedule and woken by clips that land, sends what has become possible and joins
     the film at the end. Sending the same film again changes nothing.
 
     Args:
@@ -64,10 +66,19 @@ async def advance_films(credentials: KlingCredentials, archive: KlingArchive) ->
     while True:
         before, steps = [str(step) for step in steps], []
         for pending in await in_thread(lambda: list(pending_films(archive.get_archive()))):
-            step = await advance(pending, credentials, archive)
+            step = await _advanced(pending, credentials, archive)
             (steps if step.film is None else done).append(step)
         # A clip may have landed while another film was looked at.
         if [str(step) for step in steps] == before:
             break
     run_logger().info("%d films are complete, %d are pending", len(done), len(steps))
     return done + steps
+
+
+async def _advanced(pending: PendingFilm, credentials: KlingCredentials, archive: KlingArchive) -> Step:
+    """Take one film on; what stops it as a whole is told in its step, for other films may go on."""
+    try:
+        return await advance(pending, credentials, archive)
+    except (KlingError, StudioError) as error:
+        run_logger().error("%s: %s", pending.storyboard.title, error)
+        return Step(pending.storyboard.title, stopped={"film": str(error)})

@@ -8,6 +8,7 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.kling.sandbox import Sandbox
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.pending import pending_films
+from prefect_kling.studio.script.planner import plan_film
 from prefect_kling.studio.script.storyboard import Storyboard
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
@@ -66,6 +67,28 @@ async def test_a_broken_shot_stops_only_what_hangs_on_it(
     assert steps[0].waiting == ["1.3"]
     assert made(sandbox, archive) == 4
     assert len(list(pending_films(archive))) == 1
+
+
+async def test_a_film_in_trouble_does_not_keep_others_from_completing(
+    credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
+) -> None:
+    """A film that cannot be joined, for one of its clips was deleted, comes first; the next one is complete."""
+    tag = archive.bucket.prefix
+    boards = [
+        Storyboard.model_validate({"title": f"{name} {tag}", "scenes": [{"shots": [{"prompt": f"{name} {tag}"}]}]})
+        for name in ("A", "B")
+    ]
+    for board in boards:
+        await submit_film(board, credentials, archive_block)
+    await wait_until_rendered(sandbox)
+    await collect_finished(credentials, archive_block)
+    (key,) = plan_film(boards[0]).by_key
+    archive.bucket.delete(f"clips/{key}.mp4")
+    done, stuck = await advance_films(credentials, archive_block)
+    assert done.film is not None
+    assert done.title == boards[1].title
+    assert (stuck.title, list(stuck.stopped)) == (boards[0].title, ["film"])
+    assert [pending.storyboard.title for pending in pending_films(archive)] == [boards[0].title]
 
 
 async def test_many_clips_are_sent_and_collected(
