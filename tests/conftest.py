@@ -24,6 +24,28 @@ from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.bucket import Bucket
 
+# Two processes share the files: one that takes minutes must not be the last, while the other process has nothing to do.
+LONG = (
+    "flows/test_sixty_shots.py",
+    "flows/test_example_films.py",
+    "deployments/test_doctor.py",
+    "deployments/test_cli.py",
+    "deployments/test_receiver.py",
+    "flows/test_approval.py",
+    "flows/test_killed_film.py",
+    "deployments/test_deployments.py",
+    "deployments/test_setup.py",
+    "kill/test_kill.py",
+    "kill/test_store_faults.py",
+    "flows/test_flows.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first; all others keep their order."""
+    places = {str(Path(__file__).parent / name): place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(str(item.path), len(LONG)))
+
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
