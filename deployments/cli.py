@@ -165,9 +165,12 @@ def serve(*, at_once: int = 5) -> None:
         at_once: How many runs may go on at the same time.
     """
     import prefect
+    from prefect.settings import PREFECT_API_URL
 
     from prefect_kling.deployments.catalogue import runnable
 
+    if not PREFECT_API_URL.value():
+        _fail("no Prefect server is named; start one with `prefect server start`, and set PREFECT_API_URL to its address")
     prefect.serve(*asyncio.run(runnable()), limit=at_once)
 
 

@@ -26,6 +26,7 @@ from prefect_kling.studio.bucket import Bucket
 
 # Two processes share the files: one that takes minutes must not be the last, while the other process has nothing to do.
 LONG = (
+    "by_hand/test_by_hand.py",
     "flows/test_sixty_shots.py",
     "flows/test_example_films.py",
     "deployments/test_doctor.py",
@@ -34,6 +35,7 @@ LONG = (
     "flows/test_approval.py",
     "flows/test_killed_film.py",
     "deployments/test_deployments.py",
+    "deployments/test_postgres.py",
     "deployments/test_setup.py",
     "kill/test_kill.py",
     "kill/test_store_faults.py",

@@ -51,6 +51,13 @@ def test_the_demo_makes_a_film_from_nothing(tmp_path: Path) -> None:
     assert "Error" not in done.stdout + done.stderr
 
 
+def test_serving_without_a_server_is_refused_in_words(call: Call) -> None:
+    """A temporary server would forget every run: somebody has to name a real one."""
+    done = call("serve")
+    assert done.returncode == 1
+    assert "no Prefect server is named; start one with `prefect server start`" in done.stderr
+
+
 def test_quote_prices_a_storyboard_without_a_key(call: Call) -> None:
     """Shots, keys and prices are shown; nothing is sent."""
     done = call("quote", str(EXAMPLE))
