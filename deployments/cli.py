@@ -170,7 +170,7 @@ def serve(*, at_once: int = 5) -> None:
     from prefect_kling.deployments.catalogue import runnable
 
     if not PREFECT_API_URL.value():
-        _fail("no Prefect server is named; start one with `prefect server start`, and set PREFECT_API_URL to its address")
+        _fail("no Prefect server is named; start one with `prefect server start`, and set PREFECT_API_URL")
     prefect.serve(*asyncio.run(runnable()), limit=at_once)
 
 
