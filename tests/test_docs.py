@@ -12,6 +12,7 @@ from prefect_kling.deployments.demo import BUCKET
 from prefect_kling.deployments.seaweed import LocalS3
 from prefect_kling.kling.sandbox import Sandbox
 from prefect_kling.studio.script.reader import read_storyboard
+from prefect_kling.studio.script.table import read_requests
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -61,6 +62,14 @@ def test_the_storyboards_in_the_documents_are_read_as_they_stand() -> None:
     assert [len(scene.shots) for scene in read_storyboard(blocks("yaml")[0]).scenes] == [2, 1]
     (films,) = re.findall(r"```yaml\n(.*?)```", FILMS, re.DOTALL)
     assert [len(scene.shots) for scene in read_storyboard(films).scenes] == [2, 1]
+
+
+def test_the_table_in_the_page_about_production_is_read_as_it_stands() -> None:
+    """The aligned one too, with its empty cell."""
+    (table,) = re.findall(r"```csv\n(.*?)```", (ROOT / "docs" / "production.md").read_text(), re.DOTALL)
+    mug, rain = read_requests(table)
+    assert (mug.prompt, mug.duration, len(mug.image_list)) == ("A mug on a turntable, studio light", 3, 1)
+    assert (rain.sound, rain.image_list) == ("on", [])
 
 
 def test_the_python_in_the_page_about_films_runs() -> None:
