@@ -1,5 +1,6 @@
 """The block that holds the API key and hands out clients."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from prefect.blocks.abstract import CredentialsBlock
@@ -10,6 +11,7 @@ from prefect_kling.blocks.schema import SchemaOnce
 from prefect_kling.kling.client import API_URL, ClientSettings, KlingClient, WebAddress
 from prefect_kling.kling.wait import Patience
 from prefect_kling.studio.callbacks import CallbackAddresses
+from prefect_kling.studio.ledger import Entry
 
 # In forms, what may be left out is a plain field: pydantic's own schema would offer a choice of types in its place.
 PASSWORD = {"type": "string", "format": "password", "writeOnly": True, "minLength": 16}
@@ -67,9 +69,9 @@ class KlingCredentials(SchemaOnce, CredentialsBlock):
     receiver_url: Annotated[WebAddress | None, WithJsonSchema({"type": "string"})] = Field(
         default=None,
         title="Receiver URL",
-        description="Where the API can reach `prefect-kling receiver`, https. A run then polls only about 3, 10 and 29 "
-        "minutes after sending and at its end: few reads of the API, but where calls are lost a clip is found minutes "
-        "late. Left empty, jobs are polled as set above.",
+        description="Where the API can reach `prefect-kling receiver`, https. A run then polls only about 3, 10½ and "
+        "29 minutes after sending and at its end: few reads of the API, but where calls are lost a clip is found "
+        "minutes late. Left empty, jobs are polled as set above.",
     )
     receiver_secret: Annotated[SecretStr | None, WithJsonSchema(PASSWORD)] = Field(
         default=None,
@@ -102,7 +104,7 @@ class KlingCredentials(SchemaOnce, CredentialsBlock):
         return ClientSettings(**self.model_dump(include=set(ClientSettings.model_fields)))
 
     @model_validator(mode="after")
-    def _receiver_is_whole(self) -> "KlingCredentials":
+    def _calls_go_to_one_place(self) -> "KlingCredentials":
         if (self.receiver_url is None) is not (self.receiver_secret is None):
             raise ValueError("a receiver needs both its URL and its secret")
         if self.receiver_url is not None and self.webhook_url is not None:
@@ -115,6 +117,14 @@ class KlingCredentials(SchemaOnce, CredentialsBlock):
         if self.receiver_url is None or self.receiver_secret is None:
             return None
         return CallbackAddresses(self.receiver_url, self.receiver_secret)
+
+    @property
+    def callback(self) -> Callable[[Entry], str] | None:
+        """Tells for each intent which address the API is to call, the receiver's or the webhook; None for neither."""
+        if self.callbacks is not None:
+            return self.callbacks.address
+        webhook = self.webhook_url
+        return (lambda entry: webhook) if webhook is not None else None
 
     @property
     def patience(self) -> Patience:

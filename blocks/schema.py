@@ -1,11 +1,10 @@
 """JSON Schemas of our blocks, worked out once."""
 
+import functools
 from copy import deepcopy
 from typing import Any
 
 from pydantic import BaseModel
-
-_KNOWN: dict[tuple[Any, ...], dict[str, Any]] = {}
 
 
 class SchemaOnce(BaseModel):
@@ -18,7 +17,10 @@ class SchemaOnce(BaseModel):
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return a copy of the schema; whoever asks may change it."""
-        key = (cls, args, tuple(sorted(kwargs.items())))
-        if key not in _KNOWN:
-            _KNOWN[key] = super().model_json_schema(*args, **kwargs)
-        return deepcopy(_KNOWN[key])
+        return deepcopy(_schema(cls, *args, **kwargs))
+
+
+@functools.cache
+def _schema(kind: type[SchemaOnce], *args: Any, **kwargs: Any) -> dict[str, Any]:
+    found: dict[str, Any] = super(SchemaOnce, kind).model_json_schema(*args, **kwargs)
+    return found

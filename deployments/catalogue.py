@@ -44,8 +44,8 @@ async def runnable() -> list[RunnerDeployment]:
 
 
 def _schedule(one: dict[str, Any]) -> DeploymentScheduleCreate:
-    timing, shared = CronSchedule(cron=one["cron"]), {name: one[name] for name in ("active", "slug")}
-    return DeploymentScheduleCreate(schedule=timing, parameters=one.get("parameters", {}), **shared)
+    rest = {name: one[name] for name in ("active", "slug", "parameters") if name in one}
+    return DeploymentScheduleCreate(schedule=CronSchedule(cron=one["cron"]), **rest)
 
 
 def _limit(given: "int | dict[str, Any] | None") -> int | ConcurrencyLimitConfig | None:

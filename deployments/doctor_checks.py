@@ -205,7 +205,8 @@ def _probe() -> str:
 async def _receiver(visit: Visit) -> Finding:
     url = visit.access.receiver_url
     if url is None:
-        return ok("none is configured; jobs are polled")
+        webhook = "a webhook is called; jobs are polled all the same"
+        return ok(webhook if visit.access.webhook_url else "none is configured; jobs are polled")
     health = urlsplit(url)._replace(path="/health", query="", fragment="").geturl()
     status, _, _ = await call("GET", health)
     return ok(health) if status == 200 else fault(f"{health} answers {status}", RECEIVER_CURE)
@@ -231,7 +232,10 @@ async def _sweeps(visit: Visit) -> Finding:
     if not deployments:
         return hint(f"no deployment of {collect_finished.name}", "`prefect-kling serve`, or `prefect deploy`")
     if not any(schedule.active for each in deployments if not each.paused for schedule in each.schedules):
-        return hint("deployed, but no schedule is active", "switch it on in the Prefect UI under Deployments")
+        return hint(
+            "deployed, but no schedule is active",
+            "set `active: true` in deployments/prefect.yaml and deploy; served: switch it on in the Prefect UI",
+        )
     return ok("its schedule is active")
 
 

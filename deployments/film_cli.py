@@ -34,7 +34,7 @@ class Refused(RuntimeError):
 
 def demo(storyboard: Path | None, folder: Path) -> None:
     """Make a film with local stand-ins and say what it is and where."""
-    # Pillow and the S3 server belong to the extra `demo`; nothing else needs them.
+    # The S3 server belongs to the extra `demo`; nothing else needs it.
     from prefect_kling.deployments.demo import example_storyboard, make_demo_film
 
     board = load_storyboard(storyboard) if storyboard else example_storyboard()

@@ -57,7 +57,7 @@ async def generate_batch(
         return BatchRow(clip_key=order.clip_key, job_id=clip.job_id, clip=clip)
 
     with sharing(Slots(credentials.parallel_jobs)):
-        return await _each(await prepare_requests(requests, archive), make)
+        return await _each(await prepare_requests(requests, archive), make, "archived")
 
 
 @flow(flow_run_name="send a batch", persist_result=False, on_failure=[name_missing_blocks])
@@ -78,11 +78,13 @@ async def submit_batch(requests: RequestsGiven, credentials: KlingCredentials, a
         entry = await submit_video(order, credentials, archive, label)
         return BatchRow(clip_key=order.clip_key, job_id=entry.job_id)
 
-    return await _each(await prepare_requests(requests, archive), send)
+    return await _each(await prepare_requests(requests, archive), send, "sent")
 
 
-async def _each(requests: list[VideoRequest], work: Callable[[ClipOrder, str], Awaitable[BatchRow]]) -> list[BatchRow]:
-    """Do the work for every request, a wave at a time; trouble becomes a row."""
+async def _each(
+    requests: list[VideoRequest], work: Callable[[ClipOrder, str], Awaitable[BatchRow]], done: str
+) -> list[BatchRow]:
+    """Do the work for every request, a wave at a time; trouble becomes a row. `done` says what the clips are then."""
     orders = [ClipOrder(request=request) for request in requests]
     places = asyncio.Semaphore(WAVE)
 
@@ -94,21 +96,21 @@ async def _each(requests: list[VideoRequest], work: Callable[[ClipOrder, str], A
                 return BatchRow(clip_key=order.clip_key, trouble=str(error))
 
     rows = list(await asyncio.gather(*(one(number, order) for number, order in enumerate(orders, 1))))
-    await _show(orders, rows)
+    await _show(orders, rows, done)
     return rows
 
 
-async def _show(orders: Sequence[ClipOrder], rows: Sequence[BatchRow]) -> None:
+async def _show(orders: Sequence[ClipOrder], rows: Sequence[BatchRow], done: str) -> None:
     """Leave a page under the run, troubles first; a very long batch is shown in part."""
     troubled = sum(bool(row.trouble) for row in rows)
-    told = f"{len(rows) - troubled} of {len(rows)} clips are {'archived' if any(row.clip for row in rows) else 'sent'}"
+    told = f"{len(rows) - troubled} of {len(rows)} clips are {done}"
     run_logger().log(30 if troubled else 20, "%s, %d have trouble", told, troubled)
     numbers = sorted(range(len(rows)), key=lambda number: not rows[number].trouble)
     lines = [
         [str(number + 1), cell(orders[number].request.headline), *_in_words(rows[number])] for number in numbers[:SHOWN]
     ]
     left_out = [f"and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
-    page = [f"**{told}.**", "", *table(("line", "request", "price", "where"), lines), "", *left_out]
+    page = [f"**{told}.**", "", *table(("no.", "request", "price", "where"), lines), "", *left_out]
     await acreate_markdown_artifact(key="batch", markdown="\n".join(page), description=told)
 
 

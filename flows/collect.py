@@ -7,6 +7,7 @@ from prefect.artifacts import acreate_markdown_artifact
 from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.flows.markdown import table
 from prefect_kling.flows.missing_blocks import name_missing_blocks
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.bucket import in_thread
@@ -48,8 +49,7 @@ def tell(findings: Findings) -> str:
     """Put findings into words: the counts, then every clip that wants somebody's attention."""
     if not findings.counts:
         return "Nothing was open."
-    lines = ["| clips | what |", "|---:|---|"]
-    lines += [f"| {count} | {kind} |" for kind, count in sorted(findings.counts.items())]
+    lines = [*table(("clips", "what"), [[str(count), kind] for kind, count in sorted(findings.counts.items())])]
     for kind in ALARMS:
         some = findings.named.get(kind, {})
         lines += ["", f"## {kind}", *(f"- `{key}` {words}" for key, words in some.items())] if some else []

@@ -90,6 +90,7 @@ async def _make_scenes(
     places = asyncio.Semaphore(BEGINNING)
 
     async def make(scene: PlannedScene) -> dict[str, Clip]:
+        # A scene that fails before it begins gives its place back, too.
         with contextlib.ExitStack() as beginning:
             await places.acquire()
             beginning.callback(places.release)

@@ -3,16 +3,21 @@
 from typing import Annotated, Literal
 
 from prefect import flow
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
 from prefect_kling.flows.missing_blocks import name_missing_blocks
 from prefect_kling.kling.form import FormModel
-from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.request import Url, VideoRequest
 from prefect_kling.studio.archive import Clip
 from prefect_kling.studio.orders import ClipOrder
 from prefect_kling.studio.submission import Terms
+
+
+def _said(text: str | None) -> str | None:
+    """A field that was emptied again says nothing."""
+    return text or None
 
 
 class ClipForm(FormModel):
@@ -38,9 +43,8 @@ class ClipForm(FormModel):
     sound: Annotated[bool, Field(title="Sound", description="Let the model make sound; costs half as much again.")] = (
         False
     )
-    first_frame: Annotated[
-        str, Field(title="First frame", description="Link to a picture the clip begins with; leave empty for none.")
-    ] = ""
+    first_frame: Annotated[Url | None, BeforeValidator(_said), Field(title="First frame")] = None
+    """Link to a picture the clip begins with; leave empty for none."""
 
     @property
     def headline(self) -> str:
@@ -49,7 +53,7 @@ class ClipForm(FormModel):
 
     def request(self) -> VideoRequest:
         """Return the request of these choices. Raises pydantic's `ValidationError`."""
-        frames = [{"image_url": self.first_frame, "type": "first_frame"}] if self.first_frame.strip() else []
+        frames = [{"image_url": self.first_frame, "type": "first_frame"}] if self.first_frame else []
         return VideoRequest.model_validate(
             {
                 "model": "kling-v3-omni",

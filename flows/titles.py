@@ -1,6 +1,8 @@
 """What a run is called that makes a film."""
 
 from collections.abc import Callable
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 from prefect.runtime import flow_run
 
@@ -27,7 +29,7 @@ def _title(storyboard: Storyboard | str) -> str:
     if isinstance(storyboard, Storyboard):
         return storyboard.title
     if is_address(storyboard):
-        return storyboard.strip().rpartition("/")[2].partition("?")[0]
+        return PurePosixPath(urlsplit(storyboard.strip()).path).name or storyboard.strip()
     try:
         return read_storyboard(storyboard).title
     except StoryboardInvalid:

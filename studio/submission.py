@@ -35,7 +35,6 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.bucket import in_thread, uninterrupted
 from prefect_kling.studio.budget import FilmCap
-from prefect_kling.studio.callbacks import CallbackAddresses
 from prefect_kling.studio.errors import ClipHeld, LedgerMoved, StorageUnavailable, StudioError
 from prefect_kling.studio.ledger import NOTHING, Claim, Entry, EntryState, Page
 from prefect_kling.studio.orders import ClipOrder
@@ -52,8 +51,8 @@ class Terms:
     `film` limits what one film may cost. `on_unknown="resubmit"` sends again when an answer was lost, **which can pay
     twice**. `window`: how old an intent without a job id must be before its sender counts as dead; longer than a paid
     call may take. `busy`: how long to queue for an API that is too busy. `look_again`: the pause between two looks.
-    `rest`: how to wait that long for an API that is full, if there is a better way than sleeping. `callbacks`: where
-    the API is to call when a job ends, unless the request says so itself.
+    `rest`: how to wait that long for an API that is full, if there is a better way than sleeping. `callback`: where
+    the API is to call when a job ends, unless the request says so itself; addresses are secrets, the ledger has none.
     """
 
     film: FilmCap | None = None
@@ -63,7 +62,7 @@ class Terms:
     busy: float = 3600.0
     look_again: float = 2.0
     rest: Callable[[float], Awaitable[None]] | None = None
-    callbacks: CallbackAddresses | None = None
+    callback: Callable[[Entry], str] | None = None
 
 
 async def submit_once(
@@ -190,8 +189,8 @@ async def _send(page: Page, client: KlingClient, archive: Archive, terms: Terms)
 def _prepare(page: Page, archive: Archive, terms: Terms) -> VideoRequest:
     """Sign the inputs and set the money aside: the last things that may fail without a cent at stake."""
     signed = archive.sign_inputs(page.entry.order.request)
-    if terms.callbacks is not None and signed.callback_url is None:
-        signed = signed.model_copy(update={"callback_url": terms.callbacks.address(page.entry)})
+    if terms.callback is not None and signed.callback_url is None:
+        signed = signed.model_copy(update={"callback_url": terms.callback(page.entry)})
     archive.budget.reserve(page.entry, terms.film)
     # By the wall clock, which goes on while a machine sleeps: others may be about to call this sender dead.
     if time.time() - page.read_at > terms.window / 2:

@@ -76,8 +76,8 @@ class OpenClips:
 class LedgerFirst:
     """Asks the ledger whether a clip is archived, and the API only if it is not: an API's answers may be counted.
 
-    A job that ended this moment is on its way to the archive, as the API's call came, too: a bell that rings within
-    half a minute spares everybody a second download. Trouble with the store leaves the question to the API.
+    When a poll meets a job that has just ended, the API is calling the receiver, too: waiting for the bell, half a
+    minute at most, spares a second download. Trouble with the store leaves the question to the API.
     """
 
     client: KlingClient

@@ -1,4 +1,4 @@
-"""What other people's automations hang on: one event per job that ended, and one per clip that needs somebody."""
+"""What other people's automations hang on: the ends of jobs, told at most once, and clips that need somebody."""
 
 from decimal import Decimal
 
@@ -45,7 +45,7 @@ def announce_alarm(
 ) -> None:
     """Emit `kling.clip.held`, `.expiring` or `.gone`: a clip that somebody must look at.
 
-    Whoever meets it tells it, again and again until somebody has looked: it may be heard twice, and is not missed.
+    Each sweep that meets it, and each run that meets a held one, tells it again: it is heard often, and not missed.
     """
     cost = None if at_most_usd is None else str(at_most_usd)
     payload = {"prompt": order.request.headline, "why": why, "at_most_usd": cost, "job_id": job_id}

@@ -7,6 +7,7 @@ from pydantic import WithJsonSchema
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.studio.bucket import in_thread
+from prefect_kling.studio.errors import StoryboardInvalid
 from prefect_kling.studio.script.elsewhere import fetch_storyboard, is_address
 from prefect_kling.studio.script.inputs import has_files, upload_files
 from prefect_kling.studio.script.reader import read_storyboard
@@ -29,6 +30,9 @@ async def prepare_storyboard(given: Storyboard | str, archive: KlingArchive) -> 
         if is_address(given):
             return await _fetch(given, archive)
         given = read_storyboard(given)
+        if has_files(given):
+            told = "a pasted storyboard names links only: the run happens on another machine than yours"
+            raise StoryboardInvalid(f"{told}; put the files beside it in the archive, and give its path there")
     return await _upload(given, archive) if has_files(given) else given
 
 

@@ -42,7 +42,7 @@ async def submit_video(
     for dispute in order.request.disputes():
         log.warning("%s: %s", label, dispute)
     window = max(terms.window, credentials.create_seconds + GRACE_SECONDS)
-    terms, order = replace(terms, window=window, callbacks=credentials.callbacks), _calling(order, credentials)
+    terms = replace(terms, window=window, callback=credentials.callback)
     try:
         async with credentials.get_client() as client:
             entry = await submit_once(order, client, studio, terms, lambda text: log.info("%s: %s", label, text))
@@ -52,14 +52,6 @@ async def submit_video(
     log.info("%s: job %s, clip %s, at most $%s", label, entry.job_id, entry.clip_key, entry.at_most_usd)
     await _tell_of_budget(entry, studio, terms.film)
     return entry
-
-
-def _calling(order: ClipOrder, credentials: KlingCredentials) -> ClipOrder:
-    """Have the API call the credentials' webhook, unless the request names an address; the clip stays the same."""
-    if credentials.webhook_url is None or order.request.callback_url is not None:
-        return order
-    request = order.request.model_copy(update={"callback_url": credentials.webhook_url})
-    return order.model_copy(update={"request": request})
 
 
 async def _tell_of_budget(entry: Entry, archive: Archive, film: FilmCap | None) -> None:

@@ -1,5 +1,6 @@
 """Texts that lie elsewhere, behind a link or in the archive's bucket; storyboards with the files they name."""
 
+import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -72,7 +73,7 @@ def _require_beside(name: str, address: str) -> None:
 
 
 class _Place:
-    """Where a storyboard lies, and how to get what lies there."""
+    """Where a text lies, and how to get it and what lies beside it."""
 
     def __init__(self, address: str, bucket: Bucket) -> None:
         self.address, self._bucket = address, bucket
@@ -108,15 +109,11 @@ class _Place:
 
     def fetch_beside(self, name: str, folder: Path) -> None:
         """Put the file of that name into a folder, if there is one."""
-        beside = urljoin if is_link(self.address) else _join
-        address, path = beside(self.address, name), folder / name
+        in_folder = posixpath.join(posixpath.dirname(self.address), name)
+        address = urljoin(self.address, name) if is_link(self.address) else in_folder
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w+b") as file:
             is_there = self.fetch(address, file)
         if not is_there:
             path.unlink()
-
-
-def _join(address: str, name: str) -> str:
-    folder, slash, _ = address.rpartition("/")
-    return f"{folder}{slash}{name}"

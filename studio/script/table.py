@@ -16,7 +16,7 @@ from prefect_kling.studio.script.yaml_text import parse
 DEFAULT_MODEL = "kling-v3-omni"
 FRAMES = ("first_frame", "end_frame")
 """Columns of a table that hold links to pictures."""
-COLUMNS = ("prompt", "model", "mode", "duration", "sound", "aspect_ratio", *FRAMES, "shot_type", "multi_shot")
+COLUMNS = ("prompt", "model", "mode", "duration", "sound", "aspect_ratio", *FRAMES)
 _MOST_TOLD = 20
 
 Row = tuple[str, dict[str, Any]]
@@ -30,7 +30,8 @@ def read_requests(text: str, name: str = "table") -> list[VideoRequest]:
     `kling-v3-omni`. Free; sends nothing. Raises `TableInvalid` with line, field and rule of what is wrong.
     """
     requests, wrong = [], []
-    for place, row in _rows(text, name):
+    # What spreadsheets put in front of a text they export.
+    for place, row in _rows(text.removeprefix("\ufeff"), name):
         try:
             requests.append(VideoRequest.model_validate({"model": DEFAULT_MODEL} | row))
         except ValidationError as error:

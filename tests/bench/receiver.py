@@ -80,7 +80,7 @@ async def make(count: int, sandbox: Sandbox, archive: Archive) -> list[Clip]:
         async with block.get_client() as client, asyncio.timeout(QUIET_SECONDS + count):
             request = VideoRequest(model="kling-v3-omni", prompt="One of many", duration=3)
             orders = [ClipOrder(request=request, take=take) for take in range(1, count + 1)]
-            terms = Terms(callbacks=block.callbacks)
+            terms = Terms(callback=block.callback)
             entries = await asyncio.gather(*(submit_once(order, client, archive, terms) for order in orders))
             await asyncio.gather(*(follow(entry, block, client, archive) for entry in entries[count // 2 :]))
             await all_there.wait()

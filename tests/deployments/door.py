@@ -43,7 +43,7 @@ class Door:
     @property
     def terms(self) -> Terms:
         """Terms to submit on, so that the API calls here."""
-        return Terms(look_again=0.05, callbacks=self.addresses)
+        return Terms(look_again=0.05, callback=self.addresses.address)
 
     async def announce(self, entry: Entry, collected: Collected) -> None:
         """Note what is announced, and pass it on."""

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import http.server
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -209,8 +211,8 @@ class Webhook(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Tell the Prefect server that the webhook was called; what the API says is not even read."""
-        event = {"event": "kling.webhook.called", "resource": {"prefect.resource.id": "kling.webhook"}}
-        told = {"occurred": datetime.now(UTC).isoformat(), "id": str(uuid4()), **event}
+        (template,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "production.md").read_text(), re.DOTALL)
+        told = {"occurred": datetime.now(UTC).isoformat(), "id": str(uuid4()), **json.loads(template)}
         httpx.post(f"{self.api}/events", json=[told], trust_env=False).raise_for_status()
         self.send_response(202)
         self.end_headers()

@@ -276,7 +276,7 @@ async def test_polling_alone_finishes_everything(
     monkeypatch.setattr(credentials_module, "SAFETY_SECONDS", 0.2)
     monkeypatch.setattr(watch, "FETCH_SECONDS", 0.0)
     block = with_receiver(credentials, free_ports(1)[0])
-    terms = Terms(look_again=0.05, callbacks=block.callbacks)
+    terms = Terms(look_again=0.05, callback=block.callback)
     orders = [ordered(archive, f"alone {number}") for number in range(6)]
     async with asyncio.timeout(ENOUGH_SECONDS):
         clips = await asyncio.gather(*(follow(order, block, archive, terms) for order in orders))

@@ -19,7 +19,7 @@ from prefect_kling.studio.submission import Terms, submit_once
 SECRET = "a-secret-that-nobody-may-read"
 # Nobody listens there: these tests are about addresses, not about calls.
 ADDRESSES = CallbackAddresses("http://127.0.0.1:9/kling/", SecretStr(SECRET))
-TERMS = Terms(look_again=0.05, callbacks=ADDRESSES)
+TERMS = Terms(look_again=0.05, callback=ADDRESSES.address)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ async def test_each_attempt_is_sent_an_address_of_its_own(
     """Sent again after a lost answer, as chosen, the API calls another address than the first time."""
     sandbox.fault(on="create", do={"drop": True}, after_commit=True)
     record = await submit_once(
-        order, client, archive, Terms(on_unknown="resubmit", look_again=0.05, callbacks=ADDRESSES)
+        order, client, archive, Terms(on_unknown="resubmit", look_again=0.05, callback=ADDRESSES.address)
     )
     first, second = sent(sandbox, order)
     assert first != second == ADDRESSES.address(record)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from prefect_kling.studio.archive import STANDIN, Archive
-from prefect_kling.studio.errors import StoryboardInvalid
+from prefect_kling.studio.errors import StoryboardInvalid, TableInvalid
 from prefect_kling.studio.script import elsewhere
-from prefect_kling.studio.script.elsewhere import fetch_storyboard, is_address
+from prefect_kling.studio.script.elsewhere import fetch_storyboard, fetch_table, is_address
 from prefect_kling.studio.script.inputs import input_path
 
 PICTURES = Path(__file__).parent.parent.parent.parent / "examples" / "pictures"
@@ -126,3 +126,9 @@ def test_a_book_is_no_storyboard(filled: Archive, monkeypatch: pytest.MonkeyPatc
 def test_an_address_is_told_from_a_text(given: str, is_so: bool) -> None:
     """A text has lines, or the marks of YAML and JSON."""
     assert is_address(given) is is_so
+
+
+def test_a_table_that_is_not_there_is_told(filled: Archive) -> None:
+    """As a table, with what to do about tables."""
+    with pytest.raises(TableInvalid, match=r"there is nothing at tables/none\.csv"):
+        fetch_table("tables/none.csv", filled)

@@ -16,7 +16,7 @@ JUG = VideoRequest(model="kling-video-o1", prompt="A jug")
     "text",
     [
         'prompt,duration,sound,model\n"A mug, red",3,on,\nA jug,,,kling-video-o1\n',
-        "\ufeffprompt;model;duration;sound\r\nA mug, red;;3;on\r\n\r\nA jug;kling-video-o1;;\r\n".lstrip("\ufeff"),
+        "\ufeffprompt;model;duration;sound\r\nA mug, red;;3;on\r\n\r\nA jug;kling-video-o1;;\r\n",
         "prompt\tduration\tsound\tmodel\nA mug, red\t3\ton\nA jug\t\t\tkling-video-o1",
         'prompt,        duration, sound, model\n"A mug, red",  3,        on,\nA jug,,,kling-video-o1\n',
         "- {prompt: 'A mug, red', duration: 3, sound: on}\n- {prompt: A jug, model: kling-video-o1}\n",
