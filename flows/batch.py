@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
-from prefect_kling.flows.markdown import cell, table
 from prefect_kling.flows.missing_blocks import name_missing_blocks
+from prefect_kling.flows.pages import cell, only_a_view, table
 from prefect_kling.flows.slots import Slots, sharing
 from prefect_kling.kling.errors import KlingError
 from prefect_kling.kling.request import VideoRequest
@@ -111,7 +111,8 @@ async def _show(orders: Sequence[ClipOrder], rows: Sequence[BatchRow], done: str
     ]
     left_out = [f"and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
     page = [f"**{told}.**", "", *table(("no.", "request", "price", "where"), lines), "", *left_out]
-    await acreate_markdown_artifact(key="batch", markdown="\n".join(page), description=told)
+    with only_a_view():
+        await acreate_markdown_artifact(key="batch", markdown="\n".join(page), description=told)
 
 
 def _in_words(row: BatchRow) -> tuple[str, str]:

@@ -7,8 +7,8 @@ from prefect.artifacts import acreate_markdown_artifact
 from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.flows.markdown import table
 from prefect_kling.flows.missing_blocks import name_missing_blocks
+from prefect_kling.flows.pages import only_a_view, table
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.sweep import Findings, SweepSettings, sweep
@@ -40,7 +40,8 @@ async def collect_finished(
     log = run_logger()
     for kind, count in sorted(findings.counts.items()):
         log.log(30 if kind in ALARMS else 20, "%s: %d", kind, count)
-    await acreate_markdown_artifact(key="collected", markdown=tell(findings), description="what a sweep found")
+    with only_a_view():
+        await acreate_markdown_artifact(key="collected", markdown=tell(findings), description="what a sweep found")
     await _alarm(findings, archive.get_archive())
     return findings
 

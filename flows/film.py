@@ -5,7 +5,9 @@ import contextlib
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 
+import tenacity
 from prefect import flow
+from prefect.exceptions import PrefectHTTPStatusError
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.approval import ask
@@ -30,6 +32,13 @@ from prefect_kling.tasks.logs import run_logger
 
 BEGINNING = 8
 """Scenes whose sub-flows begin at the same time. Two dozen may be too many for a Prefect server on SQLite."""
+# A Prefect server that is too busy to take the run of a scene must not cost a film; all a scene does may be repeated.
+_INSISTING = tenacity.AsyncRetrying(
+    retry=tenacity.retry_if_exception(lambda error: isinstance(error, PrefectHTTPStatusError) and _is_busy(error)),
+    stop=tenacity.stop_after_attempt(5),
+    wait=tenacity.wait_random_exponential(multiplier=2, max=30),
+    reraise=True,
+)
 _begun: ContextVar[Callable[[], None]] = ContextVar("begun", default=lambda: None)
 
 
@@ -95,7 +104,8 @@ async def _make_scenes(
             await places.acquire()
             beginning.callback(places.release)
             _begun.set(beginning.close)
-            return await film_scene(scene, credentials, archive, terms)
+            made: dict[str, Clip] = await _INSISTING.copy()(film_scene, scene, credentials, archive, terms)
+            return made
 
     with sharing(Slots(credentials.parallel_jobs)):
         return _all_clips(plan, await asyncio.gather(*map(make, plan.scenes), return_exceptions=True))
@@ -110,6 +120,10 @@ async def film_scene(
     """Make one planned scene of a film; see `produce_scene`."""
     _begun.get()()
     return await make_scene(scene, credentials, archive, terms)
+
+
+def _is_busy(error: PrefectHTTPStatusError) -> bool:
+    return error.response.status_code >= 500
 
 
 def _all_clips(plan: FilmPlan, scenes: Sequence[dict[str, Clip] | BaseException]) -> dict[str, Clip]:

@@ -3,25 +3,22 @@
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
-import httpx
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
-from prefect.exceptions import PrefectException
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.flows.board import ShotNews, Stage, watching
-from prefect_kling.flows.markdown import cell, table
+from prefect_kling.flows.pages import cell, only_a_view, table
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.films import Film, FilmClip
 from prefect_kling.studio.ledger import NOTHING
 from prefect_kling.studio.media.contact_sheet import shrink
 from prefect_kling.studio.script.film_quote import FilmQuote, Standing
-from prefect_kling.tasks.logs import run_logger
 
 PAUSE_SECONDS = 1.0
 """The least time between two writes: the UI does not ask for news more often."""
@@ -57,7 +54,7 @@ class FilmPage:
     async def finish(self, film: Film, archive: KlingArchive) -> None:
         """Turn the page into the finished film's: picture, links, and every shot with its job, price and address."""
         studio = archive.get_archive()
-        with _only_a_view():
+        with only_a_view():
             path = film.contact_sheet_uri.removeprefix(studio.bucket.uri(""))
             stored = await in_thread(studio.bucket.read, path)
             sheet = _data_uri(shrink(stored.body)) if stored else ""
@@ -85,7 +82,7 @@ class FilmPage:
     async def _write_shots(self) -> None:
         self._changed.clear()
         ended = sum(news.stage is Stage.DONE for news in self._news.values())
-        with _only_a_view():
+        with only_a_view():
             await self._write(self._shots_page(ended), f"{self._title}: {ended} of {len(self._news)} clips")
 
     async def _write(self, page: str, told: str) -> None:
@@ -176,11 +173,3 @@ def _where(news: ShotNews) -> str:
 def _data_uri(picture: bytes) -> str:
     # Inside the page, the picture needs no access to the bucket and no link that expires.
     return f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
-
-
-@contextmanager
-def _only_a_view() -> Iterator[None]:
-    try:
-        yield
-    except (PrefectException, httpx.HTTPError) as error:
-        run_logger().warning("the film's page could not be written; the film goes on all the same: %s", error)

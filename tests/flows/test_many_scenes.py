@@ -1,11 +1,13 @@
 """Long films on the Prefect server everybody begins with."""
 
+import httpx
 import pytest
+from prefect.exceptions import PrefectHTTPStatusError
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.flows import produce_film
+from prefect_kling.flows import film, produce_film
 from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.archive import Archive, Clip
 from prefect_kling.studio.script.storyboard import Storyboard
 
 
@@ -21,3 +23,32 @@ async def test_many_scenes_are_made_with_a_server_on_sqlite(
     )
     assert len(film.clips) == 24
     assert sandbox.stats()["created"] == before + 24
+
+
+@pytest.mark.usefixtures("prefect_ui")
+async def test_a_prefect_server_that_is_too_busy_does_not_cost_a_film(
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A scene whose run the server refused with 503 is begun again; nothing is paid twice for it."""
+    begun, scene_run = 0, film.film_scene
+
+    async def refused_at_first(*given: object) -> dict[str, Clip]:
+        nonlocal begun
+        begun += 1
+        made: dict[str, Clip] = await scene_run(*given)  # type: ignore[arg-type]
+        if begun == 1:
+            request = httpx.Request("POST", "http://127.0.0.1/api/task_runs/")
+            answer = httpx.Response(503, request=request)
+            raise PrefectHTTPStatusError("busy", request=request, response=answer)
+        return made
+
+    monkeypatch.setattr(film, "film_scene", refused_at_first)
+    before, shots = sandbox.stats()["created"], [{"prompt": f"Busy {archive.bucket.prefix}", "duration": 3}]
+    board = Storyboard.model_validate({"title": "Busy", "scenes": [{"shots": shots}]})
+    assert len((await produce_film(board, credentials, archive_block)).clips) == 1
+    assert begun == 2
+    assert sandbox.stats()["created"] == before + 1
