@@ -14,7 +14,7 @@ from prefect_kling.studio.callbacks import CallbackAddresses
 from prefect_kling.studio.ledger import Entry
 
 # In forms, what may be left out is a plain field: pydantic's own schema would offer a choice of types in its place.
-PASSWORD = {"type": "string", "format": "password", "writeOnly": True, "minLength": 16}
+PASSWORD = {"type": "string", "format": "password", "writeOnly": True}
 # With a receiver: polls 3, 10½ and 29 minutes after sending. Whatever the jitter, a fourth does not fall into the first
 # hour; with the receiver's own look at the job, the charge and the file that makes six reads of the API at most.
 SAFETY_SECONDS, SAFETY_GROWTH, LONGEST_SAFETY_SECONDS = 180.0, 2.5, 3600.0
@@ -79,7 +79,7 @@ class KlingCredentials(SchemaOnce, CredentialsBlock):
         min_length=16,
         description="What callback addresses are made unguessable with; the receiver reads it from this same block.",
     )
-    webhook_url: Annotated[WebAddress | None, WithJsonSchema({"type": "string"})] = Field(
+    webhook_url: Annotated[SecretStr | None, WithJsonSchema(PASSWORD)] = Field(
         default=None,
         title="Webhook URL",
         description="Instead of a receiver: an address the API calls as it is when a job ends, such as a webhook of "
@@ -109,6 +109,8 @@ class KlingCredentials(SchemaOnce, CredentialsBlock):
             raise ValueError("a receiver needs both its URL and its secret")
         if self.receiver_url is not None and self.webhook_url is not None:
             raise ValueError("the API calls one address: give a receiver or a webhook, not both")
+        if self.webhook_url is not None and not self.webhook_url.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("the webhook's address must begin with https://")
         return self
 
     @property
@@ -123,7 +125,7 @@ class KlingCredentials(SchemaOnce, CredentialsBlock):
         """Tells for each intent which address the API is to call, the receiver's or the webhook; None for neither."""
         if self.callbacks is not None:
             return self.callbacks.address
-        webhook = self.webhook_url
+        webhook = self.webhook_url.get_secret_value() if self.webhook_url else None
         return (lambda entry: webhook) if webhook is not None else None
 
     @property

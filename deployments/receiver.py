@@ -21,8 +21,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from prefect_kling.kling.client import KlingClient
-from prefect_kling.kling.errors import KlingError
+from prefect_kling.kling.errors import JobGone, KlingError
 from prefect_kling.kling.job import VideoJob
+from prefect_kling.kling.wait import GONE_ANSWERS
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.arrival import Call, heed
 from prefect_kling.studio.callbacks import CallbackAddresses
@@ -110,7 +111,7 @@ class Receiver:
         """Do what a call asks for; while store or API are in trouble, try again after growing pauses."""
         retrying = tenacity.AsyncRetrying(
             sleep=self._pause,
-            retry=tenacity.retry_if_exception_type(PASSING),
+            retry=tenacity.retry_if_exception_type((*PASSING, JobGone)),
             stop=self._is_over,
             wait=tenacity.wait_exponential(FIRST_PAUSE, LONGEST_PAUSE) + tenacity.wait_random(0, FIRST_PAUSE),
             before_sleep=partial(_tell_once, call),
@@ -136,7 +137,14 @@ class Receiver:
 
     def _is_over(self, state: tenacity.RetryCallState) -> bool:
         crowded = self._pausing >= MOST_PAUSING
-        return crowded or self._closing.is_set() or tenacity.stop_after_delay(TRY_SECONDS)(state)
+        # The API may not know a new job everywhere at once; a job it goes on not to know is somebody's invention.
+        unknown = state.outcome is not None and isinstance(state.outcome.exception(), JobGone)
+        return (
+            crowded
+            or (unknown and state.attempt_number >= GONE_ANSWERS)
+            or self._closing.is_set()
+            or tenacity.stop_after_delay(TRY_SECONDS)(state)
+        )
 
     async def _pause(self, seconds: float) -> None:
         self._pausing += 1

@@ -15,6 +15,7 @@ from prefect_kling.flows.slots import Slots, sharing
 from prefect_kling.kling.errors import KlingError
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.archive import Clip
+from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.orders import ClipOrder
 from prefect_kling.studio.submission import Terms
@@ -75,6 +76,9 @@ async def submit_batch(requests: RequestsGiven, credentials: KlingCredentials, a
     """
 
     async def send(order: ClipOrder, label: str) -> BatchRow:
+        kept = await in_thread(archive.get_archive().find, order.clip_key)
+        if kept is not None:
+            return BatchRow(clip_key=order.clip_key, job_id=kept.job_id, clip=kept)
         entry = await submit_video(order, credentials, archive, label)
         return BatchRow(clip_key=order.clip_key, job_id=entry.job_id)
 

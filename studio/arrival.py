@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from prefect_kling.kling.client import KlingClient
-from prefect_kling.kling.errors import JobGone
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.callbacks import CLAIM_LENGTH
@@ -29,7 +28,8 @@ async def heed(call: Call, client: KlingClient, archive: Archive) -> tuple[Entry
     """Finish the clip a call is about; None if nothing is left to be done for it.
 
     Free, and safe to repeat, to come late, early, or out of order: the ledger says what the call is about, and the API
-    how the job stands. A call that names the job of a held intent resolves it. Raises storage and client errors.
+    how the job stands. A call that names the job of a held intent resolves it. Raises storage and client errors,
+    `JobGone` among them where the API does not know that job.
     """
     page = await in_thread(archive.ledger.read, call.clip_key)
     if page is None or page.entry.claim[:CLAIM_LENGTH] != call.claim:
@@ -44,10 +44,7 @@ async def heed(call: Call, client: KlingClient, archive: Archive) -> tuple[Entry
 
 async def _adopted(page: Page, job_id: str, client: KlingClient, archive: Archive) -> Entry:
     """Note the job a call names, if the API knows it; somebody quicker is believed."""
-    try:
-        await client.get(job_id)
-    except JobGone:
-        return page.entry
+    await client.get(job_id)
     note = archive.ledger.adopt if page.entry.state is EntryState.HELD else archive.ledger.submitted
     try:
         return (await in_thread(note, page, job_id, "the API's own call")).entry

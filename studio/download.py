@@ -8,7 +8,7 @@ from typing import BinaryIO
 import httpx
 
 from prefect_kling.kling.client import trust_store
-from prefect_kling.studio.errors import DownloadBroken, LinkExpired
+from prefect_kling.studio.errors import DownloadBroken, InputUnusable, LinkExpired
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36"
 FRUITLESS_ROUNDS = 3
@@ -24,15 +24,17 @@ class Received:
     sha256: str
 
 
-def download(url: str, file: BinaryIO, total_seconds: float = TOTAL_SECONDS) -> Received:
+def download(
+    url: str, file: BinaryIO, total_seconds: float = TOTAL_SECONDS, most_bytes: float = float("inf")
+) -> Received:
     """Fetch a link into an empty, open file; memory use does not depend on the length.
 
     A dropped transfer goes on where it ended (Range with If-Range); a changed file starts over. Blocking and free
     to repeat with an empty file. Raises `LinkExpired` on 403, 404 and 410 (403 only after a second try with a
-    browser's User-Agent, which one host of the operator asked for) and `DownloadBroken` after three rounds
-    without a new byte, or after `total_seconds`.
+    browser's User-Agent, which one host of the operator asked for), `DownloadBroken` after three rounds without a new
+    byte, or after `total_seconds`, and `InputUnusable` as soon as there are more than `most_bytes`.
     """
-    transfer = _Transfer(url, file, time.monotonic() + total_seconds)
+    transfer = _Transfer(url, file, time.monotonic() + total_seconds, most_bytes)
     plain = {"Accept-Encoding": "identity"}
     with httpx.Client(timeout=TIMEOUT, follow_redirects=True, headers=plain, verify=trust_store()) as http:
         while not transfer.is_done:
@@ -43,8 +45,8 @@ def download(url: str, file: BinaryIO, total_seconds: float = TOTAL_SECONDS) -> 
 class _Transfer:
     """The state of one download across its rounds."""
 
-    def __init__(self, url: str, file: BinaryIO, end: float) -> None:
-        self.url, self.file, self.end = url, file, end
+    def __init__(self, url: str, file: BinaryIO, end: float, most_bytes: float) -> None:
+        self.url, self.file, self.end, self.most_bytes = url, file, end, most_bytes
         self.browser = False
         self.fruitless = 0
         self.is_done = False
@@ -110,5 +112,7 @@ class _Transfer:
             self.file.write(piece)
             self.sha.update(piece)
             self.size += len(piece)
+            if self.size > self.most_bytes:
+                raise InputUnusable(f"it holds more than {self.most_bytes:,} bytes")
             if time.monotonic() > self.end:
                 raise DownloadBroken(f"the download was too slow, {self.size:,} bytes arrived in time")

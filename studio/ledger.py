@@ -19,6 +19,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -28,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prefect_kling.kling.request import STORED
 from prefect_kling.studio.bucket import Bucket
-from prefect_kling.studio.errors import LedgerMoved, LedgerUnreadable
+from prefect_kling.studio.errors import LedgerMoved, LedgerUnreadable, StorageUnavailable
 from prefect_kling.studio.orders import ClipOrder
 
 NOTHING = Decimal(0)
@@ -261,6 +262,9 @@ class Ledger:
     def _move(self, page: Page, state: EntryState, note: str, **changes: object) -> Page:
         if page.entry.state is state:
             return replace(page, is_mine=False)
+        if page.entry.state is EntryState.ARCHIVED:
+            told = f"the clip is archived, and stays so; it cannot become {state}"
+            raise LedgerMoved(told, clip_key=page.entry.clip_key, job_id=page.entry.job_id)
         entry = page.entry.moved(state, note, **changes)
         etag = self.bucket.replace(_path(entry.clip_key), _bytes(entry), page.etag)
         if etag is not None:
@@ -275,9 +279,11 @@ class Ledger:
         )
 
     def _remove_markers(self, entry: Entry) -> None:
-        self.bucket.delete(_marker("open", entry))
-        if any(event.state is EntryState.HELD for event in entry.history):
-            self.bucket.delete(_marker("held", entry))
+        """Take a finished record out of the index; what trouble with the store leaves there, a sweep removes."""
+        with suppress(StorageUnavailable):
+            self.bucket.delete(_marker("open", entry))
+            if any(event.state is EntryState.HELD for event in entry.history):
+                self.bucket.delete(_marker("held", entry))
 
 
 def _path(clip_key: str) -> str:

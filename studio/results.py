@@ -63,11 +63,14 @@ async def close_failed(entry: Entry, failure: JobFailed, archive: Archive) -> bo
     """Note in the ledger that an entry's job failed, and free its money; whether nobody had done so. Safe to repeat."""
     why = " ".join(part for part in (failure.fail_code, failure.words) if part) or "no reason given"
     page = await in_thread(_page_of, entry, archive)
-    # Somebody quicker may have begun a new attempt: this failure is not about that job.
-    if page.entry.job_id != entry.job_id:
+    # Somebody quicker may have begun a new attempt: this failure is not about that job. And what is archived stays so,
+    # whatever the API says of it later.
+    if page.entry.job_id != entry.job_id or page.entry.state is EntryState.ARCHIVED:
         return False
-    await in_thread(archive.budget.settle, page.entry, NOTHING)
-    return (await in_thread(archive.ledger.failed, page, why, retryable=failure.retryable)).is_mine
+    # Refunded only once it is closed: until then somebody may find the video after all, and book what it cost.
+    closed = await in_thread(archive.ledger.failed, page, why, retryable=failure.retryable)
+    await in_thread(archive.budget.settle, closed.entry, NOTHING)
+    return closed.is_mine
 
 
 async def keep_paid_job(entry: Entry, job: VideoJob, client: KlingClient, archive: Archive) -> Kept:

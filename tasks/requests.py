@@ -8,7 +8,7 @@ from pydantic import WithJsonSchema
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.bucket import in_thread
-from prefect_kling.studio.script.elsewhere import fetch_table, is_address
+from prefect_kling.studio.script.elsewhere import fetch_table, is_address, shown
 from prefect_kling.studio.script.table import read_requests
 from prefect_kling.tasks.logs import run_logger
 from prefect_kling.tasks.retries import FREE
@@ -25,12 +25,12 @@ async def prepare_requests(given: list[VideoRequest] | str, archive: KlingArchiv
     """
     if not isinstance(given, str):
         return given
-    return await _fetch(given, archive) if is_address(given) else read_requests(given)
+    return await _fetch(given, archive, shown(given)) if is_address(given) else read_requests(given)
 
 
-@task(task_run_name="read {address}", **FREE)
-async def _fetch(address: str, archive: KlingArchive) -> list[VideoRequest]:
+@task(task_run_name="read {label}", **FREE)
+async def _fetch(address: str, archive: KlingArchive, label: str) -> list[VideoRequest]:
     text = await in_thread(fetch_table, address, archive.get_archive())
-    requests = read_requests(text, address.strip())
-    run_logger().info("%d requests from %s", len(requests), address)
+    requests = read_requests(text, label)
+    run_logger().info("%d requests from %s", len(requests), label)
     return requests

@@ -8,7 +8,7 @@ from pydantic import WithJsonSchema
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.studio.bucket import in_thread
 from prefect_kling.studio.errors import StoryboardInvalid
-from prefect_kling.studio.script.elsewhere import fetch_storyboard, is_address
+from prefect_kling.studio.script.elsewhere import fetch_storyboard, is_address, shown
 from prefect_kling.studio.script.inputs import has_files, upload_files
 from prefect_kling.studio.script.reader import read_storyboard
 from prefect_kling.studio.script.storyboard import Storyboard
@@ -28,7 +28,7 @@ async def prepare_storyboard(given: Storyboard | str, archive: KlingArchive) -> 
     """
     if isinstance(given, str):
         if is_address(given):
-            return await _fetch(given, archive)
+            return await _fetch(given, archive, shown(given))
         given = read_storyboard(given)
         if has_files(given):
             told = "a pasted storyboard names links only: the run happens on another machine than yours"
@@ -36,10 +36,10 @@ async def prepare_storyboard(given: Storyboard | str, archive: KlingArchive) -> 
     return await _upload(given, archive) if has_files(given) else given
 
 
-@task(task_run_name="read {address}", **FREE)
-async def _fetch(address: str, archive: KlingArchive) -> Storyboard:
+@task(task_run_name="read {label}", **FREE)
+async def _fetch(address: str, archive: KlingArchive, label: str) -> Storyboard:
     fetched = await in_thread(fetch_storyboard, address, archive.get_archive())
-    run_logger().info("%s: %d scenes, from %s", fetched.title, len(fetched.scenes), address)
+    run_logger().info("%s: %d scenes, from %s", fetched.title, len(fetched.scenes), label)
     return fetched
 
 

@@ -34,7 +34,9 @@ async def wait_for_video(
             log.info("%s: job %s is %s%s", label, job.job_id, said, understood)
 
     async with credentials.get_client() as client:
-        watched, studio = credentials.callbacks is not None, archive.get_archive()
+        # Who has the API call another address is not helped by our receiver.
+        watched = credentials.callbacks is not None and entry.order.request.callback_url is None
+        studio = archive.get_archive()
         try:
             return await wait_for_paid_job(entry, client, studio, credentials.patience, seen, is_watched=watched)
         except JobFailed as error:

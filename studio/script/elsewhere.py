@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.bucket import Bucket
 from prefect_kling.studio.download import download
-from prefect_kling.studio.errors import LinkExpired, StoryboardInvalid, TableInvalid
-from prefect_kling.studio.script.inputs import is_link, upload_files
+from prefect_kling.studio.errors import InputUnusable, LinkExpired, StoryboardInvalid, TableInvalid
+from prefect_kling.studio.script.inputs import VIDEO_BYTES, is_link, local_file, upload_files
 from prefect_kling.studio.script.reader import read_storyboard
 from prefect_kling.studio.script.storyboard import Storyboard
 from prefect_kling.studio.script.yaml_text import parse
 
-LONGEST_BYTES = 20_000_000
+STORYBOARD_BYTES, TABLE_BYTES = 1_000_000, 20_000_000
 _PATH = re.compile(r"s3://\S+|[^{}\[\]:]+\.(ya?ml|jsonl?|csv|tsv)", re.IGNORECASE)
 
 
@@ -27,49 +27,64 @@ def is_address(given: str) -> bool:
     return "\n" not in words and (is_link(words) or bool(_PATH.fullmatch(words)))
 
 
+def shown(address: str) -> str:
+    """Return an address without what may be secret in it: a signature in its query, a password before its host."""
+    parts = urlsplit(address.strip())
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
 def fetch_storyboard(address: str, archive: Archive) -> Storyboard:
     """Read a storyboard, and keep the files it names that lie beside it in the archive.
 
-    `address`: a link, an `s3://` address in the archive, or a path there such as `boards/film.yaml`. Free,
-    blocking, repeatable. Raises `StoryboardInvalid` with line and rule, or because there is nothing to be had there;
+    `address`: a link, an `s3://` address in the archive, or a path there such as `boards/film.yaml`. Free, blocking,
+    repeatable. Raises `StoryboardInvalid` with line and rule, or because there is nothing to be had there;
     `InputUnusable` for a file the API would not take; and storage errors.
     """
-    address = address.strip()
+    place, name = _Place(address.strip(), archive.bucket), shown(address)
     with TemporaryDirectory(prefix="prefect-kling-") as disk:
-        folder, place = Path(disk), _Place(address, archive.bucket)
-        text = place.text(folder / "storyboard")
-        for name in _files_named(text, address):
-            place.fetch_beside(name, folder)
-        return upload_files(read_storyboard(text, address, folder), archive)
+        folder = Path(disk).resolve() / "files"
+        folder.mkdir()
+        text = place.text(Path(disk) / "text", STORYBOARD_BYTES)
+        for file_name in _files_named(text, name):
+            place.fetch_beside(file_name, folder)
+        board = read_storyboard(text, name, folder)
+        _require_within(board, folder, name)
+        return upload_files(board, archive)
 
 
 def fetch_table(address: str, archive: Archive) -> str:
     """Read the table at an address, as `fetch_storyboard` does; raises `TableInvalid` in its place."""
     with TemporaryDirectory(prefix="prefect-kling-") as disk:
         try:
-            return _Place(address.strip(), archive.bucket).text(Path(disk) / "table")
+            return _Place(address.strip(), archive.bucket).text(Path(disk) / "text", TABLE_BYTES)
         except StoryboardInvalid as error:
             raise TableInvalid(error.what) from None
 
 
-def _files_named(text: str, address: str) -> Iterator[str]:
+def _files_named(text: str, name: str) -> Iterator[str]:
     """Yield the names of files beside the storyboard; whatever else is wrong with it is the reader's to tell."""
-    data = parse(text, address).data
+    data = parse(text, name).data
     references = data.get("references") if isinstance(data, dict) else None
     for reference in references.values() if isinstance(references, dict) else ():
-        sources = [reference.get(kind) for kind in ("image", "video")] if isinstance(reference, dict) else ()
-        for name in sources:
-            if isinstance(name, str) and not is_link(name):
-                _require_beside(name, address)
-                yield name
+        for source in [reference.get(kind) for kind in ("image", "video")] if isinstance(reference, dict) else ():
+            if source is not None and not (isinstance(source, str) and is_link(source)):
+                yield _require_beside(source, name)
 
 
-def _require_beside(name: str, address: str) -> None:
+def _require_beside(source: object, name: str) -> str:
     """Raise for a name that leads out of the storyboard's folder, or to files of the machine a run happens on."""
-    path = PurePosixPath(name)
-    if not path.name or path.is_absolute() or ".." in path.parts or name.startswith("~") or ":" in name:
-        told = f"{address} names {name!r}, which is neither a link nor a file beside it or in a folder below"
+    path = PurePosixPath(source) if isinstance(source, str) else PurePosixPath("/")
+    if not path.name or path.is_absolute() or ".." in path.parts or str(path).startswith("~") or ":" in str(path):
+        told = f"{name} names {source!r}, which is neither a link nor a file beside it or in a folder below"
         raise StoryboardInvalid(told)
+    return str(source)
+
+
+def _require_within(board: Storyboard, folder: Path, name: str) -> None:
+    """Make sure of the same once it is read, however it was written."""
+    paths = [path for reference in board.references.values() if (path := local_file(reference)) is not None]
+    if not all(path.resolve().is_relative_to(folder) for path in paths):
+        raise StoryboardInvalid(f"{name} names a file that is not beside it")
 
 
 class _Place:
@@ -81,39 +96,47 @@ class _Place:
             told = f"{address} is not in the archive; its addresses begin with {bucket.uri('')}"
             raise StoryboardInvalid(told)
 
-    def text(self, path: Path) -> str:
+    def text(self, path: Path, most_bytes: int) -> str:
         """Return the text that lies here; a copy of it is left at a path."""
-        with path.open("w+b") as file:
-            if not self.fetch(self.address, file):
-                raise StoryboardInvalid(f"there is nothing at {self.address}")
-        if path.stat().st_size > LONGEST_BYTES:
-            raise StoryboardInvalid(f"{self.address} is too long to be read: it holds {path.stat().st_size:,} bytes")
         try:
+            with path.open("w+b") as file:
+                is_there = self._fetch(self.address, file, most_bytes)
+            if not is_there:
+                raise StoryboardInvalid(f"there is nothing at {shown(self.address)}")
             return path.read_text(encoding="utf-8-sig")
+        except InputUnusable as error:
+            raise StoryboardInvalid(f"{shown(self.address)} is too long to be read: {error.what}") from None
         except UnicodeDecodeError:
-            raise StoryboardInvalid(f"{self.address} is no UTF-8 text") from None
+            raise StoryboardInvalid(f"{shown(self.address)} is no UTF-8 text") from None
 
-    def fetch(self, address: str, file: BinaryIO) -> bool:
-        """Copy what is at an address into an open file; False if nothing is."""
+    def fetch_beside(self, name: str, folder: Path) -> None:
+        """Put the file of that name into a folder, if there is one."""
+        in_folder = posixpath.join(posixpath.dirname(self.address), name)
+        address = urljoin(self.address, name) if is_link(self.address) else in_folder
+        try:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("w+b") as file:
+                is_there = self._fetch(address, file, VIDEO_BYTES)
+            if not is_there:
+                path.unlink()
+        except (OSError, ValueError):
+            raise StoryboardInvalid(f"{shown(self.address)}: {name!r} is no name a file can have") from None
+        except InputUnusable as error:
+            raise InputUnusable(f"{name}: {error.what}") from None
+
+    def _fetch(self, address: str, file: BinaryIO, most_bytes: int) -> bool:
+        """Copy what is at an address into an open file; False if nothing is. Raises `InputUnusable` if it is longer."""
         if is_link(address):
             try:
-                download(address, file)
+                download(address, file, most_bytes=most_bytes)
             except LinkExpired:
                 return False
             return True
         path = address.removeprefix(self._bucket.uri(""))
         if path not in self._bucket.names(path):
             return False
+        if self._bucket.head(path).size > most_bytes:
+            raise InputUnusable(f"it holds more than {most_bytes:,} bytes")
         self._bucket.fetch(path, file)
         return True
-
-    def fetch_beside(self, name: str, folder: Path) -> None:
-        """Put the file of that name into a folder, if there is one."""
-        in_folder = posixpath.join(posixpath.dirname(self.address), name)
-        address = urljoin(self.address, name) if is_link(self.address) else in_folder
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w+b") as file:
-            is_there = self.fetch(address, file)
-        if not is_there:
-            path.unlink()

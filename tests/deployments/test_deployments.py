@@ -24,6 +24,7 @@ from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.deployments import arun_deployment
+from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.automations import ADVANCE, _create
@@ -236,7 +237,7 @@ async def test_a_webhook_will_do_in_place_of_a_receiver(
     trigger = await Automation.aread(name="the API has called a webhook")
     trigger.enabled = True
     await trigger.aupdate()
-    calling = credentials.model_copy(update={"webhook_url": webhook})
+    calling = credentials.model_copy(update={"webhook_url": SecretStr(webhook)})
     (row,) = await submit_batch(f"prompt,duration\nA lamp {archive.bucket.prefix},3\n", calling, archive_block)
     async with asyncio.timeout(120):
         while archive.find(row.clip_key) is None:

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from prefect_kling.kling.client import ClientSettings, KlingClient
+from prefect_kling.kling.errors import JobGone
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.kling.sandbox import Sandbox
 from prefect_kling.kling.wait import Patience, wait_for_job
@@ -154,13 +155,23 @@ async def test_a_call_resolves_a_held_clip(
     assert list(archive.bucket.names("ledger/held/")) == list(archive.ledger.open_markers()) == []
 
 
-@pytest.mark.parametrize("named", ["clnosuchjob", "../../balance", None])
+@pytest.mark.parametrize("named", ["clnosuchjob", "../../balance"])
 async def test_a_call_that_names_no_job_of_the_api_leaves_a_clip_held(
-    named: str | None, order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+    named: str, order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """A job the API does not know proves nothing."""
+    """A job the API does not know proves nothing, and is told: it may know it a little later."""
     entry = await held(client, archive, sandbox, order, is_made=False)
-    assert await heed(call_for(entry, named), client, archive) is None
+    with pytest.raises(JobGone):
+        await heed(call_for(entry, named), client, archive)
+    assert record(archive, order) == entry
+
+
+async def test_a_call_that_names_no_job_at_all_leaves_a_clip_held(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """There is nothing to be done for it."""
+    entry = await held(client, archive, sandbox, order, is_made=False)
+    assert await heed(call_for(entry, None), client, archive) is None
     assert record(archive, order) == entry
 
 

@@ -12,7 +12,7 @@ import pytest
 from prefect_kling.studio.archive import STANDIN, Archive
 from prefect_kling.studio.errors import StoryboardInvalid, TableInvalid
 from prefect_kling.studio.script import elsewhere
-from prefect_kling.studio.script.elsewhere import fetch_storyboard, fetch_table, is_address
+from prefect_kling.studio.script.elsewhere import fetch_storyboard, fetch_table, is_address, shown
 from prefect_kling.studio.script.inputs import input_path
 
 PICTURES = Path(__file__).parent.parent.parent.parent / "examples" / "pictures"
@@ -91,6 +91,10 @@ def test_what_is_not_there_is_told(address: str, words: str, site: str, filled: 
         ("/etc/hostname", "names '/etc/hostname', which is neither"),
         ("~/secret.jpg", "names '~/secret.jpg', which is neither"),
         ("pictures/..", "names 'pictures/..', which is neither"),
+        ("!!binary L2V0Yy9ob3N0bmFtZQ==", "names b'/etc/hostname', which is neither"),
+        ("!!binary ~", "is neither a link"),
+        ('"a\\0.jpg"', "is no name a file can have"),
+        ("a" * 300 + ".jpg", "is no name a file can have"),
     ],
 )
 def test_a_file_that_is_not_beside_it_is_told(picture: str, words: str, archive: Archive) -> None:
@@ -103,11 +107,19 @@ def test_a_file_that_is_not_beside_it_is_told(picture: str, words: str, archive:
     assert list(archive.bucket.names("inputs/")) == []
 
 
-def test_a_book_is_no_storyboard(filled: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is too long is not even read."""
-    monkeypatch.setattr(elsewhere, "LONGEST_BYTES", 20)
-    with pytest.raises(StoryboardInvalid, match="is too long to be read: it holds 1"):
-        fetch_storyboard("boards/film.yaml", filled)
+@pytest.mark.parametrize("root", ["{site}/", ""], ids=["link", "path"])
+def test_a_book_is_no_storyboard(root: str, site: str, filled: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too long is not fetched to its end."""
+    monkeypatch.setattr(elsewhere, "STORYBOARD_BYTES", 20)
+    with pytest.raises(StoryboardInvalid, match="is too long to be read: it holds more than 20 bytes"):
+        fetch_storyboard(f"{root.format(site=site)}boards/film.yaml", filled)
+
+
+def test_an_address_is_shown_without_its_secrets() -> None:
+    """Signatures and passwords do not get into names, logs and errors."""
+    link = "https://me:word@store.example:8443/boards/film.yaml?X-Amz-Signature=abc#top"
+    assert shown(link) == "https://store.example:8443/boards/film.yaml"
+    assert shown(" boards/film.yaml") == "boards/film.yaml"
 
 
 @pytest.mark.parametrize(
