@@ -141,6 +141,8 @@ def sandbox(
     port: int = 8484,
     folder: Path | None = None,
     render_seconds: Annotated[tuple[float, float], Parameter(negative="")] = (20.0, 60.0),
+    *,
+    store: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Run the local stand-in of the Kling API until it is interrupted.
 
@@ -148,11 +150,17 @@ def sandbox(
         port: Where it listens, on 127.0.0.1.
         folder: Where jobs and videos are kept across restarts; a temporary folder unless given.
         render_seconds: Shortest and longest render time.
+        store: Run an S3 server with a bucket, too, and print what `prefect-kling setup` wants to know.
     """
     from prefect_kling.kling.sandbox import SandboxSettings, serve
 
     settings = SandboxSettings(port=port, folder=folder, render_seconds=render_seconds)
-    serve(settings)
+    if not store:
+        serve(settings)
+        return
+    from prefect_kling.deployments.practice import practise
+
+    practise(settings, folder)
 
 
 @app.command
@@ -171,7 +179,9 @@ def serve(*, at_once: int = 5) -> None:
 
     if not PREFECT_API_URL.value():
         _fail("no Prefect server is named; start one with `prefect server start`, and set PREFECT_API_URL")
-    prefect.serve(*asyncio.run(runnable()), limit=at_once)
+    deployments = asyncio.run(runnable())
+    Console().print(f"registering {len(deployments)} deployments …")
+    prefect.serve(*deployments, limit=at_once)
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -102,12 +102,16 @@ class _Place:
             with path.open("w+b") as file:
                 is_there = self._fetch(self.address, file, most_bytes)
             if not is_there:
-                raise StoryboardInvalid(f"there is nothing at {shown(self.address)}")
+                raise StoryboardInvalid(f"there is nothing at {self._in_full()}")
             return path.read_text(encoding="utf-8-sig")
         except InputUnusable as error:
             raise StoryboardInvalid(f"{shown(self.address)} is too long to be read: {error.what}") from None
         except UnicodeDecodeError:
             raise StoryboardInvalid(f"{shown(self.address)} is no UTF-8 text") from None
+
+    def _in_full(self) -> str:
+        is_path = not is_link(self.address) and not self.address.startswith("s3://")
+        return self._bucket.uri(self.address) if is_path else shown(self.address)
 
     def fetch_beside(self, name: str, folder: Path) -> None:
         """Put the file of that name into a folder, if there is one."""

@@ -35,7 +35,7 @@ def read_requests(text: str, name: str = "table") -> list[VideoRequest]:
         try:
             requests.append(VideoRequest.model_validate({"model": DEFAULT_MODEL} | row))
         except ValidationError as error:
-            wrong += [f"{place}: {_in_words(each)}" for each in error.errors()]
+            wrong += [f"{place}: {_in_words(each, is_table=place.startswith('line'))}" for each in error.errors()]
     if wrong:
         more = [f"and {len(wrong) - _MOST_TOLD} more"] if len(wrong) > _MOST_TOLD else []
         raise TableInvalid("\n".join(f"{name}, {told}" for told in (*wrong[:_MOST_TOLD], *more)))
@@ -44,7 +44,9 @@ def read_requests(text: str, name: str = "table") -> list[VideoRequest]:
     return requests
 
 
-def _in_words(error: Any) -> str:
+def _in_words(error: Any, *, is_table: bool) -> str:
+    if is_table and error["loc"][:1] == ("image_list",):
+        return f"{error['input']!r} is no link, and pictures are given as links"
     field = ".".join(str(step) for step in error["loc"])
     return f"{field}: {error['msg']}" if field else str(error["msg"])
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 
 from prefect_kling.deployments.demo import BUCKET
+from prefect_kling.deployments.practice import answers
 from prefect_kling.deployments.prefect_server import prefect_server
 from prefect_kling.deployments.processes import running
 from prefect_kling.deployments.seaweed import LocalS3, seaweed
@@ -84,18 +85,12 @@ def set_up(folder: Path, short_side: int) -> Iterator[Site]:
 
 
 def _surroundings(folder: Path, ui: str, s3: LocalS3, sandbox: Sandbox) -> dict[str, str]:
-    return os.environ | {
+    prefect = {
         "PREFECT_API_URL": f"{ui}/api",
         "PREFECT_HOME": str(folder / "home"),
         "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "APIMODELS_API_KEY": sandbox.key,
-        "APIMODELS_BASE_URL": sandbox.base_url,
-        "KLING_BUCKET": BUCKET,
-        "AWS_ENDPOINT_URL_S3": s3.endpoint,
-        "AWS_ACCESS_KEY_ID": s3.access_key,
-        "AWS_SECRET_ACCESS_KEY": s3.secret_key,
-        "AWS_REGION": "us-east-1",
     }
+    return dict(os.environ) | prefect | answers(sandbox.base_url, sandbox.key, s3)
 
 
 def _command(words: tuple[str, ...]) -> list[str]:

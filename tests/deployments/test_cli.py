@@ -17,6 +17,7 @@ from cyclopts.command_spec import CommandSpec
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.cli import app
 from prefect_kling.deployments.processes import free_ports, running
+from prefect_kling.deployments.seaweed import LocalS3
 from prefect_kling.studio.films import Film
 from tests.deployments.conftest import Call
 
@@ -131,7 +132,7 @@ def test_a_film_is_made_with_stored_blocks(call: Call, prefect_ui: str, stored_b
 
 
 def test_the_sandbox_runs_alone(tmp_path: Path) -> None:
-    """`sandbox` serves the API's address with the key it names."""
+    """`sandbox` serves the API's address with the key it names, and beside it a store, with all that setup asks for."""
     port = free_ports(1)[0]
     log = tmp_path / "log"
     command = [COMMAND, "sandbox", "--port", str(port), "--folder", str(tmp_path / "api")]
@@ -143,6 +144,11 @@ def test_the_sandbox_runs_alone(tmp_path: Path) -> None:
         except httpx.HTTPError:
             return False
 
-    with running(command, os.environ, log, answers):
+    with running([*command, "--store"], os.environ, log, answers):
+        lines = [line.removeprefix("export ") for line in log.read_text().splitlines() if line.startswith("export ")]
+        known = dict(line.split("=", 1) for line in lines)
+        assert known["APIMODELS_BASE_URL"] == address.removesuffix("/balance")
+        s3 = LocalS3(known["AWS_ENDPOINT_URL_S3"], known["AWS_ACCESS_KEY_ID"], known["AWS_SECRET_ACCESS_KEY"])
+        assert s3.client().list_objects_v2(Bucket=known["KLING_BUCKET"])["KeyCount"] == 0
         key = log.read_text().split("key ")[1].split()[0]
         assert httpx.get(address, headers={"Authorization": f"Bearer {key}"}).json()["code"] == 200

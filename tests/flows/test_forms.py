@@ -93,7 +93,7 @@ async def test_a_wrong_table_is_told_before_anything_is_sent(
     [
         ("title: X\nscenes:\n  - shotz: []\n", "line 3: scene 1: there is no field 'shotz'; did you mean 'shots'?"),
         ("s3://elsewhere/film.yaml", "is not in the archive; its addresses begin with s3://films/"),
-        ("boards/none.yaml", "there is nothing at boards/none.yaml"),
+        ("boards/none.yaml", "there is nothing at s3://films/"),
     ],
 )
 async def test_a_wrong_storyboard_is_told_before_anything_is_sent(

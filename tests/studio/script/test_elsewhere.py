@@ -70,7 +70,7 @@ def test_files_beside_a_storyboard_are_found_and_kept(kind: str, site: str, fill
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("boards/none.yaml", "there is nothing at boards/none.yaml"),
+        ("boards/none.yaml", "/boards/none.yaml"),
         ("s3://elsewhere/film.yaml", "is not in the archive; its addresses begin with s3://films/"),
         ("{site}/none.yaml", "there is nothing at http://127.0.0.1"),
         ("boards/pictures/bottle.jpg", "boards/pictures/bottle.jpg is no UTF-8 text"),
@@ -142,5 +142,5 @@ def test_an_address_is_told_from_a_text(given: str, is_so: bool) -> None:
 
 def test_a_table_that_is_not_there_is_told(filled: Archive) -> None:
     """As a table, with what to do about tables."""
-    with pytest.raises(TableInvalid, match=r"there is nothing at tables/none\.csv"):
+    with pytest.raises(TableInvalid, match=r"there is nothing at s3://films/.*/tables/none\.csv"):
         fetch_table("tables/none.csv", filled)

@@ -50,6 +50,7 @@ def test_frames_are_columns_with_links() -> None:
         ("prompt,duration\nA,3\nB,99\n", "mugs.csv, line 3: duration: Input should be less than or equal to 15"),
         ("prompt,duration\nA mug, red,3\n", "mugs.csv, line 2: more cells than the header"),
         ("prompt\n" + "x" * 2501, "mugs.csv, line 2: prompt: String should have at most 2500 characters"),
+        ("prompt,first_frame\nA,mug.jpg\n", "mugs.csv, line 2: 'mug.jpg' is no link, and pictures are given as links"),
         ('{"prompt": "A"}\n{"prompt": ', "mugs.csv, line 2: this is no JSON"),
         ("- A mug\n", "mugs.csv, request 1: this is no request"),
         ("- {prompt: A}\n- {prompt: B, durations: 3}\n", "mugs.csv, request 2: durations: Extra inputs are not"),
