@@ -27,10 +27,10 @@ def list_entries(state: EntryState | None = None, archive: str = "default") -> N
         state: intent, submitted, held, released, failed or archived.
         archive: Name of the KlingArchive block.
     """
-    table = Table()
-    table.add_column("clip key", no_wrap=True)
-    for heading in ("state", "at most", "charged", "job", "request"):
-        table.add_column(heading, overflow="fold")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("clip key", "state", "at most", "charged", "job"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("request", overflow="fold")
     book = _archive(archive).ledger
     for key in book.all_keys():
         page = book.read(key)
@@ -46,7 +46,8 @@ def list_entries(state: EntryState | None = None, archive: str = "default") -> N
                 entry.order.request.headline,
             )
             table.add_row(*words)
-    console.print(table)
+    # In one piece even where the terminal is narrow: keys and job ids are there to be copied.
+    Console(width=max(console.width, 150)).print(table)
 
 
 @ledger.command
