@@ -98,13 +98,17 @@ async def _make_scenes(
 ) -> dict[str, Clip]:
     places = asyncio.Semaphore(BEGINNING)
 
+    # A flow is no coroutine function in the eyes of tenacity, which would not await it.
+    async def run(scene: PlannedScene) -> dict[str, Clip]:
+        return await film_scene(scene, credentials, archive, terms)
+
     async def make(scene: PlannedScene) -> dict[str, Clip]:
         # A scene that fails before it begins gives its place back, too.
         with contextlib.ExitStack() as beginning:
             await places.acquire()
             beginning.callback(places.release)
             _begun.set(beginning.close)
-            made: dict[str, Clip] = await _INSISTING.copy()(film_scene, scene, credentials, archive, terms)
+            made: dict[str, Clip] = await _INSISTING.copy()(run, scene)
             return made
 
     with sharing(Slots(credentials.parallel_jobs)):
