@@ -13,12 +13,10 @@ from pydantic import SecretStr
 from prefect_kling.blocks import KlingCredentials
 from prefect_kling.deployments.processes import free_ports
 from prefect_kling.deployments.receiver import Receiver
-from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.archive import Archive
 from prefect_kling.studio.callbacks import CallbackAddresses
 from prefect_kling.studio.collection import Collected, Outcome
 from prefect_kling.studio.ledger import Entry
-from prefect_kling.studio.orders import ClipOrder
 from prefect_kling.studio.submission import Terms
 
 SECRET = "nobody-may-read-" + secrets.token_hex(8)
@@ -99,16 +97,3 @@ async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(ENOUGH_SECONDS):
         while not is_so():
             await asyncio.sleep(0.02)
-
-
-def ordered(archive: Archive, name: str) -> ClipOrder:
-    """An order nobody else has."""
-    prompt = f"{name} {archive.bucket.prefix}"
-    return ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3))
-
-
-def record(archive: Archive, order: ClipOrder) -> Entry:
-    """The order's record as it stands."""
-    page = archive.ledger.read(order.clip_key)
-    assert page is not None
-    return page.entry

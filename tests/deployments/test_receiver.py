@@ -29,7 +29,8 @@ from prefect_kling.studio.ledger import Entry, EntryState
 from prefect_kling.studio.orders import ClipOrder
 from prefect_kling.studio.results import keep_paid_job, wait_for_paid_job
 from prefect_kling.studio.submission import Terms, submit_once
-from tests.deployments.door import ENOUGH_SECONDS, SECRET, Door, open_door, ordered, record, until, with_receiver
+from tests.deployments.door import ENOUGH_SECONDS, SECRET, Door, open_door, until, with_receiver
+from tests.orders import ordered, record
 
 
 @pytest.fixture

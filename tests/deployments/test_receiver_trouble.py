@@ -19,9 +19,10 @@ from prefect_kling.studio.collection import Outcome
 from prefect_kling.studio.errors import ClipHeld
 from prefect_kling.studio.ledger import Entry, EntryState
 from prefect_kling.studio.submission import Terms, submit_once
-from tests.deployments.door import Door, open_door, ordered, record, until
+from tests.deployments.door import Door, open_door, until
 from tests.kill.fault_proxy import LOST, RESET, UNAVAILABLE, FaultProxy, fault_proxy
 from tests.kill.worker import s3_client
+from tests.orders import ordered, record
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pydantic import SecretStr
 
 from prefect_kling.kling.client import ClientSettings, KlingClient
 from prefect_kling.kling.errors import JobGone
-from prefect_kling.kling.request import VideoRequest
 from prefect_kling.kling.sandbox import Sandbox
 from prefect_kling.kling.wait import Patience, wait_for_job
 from prefect_kling.studio.archive import Archive
@@ -23,6 +22,7 @@ from prefect_kling.studio.errors import ClipHeld
 from prefect_kling.studio.ledger import Claim, Entry, EntryState
 from prefect_kling.studio.orders import ClipOrder
 from prefect_kling.studio.submission import Terms, submit_once
+from tests.orders import ordered, record
 
 EAGER = Patience(first=0.05, longest=0.1, deadline=60)
 STEADY = Terms(look_again=0.05)
@@ -38,19 +38,6 @@ def archive(archive: Archive) -> Archive:
 def order(request: pytest.FixtureRequest, archive: Archive) -> ClipOrder:
     """An order of this test's own."""
     return ordered(archive, request.node.name)
-
-
-def ordered(archive: Archive, name: str) -> ClipOrder:
-    """An order nobody else has."""
-    prompt = f"{name} {archive.bucket.prefix}"
-    return ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3))
-
-
-def record(archive: Archive, order: ClipOrder) -> Entry:
-    """The order's record as it stands."""
-    page = archive.ledger.read(order.clip_key)
-    assert page is not None
-    return page.entry
 
 
 def call_for(entry: Entry, job_id: str | None = None) -> Call:

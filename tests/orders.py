@@ -1,0 +1,19 @@
+"""Orders of a test's own, and how they stand."""
+
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.ledger import Entry
+from prefect_kling.studio.orders import ClipOrder
+
+
+def ordered(archive: Archive, name: str) -> ClipOrder:
+    """An order nobody else has."""
+    prompt = f"{name} {archive.bucket.prefix}"
+    return ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3))
+
+
+def record(archive: Archive, order: ClipOrder) -> Entry:
+    """The order's record as it stands."""
+    page = archive.ledger.read(order.clip_key)
+    assert page is not None
+    return page.entry
