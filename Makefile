@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-ROOMS := kling studio blocks tasks flows deployments
+ROOMS := kling sandbox studio blocks telemetry runs tasks flows deployments
 
 .PHONY: demo test lint bench torture clean
 
@@ -15,8 +15,8 @@ test: $(VENV)/ready  ## run all tests
 lint: $(VENV)/ready build/types  ## style, types, import rules and the image
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(ROOMS:%=-p prefect_kling.%)
-	$(BIN)/lint-imports
+	$(BIN)/mypy -p prefect_kling
+	PYTHONPATH=build/types $(BIN)/lint-imports
 	$(BIN)/hadolint deployments/Dockerfile
 
 bench: $(VENV)/ready  ## measure, and print a table
@@ -33,11 +33,13 @@ $(VENV)/ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet -e '.[demo]' --group dev
 	touch $@
 
-# The rooms lie at the top and are imported as prefect_kling.<room>. Type checkers and editors cannot follow that
-# through an editable install, so they get a folder of links that looks the way the imports read.
-build/types:
+# The rooms lie at the top and are imported as prefect_kling.<room>. Type checkers, editors and import-linter cannot follow
+# that through an editable install, so they get a folder of links that looks the way the imports read.
+build/types: $(ROOMS)
 	mkdir -p $@/prefect_kling
+	ln -sfn ../../../package/__init__.py $@/prefect_kling/__init__.py
 	for room in $(ROOMS); do ln -sfn ../../../$$room $@/prefect_kling/$$room; done
+	touch $@
 
 clean:
 	rm -rf .venv .venv-ci build dist *.egg-info demo-film

@@ -11,8 +11,8 @@ from pydantic import Field, WithJsonSchema
 
 from prefect_kling.blocks.logo import LOGO_URL
 from prefect_kling.blocks.schema import SchemaOnce
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.bucket import Bucket
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.storage.bucket import Bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -50,8 +50,12 @@ class KlingArchive(SchemaOnce, Block):
     _logo_url = LOGO_URL  # type: ignore[assignment]  # typed HttpUrl, read from text
     _documentation_url = "https://github.com/prefect-kling/prefect-kling#blocks"  # type: ignore[assignment]  # likewise
 
-    bucket: S3Bucket = Field(title="Bucket", description="The S3 Bucket block with the bucket's name and credentials.")
-    prefix: str = Field(default="kling", description="Folder inside the bucket under which everything is kept.")
+    bucket: S3Bucket = Field(
+        title="Bucket", description="The S3 Bucket block with the bucket's name and credentials."
+    )
+    prefix: str = Field(
+        default="kling", description="Folder inside the bucket under which everything is kept."
+    )
 
     cap_usd: Annotated[Decimal | None, WithJsonSchema({"type": "number", "minimum": 0})] = Field(
         default=None,
@@ -75,12 +79,20 @@ class KlingArchive(SchemaOnce, Block):
     def watch_link(self, uri: str) -> str | None:
         """Return a link with which anybody can watch a film of this archive for `link_hours`, None if that is 0."""
         bucket = self.get_archive().bucket
-        return bucket.sign(uri.removeprefix(bucket.uri("")), self.link_hours * 3600) if self.link_hours else None
+        return (
+            bucket.sign(uri.removeprefix(bucket.uri("")), self.link_hours * 3600)
+            if self.link_hours
+            else None
+        )
 
     def get_archive(self) -> Archive:
         """Return the archive. Opens no connection yet; S3 clients are shared within the process."""
-        folder = "/".join(part.strip("/") for part in (self.bucket.bucket_folder, self.prefix) if part.strip("/"))
-        return Archive(_bucket(self.bucket.credentials, self.bucket.bucket_name, folder), self.cap_usd)
+        folder = "/".join(
+            part.strip("/") for part in (self.bucket.bucket_folder, self.prefix) if part.strip("/")
+        )
+        return Archive(
+            _bucket(self.bucket.credentials, self.bucket.bucket_name, folder), self.cap_usd
+        )
 
 
 @functools.lru_cache(maxsize=64)

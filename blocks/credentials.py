@@ -9,9 +9,9 @@ from pydantic import Field, SecretStr, WithJsonSchema, model_validator
 from prefect_kling.blocks.logo import LOGO_URL
 from prefect_kling.blocks.schema import SchemaOnce
 from prefect_kling.kling.client import API_URL, ClientSettings, KlingClient, WebAddress
-from prefect_kling.kling.wait import Patience
-from prefect_kling.studio.callbacks import CallbackAddresses
-from prefect_kling.studio.ledger import Entry
+from prefect_kling.kling.polling import Patience
+from prefect_kling.studio.money.callbacks import CallbackAddresses
+from prefect_kling.studio.money.ledger import Entry
 
 # In forms, what may be left out is a plain field: pydantic's own schema would offer a choice of types in its place.
 PASSWORD = {"type": "string", "format": "password", "writeOnly": True}
@@ -39,21 +39,35 @@ class KlingCredentials(SchemaOnce, CredentialsBlock):
 
     _block_type_name = "Kling Credentials"
     _block_type_slug = "kling-credentials"
-    _description = "Access to the Kling Omni-Video API: the key, the address, and how patiently to ask."
+    _description = (
+        "Access to the Kling Omni-Video API: the key, the address, and how patiently to ask."
+    )
     _logo_url = LOGO_URL  # type: ignore[assignment]  # typed HttpUrl, read from text
     _documentation_url = "https://github.com/prefect-kling/prefect-kling#blocks"  # type: ignore[assignment]  # likewise
 
-    api_key: SecretStr = Field(title="API key", description="The key from the apimodels.app console, sk_….")
-    base_url: WebAddress = Field(default=API_URL, title="Base URL", description="Address of the API up to its version.")
-    connect_seconds: float = Field(default=5.0, gt=0, description="Longest wait for a connection, in seconds.")
-    read_seconds: float = Field(default=30.0, gt=0, description="Longest wait for an answer to a read, in seconds.")
+    api_key: SecretStr = Field(
+        title="API key", description="The key from the apimodels.app console, sk_…."
+    )
+    base_url: WebAddress = Field(
+        default=API_URL, title="Base URL", description="Address of the API up to its version."
+    )
+    connect_seconds: float = Field(
+        default=5.0, gt=0, description="Longest wait for a connection, in seconds."
+    )
+    read_seconds: float = Field(
+        default=30.0, gt=0, description="Longest wait for an answer to a read, in seconds."
+    )
     create_seconds: float = Field(
         default=60.0,
         gt=0,
         description="Longest wait for the answer to a paid request, in seconds; a later answer is an unknown outcome.",
     )
-    first_poll_seconds: float = Field(default=5.0, gt=0, description="Pause between polls at first, in seconds.")
-    longest_poll_seconds: float = Field(default=10.0, gt=0, description="Pause between polls later on, in seconds.")
+    first_poll_seconds: float = Field(
+        default=5.0, gt=0, description="Pause between polls at first, in seconds."
+    )
+    longest_poll_seconds: float = Field(
+        default=10.0, gt=0, description="Pause between polls later on, in seconds."
+    )
     wait_minutes: float = Field(
         default=60.0,
         gt=0,
@@ -109,7 +123,9 @@ class KlingCredentials(SchemaOnce, CredentialsBlock):
             raise ValueError("a receiver needs both its URL and its secret")
         if self.receiver_url is not None and self.webhook_url is not None:
             raise ValueError("the API calls one address: give a receiver or a webhook, not both")
-        if self.webhook_url is not None and not self.webhook_url.get_secret_value().startswith(("https://", "http://")):
+        if self.webhook_url is not None and not self.webhook_url.get_secret_value().startswith(
+            ("https://", "http://")
+        ):
             raise ValueError("the webhook's address must begin with https://")
         return self
 
@@ -135,6 +151,12 @@ class KlingCredentials(SchemaOnce, CredentialsBlock):
         if self.callbacks is not None:
             # The receiver is the rule then, and polling the safety net.
             first = SAFETY_SECONDS * SAFETY_GROWTH
-            return Patience(first, LONGEST_SAFETY_SECONDS, SAFETY_GROWTH, deadline=deadline, head_start=SAFETY_SECONDS)
+            return Patience(
+                first,
+                LONGEST_SAFETY_SECONDS,
+                SAFETY_GROWTH,
+                deadline=deadline,
+                head_start=SAFETY_SECONDS,
+            )
         longest = max(self.first_poll_seconds, self.longest_poll_seconds)
         return Patience(self.first_poll_seconds, longest, deadline=deadline)

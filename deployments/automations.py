@@ -83,7 +83,9 @@ def telling(notify: UUID) -> list[Automation]:
             name=name,
             description=f"sends a message on {told.event}, once a day for each clip or budget",
             trigger=_on(told.event, told.resource, REMINDED),
-            actions=[SendNotification(block_document_id=notify, subject=told.subject, body=told.body)],
+            actions=[
+                SendNotification(block_document_id=notify, subject=told.subject, body=told.body)
+            ],
         )
         for name, told in TOLD.items()
     ]
@@ -91,9 +93,13 @@ def telling(notify: UUID) -> list[Automation]:
 
 def advancing(deployment: UUID) -> Automation:
     """Return the automation that takes pending films on whenever a clip has landed."""
-    run = RunDeployment(source="selected", deployment_id=deployment, parameters={}, schedule_after=ADVANCE_AFTER)
+    run = RunDeployment(
+        source="selected", deployment_id=deployment, parameters={}, schedule_after=ADVANCE_AFTER
+    )
     trigger = _on("kling.job.completed", "kling.clip.*")
-    return Automation(name=ADVANCE, description="runs advance-films", trigger=trigger, actions=[run])
+    return Automation(
+        name=ADVANCE, description="runs advance-films", trigger=trigger, actions=[run]
+    )
 
 
 async def put_in_place(wanted: list[Automation]) -> list[str]:
@@ -132,7 +138,9 @@ async def _create(notify: str | None) -> list[str]:
     if deployment is not None:
         wanted.append(advancing(deployment))
     made = await put_in_place(wanted)
-    lines = [f"{'created' if each.name in made else 'left as it is'}: {each.name}" for each in wanted]
+    lines = [
+        f"{'created' if each.name in made else 'left as it is'}: {each.name}" for each in wanted
+    ]
     if deployment is None:
         lines.append(f"left out, advance-films is not deployed: {ADVANCE}")
     return lines
@@ -144,4 +152,6 @@ async def _block_id(reference: str) -> UUID:
         try:
             return (await api.read_block_document_by_name(name, kind)).id
         except ObjectNotFound:
-            raise BlockMissing(f"there is no notification block {reference!r}; name it as type/name") from None
+            raise BlockMissing(
+                f"there is no notification block {reference!r}; name it as type/name"
+            ) from None

@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.kling.client import Balance, trust_store
-from prefect_kling.kling.evidence import EvidencedError
-from prefect_kling.studio.bucket import Bucket
+from prefect_kling.kling.error_details import EvidencedError
+from prefect_kling.studio.storage.bucket import Bucket
 
 WAIT_SECONDS = 10.0
 
@@ -63,7 +63,9 @@ class Visit:
     @property
     def store_trust(self) -> ssl.SSLContext | bool:
         """What the credentials block says about certificates of the store."""
-        said = self.storage.bucket.credentials.aws_client_parameters.get_params_override().get("verify", True)
+        said = self.storage.bucket.credentials.aws_client_parameters.get_params_override().get(
+            "verify", True
+        )
         if isinstance(said, bool):
             return trust_store() if said else False
         return ssl.create_default_context(cafile=str(said))
@@ -71,7 +73,9 @@ class Visit:
     def hide(self, words: str) -> str:
         """Blot out whatever secret this visit knows of, and everything in an address that could be one."""
         blocks = [getattr(self, "access", None)]
-        blocks += [storage.bucket.credentials] if (storage := getattr(self, "storage", None)) else []
+        blocks += (
+            [storage.bucket.credentials] if (storage := getattr(self, "storage", None)) else []
+        )
         for value in (value for block in blocks if block for value in vars(block).values()):
             if isinstance(value, SecretStr) and value.get_secret_value():
                 words = words.replace(value.get_secret_value(), "<hidden>")
@@ -112,7 +116,9 @@ async def _look(check: Check, visit: Visit) -> Finding:
         found = fault(error.told, check.cure or error.next_step)
     except Exception as error:  # whatever a foreign library raises is what the person must hear
         found = fault(f"{type(error).__name__}: {error}".rstrip(": "), check.cure)
-    return replace(found, name=check.name, words=visit.hide(found.words), cure=visit.hide(found.cure))
+    return replace(
+        found, name=check.name, words=visit.hide(found.words), cure=visit.hide(found.cure)
+    )
 
 
 def ok(words: str) -> Finding:
@@ -130,9 +136,13 @@ def fault(words: str, cure: str) -> Finding:
     return Finding("", Verdict.FAULT, words, cure)
 
 
-async def call(method: str, url: str, verify: ssl.SSLContext | bool | None = None) -> tuple[int, float | None, bytes]:
+async def call(
+    method: str, url: str, verify: ssl.SSLContext | bool | None = None
+) -> tuple[int, float | None, bytes]:
     """Call once; return the status, how many seconds this machine is ahead of the one that answers, and the body."""
-    async with httpx.AsyncClient(verify=trust_store() if verify is None else verify, timeout=WAIT_SECONDS) as http:
+    async with httpx.AsyncClient(
+        verify=trust_store() if verify is None else verify, timeout=WAIT_SECONDS
+    ) as http:
         before = time.time()
         response = await http.request(method, url)
         middle = (before + time.time()) / 2

@@ -18,9 +18,9 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import BlockMissing, load_block
 from prefect_kling.deployments.doctor import Check, Finding, Visit, call, fault, hint, ok
 from prefect_kling.flows import collect_finished
-from prefect_kling.studio.bucket import Bucket, in_thread
 from prefect_kling.studio.errors import StudioError
-from prefect_kling.studio.ledger import EntryState
+from prefect_kling.studio.money.ledger import EntryState
+from prefect_kling.studio.storage.bucket import Bucket, in_thread
 
 T = TypeVar("T")
 
@@ -29,7 +29,9 @@ LINK_SECONDS = 300
 
 START = "start one: `prefect server start`, and name it: `prefect config set PREFECT_API_URL=…`"
 LINK_CURE = "see that the keys may read objects, and that nothing between here and the store changes requests"
-RECEIVER_CURE = "start `prefect-kling receiver` and see that the proxy in front passes its path and /health"
+RECEIVER_CURE = (
+    "start `prefect-kling receiver` and see that the proxy in front passes its path and /health"
+)
 HELD_CURE = "`prefect-kling ledger list held`, then `prefect-kling ledger show KEY`"
 ADDRESS_CURE = "check the base URL in the KlingCredentials block, the network and proxies"
 STORE_CURE = "check endpoint, region and keys in the credentials block of the S3 Bucket block, and the network"
@@ -46,19 +48,25 @@ async def _server(visit: Visit) -> Finding:
         async with get_client() as client:
             trouble = await client.api_healthcheck()
             if trouble is not None:
-                return fault(f"{address} does not answer ({type(trouble).__name__}: {trouble})", START)
+                return fault(
+                    f"{address} does not answer ({type(trouble).__name__}: {trouble})", START
+                )
             if client.server_type is ServerType.CLOUD:
                 return ok("Prefect Cloud answers")
             version = await client.api_version()
     if is_older(version, prefect.__version__):
         cure = f"upgrade the server to {prefect.__version__}, or install prefect=={version} here"
-        return fault(f"the server is {version}, older than this client ({prefect.__version__})", cure)
+        return fault(
+            f"the server is {version}, older than this client ({prefect.__version__})", cure
+        )
     return ok(f"{version} at {address}")
 
 
 def is_older(server: str, client: str) -> bool:
     """Whether a server's version is older than a client's, by major and minor number."""
-    ours, theirs = ([int(part) for part in re.findall(r"\d+", version)[:2]] for version in (client, server))
+    ours, theirs = (
+        [int(part) for part in re.findall(r"\d+", version)[:2]] for version in (client, server)
+    )
     return theirs < ours
 
 
@@ -71,7 +79,10 @@ async def _types(visit: Visit) -> Finding:
             except ObjectNotFound:
                 missing.append(kind.get_block_type_slug())
     if missing:
-        return fault(f"not registered: {', '.join(missing)}", "`prefect block register -m prefect_kling.blocks`")
+        return fault(
+            f"not registered: {', '.join(missing)}",
+            "`prefect block register -m prefect_kling.blocks`",
+        )
     return ok("registered")
 
 
@@ -95,17 +106,26 @@ def _not_loaded(error: Exception, kind: str, name: str) -> Finding:
     """Tell a block that is not there from one that breaks a rule, whose own words would quote the values."""
     invalid = error.__cause__ or error.__context__
     if isinstance(invalid, ValidationError):
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in invalid.errors())
-        return fault(f"{kind} {name!r} cannot be read ({wrong})", "correct it in the Prefect UI under Blocks")
+        wrong = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in invalid.errors()
+        )
+        return fault(
+            f"{kind} {name!r} cannot be read ({wrong})", "correct it in the Prefect UI under Blocks"
+        )
     if isinstance(error, RuntimeError):
         return fault(f"{kind} {name!r} cannot be read", "correct it in the Prefect UI under Blocks")
-    return fault(f"there is no {kind} block named {name!r}", "`prefect-kling setup`, or the Prefect UI under Blocks")
+    return fault(
+        f"there is no {kind} block named {name!r}",
+        "`prefect-kling setup`, or the Prefect UI under Blocks",
+    )
 
 
 async def _api(visit: Visit) -> Finding:
     status, visit.api_ahead, _ = await call("GET", f"{visit.access.base_url}/balance")
     if status >= 500:
-        return fault(f"{visit.access.base_url} answers {status}", "wait; the API has trouble of its own")
+        return fault(
+            f"{visit.access.base_url} answers {status}", "wait; the API has trouble of its own"
+        )
     return ok(visit.access.base_url)
 
 
@@ -117,7 +137,11 @@ async def _key(visit: Visit) -> Finding:
 
 async def _balance(visit: Visit) -> Finding:
     amount = f"{visit.balance.balance} {visit.balance.currency}"
-    return ok(amount) if visit.balance.balance > 0 else fault(f"{amount} on the account", "top up the account")
+    return (
+        ok(amount)
+        if visit.balance.balance > 0
+        else fault(f"{amount} on the account", "top up the account")
+    )
 
 
 async def _api_clock(visit: Visit) -> Finding:
@@ -130,8 +154,12 @@ async def _store_clock(visit: Visit) -> Finding:
 
 def _clock(ahead: float | None, whose: str) -> Finding:
     if ahead is None:
-        return hint(f"{whose} answer tells no time", "compare this machine's clock with another one")
-    words = f"this machine is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} {whose} clock"
+        return hint(
+            f"{whose} answer tells no time", "compare this machine's clock with another one"
+        )
+    words = (
+        f"this machine is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} {whose} clock"
+    )
     if abs(ahead) > MOST_SKEW_SECONDS:
         return fault(words, "set the clock (NTP); signatures and time windows depend on it")
     return ok(words if abs(ahead) > 1 else f"agrees with {whose}")
@@ -140,9 +168,13 @@ def _clock(ahead: float | None, whose: str) -> Finding:
 async def _store(visit: Visit) -> Finding:
     link = urlsplit(await in_thread(visit.bucket.sign, "doctor/none", LINK_SECONDS))
     visit.store_address = f"{link.scheme}://{link.netloc}"
-    status, visit.store_ahead, _ = await call("GET", f"{visit.store_address}/", verify=visit.store_trust)
+    status, visit.store_ahead, _ = await call(
+        "GET", f"{visit.store_address}/", verify=visit.store_trust
+    )
     if status >= 500:
-        return fault(f"{visit.store_address} answers {status}", "wait; the store has trouble of its own")
+        return fault(
+            f"{visit.store_address} answers {status}", "wait; the store has trouble of its own"
+        )
     if link.scheme == "http":
         cure = "use an https endpoint anywhere but on a private network"
         return hint(f"{visit.store_address} is not encrypted", cure)
@@ -168,7 +200,9 @@ def _try_permissions(bucket: Bucket) -> Finding:
     if refused:
         return fault("; ".join(f"{what}: {words}" for what, words in refused.items()), RIGHTS_CURE)
     if stored is None or stored.body != body or not listed or bucket.read(path) is not None:
-        return fault("the store does not give back what was put there a moment ago", "use a consistent store")
+        return fault(
+            "the store does not give back what was put there a moment ago", "use a consistent store"
+        )
     return ok("put, get, list and delete are allowed")
 
 
@@ -221,7 +255,9 @@ async def _unsigned_call(visit: Visit) -> Finding:
         cure = f"something else answers at {visit.access.receiver_url}, or lets everybody in; {RECEIVER_CURE}"
         return fault(f"an unsigned call is answered {status} instead of 404", cure)
     if b"no such address" not in answer:
-        return hint("refused, but not in the receiver's words", "check the path of the receiver URL")
+        return hint(
+            "refused, but not in the receiver's words", "check the path of the receiver URL"
+        )
     return ok("refused")
 
 
@@ -230,8 +266,13 @@ async def _sweeps(visit: Visit) -> Finding:
         flows = FlowFilter(name=FlowFilterName(any_=[collect_finished.name]))
         deployments = await client.read_deployments(flow_filter=flows)
     if not deployments:
-        return hint(f"no deployment of {collect_finished.name}", "`prefect-kling serve`, or `prefect deploy`")
-    if not any(schedule.active for each in deployments if not each.paused for schedule in each.schedules):
+        return hint(
+            f"no deployment of {collect_finished.name}",
+            "`prefect-kling serve`, or `prefect deploy`",
+        )
+    if not any(
+        schedule.active for each in deployments if not each.paused for schedule in each.schedules
+    ):
         return hint(
             "deployed, but no schedule is active",
             "set `active: true` in deployments/prefect.yaml and deploy; served: switch it on in the Prefect UI",
@@ -241,19 +282,35 @@ async def _sweeps(visit: Visit) -> Finding:
 
 async def _held(visit: Visit) -> Finding:
     count = await in_thread(_count_held, visit.storage)
-    return hint(f"{count} {'clip is' if count == 1 else 'clips are'} held", HELD_CURE) if count else ok("none")
+    return (
+        hint(f"{count} {'clip is' if count == 1 else 'clips are'} held", HELD_CURE)
+        if count
+        else ok("none")
+    )
 
 
 def _count_held(block: KlingArchive) -> int:
     book = block.get_archive().ledger
-    keys = {name.removeprefix("ledger/held/").partition(".")[0] for name in book.bucket.names("ledger/held/")}
+    keys = {
+        name.removeprefix("ledger/held/").partition(".")[0]
+        for name in book.bucket.names("ledger/held/")
+    }
     pages = (book.read(key) for key in keys)
     return sum(page is not None and page.entry.state is EntryState.HELD for page in pages)
 
 
-SERVER, KEEPS, ACCESS, ARCHIVE = "Prefect server", "block types", "credentials block", "archive block"
+SERVER, KEEPS, ACCESS, ARCHIVE = (
+    "Prefect server",
+    "block types",
+    "credentials block",
+    "archive block",
+)
 CHECKS = (
-    Check(SERVER, _server, cure="see that PREFECT_API_URL, PREFECT_API_KEY and PREFECT_API_AUTH_STRING are right"),
+    Check(
+        SERVER,
+        _server,
+        cure="see that PREFECT_API_URL, PREFECT_API_KEY and PREFECT_API_AUTH_STRING are right",
+    ),
     Check(KEEPS, _types, (SERVER,), "see that this client may use the Prefect server"),
     Check(ACCESS, _credentials, (SERVER,), "see that this client may use the Prefect server"),
     Check(ARCHIVE, _archive, (SERVER,), "see that this client may use the Prefect server"),

@@ -23,14 +23,14 @@ from starlette.routing import Route
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobGone, KlingError
 from prefect_kling.kling.job import VideoJob
-from prefect_kling.kling.wait import GONE_ANSWERS
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.arrival import Call, heed
-from prefect_kling.studio.callbacks import CallbackAddresses
-from prefect_kling.studio.collection import Collected
+from prefect_kling.kling.polling import GONE_ANSWERS
+from prefect_kling.runs.retries import PASSING
 from prefect_kling.studio.errors import StudioError
-from prefect_kling.studio.ledger import Entry
-from prefect_kling.tasks.retries import PASSING
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.arrival import Call, heed
+from prefect_kling.studio.money.callbacks import CallbackAddresses
+from prefect_kling.studio.money.collection import Collected
+from prefect_kling.studio.money.ledger import Entry
 
 LOG = logging.getLogger("kling.receiver")
 LARGEST_BODY = 64 * 1024
@@ -47,8 +47,19 @@ Announce = Callable[[Entry, Collected], Awaitable[None]]
 class Receiver:
     """Answers the API's calls and finishes the clips they are about."""
 
-    def __init__(self, addresses: CallbackAddresses, client: KlingClient, archive: Archive, announce: Announce) -> None:
-        self._addresses, self._client, self._archive, self._announce = addresses, client, archive, announce
+    def __init__(
+        self,
+        addresses: CallbackAddresses,
+        client: KlingClient,
+        archive: Archive,
+        announce: Announce,
+    ) -> None:
+        self._addresses, self._client, self._archive, self._announce = (
+            addresses,
+            client,
+            archive,
+            announce,
+        )
         self._places = asyncio.Semaphore(AT_ONCE)
         self._at_work: dict[Call, bool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -113,7 +124,8 @@ class Receiver:
             sleep=self._pause,
             retry=tenacity.retry_if_exception_type((*PASSING, JobGone)),
             stop=self._is_over,
-            wait=tenacity.wait_exponential(FIRST_PAUSE, LONGEST_PAUSE) + tenacity.wait_random(0, FIRST_PAUSE),
+            wait=tenacity.wait_exponential(FIRST_PAUSE, LONGEST_PAUSE)
+            + tenacity.wait_random(0, FIRST_PAUSE),
             before_sleep=partial(_tell_once, call),
             reraise=True,
         )
@@ -155,7 +167,9 @@ class Receiver:
 
 def _tell_once(call: Call, state: tenacity.RetryCallState) -> None:
     if state.attempt_number == 1 and state.outcome is not None:
-        LOG.warning("clip %s: will be tried again for a while: %s", call.clip_key, state.outcome.exception())
+        LOG.warning(
+            "clip %s: will be tried again for a while: %s", call.clip_key, state.outcome.exception()
+        )
 
 
 async def _bounded_body(request: Request) -> bytes | None:

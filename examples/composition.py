@@ -14,13 +14,18 @@ from prefect_kling.kling.request import VideoRequest
 
 def request_for(product: str) -> VideoRequest:
     """What to ask for."""
-    return VideoRequest(model="kling-v3-omni", prompt=f"{product} on a turntable, studio light", duration=3)
+    return VideoRequest(
+        model="kling-v3-omni", prompt=f"{product} on a turntable, studio light", duration=3
+    )
 
 
 @flow
 async def from_an_async_flow(product: str) -> str:
     """Await it like any other flow; it becomes a sub-flow."""
-    credentials, archive = await KlingCredentials.aload("default"), await KlingArchive.aload("default")
+    credentials, archive = (
+        await KlingCredentials.aload("default"),
+        await KlingArchive.aload("default"),
+    )
     clip = await generate_clip(request_for(product), credentials, archive)
     return clip.uri
 
@@ -66,14 +71,21 @@ async def through_a_deployment(product: str) -> str:
 @flow
 async def from_a_table_and_back(database: Path) -> int:
     """Read prompts from a table, make the clips, and write address, size and price back beside them."""
-    credentials, archive = await KlingCredentials.aload("default"), await KlingArchive.aload("default")
+    credentials, archive = (
+        await KlingCredentials.aload("default"),
+        await KlingArchive.aload("default"),
+    )
     with sqlite3.connect(database) as table:
-        products = [name for (name,) in table.execute("SELECT name FROM products WHERE uri IS NULL")]
+        products = [
+            name for (name,) in table.execute("SELECT name FROM products WHERE uri IS NULL")
+        ]
         rows = await generate_batch([request_for(name) for name in products], credentials, archive)
         for name, row in zip(products, rows, strict=True):
             if row.clip is None:
                 table.execute("UPDATE products SET trouble = ? WHERE name = ?", (row.trouble, name))
             else:
                 facts = row.clip.uri, row.clip.bytes, str(row.clip.usd), name
-                table.execute("UPDATE products SET uri = ?, bytes = ?, usd = ? WHERE name = ?", facts)
+                table.execute(
+                    "UPDATE products SET uri = ?, bytes = ?, usd = ? WHERE name = ?", facts
+                )
     return sum(row.clip is not None for row in rows)

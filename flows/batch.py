@@ -9,18 +9,18 @@ from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
-from prefect_kling.flows.missing_blocks import name_missing_blocks
-from prefect_kling.flows.pages import cell, only_a_view, table
-from prefect_kling.flows.slots import Slots, sharing
 from prefect_kling.kling.errors import KlingError
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.studio.archive import Clip
-from prefect_kling.studio.bucket import in_thread
+from prefect_kling.runs.job_limiter import Slots, sharing
+from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.studio.errors import StudioError
-from prefect_kling.studio.orders import ClipOrder
-from prefect_kling.studio.submission import Terms
+from prefect_kling.studio.money.archive import Clip
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.submission import Terms
+from prefect_kling.studio.storage.bucket import in_thread
 from prefect_kling.tasks import RequestsGiven, prepare_requests, submit_video
-from prefect_kling.tasks.logs import run_logger
+from prefect_kling.telemetry.logs import run_logger
+from prefect_kling.telemetry.markdown import cell, only_a_view, table
 
 SHOWN = 500
 WAVE = 500
@@ -62,7 +62,9 @@ async def generate_batch(
 
 
 @flow(flow_run_name="send a batch", persist_result=False, on_failure=[name_missing_blocks])
-async def submit_batch(requests: RequestsGiven, credentials: KlingCredentials, archive: KlingArchive) -> list[BatchRow]:
+async def submit_batch(
+    requests: RequestsGiven, credentials: KlingCredentials, archive: KlingArchive
+) -> list[BatchRow]:
     """Send many clips and end without waiting; the receiver or `collect_finished` archives them.
 
     **Costs the sum of the clips that were never sent**, equal requests once. Sending the same batch again sends what is
@@ -99,7 +101,9 @@ async def _each(
             except (KlingError, StudioError) as error:
                 return BatchRow(clip_key=order.clip_key, trouble=str(error))
 
-    rows = list(await asyncio.gather(*(one(number, order) for number, order in enumerate(orders, 1))))
+    rows = list(
+        await asyncio.gather(*(one(number, order) for number, order in enumerate(orders, 1)))
+    )
     await _show(orders, rows, done)
     return rows
 
@@ -111,7 +115,8 @@ async def _show(orders: Sequence[ClipOrder], rows: Sequence[BatchRow], done: str
     run_logger().log(30 if troubled else 20, "%s, %d have trouble", told, troubled)
     numbers = sorted(range(len(rows)), key=lambda number: not rows[number].trouble)
     lines = [
-        [str(number + 1), cell(orders[number].request.headline), *_in_words(rows[number])] for number in numbers[:SHOWN]
+        [str(number + 1), cell(orders[number].request.headline), *_in_words(rows[number])]
+        for number in numbers[:SHOWN]
     ]
     left_out = [f"and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else []
     page = [f"**{told}.**", "", *table(("no.", "request", "price", "where"), lines), "", *left_out]

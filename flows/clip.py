@@ -8,23 +8,25 @@ from prefect import flow
 from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.flows.board import ShotNews, Stage, tell
-from prefect_kling.flows.missing_blocks import name_missing_blocks
-from prefect_kling.flows.slots import Turn, current_slots
 from prefect_kling.kling.errors import JobFailed
 from prefect_kling.kling.job import VideoJob
 from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.studio.archive import Clip
-from prefect_kling.studio.bucket import in_thread
-from prefect_kling.studio.ledger import Entry
-from prefect_kling.studio.orders import ClipOrder
-from prefect_kling.studio.submission import Terms
+from prefect_kling.runs.job_limiter import Turn, current_slots
+from prefect_kling.runs.missing_blocks import name_missing_blocks
+from prefect_kling.studio.money.archive import Clip
+from prefect_kling.studio.money.ledger import Entry
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.submission import Terms
+from prefect_kling.studio.storage.bucket import in_thread
 from prefect_kling.tasks import archive_video, materializing, submit_video, wait_for_video
-from prefect_kling.tasks.logs import run_logger
+from prefect_kling.telemetry.logs import run_logger
+from prefect_kling.telemetry.progress import ShotNews, Stage, tell
 
 
-@flow(flow_run_name="clip {request.headline}", persist_result=False, on_failure=[name_missing_blocks])
+@flow(
+    flow_run_name="clip {request.headline}", persist_result=False, on_failure=[name_missing_blocks]
+)
 async def generate_clip(
     request: VideoRequest,
     credentials: KlingCredentials,
@@ -68,9 +70,15 @@ async def make_clip(
         return kept
     tell(ShotNews(shot=label, stage=Stage.QUEUED, usd=quote(order.request).usd))
     try:
-        clip = await _make(order, credentials, archive, terms, label, turn or current_slots().one(0.0))
+        clip = await _make(
+            order, credentials, archive, terms, label, turn or current_slots().one(0.0)
+        )
     except asyncio.CancelledError:
-        tell(ShotNews(shot=label, stage=Stage.INTERRUPTED, words="the job goes on; a later run adopts it"))
+        tell(
+            ShotNews(
+                shot=label, stage=Stage.INTERRUPTED, words="the job goes on; a later run adopts it"
+            )
+        )
         raise
     except Exception as error:
         tell(ShotNews(shot=label, stage=Stage.FAILED, words=str(error) or type(error).__name__))
@@ -92,7 +100,9 @@ async def _make(
     async with turn:
         while job is None:
             tell(shot)
-            entry = await submit_video(order, credentials, archive, label, replace(terms, rest=turn.rest))
+            entry = await submit_video(
+                order, credentials, archive, label, replace(terms, rest=turn.rest)
+            )
             tell(shot.model_copy(update={"stage": Stage.RENDERING}))
             job = await _wait(entry, credentials, archive, label)
     tell(shot.model_copy(update={"stage": Stage.ARCHIVING}))
@@ -101,7 +111,9 @@ async def _make(
     return clip
 
 
-async def _wait(entry: Entry, credentials: KlingCredentials, archive: KlingArchive, label: str) -> VideoJob | None:
+async def _wait(
+    entry: Entry, credentials: KlingCredentials, archive: KlingArchive, label: str
+) -> VideoJob | None:
     """Return the completed job, None if it failed in a way that may pass."""
     try:
         return await wait_for_video(entry, credentials, archive, label)

@@ -10,31 +10,33 @@ from prefect import flow
 from prefect.exceptions import PrefectHTTPStatusError
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.flows.approval import ask
-from prefect_kling.flows.missing_blocks import name_missing_blocks
-from prefect_kling.flows.report import FilmPage
 from prefect_kling.flows.scene import make_scene
-from prefect_kling.flows.slots import Slots, sharing
-from prefect_kling.flows.spending import Spending
-from prefect_kling.flows.titles import named_after_film
-from prefect_kling.studio.archive import Clip
-from prefect_kling.studio.bucket import in_thread
-from prefect_kling.studio.budget import FilmCap
+from prefect_kling.runs.approval import ask
+from prefect_kling.runs.job_limiter import Slots, sharing
+from prefect_kling.runs.missing_blocks import name_missing_blocks
+from prefect_kling.runs.names import named_after_film
+from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.errors import FilmIncomplete
-from prefect_kling.studio.films import Film
-from prefect_kling.studio.script.film_quote import FilmQuote, Standing, quote_film
-from prefect_kling.studio.script.plan import FilmPlan, PlannedScene
-from prefect_kling.studio.script.planner import plan_film
-from prefect_kling.studio.submission import Terms
+from prefect_kling.studio.film.assembly import Film
+from prefect_kling.studio.film.plan import FilmPlan, PlannedScene
+from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.quote import FilmQuote, Standing, quote_film
+from prefect_kling.studio.money.archive import Clip
+from prefect_kling.studio.money.budget import FilmCap
+from prefect_kling.studio.money.submission import Terms
+from prefect_kling.studio.storage.bucket import in_thread
 from prefect_kling.tasks import StoryboardGiven, assemble_film, materializing, prepare_storyboard
-from prefect_kling.tasks.events import announce_film
-from prefect_kling.tasks.logs import run_logger
+from prefect_kling.telemetry.events import announce_film
+from prefect_kling.telemetry.film_page import FilmPage
+from prefect_kling.telemetry.logs import run_logger
 
 BEGINNING = 8
 """Scenes whose sub-flows begin at the same time. Two dozen may be too many for a Prefect server on SQLite."""
 # A Prefect server that is too busy to take the run of a scene must not cost a film; all a scene does may be repeated.
 _INSISTING = tenacity.AsyncRetrying(
-    retry=tenacity.retry_if_exception(lambda error: isinstance(error, PrefectHTTPStatusError) and _is_busy(error)),
+    retry=tenacity.retry_if_exception(
+        lambda error: isinstance(error, PrefectHTTPStatusError) and _is_busy(error)
+    ),
     stop=tenacity.stop_after_attempt(5),
     wait=tenacity.wait_random_exponential(multiplier=2, max=30),
     reraise=True,
@@ -42,7 +44,11 @@ _INSISTING = tenacity.AsyncRetrying(
 _begun: ContextVar[Callable[[], None]] = ContextVar("begun", default=lambda: None)
 
 
-@flow(flow_run_name=named_after_film("film {title}"), persist_result=False, on_failure=[name_missing_blocks])
+@flow(
+    flow_run_name=named_after_film("film {title}"),
+    persist_result=False,
+    on_failure=[name_missing_blocks],
+)
 async def produce_film(
     storyboard: StoryboardGiven,
     credentials: KlingCredentials,
@@ -76,18 +82,30 @@ async def produce_film(
 async def join_film(plan: FilmPlan, clips: dict[str, Clip], archive: KlingArchive) -> Film:
     """Join a film's clips inside a flow, and tell that it is complete."""
     sources = [clip.uri for clip in clips.values()]
-    film: Film = await materializing(assemble_film, archive.film_uri(plan.slug), sources)(plan, clips, archive)
+    film: Film = await materializing(assemble_film, archive.film_uri(plan.slug), sources)(
+        plan, clips, archive
+    )
     announce_film(film)
     return film
 
 
-async def _check(plan: FilmPlan, archive: KlingArchive, cap: FilmCap, spending: Spending) -> FilmQuote:
+async def _check(
+    plan: FilmPlan, archive: KlingArchive, cap: FilmCap, spending: Spending
+) -> FilmQuote:
     """Quote the film; a film that cannot be finished within its budget is not begun."""
     quote = await quote_film(plan, archive.get_archive(), resubmit=spending.resubmits)
     await in_thread(archive.get_archive().budget.check, quote.at_most_usd, cap)
-    found = f"{quote.count(Standing.ARCHIVED)} archived, {quote.count(Standing.UNDER_WAY)} under way"
+    found = (
+        f"{quote.count(Standing.ARCHIVED)} archived, {quote.count(Standing.UNDER_WAY)} under way"
+    )
     log = run_logger()
-    log.info("%s: %d clips (%s), at most $%s to pay", plan.title, len(plan.by_key), found, quote.at_most_usd)
+    log.info(
+        "%s: %d clips (%s), at most $%s to pay",
+        plan.title,
+        len(plan.by_key),
+        found,
+        quote.at_most_usd,
+    )
     for note in plan.notes:
         log.warning(note)
     return quote
@@ -112,7 +130,9 @@ async def _make_scenes(
             return made
 
     with sharing(Slots(credentials.parallel_jobs)):
-        return _all_clips(plan, await asyncio.gather(*map(make, plan.scenes), return_exceptions=True))
+        return _all_clips(
+            plan, await asyncio.gather(*map(make, plan.scenes), return_exceptions=True)
+        )
 
 
 # Never persisted: with concurrent sub-flows Prefect can hand the stored result of one to another when the parent is
@@ -130,7 +150,9 @@ def _is_busy(error: PrefectHTTPStatusError) -> bool:
     return error.response.status_code >= 500
 
 
-def _all_clips(plan: FilmPlan, scenes: Sequence[dict[str, Clip] | BaseException]) -> dict[str, Clip]:
+def _all_clips(
+    plan: FilmPlan, scenes: Sequence[dict[str, Clip] | BaseException]
+) -> dict[str, Clip]:
     reasons: dict[str, BaseException] = {}
     for scene, made in zip(plan.scenes, scenes, strict=True):
         if isinstance(made, FilmIncomplete):

@@ -7,12 +7,12 @@ from pydantic import BeforeValidator, Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
-from prefect_kling.flows.missing_blocks import name_missing_blocks
 from prefect_kling.kling.form import FormModel
 from prefect_kling.kling.request import Url, VideoRequest
-from prefect_kling.studio.archive import Clip
-from prefect_kling.studio.orders import ClipOrder
-from prefect_kling.studio.submission import Terms
+from prefect_kling.runs.missing_blocks import name_missing_blocks
+from prefect_kling.studio.money.archive import Clip
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.submission import Terms
 
 
 def _said(text: str | None) -> str | None:
@@ -33,16 +33,20 @@ class ClipForm(FormModel):
             examples=["Gulls over a harbour at dawn, long lens, soft mist"],
         ),
     ]
-    seconds: Annotated[int, Field(ge=3, le=15, title="Seconds", description="3 to 15; you pay for each.")] = 5
+    seconds: Annotated[
+        int, Field(ge=3, le=15, title="Seconds", description="3 to 15; you pay for each.")
+    ] = 5
     shape: Annotated[
-        Literal["16:9", "9:16", "1:1"], Field(title="Shape", description="Ignored with a first frame.")
+        Literal["16:9", "9:16", "1:1"],
+        Field(title="Shape", description="Ignored with a first frame."),
     ] = "16:9"
-    quality: Annotated[Literal["720p", "1080p"], Field(title="Quality", description="1080p costs a third more.")] = (
-        "720p"
-    )
-    sound: Annotated[bool, Field(title="Sound", description="Let the model make sound; costs half as much again.")] = (
-        False
-    )
+    quality: Annotated[
+        Literal["720p", "1080p"], Field(title="Quality", description="1080p costs a third more.")
+    ] = "720p"
+    sound: Annotated[
+        bool,
+        Field(title="Sound", description="Let the model make sound; costs half as much again."),
+    ] = False
     first_frame: Annotated[Url | None, BeforeValidator(_said), Field(title="First frame")] = None
     """Link to a picture the clip begins with; leave empty for none."""
 
@@ -53,7 +57,9 @@ class ClipForm(FormModel):
 
     def request(self) -> VideoRequest:
         """Return the request of these choices. Raises pydantic's `ValidationError`."""
-        frames = [{"image_url": self.first_frame, "type": "first_frame"}] if self.first_frame else []
+        frames = (
+            [{"image_url": self.first_frame, "type": "first_frame"}] if self.first_frame else []
+        )
         return VideoRequest.model_validate(
             {
                 "model": "kling-v3-omni",
@@ -67,9 +73,17 @@ class ClipForm(FormModel):
         )
 
 
-@flow(name="quick-clip", flow_run_name="clip {clip.headline}", persist_result=False, on_failure=[name_missing_blocks])
+@flow(
+    name="quick-clip",
+    flow_run_name="clip {clip.headline}",
+    persist_result=False,
+    on_failure=[name_missing_blocks],
+)
 async def quick_clip(
-    clip: ClipForm, credentials: KlingCredentials, archive: KlingArchive, take: Annotated[int, Field(ge=1)] = 1
+    clip: ClipForm,
+    credentials: KlingCredentials,
+    archive: KlingArchive,
+    take: Annotated[int, Field(ge=1)] = 1,
 ) -> Clip:
     """Make one clip and keep it in S3; a clip that was made before is returned and costs nothing.
 

@@ -7,26 +7,28 @@ from dataclasses import dataclass
 from prefect import flow
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.flows.approval import ask
-from prefect_kling.flows.board import ShotNews, Stage, tell
 from prefect_kling.flows.clip import make_clip
-from prefect_kling.flows.missing_blocks import name_missing_blocks
-from prefect_kling.flows.slots import Slots, Turn, current_slots, sharing
-from prefect_kling.flows.spending import Spending
-from prefect_kling.flows.titles import named_after_film
-from prefect_kling.studio.archive import Clip
-from prefect_kling.studio.bucket import in_thread
-from prefect_kling.studio.budget import FilmCap
+from prefect_kling.runs.approval import ask
+from prefect_kling.runs.job_limiter import Slots, Turn, current_slots, sharing
+from prefect_kling.runs.missing_blocks import name_missing_blocks
+from prefect_kling.runs.names import named_after_film
+from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.errors import FilmIncomplete, StoryboardInvalid
-from prefect_kling.studio.script.film_quote import quote_film
-from prefect_kling.studio.script.plan import PlannedClip, PlannedScene
-from prefect_kling.studio.script.planner import plan_film
-from prefect_kling.studio.submission import Terms
+from prefect_kling.studio.film.plan import PlannedClip, PlannedScene
+from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.quote import quote_film
+from prefect_kling.studio.money.archive import Clip
+from prefect_kling.studio.money.budget import FilmCap
+from prefect_kling.studio.money.submission import Terms
+from prefect_kling.studio.storage.bucket import in_thread
 from prefect_kling.tasks import StoryboardGiven, hand_over_clip, prepare_storyboard
+from prefect_kling.telemetry.progress import ShotNews, Stage, tell
 
 
 @flow(
-    flow_run_name=named_after_film("scene {scene} of {title}"), persist_result=False, on_failure=[name_missing_blocks]
+    flow_run_name=named_after_film("scene {scene} of {title}"),
+    persist_result=False,
+    on_failure=[name_missing_blocks],
 )
 async def produce_scene(
     storyboard: StoryboardGiven,
@@ -96,18 +98,33 @@ class _Crew:
 
     async def make(self, planned: PlannedClip, turn: Turn) -> Clip:
         try:
-            return await make_clip(planned.order, self.credentials, self.archive, self.terms, planned.name, turn)
+            return await make_clip(
+                planned.order, self.credentials, self.archive, self.terms, planned.name, turn
+            )
         finally:
             turn.give_up()
 
-    async def make_after(self, leader: asyncio.Task[Clip], planned: PlannedClip, turn: Turn) -> Clip:
+    async def make_after(
+        self, leader: asyncio.Task[Clip], planned: PlannedClip, turn: Turn
+    ) -> Clip:
         """Make a clip from another one: as soon as that one's job has ended, be in the queue for a slot."""
         try:
             await asyncio.wait([leader])
             if leader.cancelled() or leader.exception() is not None or planned.needs is None:
-                tell(ShotNews(shot=planned.name, stage=Stage.WAITING, words=f"{leader.get_name()} was not made"))
+                tell(
+                    ShotNews(
+                        shot=planned.name,
+                        stage=Stage.WAITING,
+                        words=f"{leader.get_name()} was not made",
+                    )
+                )
                 raise _NotBegun(planned.name)
-            await hand_over_clip(leader.result(), planned.needs, self.archive, f"{leader.get_name()} to {planned.name}")
+            await hand_over_clip(
+                leader.result(),
+                planned.needs,
+                self.archive,
+                f"{leader.get_name()} to {planned.name}",
+            )
         except BaseException:
             turn.give_up()
             raise
@@ -120,7 +137,11 @@ def _all_made(plan: PlannedScene, made: Mapping[str, Clip | BaseException]) -> d
     if not broken:
         return {key: clip for key, clip in made.items() if isinstance(clip, Clip)}
     names = {clip.clip_key: clip.name for clip in reversed(plan.clips)}
-    reasons = {names[key]: error for key, error in broken.items() if not isinstance(error, _NotBegun)}
+    reasons = {
+        names[key]: error for key, error in broken.items() if not isinstance(error, _NotBegun)
+    }
     waiting = [names[key] for key, error in broken.items() if isinstance(error, _NotBegun)]
     after = f" ({', '.join(waiting)} could not begin without)" if waiting else ""
-    raise FilmIncomplete(f"{len(reasons)} of {len(made)} clips of {plan.name} failed{after}:", reasons)
+    raise FilmIncomplete(
+        f"{len(reasons)} of {len(made)} clips of {plan.name} failed{after}:", reasons
+    )

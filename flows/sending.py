@@ -5,19 +5,19 @@ from dataclasses import dataclass, field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.film import join_film
-from prefect_kling.flows.slots import Slots
 from prefect_kling.kling.errors import KlingError, Unavailable
-from prefect_kling.studio.archive import Clip
-from prefect_kling.studio.bucket import in_thread
-from prefect_kling.studio.budget import FilmCap
+from prefect_kling.runs.job_limiter import Slots
 from prefect_kling.studio.errors import StudioError
-from prefect_kling.studio.films import Film
-from prefect_kling.studio.pending import PendingFilm
-from prefect_kling.studio.script.plan import FilmPlan, PlannedClip
-from prefect_kling.studio.script.planner import plan_film
-from prefect_kling.studio.submission import Terms
+from prefect_kling.studio.film.assembly import Film
+from prefect_kling.studio.film.pending import PendingFilm
+from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
+from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.money.archive import Clip
+from prefect_kling.studio.money.budget import FilmCap
+from prefect_kling.studio.money.submission import Terms
+from prefect_kling.studio.storage.bucket import in_thread
 from prefect_kling.tasks import hand_over_clip, submit_video
-from prefect_kling.tasks.logs import run_logger
+from prefect_kling.telemetry.logs import run_logger
 
 BUSY_SECONDS = 60.0
 """How long to queue for an API that is full; what did not get in is sent by the next step."""
@@ -38,12 +38,18 @@ class Step:
     def __str__(self) -> str:
         if self.film is not None:
             return f"{self.title}: complete, {self.film.uri}"
-        parts = [f"{len(self.archived)} archived", f"{len(self.sent)} under way", f"{len(self.waiting)} waiting"]
+        parts = [
+            f"{len(self.archived)} archived",
+            f"{len(self.sent)} under way",
+            f"{len(self.waiting)} waiting",
+        ]
         stopped = [f"{name} is stopped: {why}" for name, why in self.stopped.items()]
         return f"{self.title}: {', '.join(parts)}{''.join(f'; {each}' for each in stopped)}"
 
 
-async def advance(pending: PendingFilm, credentials: KlingCredentials, archive: KlingArchive) -> Step:
+async def advance(
+    pending: PendingFilm, credentials: KlingCredentials, archive: KlingArchive
+) -> Step:
     """Send every clip whose inputs are there, and join the film when all clips are. Inside a flow.
 
     **Pays for the clips it sends, each once ever**, within the film's budget. Safe to repeat, and beside other runs.

@@ -3,23 +3,27 @@
 from prefect import flow
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.flows.approval import ask
-from prefect_kling.flows.missing_blocks import name_missing_blocks
 from prefect_kling.flows.sending import Step, advance
-from prefect_kling.flows.spending import Spending
-from prefect_kling.flows.titles import named_after_film
 from prefect_kling.kling.errors import KlingError
-from prefect_kling.studio.bucket import in_thread
-from prefect_kling.studio.budget import FilmCap
+from prefect_kling.runs.approval import ask
+from prefect_kling.runs.missing_blocks import name_missing_blocks
+from prefect_kling.runs.names import named_after_film
+from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.errors import StudioError
-from prefect_kling.studio.pending import PendingFilm, pending_films
-from prefect_kling.studio.script.film_quote import quote_film
-from prefect_kling.studio.script.planner import plan_film
+from prefect_kling.studio.film.pending import PendingFilm, pending_films
+from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.quote import quote_film
+from prefect_kling.studio.money.budget import FilmCap
+from prefect_kling.studio.storage.bucket import in_thread
 from prefect_kling.tasks import StoryboardGiven, prepare_storyboard
-from prefect_kling.tasks.logs import run_logger
+from prefect_kling.telemetry.logs import run_logger
 
 
-@flow(flow_run_name=named_after_film("send {title}"), persist_result=False, on_failure=[name_missing_blocks])
+@flow(
+    flow_run_name=named_after_film("send {title}"),
+    persist_result=False,
+    on_failure=[name_missing_blocks],
+)
 async def submit_film(
     storyboard: StoryboardGiven,
     credentials: KlingCredentials,
@@ -75,7 +79,9 @@ async def advance_films(credentials: KlingCredentials, archive: KlingArchive) ->
     return done + steps
 
 
-async def _advanced(pending: PendingFilm, credentials: KlingCredentials, archive: KlingArchive) -> Step:
+async def _advanced(
+    pending: PendingFilm, credentials: KlingCredentials, archive: KlingArchive
+) -> Step:
     """Take one film on; what stops it as a whole is told in its step, for other films may go on."""
     try:
         return await advance(pending, credentials, archive)

@@ -101,12 +101,16 @@ class KlingClient:
         # call to that race would be an unknown outcome, so paid calls always open a connection of their own.
         self._paying_http = self._open(transport, keepalive=0)
 
-    def _open(self, transport: httpx.AsyncBaseTransport | None, keepalive: int) -> httpx.AsyncClient:
+    def _open(
+        self, transport: httpx.AsyncBaseTransport | None, keepalive: int
+    ) -> httpx.AsyncClient:
         times = self.settings
         return httpx.AsyncClient(
             base_url=self.settings.base_url,
             headers={"Authorization": f"Bearer {self._key.get_secret_value()}"},
-            timeout=httpx.Timeout(times.read_seconds, connect=times.connect_seconds, pool=times.read_seconds),
+            timeout=httpx.Timeout(
+                times.read_seconds, connect=times.connect_seconds, pool=times.read_seconds
+            ),
             limits=httpx.Limits(max_keepalive_connections=keepalive),
             transport=transport,
             verify=trust_store(),
@@ -119,7 +123,10 @@ class KlingClient:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self._http.aclose()
         await self._paying_http.aclose()
@@ -146,11 +153,17 @@ class KlingClient:
         timeout = httpx.Timeout(seconds, connect=self.settings.connect_seconds)
         try:
             async with asyncio.timeout(seconds + self.settings.connect_seconds):
-                response = await self._paying_http.post("/video/generations", json=body, timeout=timeout)
+                response = await self._paying_http.post(
+                    "/video/generations", json=body, timeout=timeout
+                )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise Unavailable(f"the API at {self.settings.base_url} cannot be reached", words=_say(error)) from None
+            raise Unavailable(
+                f"the API at {self.settings.base_url} cannot be reached", words=_say(error)
+            ) from None
         except (httpx.HTTPError, TimeoutError) as error:
-            raise OutcomeUnknown("the answer to a paid request was lost", words=_say(error)) from None
+            raise OutcomeUnknown(
+                "the answer to a paid request was lost", words=_say(error)
+            ) from None
         return self._read(response)
 
     async def get(self, job_id: str) -> VideoJob:
@@ -158,10 +171,14 @@ class KlingClient:
 
         Raises `JobGone`, `KeyRefused`, `Unavailable` (after `read_attempts` tries) or `UnreadableReply`.
         """
-        reply = await self._fetch("/video/generations", f"job {job_id} could not be read", task_id=job_id)
+        reply = await self._fetch(
+            "/video/generations", f"job {job_id} could not be read", task_id=job_id
+        )
         job = VideoJob.read(reply.data, job_id) if reply.data else None
         if job is None or job.job_id != job_id:
-            raise UnreadableReply("the API's answer is about no job", job_id=job_id, status=reply.status)
+            raise UnreadableReply(
+                "the API's answer is about no job", job_id=job_id, status=reply.status
+            )
         return job
 
     async def balance(self) -> Balance:
@@ -170,17 +187,26 @@ class KlingClient:
         try:
             return Balance.model_validate(reply.data)
         except ValueError:
-            raise UnreadableReply("the API's answer holds no balance", status=reply.status) from None
+            raise UnreadableReply(
+                "the API's answer holds no balance", status=reply.status
+            ) from None
 
     async def record(self, job_id: str) -> Charge | None:
         """Ask what a job really cost. Free. None when the API has no such record or none that can be read."""
         try:
-            reply = await self._fetch(f"/records/{job_id}", f"the charge of job {job_id} could not be read")
+            reply = await self._fetch(
+                f"/records/{job_id}", f"the charge of job {job_id} could not be read"
+            )
             if not reply.data:
                 return None
             settled, amount = reply.data.get("settled") is True, reply.data.get("credits")
             paid = Decimal(str(amount)) if settled and amount is not None else None
-            return Charge(job_id=job_id, settled=settled, credits=paid, currency=str(reply.data.get("currency", "USD")))
+            return Charge(
+                job_id=job_id,
+                settled=settled,
+                credits=paid,
+                currency=str(reply.data.get("currency", "USD")),
+            )
         except (KlingError, InvalidOperation, ValueError):
             return None
 

@@ -16,7 +16,7 @@ KlingError
 
 from typing import Unpack
 
-from prefect_kling.kling.evidence import Evidence, EvidencedError
+from prefect_kling.kling.error_details import Evidence, EvidencedError
 
 
 class KlingError(EvidencedError):
@@ -36,13 +36,17 @@ class RequestRefused(KlingError):
 class KeyRefused(KlingError):
     """The API key is missing, wrong, or lacks a permission, or the address is wrong; this call cost nothing."""
 
-    next_step = "This call cost nothing. Check the API key and the base URL in the KlingCredentials block."
+    next_step = (
+        "This call cost nothing. Check the API key and the base URL in the KlingCredentials block."
+    )
 
 
 class BalanceTooLow(KlingError):
     """The account cannot pay for the job; nothing was paid."""
 
-    next_step = "Nothing was paid. Top up the account, or wait until running jobs release what they hold."
+    next_step = (
+        "Nothing was paid. Top up the account, or wait until running jobs release what they hold."
+    )
 
 
 class Unavailable(KlingError):
@@ -53,7 +57,9 @@ class Unavailable(KlingError):
 
     next_step = "Nothing happened on the server. Try again later."
 
-    def __init__(self, what: str, *, retry_after: float | None = None, **evidence: Unpack[Evidence]) -> None:
+    def __init__(
+        self, what: str, *, retry_after: float | None = None, **evidence: Unpack[Evidence]
+    ) -> None:
         super().__init__(what, **evidence)
         self.retry_after = retry_after
 
@@ -90,7 +96,9 @@ class JobFailed(KlingError):
 class StillRunning(KlingError):
     """The deadline for waiting passed while the job was healthy; the job goes on and stays paid for."""
 
-    next_step = "The job goes on. Run the same thing again later: it will be adopted, not paid again."
+    next_step = (
+        "The job goes on. Run the same thing again later: it will be adopted, not paid again."
+    )
 
 
 class UnreadableReply(KlingError):

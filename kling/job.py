@@ -28,10 +28,16 @@ class JobState(StrEnum):
 
 
 _SPELLINGS = {
-    **dict.fromkeys(("pending", "submitted", "queued", "queueing", "waiting", "created"), JobState.PENDING),
+    **dict.fromkeys(
+        ("pending", "submitted", "queued", "queueing", "waiting", "created"), JobState.PENDING
+    ),
     **dict.fromkeys(("processing", "running", "in_progress", "generating"), JobState.PROCESSING),
-    **dict.fromkeys(("completed", "complete", "succeed", "succeeded", "success", "finished"), JobState.COMPLETED),
-    **dict.fromkeys(("failed", "fail", "failure", "error", "cancelled", "canceled"), JobState.FAILED),
+    **dict.fromkeys(
+        ("completed", "complete", "succeed", "succeeded", "success", "finished"), JobState.COMPLETED
+    ),
+    **dict.fromkeys(
+        ("failed", "fail", "failure", "error", "cancelled", "canceled"), JobState.FAILED
+    ),
 }
 
 
@@ -100,7 +106,8 @@ class VideoJob(BaseModel):
             urls=urls,
             fail_code=str(code) if code else None,
             fail_words=words,
-            retryable=state is JobState.FAILED and _is_retryable(data.get("retryable"), code, words),
+            retryable=state is JobState.FAILED
+            and _is_retryable(data.get("retryable"), code, words),
             created_at=_time(_first(data, "createTime", "created_at")),
             completed_at=_time(_first(data, "completeTime", "updated_at")),
             raw=dict(data),

@@ -47,8 +47,16 @@ PAGE_PRICES = PriceTable(
             "pro": {"plain": Decimal("0.0853"), "sound": Decimal("0.1280")},
         },
         "kling-v3-omni": {
-            "std": {"plain": Decimal("0.0633"), "keep_sound": Decimal("0.0853"), "sound": Decimal("0.0956")},
-            "pro": {"plain": Decimal("0.0853"), "keep_sound": Decimal("0.1059"), "sound": Decimal("0.1280")},
+            "std": {
+                "plain": Decimal("0.0633"),
+                "keep_sound": Decimal("0.0853"),
+                "sound": Decimal("0.0956"),
+            },
+            "pro": {
+                "plain": Decimal("0.0853"),
+                "keep_sound": Decimal("0.1059"),
+                "sound": Decimal("0.1280"),
+            },
         },
     },
 )
@@ -69,7 +77,9 @@ class Quote(BaseModel):
     """Why the two differ, in words."""
 
 
-def quote(request: VideoRequest, table: PriceTable = PAGE_PRICES, input_seconds: float | None = None) -> Quote:
+def quote(
+    request: VideoRequest, table: PriceTable = PAGE_PRICES, input_seconds: float | None = None
+) -> Quote:
     """Price a request by the table. Costs nothing, asks nobody.
 
     `input_seconds` is the length of the video an edit starts from: edits are billed on it, rounded to whole
@@ -78,15 +88,23 @@ def quote(request: VideoRequest, table: PriceTable = PAGE_PRICES, input_seconds:
     notes = []
     seconds = request.duration
     if request.edits_video:
-        seconds = LONGEST_INPUT_SECONDS if input_seconds is None else max(1, math.floor(input_seconds + 0.5))
+        seconds = (
+            LONGEST_INPUT_SECONDS
+            if input_seconds is None
+            else max(1, math.floor(input_seconds + 0.5))
+        )
         if input_seconds is None:
             notes.append("billed on the length of the input video, assumed to be 10 seconds")
     expected = worst = table.rate(request.model, request.mode, _extra(request))
     if request.video:
         worst = max(expected, table.worst_with_video(request.model, request.mode))
     if worst > expected:
-        notes.append("the table leaves open what an input video adds to the price with this model and sound")
-    return Quote(seconds=seconds, usd=expected * seconds, at_most_usd=worst * seconds, notes=tuple(notes))
+        notes.append(
+            "the table leaves open what an input video adds to the price with this model and sound"
+        )
+    return Quote(
+        seconds=seconds, usd=expected * seconds, at_most_usd=worst * seconds, notes=tuple(notes)
+    )
 
 
 def _extra(request: VideoRequest) -> Extra:

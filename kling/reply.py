@@ -119,7 +119,9 @@ class Reply:
         """Turn the answer to a paid call into its error; whatever is not a clear refusal is `OutcomeUnknown`."""
         return self._error(_CREATE_ERRORS.get(self.meaning, errors.OutcomeUnknown), what, job_id)
 
-    def _error(self, kind: type[errors.KlingError], what: str, job_id: str | None) -> errors.KlingError:
+    def _error(
+        self, kind: type[errors.KlingError], what: str, job_id: str | None
+    ) -> errors.KlingError:
         error = kind(what, job_id=job_id, status=self.status, code=self.code, words=self.words)
         if isinstance(error, errors.Unavailable):
             error.retry_after = self.retry_after

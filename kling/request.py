@@ -22,8 +22,14 @@ ModelName = Literal["kling-video-o1", "kling-v3-omni"]
 
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in value):
-        raise PydanticCustomError("http_url", "must be an http or https URL, this is {value}", {"value": value})
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or any(c.isspace() for c in value)
+    ):
+        raise PydanticCustomError(
+            "http_url", "must be an http or https URL, this is {value}", {"value": value}
+        )
     return value
 
 
@@ -140,7 +146,9 @@ class VideoRequest(FormModel):
         broken = [offence for offence in rules.offences(self) if not offence.rule.disputed]
         if broken:
             told = "; ".join(str(offence) for offence in broken)
-            raise PydanticCustomError("kling_rule", "{told}", {"told": told, "field": broken[0].rule.field})
+            raise PydanticCustomError(
+                "kling_rule", "{told}", {"told": told, "field": broken[0].rule.field}
+            )
         return self
 
     def disputes(self) -> list[str]:
@@ -150,7 +158,11 @@ class VideoRequest(FormModel):
     @property
     def headline(self) -> str:
         """The request in a few words, for names of runs: the beginning of its prompt."""
-        spoken = [self.prompt, *(segment.prompt for segment in self.multi_prompt), "without a prompt"]
+        spoken = [
+            self.prompt,
+            *(segment.prompt for segment in self.multi_prompt),
+            "without a prompt",
+        ]
         text = " ".join(next(words for words in spoken if words).split())
         return text if len(text) <= 60 else f"{text[:59]}…"
 
@@ -175,8 +187,14 @@ class VideoRequest(FormModel):
         disputed default (`mode`, `sound`, `refer_type`, `keep_original_sound`) is always said. `multi_prompt` is a
         JSON string as the page types it; `"array"` writes what Kling's own API takes.
         """
-        body = self.model_dump(exclude_none=True, exclude={"extra", "duration", "aspect_ratio", "multi_prompt"})
-        body = {name: value for name, value in body.items() if value not in ([], False, {"enabled": False})}
+        body = self.model_dump(
+            exclude_none=True, exclude={"extra", "duration", "aspect_ratio", "multi_prompt"}
+        )
+        body = {
+            name: value
+            for name, value in body.items()
+            if value not in ([], False, {"enabled": False})
+        }
         if not self.edits_video:
             body["duration"] = str(self.duration)
         if not self.edits_video and self.image_of_type("first_frame") is None:
@@ -186,7 +204,9 @@ class VideoRequest(FormModel):
                 {"index": index, "prompt": segment.prompt, "duration": str(segment.duration)}
                 for index, segment in enumerate(self.multi_prompt, start=1)
             ]
-            body["multi_prompt"] = segments if multi_prompt_as == "array" else json.dumps(segments, ensure_ascii=False)
+            body["multi_prompt"] = (
+                segments if multi_prompt_as == "array" else json.dumps(segments, ensure_ascii=False)
+            )
             # The page wants one of prompt, image, video in every body; Kling ignores the prompt here.
             body.setdefault("prompt", self.multi_prompt[0].prompt)
         return body | self.extra

@@ -57,7 +57,9 @@ def offences(request: "VideoRequest") -> Iterator[Offence]:
 _Find = Callable[["VideoRequest"], str | None]
 
 
-def _rule(field: str, says: str, source: str, *, disputed: bool = False) -> Callable[[_Find], _Find]:
+def _rule(
+    field: str, says: str, source: str, *, disputed: bool = False
+) -> Callable[[_Find], _Find]:
     def register(find: _Find) -> _Find:
         RULES.append(Rule(find.__name__.strip("_"), field, says, source, disputed, find))
         return find
@@ -126,17 +128,29 @@ def _frames_exclude_base(request: "VideoRequest") -> str | None:
 
 @_rule("image_list", "images and elements are at most 7 together, 4 with a video", "Kling")
 def _references_within_limit(request: "VideoRequest") -> str | None:
-    count, limit = len(request.image_list) + len(request.element_list), 4 if request.video_list else 7
+    count, limit = (
+        len(request.image_list) + len(request.element_list),
+        4 if request.video_list else 7,
+    )
     return f"{count} images and elements, the limit here is {limit}" if count > limit else None
 
 
 @_rule("image_list", "with more than 2 images O1 takes no end frame", "Kling")
 def _o1_end_frame_among_few(request: "VideoRequest") -> str | None:
     crowded = request.model == "kling-video-o1" and len(request.image_list) > 2
-    return f"{len(request.image_list)} images with an end_frame" if crowded and _has_end(request) else None
+    return (
+        f"{len(request.image_list)} images with an end_frame"
+        if crowded and _has_end(request)
+        else None
+    )
 
 
-@_rule("image_list", "with more than 2 images O1 takes no first frame either", "Kling's text", disputed=True)
+@_rule(
+    "image_list",
+    "with more than 2 images O1 takes no first frame either",
+    "Kling's text",
+    disputed=True,
+)
 def _o1_first_frame_among_few(request: "VideoRequest") -> str | None:
     crowded = request.model == "kling-video-o1" and len(request.image_list) > 2
     framed = request.image_of_type("first_frame") is not None
@@ -145,7 +159,11 @@ def _o1_first_frame_among_few(request: "VideoRequest") -> str | None:
 
 @_rule("image_list", "an end_frame goes without reference images", "clients", disputed=True)
 def _end_frame_without_references(request: "VideoRequest") -> str | None:
-    return "an end_frame next to reference images" if _has_end(request) and _plain_images(request) else None
+    return (
+        "an end_frame next to reference images"
+        if _has_end(request) and _plain_images(request)
+        else None
+    )
 
 
 @_rule(
@@ -166,14 +184,24 @@ def _silent_with_video(request: "VideoRequest") -> str | None:
     return "on, with a video_list" if request.sound == "on" and request.video_list else None
 
 
-@_rule("sound", "several clients say O1 makes no sound; the page sells it", "clients", disputed=True)
+@_rule(
+    "sound", "several clients say O1 makes no sound; the page sells it", "clients", disputed=True
+)
 def _o1_sound(request: "VideoRequest") -> str | None:
-    return "on, with kling-video-o1" if request.sound == "on" and request.model == "kling-video-o1" else None
+    return (
+        "on, with kling-video-o1"
+        if request.sound == "on" and request.model == "kling-video-o1"
+        else None
+    )
 
 
 @_rule("multi_shot", "only kling-v3-omni makes several shots in one clip", "Kling")
 def _multi_shot_model(request: "VideoRequest") -> str | None:
-    return "true, with kling-video-o1" if request.multi_shot and request.model == "kling-video-o1" else None
+    return (
+        "true, with kling-video-o1"
+        if request.multi_shot and request.model == "kling-video-o1"
+        else None
+    )
 
 
 @_rule("multi_shot", "an edit keeps the cuts of its input video", "Kling")
@@ -181,7 +209,11 @@ def _multi_shot_without_edit(request: "VideoRequest") -> str | None:
     return "true, with a base video" if request.multi_shot and request.edits_video else None
 
 
-@_rule("extra", "what the request has a field for is said there, where it is checked and priced", "this package")
+@_rule(
+    "extra",
+    "what the request has a field for is said there, where it is checked and priced",
+    "this package",
+)
 def _extra_is_extra(request: "VideoRequest") -> str | None:
     known = sorted(set(request.extra) & (set(type(request).model_fields) - {"shot_type"}))
     return f"naming {', '.join(known)}" if known else None
@@ -245,7 +277,9 @@ def _references_exist(request: "VideoRequest") -> str | None:
     }
     texts = [request.prompt or "", *(segment.prompt for segment in request.multi_prompt)]
     named = [found for text in texts for found in REFERENCE.findall(text)]
-    known = {f"<<<{kind}_{number}>>>" for kind, count in given.items() for number in range(1, count + 1)}
+    known = {
+        f"<<<{kind}_{number}>>>" for kind, count in given.items() for number in range(1, count + 1)
+    }
     missing = [name for name in named if name not in known]
     return f"naming {', '.join(missing)}" if missing else None
 

@@ -23,7 +23,7 @@ StudioError
 
 from collections.abc import Mapping
 
-from prefect_kling.kling.evidence import EvidencedError
+from prefect_kling.kling.error_details import EvidencedError
 
 
 class StudioError(EvidencedError):
@@ -42,7 +42,9 @@ class StorageUnavailable(StudioError):
 class StorageRefused(StudioError):
     """The object store answered, and will not do this: no such bucket, no permission, no conditional writes."""
 
-    next_step = "Fix the bucket or the KlingArchive block; run again afterwards, finished work is kept."
+    next_step = (
+        "Fix the bucket or the KlingArchive block; run again afterwards, finished work is kept."
+    )
 
 
 class LedgerUnreadable(StudioError):
@@ -54,7 +56,9 @@ class LedgerUnreadable(StudioError):
 class ClipHeld(StudioError):
     """The clip was sent to the API and the outcome is unknown; it is never sent again by itself."""
 
-    next_step = "It is never sent again by itself: `prefect-kling ledger show CLIP_KEY` says how to decide."
+    next_step = (
+        "It is never sent again by itself: `prefect-kling ledger show CLIP_KEY` says how to decide."
+    )
 
 
 class LedgerMoved(StudioError):
@@ -72,7 +76,9 @@ class NotApproved(StudioError):
 class OverBudget(StudioError):
     """A cap would be passed, even if only at worst; nothing was sent for it and nothing was paid."""
 
-    next_step = "Nothing was sent. Raise the cap, wait until running clips are settled, or ask for less."
+    next_step = (
+        "Nothing was sent. Raise the cap, wait until running clips are settled, or ask for less."
+    )
 
 
 class LinkExpired(StudioError):
@@ -84,7 +90,9 @@ class LinkExpired(StudioError):
 class DownloadBroken(StudioError):
     """The transfer ended early, stalled, or contradicted its own length; nothing was stored."""
 
-    next_step = "Nothing was stored. Run again: the video is still at the API for 7 days after it was made."
+    next_step = (
+        "Nothing was stored. Run again: the video is still at the API for 7 days after it was made."
+    )
 
 
 class NotAVideo(StudioError):
@@ -139,4 +147,10 @@ class FilmIncomplete(StudioError):
         self.reasons = dict(reasons or {})
 
     def __str__(self) -> str:
-        return "\n".join([self.what, *(f"  {name}: {error}" for name, error in self.reasons.items()), self.next_step])
+        return "\n".join(
+            [
+                self.what,
+                *(f"  {name}: {error}" for name, error in self.reasons.items()),
+                self.next_step,
+            ]
+        )

@@ -2,12 +2,12 @@
 
 from prefect_kling.tasks.archive import archive_video
 from prefect_kling.tasks.assemble import assemble_film
-from prefect_kling.tasks.assets import materializing
 from prefect_kling.tasks.handover import hand_over_clip
 from prefect_kling.tasks.requests import RequestsGiven, prepare_requests
 from prefect_kling.tasks.storyboard import StoryboardGiven, prepare_storyboard
 from prefect_kling.tasks.submit import submit_video
 from prefect_kling.tasks.wait import wait_for_video
+from prefect_kling.telemetry.assets import materializing
 
 __all__ = [
     "RequestsGiven",

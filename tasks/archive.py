@@ -4,19 +4,23 @@ from prefect import task
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.kling.job import VideoJob
-from prefect_kling.studio.archive import Clip
-from prefect_kling.studio.collection import Collected, Outcome
-from prefect_kling.studio.ledger import Entry
-from prefect_kling.studio.results import keep_paid_job
-from prefect_kling.tasks.assets import describe_asset
-from prefect_kling.tasks.events import announce_ended
-from prefect_kling.tasks.logs import run_logger
-from prefect_kling.tasks.retries import FREE
+from prefect_kling.runs.retries import FREE
+from prefect_kling.studio.money.archive import Clip
+from prefect_kling.studio.money.collection import Collected, Outcome
+from prefect_kling.studio.money.ledger import Entry
+from prefect_kling.studio.money.results import keep_paid_job
+from prefect_kling.telemetry.assets import describe_asset
+from prefect_kling.telemetry.events import announce_ended
+from prefect_kling.telemetry.logs import run_logger
 
 
 @task(task_run_name="archive {label}", **FREE)
 async def archive_video(
-    entry: Entry, job: VideoJob, credentials: KlingCredentials, archive: KlingArchive, label: str = "clip"
+    entry: Entry,
+    job: VideoJob,
+    credentials: KlingCredentials,
+    archive: KlingArchive,
+    label: str = "clip",
 ) -> Clip:
     """Fetch a completed job's video, verify it, and store it whole or not at all. Free, safe to repeat.
 
@@ -29,6 +33,19 @@ async def archive_video(
     announce_ended(entry, Collected(Outcome.ARCHIVED, clip.uri, clip, is_news=kept.is_news))
     for note in clip.notes:
         log.warning("%s: %s", label, note)
-    describe_asset(clip.uri, job_id=clip.job_id, usd=str(clip.usd), sha256=clip.sha256, seconds=clip.media.seconds)
-    log.info("%s: %s, %.1f s, %s bytes, $%s", label, clip.uri, clip.media.seconds, f"{clip.bytes:,}", clip.usd)
+    describe_asset(
+        clip.uri,
+        job_id=clip.job_id,
+        usd=str(clip.usd),
+        sha256=clip.sha256,
+        seconds=clip.media.seconds,
+    )
+    log.info(
+        "%s: %s, %.1f s, %s bytes, $%s",
+        label,
+        clip.uri,
+        clip.media.seconds,
+        f"{clip.bytes:,}",
+        clip.usd,
+    )
     return clip

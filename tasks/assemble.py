@@ -3,13 +3,13 @@
 from prefect import task
 
 from prefect_kling.blocks import KlingArchive
-from prefect_kling.studio.archive import Clip
-from prefect_kling.studio.bucket import in_thread
-from prefect_kling.studio.films import Film, assemble
-from prefect_kling.studio.script.plan import FilmPlan
-from prefect_kling.tasks.assets import describe_asset
-from prefect_kling.tasks.logs import run_logger
-from prefect_kling.tasks.retries import FREE
+from prefect_kling.runs.retries import FREE
+from prefect_kling.studio.film.assembly import Film, assemble
+from prefect_kling.studio.film.plan import FilmPlan
+from prefect_kling.studio.money.archive import Clip
+from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.telemetry.assets import describe_asset
+from prefect_kling.telemetry.logs import run_logger
 
 
 @task(task_run_name="assemble {plan.title}", **FREE)
@@ -17,7 +17,11 @@ async def assemble_film(plan: FilmPlan, clips: dict[str, Clip], archive: KlingAr
     """Join clips, given by key, as planned; store film, contact sheet and manifest. Free, repeatable."""
     film = await in_thread(assemble, plan, clips, archive.get_archive())
     describe_asset(
-        archive.film_uri(plan.slug), film=film.uri, sha256=film.sha256, seconds=film.seconds, usd=str(film.usd)
+        archive.film_uri(plan.slug),
+        film=film.uri,
+        sha256=film.sha256,
+        seconds=film.seconds,
+        usd=str(film.usd),
     )
     how = "re-encoded" if film.re_encoded else "joined without re-encoding"
     run_logger().info("%s: %.2f s, %s, %s", film.title, film.seconds, how, film.uri)

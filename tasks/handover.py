@@ -3,16 +3,18 @@
 from prefect import task
 
 from prefect_kling.blocks import KlingArchive
-from prefect_kling.studio.archive import Clip
-from prefect_kling.studio.bucket import in_thread
-from prefect_kling.studio.handover import hand_over
-from prefect_kling.studio.script.plan import Handover
-from prefect_kling.tasks.logs import run_logger
-from prefect_kling.tasks.retries import FREE
+from prefect_kling.runs.retries import FREE
+from prefect_kling.studio.film.continuation import hand_over
+from prefect_kling.studio.film.plan import Handover
+from prefect_kling.studio.money.archive import Clip
+from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.telemetry.logs import run_logger
 
 
 @task(task_run_name="hand over {label}", **FREE)
-async def hand_over_clip(clip: Clip, handover: Handover, archive: KlingArchive, label: str = "clip") -> str:
+async def hand_over_clip(
+    clip: Clip, handover: Handover, archive: KlingArchive, label: str = "clip"
+) -> str:
     """Keep what the next clip needs of this one and return the address by which a request names it. Free, repeatable.
 
     Raises `InputUnusable` when the API would not take it; nothing is paid then.

@@ -7,18 +7,22 @@ from pydantic import WithJsonSchema
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.studio.bucket import in_thread
-from prefect_kling.studio.script.elsewhere import fetch_table, is_address, shown
-from prefect_kling.studio.script.table import read_requests
-from prefect_kling.tasks.logs import run_logger
-from prefect_kling.tasks.retries import FREE
+from prefect_kling.runs.retries import FREE
+from prefect_kling.studio.film.reading.remote_sources import fetch_table, is_address, shown
+from prefect_kling.studio.film.reading.table import read_requests
+from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.telemetry.logs import run_logger
 
 # In forms it is one field for a text; programs that call a flow also hand over the requests themselves.
-RequestsGiven = Annotated[list[VideoRequest] | str, WithJsonSchema({"type": "string", "minLength": 1})]
+RequestsGiven = Annotated[
+    list[VideoRequest] | str, WithJsonSchema({"type": "string", "minLength": 1})
+]
 """Requests as data, as the text of a table or list, or as the address of such a text."""
 
 
-async def prepare_requests(given: list[VideoRequest] | str, archive: KlingArchive) -> list[VideoRequest]:
+async def prepare_requests(
+    given: list[VideoRequest] | str, archive: KlingArchive
+) -> list[VideoRequest]:
     """Return the requests; no task run where nothing is to be fetched. Free, repeatable.
 
     Raises `TableInvalid` with line, field and rule of what is wrong.

@@ -6,14 +6,14 @@ from prefect import task
 from pydantic import WithJsonSchema
 
 from prefect_kling.blocks import KlingArchive
-from prefect_kling.studio.bucket import in_thread
+from prefect_kling.runs.retries import FREE
 from prefect_kling.studio.errors import StoryboardInvalid
-from prefect_kling.studio.script.elsewhere import fetch_storyboard, is_address, shown
-from prefect_kling.studio.script.inputs import has_files, upload_files
-from prefect_kling.studio.script.reader import read_storyboard
-from prefect_kling.studio.script.storyboard import Storyboard
-from prefect_kling.tasks.logs import run_logger
-from prefect_kling.tasks.retries import FREE
+from prefect_kling.studio.film.reading.reader import read_storyboard
+from prefect_kling.studio.film.reading.remote_sources import fetch_storyboard, is_address, shown
+from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.film.uploads import has_files, upload_files
+from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.telemetry.logs import run_logger
 
 # In forms it is one field for a text; programs that call a flow also hand over the document itself.
 StoryboardGiven = Annotated[Storyboard | str, WithJsonSchema({"type": "string", "minLength": 1})]
@@ -32,7 +32,9 @@ async def prepare_storyboard(given: Storyboard | str, archive: KlingArchive) -> 
         given = read_storyboard(given)
         if has_files(given):
             told = "a pasted storyboard names links only: the run happens on another machine than yours"
-            raise StoryboardInvalid(f"{told}; put the files beside it in the archive, and give its path there")
+            raise StoryboardInvalid(
+                f"{told}; put the files beside it in the archive, and give its path there"
+            )
     return await _upload(given, archive) if has_files(given) else given
 
 
@@ -47,5 +49,7 @@ async def _fetch(address: str, archive: KlingArchive, label: str) -> Storyboard:
 async def _upload(storyboard: Storyboard, archive: KlingArchive) -> Storyboard:
     uploaded = await in_thread(upload_files, storyboard, archive.get_archive())
     for name, reference in uploaded.references.items():
-        run_logger().info("reference %s: %s", name, reference.image or reference.video or reference.element)
+        run_logger().info(
+            "reference %s: %s", name, reference.image or reference.video or reference.element
+        )
     return uploaded

@@ -7,16 +7,16 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.bucket import in_thread
-from prefect_kling.studio.budget import FilmCap
 from prefect_kling.studio.errors import ClipHeld, StudioError
-from prefect_kling.studio.explain import explain
-from prefect_kling.studio.ledger import Entry, EntryState
-from prefect_kling.studio.orders import ClipOrder
-from prefect_kling.studio.submission import Terms, submit_once
-from prefect_kling.tasks.events import announce_alarm, announce_budget
-from prefect_kling.tasks.logs import run_logger
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.budget import FilmCap
+from prefect_kling.studio.money.explain import explain
+from prefect_kling.studio.money.ledger import Entry, EntryState
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.submission import Terms, submit_once
+from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.telemetry.events import announce_alarm, announce_budget
+from prefect_kling.telemetry.logs import run_logger
 
 # How much longer than the longest paid call an intent must be silent before its sender counts as dead.
 GRACE_SECONDS = 180.0
@@ -45,18 +45,24 @@ async def submit_video(
     terms = replace(terms, window=window, callback=credentials.callback)
     try:
         async with credentials.get_client() as client:
-            entry = await submit_once(order, client, studio, terms, lambda text: log.info("%s: %s", label, text))
+            entry = await submit_once(
+                order, client, studio, terms, lambda text: log.info("%s: %s", label, text)
+            )
     except ClipHeld as error:
         await _tell_of_held(error, order, studio)
         raise
-    log.info("%s: job %s, clip %s, at most $%s", label, entry.job_id, entry.clip_key, entry.at_most_usd)
+    log.info(
+        "%s: job %s, clip %s, at most $%s", label, entry.job_id, entry.clip_key, entry.at_most_usd
+    )
     await _tell_of_budget(entry, studio, terms.film)
     return entry
 
 
 async def _tell_of_budget(entry: Entry, archive: Archive, film: FilmCap | None) -> None:
     """Tell when a cap is nearly reached; it is only a view, and the clip is paid: trouble here stops nothing."""
-    caps = [("archive", None, archive.budget.cap_usd)] + ([(film.film, film.film, film.usd)] if film else [])
+    caps = [("archive", None, archive.budget.cap_usd)] + (
+        [(film.film, film.film, film.usd)] if film else []
+    )
     if not any(cap for _, _, cap in caps):
         return
     try:
@@ -81,7 +87,9 @@ async def _tell_of_held(error: ClipHeld, order: ClipOrder, archive: Archive) -> 
     announce_alarm("held", order, entry.history[-1].note, entry.at_most_usd, error.job_id)
     try:
         await acreate_markdown_artifact(
-            key=f"held-{entry.clip_key}", markdown=explain(entry), description="a clip that may be paid for is held"
+            key=f"held-{entry.clip_key}",
+            markdown=explain(entry),
+            description="a clip that may be paid for is held",
         )
     except Exception as trouble:  # whatever Prefect's API raises
         run_logger().warning("the artifact about a held clip could not be written: %s", trouble)

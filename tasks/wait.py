@@ -5,12 +5,12 @@ from prefect import task
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.kling.errors import JobFailed
 from prefect_kling.kling.job import VideoJob
-from prefect_kling.studio.collection import Collected, Outcome
-from prefect_kling.studio.ledger import Entry
-from prefect_kling.studio.results import close_failed, wait_for_paid_job
-from prefect_kling.tasks.events import announce_ended
-from prefect_kling.tasks.logs import run_logger
-from prefect_kling.tasks.retries import FREE
+from prefect_kling.runs.retries import FREE
+from prefect_kling.studio.money.collection import Collected, Outcome
+from prefect_kling.studio.money.ledger import Entry
+from prefect_kling.studio.money.results import close_failed, wait_for_paid_job
+from prefect_kling.telemetry.events import announce_ended
+from prefect_kling.telemetry.logs import run_logger
 
 
 @task(task_run_name="wait for {label}", **FREE)
@@ -38,8 +38,12 @@ async def wait_for_video(
         watched = credentials.callbacks is not None and entry.order.request.callback_url is None
         studio = archive.get_archive()
         try:
-            return await wait_for_paid_job(entry, client, studio, credentials.patience, seen, is_watched=watched)
+            return await wait_for_paid_job(
+                entry, client, studio, credentials.patience, seen, is_watched=watched
+            )
         except JobFailed as error:
             is_news = await close_failed(entry, error, studio)
-            announce_ended(entry, Collected(Outcome.FAILED, str(error), failure=error, is_news=is_news))
+            announce_ended(
+                entry, Collected(Outcome.FAILED, str(error), failure=error, is_news=is_news)
+            )
             raise

@@ -126,7 +126,9 @@ async def start_run(form: "Locator") -> UUID:
     told = page.expect_response(lambda answer: "create_flow_run" in answer.url and answer.ok)
     async with told as answer:
         button = form.get_by_role("button", name="Submit")
-        await _insist(button, lambda: page.wait_for_url(re.compile(r"^(?!.*/run$)"), timeout=ONCE_MS))
+        await _insist(
+            button, lambda: page.wait_for_url(re.compile(r"^(?!.*/run$)"), timeout=ONCE_MS)
+        )
     return UUID((await (await answer.value).json())["id"])
 
 
@@ -197,7 +199,9 @@ def refusal(page: "Page") -> "Locator":
     return page.get_by_text("Reason: ").first
 
 
-async def resume_run(page: "Page", ui: str, flow_run_id: UUID, values: Mapping[str, Value], version: Version) -> None:
+async def resume_run(
+    page: "Page", ui: str, flow_run_id: UUID, values: Mapping[str, Value], version: Version
+) -> None:
     """Resume a suspended run as a person does: open its form, set the fields named by title, send it."""
     form = await open_resume_form(page, ui, flow_run_id, version)
     for title, value in values.items():

@@ -16,13 +16,13 @@ from prefect.blocks.core import Block
 from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.demo import BUCKET, local_archive
-from prefect_kling.deployments.prefect_server import prefect_server
-from prefect_kling.deployments.seaweed import LocalS3, seaweed
+from prefect_kling.deployments.local.demo import BUCKET, local_archive
+from prefect_kling.deployments.local.prefect_server import prefect_server
+from prefect_kling.deployments.local.seaweed import LocalS3, seaweed
 from prefect_kling.kling.client import ClientSettings, KlingClient
-from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.bucket import Bucket
+from prefect_kling.sandbox import Sandbox, SandboxSettings
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.storage.bucket import Bucket
 
 # Two processes share the files: one that takes minutes must not be the last, while the other process has nothing to do.
 LONG = (
@@ -32,7 +32,7 @@ LONG = (
     "deployments/test_doctor.py",
     "deployments/test_cli.py",
     "deployments/test_receiver.py",
-    "flows/test_approval.py",
+    "runs/test_approval.py",
     "flows/test_killed_film.py",
     "deployments/test_deployments.py",
     "deployments/test_postgres.py",
@@ -72,7 +72,9 @@ def sandbox_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def shared_sandbox(sandbox_folder: Path) -> Iterator[Sandbox]:
     """The API on loopback, painting small pictures at once."""
-    settings = SandboxSettings(render_seconds=(0.0, 0.0), short_side=180, folder=sandbox_folder, balance_usd=1_000_000)
+    settings = SandboxSettings(
+        render_seconds=(0.0, 0.0), short_side=180, folder=sandbox_folder, balance_usd=1_000_000
+    )
     with Sandbox(settings) as sandbox:
         yield sandbox
 
@@ -88,7 +90,9 @@ def sandbox(shared_sandbox: Sandbox) -> Iterator[Sandbox]:
 @pytest.fixture
 async def client(sandbox: Sandbox) -> AsyncIterator[KlingClient]:
     """A client of the sandbox."""
-    async with KlingClient(SecretStr(sandbox.key), ClientSettings(base_url=sandbox.base_url)) as client:
+    async with KlingClient(
+        SecretStr(sandbox.key), ClientSettings(base_url=sandbox.base_url)
+    ) as client:
         yield client
 
 

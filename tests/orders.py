@@ -1,9 +1,9 @@
 """Orders of a test's own, and how they stand."""
 
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.ledger import Entry
-from prefect_kling.studio.orders import ClipOrder
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.ledger import Entry
+from prefect_kling.studio.money.orders import ClipOrder
 
 
 def ordered(archive: Archive, name: str) -> ClipOrder:

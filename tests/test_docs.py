@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.cli import app
-from prefect_kling.deployments.demo import BUCKET
-from prefect_kling.deployments.seaweed import LocalS3
-from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio.script.reader import read_storyboard
-from prefect_kling.studio.script.table import read_requests
+from prefect_kling.deployments.cli.app import app
+from prefect_kling.deployments.local.demo import BUCKET
+from prefect_kling.deployments.local.seaweed import LocalS3
+from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.film.reading.reader import read_storyboard
+from prefect_kling.studio.film.reading.table import read_requests
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -25,7 +25,9 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def real_run(sandbox: Sandbox, s3: LocalS3, prefect_ui: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def real_run(
+    sandbox: Sandbox, s3: LocalS3, prefect_ui: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """The surroundings of a user with a key, played by the stand-ins."""
     monkeypatch.setenv("APIMODELS_API_KEY", sandbox.key)
     monkeypatch.setenv("KLING_BUCKET", BUCKET)
@@ -66,9 +68,15 @@ def test_the_storyboards_in_the_documents_are_read_as_they_stand() -> None:
 
 def test_the_table_in_the_page_about_production_is_read_as_it_stands() -> None:
     """The aligned one too, with its empty cell."""
-    (table,) = re.findall(r"```csv\n(.*?)```", (ROOT / "docs" / "production.md").read_text(), re.DOTALL)
+    (table,) = re.findall(
+        r"```csv\n(.*?)```", (ROOT / "docs" / "production.md").read_text(), re.DOTALL
+    )
     mug, rain = read_requests(table)
-    assert (mug.prompt, mug.duration, len(mug.image_list)) == ("A mug on a turntable, studio light", 3, 1)
+    assert (mug.prompt, mug.duration, len(mug.image_list)) == (
+        "A mug on a turntable, studio light",
+        3,
+        1,
+    )
     assert (rain.sound, rain.image_list) == ("on", [])
 
 
@@ -85,7 +93,9 @@ def test_the_readmes_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
     for target in re.findall(r"^make (\w+)", shell, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     pages = shell + "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
-    for command in sorted(set(re.findall(r"^prefect-kling ((?:ledger )?\w+)", pages, re.MULTILINE))):
+    for command in sorted(
+        set(re.findall(r"^prefect-kling ((?:ledger )?\w+)", pages, re.MULTILINE))
+    ):
         with pytest.raises(SystemExit) as told:
             app([*command.split(), "--help"])
         assert told.value.code == 0, command
@@ -95,5 +105,11 @@ def test_the_readmes_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_readmes_links_lead_somewhere() -> None:
     """Pictures and files the README points at are in the repository."""
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        links = [link for link in re.findall(r"\]\(([^)]+)\)", page.read_text()) if not link.startswith(("http", "#"))]
-        assert [link for link in links if not (page.parent / link.partition("#")[0]).exists()] == [], page.name
+        links = [
+            link
+            for link in re.findall(r"\]\(([^)]+)\)", page.read_text())
+            if not link.startswith(("http", "#"))
+        ]
+        assert [
+            link for link in links if not (page.parent / link.partition("#")[0]).exists()
+        ] == [], page.name

@@ -11,10 +11,21 @@ from PIL import Image
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from prefect_kling.studio.script.inputs import local_file
-from prefect_kling.studio.script.planner import plan_film
-from prefect_kling.studio.script.reader import load_storyboard, read_storyboard, storyboard_schema
-from prefect_kling.studio.script.storyboard import Character, Reference, Scene, Shot, ShotSettings, Storyboard
+from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.reading.reader import (
+    load_storyboard,
+    read_storyboard,
+    storyboard_schema,
+)
+from prefect_kling.studio.film.storyboard import (
+    Character,
+    Reference,
+    Scene,
+    Shot,
+    ShotSettings,
+    Storyboard,
+)
+from prefect_kling.studio.film.uploads import local_file
 
 FOLDER = Path(__file__).parent.parent / "examples"
 SCHEMA = FOLDER / "storyboard.schema.json"
@@ -58,7 +69,9 @@ def test_every_example_is_short(path: Path) -> None:
     """6 to 20 seconds: it is cheap to try, and fast to make in the sandbox."""
     clips = [clip for clip in plan_film(load_storyboard(path)).clips if clip.shown]
     # A video of one's own counts as the longest there may be until it is looked at; the one here lasts 3 seconds.
-    seconds = sum(3 if clip.order.request.edits_video and not clip.needs else clip.seconds for clip in clips)
+    seconds = sum(
+        3 if clip.order.request.edits_video and not clip.needs else clip.seconds for clip in clips
+    )
     assert 6 <= seconds - sum(clip.crossfade for clip in clips) <= 20
 
 
@@ -89,14 +102,27 @@ OWN_FIELDS = {
 @pytest.mark.parametrize("model", OWN_FIELDS, ids=lambda model: model.__name__)
 def test_every_field_has_an_example(model: type[BaseModel]) -> None:
     """A field that no example shows is a field that nobody finds; settings may stand in defaults, scene or shot."""
-    shown = {field for path in PATHS for kind, said in parts(path) if issubclass(kind, model) for field in said}
+    shown = {
+        field
+        for path in PATHS
+        for kind, said in parts(path)
+        if issubclass(kind, model)
+        for field in said
+    }
     assert OWN_FIELDS[model] - shown == set()
 
 
 def test_every_continuity_has_an_example() -> None:
     """All six that a scene can have, and a shot that begins differently from its scene."""
-    said = {(kind, part["continuity"]) for path in PATHS for kind, part in parts(path) if "continuity" in part}
-    assert {name for kind, name in said if kind is Scene} == set(get_args(Scene.model_fields["continuity"].annotation))
+    said = {
+        (kind, part["continuity"])
+        for path in PATHS
+        for kind, part in parts(path)
+        if "continuity" in part
+    }
+    assert {name for kind, name in said if kind is Scene} == set(
+        get_args(Scene.model_fields["continuity"].annotation)
+    )
     assert [name for kind, name in said if kind is Shot]
 
 
@@ -110,7 +136,11 @@ def test_the_pictures_are_small_and_all_are_used() -> None:
     }
     media = {path for path in FOLDER.rglob("*") if path.suffix in (".jpg", ".png", ".mp4")}
     assert used == media
-    assert {path.name for path in media if path.stat().st_size > (60_000 if path.suffix == ".mp4" else 30_000)} == set()
+    assert {
+        path.name
+        for path in media
+        if path.stat().st_size > (60_000 if path.suffix == ".mp4" else 30_000)
+    } == set()
     for path in media - {path for path in media if path.suffix == ".mp4"}:
         with Image.open(path) as picture:
             assert min(picture.size) >= 300
@@ -128,13 +158,21 @@ def schemas(schema: Any) -> Iterator[dict[str, Any]]:
 def test_the_schema_describes_every_field() -> None:
     """Editors show a sentence for each field, on one line, and the choices as a plain list."""
     schema = storyboard_schema()
-    fields = [each for part in [schema, *schema["$defs"].values()] for each in part["properties"].items()]
+    fields = [
+        each for part in [schema, *schema["$defs"].values()] for each in part["properties"].items()
+    ]
     assert [name for name, field in fields if "\n" in field.get("description", "\n")] == []
     assert not any("anyOf" in each or each.get("type") == "null" for each in schemas(schema))
-    assert not any("default" in each and each["default"] in (None, [], {}, "") for each in schemas(schema))
+    assert not any(
+        "default" in each and each["default"] in (None, [], {}, "") for each in schemas(schema)
+    )
     shot = schema["$defs"]["Shot"]["properties"]
     assert shot["sound"]["enum"] == ["on", "off"]
-    assert (shot["duration"]["minimum"], shot["duration"]["maximum"], shot["take"]["default"]) == (1, 15, 1)
+    assert (shot["duration"]["minimum"], shot["duration"]["maximum"], shot["take"]["default"]) == (
+        1,
+        15,
+        1,
+    )
 
 
 SHOT = {"prompt": "P"}

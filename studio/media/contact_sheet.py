@@ -17,7 +17,14 @@ from PIL import Image, ImageDraw
 from PIL.JpegImagePlugin import JpegImageFile
 
 from prefect_kling.studio.errors import NotAVideo
-from prefect_kling.studio.media.frames import EXACT, buffer_step, filter_graph, filtered, matrix_of, open_film
+from prefect_kling.studio.media.frames import (
+    EXACT,
+    buffer_step,
+    filter_graph,
+    filtered,
+    matrix_of,
+    open_film,
+)
 from prefect_kling.studio.media.lettering import Line, set_line
 
 THUMB_PIXELS = 320
@@ -139,7 +146,8 @@ def lay_out(shots: Sequence[Caption], thumb: Size, heading: str = "", footing: s
     titled, noted = any(shot.title for shot in shots), any(shot.note for shot in shots)
     count = len(shots)
     pages = [
-        Page(count, columns, thumb, titled, noted, bool(heading), bool(footing)) for columns in range(1, count + 1)
+        Page(count, columns, thumb, titled, noted, bool(heading), bool(footing))
+        for columns in range(1, count + 1)
     ]
     return min(pages, key=_flaws)
 
@@ -149,7 +157,9 @@ def _flaws(page: Page) -> tuple[bool, int, float]:
     return not _SENSIBLE[0] <= shape <= _SENSIBLE[1], page.holes, abs(math.log(shape / _LANDSCAPE))
 
 
-def contact_sheet(film: Path, shots: Sequence[Caption], heading: str = "", footing: str = "") -> bytes:
+def contact_sheet(
+    film: Path, shots: Sequence[Caption], heading: str = "", footing: str = ""
+) -> bytes:
     """Return a JPEG with a thumbnail, title and note per shot, taken at its middle, in the order of the film.
 
     The film is decoded once, whatever the number of shots; a shot beyond its end shows the last picture. Of H.264,
@@ -201,7 +211,9 @@ def _write(pen: ImageDraw.ImageDraw, line: Line, baseline: tuple[int, int], colo
     pen.text(baseline, line.text, font=line.face, fill=colour, anchor="ls")
 
 
-def _pick(film: InputContainer, video: VideoStream, moments: Sequence[float]) -> Iterator[VideoFrame]:
+def _pick(
+    film: InputContainer, video: VideoStream, moments: Sequence[float]
+) -> Iterator[VideoFrame]:
     """Yield the picture that is shown at each of the moments, which rise; nothing behind the last is decoded."""
     context = video.codec_context
     context.thread_type = "AUTO"
@@ -240,7 +252,9 @@ def _thumbnails(like: VideoFrame) -> Graph:
 
 def _image(frame: VideoFrame) -> Image.Image:
     plane = frame.planes[0]
-    return Image.frombytes("RGB", (frame.width, frame.height), bytes(plane), "raw", "RGB", plane.line_size)
+    return Image.frombytes(
+        "RGB", (frame.width, frame.height), bytes(plane), "raw", "RGB", plane.line_size
+    )
 
 
 def shrink(sheet: bytes, longer_side: int = 1000, at_most_bytes: int = 150_000) -> bytes:

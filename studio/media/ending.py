@@ -14,7 +14,14 @@ from typing import BinaryIO
 from av.video.frame import VideoFrame
 
 from prefect_kling.studio.errors import NotAVideo
-from prefect_kling.studio.media.frames import EXACT, Still, buffer_step, encode_still, filter_graph, open_film
+from prefect_kling.studio.media.frames import (
+    EXACT,
+    Still,
+    buffer_step,
+    encode_still,
+    filter_graph,
+    open_film,
+)
 from prefect_kling.studio.media.timeline import pictures_from, read_timeline
 
 _NEARLY = 0.95

@@ -13,7 +13,10 @@ from av.packet import Packet
 # stays: without AVX2 x264 rounds differently, and with AVX-512 it is not exact for very small pictures (measured: of
 # 160x90, one or two encodings in 100 differ; of 320x180, none in 600).
 X264 = {"preset": "veryfast", "threads": "4", "forced-idr": "1"}
-MUXER = {"movflags": "+faststart", "fflags": "+bitexact"}  # bitexact: no date and no version in the file
+MUXER = {
+    "movflags": "+faststart",
+    "fflags": "+bitexact",
+}  # bitexact: no date and no version in the file
 
 Packets: TypeAlias = "Iterable[Packet[Any]]"
 
@@ -29,6 +32,8 @@ def whole_file(target: Path) -> Iterator[Path]:
         yield part
         part.replace(target)
     except av.FFmpegError as error:
-        raise OSError(error.errno, f"the film cannot be written ({error.strerror})", str(target)) from error
+        raise OSError(
+            error.errno, f"the film cannot be written ({error.strerror})", str(target)
+        ) from error
     finally:
         part.unlink(missing_ok=True)

@@ -47,13 +47,18 @@ class Footage:
     @contextmanager
     def opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
         """Open the clip; what `NotAVideo` says inside the block names it."""
-        source = self.source if isinstance(self.source, Path) else cast("BinaryIO", _Reader(self.source))
+        source = (
+            self.source if isinstance(self.source, Path) else cast("BinaryIO", _Reader(self.source))
+        )
         with named(self.number), open_film(source) as opened:
             yield opened
 
     def pictures(self) -> Iterator[VideoFrame]:
         """Decode the pictures shown; the first one is at zero, and each says how long it is shown."""
-        lengths = {stamp: after - stamp for stamp, after in pairwise((*self.stamps, self.stamps[0] + self.ticks))}
+        lengths = {
+            stamp: after - stamp
+            for stamp, after in pairwise((*self.stamps, self.stamps[0] + self.ticks))
+        }
         with self.opened() as (film, video):
             video.thread_type = "AUTO"
             yield from shifted(_timed(film.decode(video), lengths), self.stamps[0])
@@ -64,7 +69,14 @@ def survey(source: BinaryIO | Path, number: int, pictures: int | None) -> Footag
     with named(number), open_film(source) as (film, video):
         context = video.codec_context
         rate = video.average_rate or Fraction(24)
-        make = (context.name, context.codec_tag, context.extradata, context.pix_fmt, context.width, context.height)
+        make = (
+            context.name,
+            context.codec_tag,
+            context.extradata,
+            context.pix_fmt,
+            context.width,
+            context.height,
+        )
         timeline = read_timeline(film, video)
         count = len(timeline.shown) if pictures is None else min(pictures, len(timeline.shown))
         return Footage(
@@ -77,7 +89,9 @@ def survey(source: BinaryIO | Path, number: int, pictures: int | None) -> Footag
             stamps=timeline.shown[:count],
             stored=timeline.packets[:count],
             ticks=timeline.end_of(count) - timeline.begin,
-            copyable=timeline.copyable and timeline.shown[count - 1] in timeline.cuts and bool(context.extradata),
+            copyable=timeline.copyable
+            and timeline.shown[count - 1] in timeline.cuts
+            and bool(context.extradata),
             sounding=bool(film.streams.audio),
         )
 

@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from prefect_kling.studio.errors import NotAVideo
-from prefect_kling.studio.media.mp4 import read_facts
+from prefect_kling.studio.media.probe import read_facts
 
 STILL_LIMIT = 10_000_000
 """Bytes; the API takes pictures up to 10 MB."""
@@ -91,7 +91,11 @@ def _decode_last(film: InputContainer, video: VideoStream, *, tail: bool) -> Vid
     begin = _FAR if tail else -_FAR
     try:
         film.seek(begin, stream=video)
-        stamps = [packet.pts for packet in film.demux(video) if packet.pts is not None and not packet.is_discard]
+        stamps = [
+            packet.pts
+            for packet in film.demux(video)
+            if packet.pts is not None and not packet.is_discard
+        ]
         film.seek(begin, stream=video)
         return _decode_one(max(stamps), film, video) if stamps else None
     except av.FFmpegError:
@@ -122,7 +126,10 @@ def filter_graph(*steps: tuple[str, str]) -> Graph:
 
 def buffer_step(like: VideoFrame, time_base: Fraction) -> tuple[str, str]:
     """Return the source of a filter graph for frames like the given one."""
-    size, colours = f"{like.width}x{like.height}", f"colorspace={like.colorspace}:range={like.color_range}"
+    size, colours = (
+        f"{like.width}x{like.height}",
+        f"colorspace={like.colorspace}:range={like.color_range}",
+    )
     return "buffer", f"video_size={size}:pix_fmt={like.format.name}:time_base={time_base}:{colours}"
 
 
@@ -166,7 +173,9 @@ def matrix_of(frame: VideoFrame) -> str:
 
 def encode_still(frame: VideoFrame) -> Still:
     """Turn a decoded frame into a PNG, or into a JPEG where a PNG would be too large for the API."""
-    png = encode_picture(_convert(frame, "rgb24"), "png", {"pred": "mixed", "compression_level": "1"})
+    png = encode_picture(
+        _convert(frame, "rgb24"), "png", {"pred": "mixed", "compression_level": "1"}
+    )
     if len(png) <= STILL_LIMIT:
         return Still(png, "image/png")
     full = _convert(frame, "yuvj444p")

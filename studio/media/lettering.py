@@ -26,7 +26,9 @@ _INSTALLED = (
     "wqy-zenhei.ttc",
 )
 # Written the same way in every title, so that one dash does not set its line in another typeface than its neighbours.
-_PLAIN = str.maketrans({"\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{MINUS SIGN}": "-", "\N{MULTIPLICATION SIGN}": "x"})
+_PLAIN = str.maketrans(
+    {"\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{MINUS SIGN}": "-", "\N{MULTIPLICATION SIGN}": "x"}
+)
 _NOWHERE = "\U0010ffff"  # no character, so every typeface draws its box for it
 _PROBE_PIXELS = 24
 
@@ -53,10 +55,14 @@ def set_line(text: str, pixels: int, width: int) -> Line:
     line = " ".join(unicodedata.normalize("NFC", text).translate(_PLAIN).split())
     name = _best_face(line)
     face = _face(name, pixels) or _built_in(pixels)
-    spelled = "".join(letter if _has(name, letter) else _without_accents(letter, name) for letter in line)
+    spelled = "".join(
+        letter if _has(name, letter) else _without_accents(letter, name) for letter in line
+    )
     if face.getlength(spelled) <= width:
         return Line(spelled, face)
-    fitting = bisect_right(range(len(spelled)), width, key=lambda kept: ceil(face.getlength(_cut(spelled, kept))))
+    fitting = bisect_right(
+        range(len(spelled)), width, key=lambda kept: ceil(face.getlength(_cut(spelled, kept)))
+    )
     return Line(_cut(spelled, fitting - 1) if fitting else "", face)
 
 

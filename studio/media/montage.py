@@ -13,11 +13,20 @@ from av.video.frame import PictureType, VideoFrame
 from prefect_kling.studio.errors import NotAVideo
 from prefect_kling.studio.media.film_file import X264, Packets
 from prefect_kling.studio.media.footage import Footage
-from prefect_kling.studio.media.frames import EXACT, buffer_step, drain, filter_graph, filtered, matrix_of
+from prefect_kling.studio.media.frames import (
+    EXACT,
+    buffer_step,
+    drain,
+    filter_graph,
+    filtered,
+    matrix_of,
+)
 from prefect_kling.studio.media.schedule import schedule
 
 _BT709, _LIMITED = 1, 1
-_FADE_TICK = Fraction(1, 1000)  # one per picture: `xfade` counts in time, and takes a minute of it at most
+_FADE_TICK = Fraction(
+    1, 1000
+)  # one per picture: `xfade` counts in time, and takes a minute of it at most
 
 Value = TypeVar("Value")
 Frames = Iterator[VideoFrame]
@@ -26,7 +35,9 @@ Frames = Iterator[VideoFrame]
 class Montage:
     """Pictures encoded anew, in the size and at the rate that most clips have."""
 
-    def __init__(self, film: OutputContainer, clips: Sequence[Footage], fades: Sequence[float]) -> None:
+    def __init__(
+        self, film: OutputContainer, clips: Sequence[Footage], fades: Sequence[float]
+    ) -> None:
         self._clips, self._rate = clips, _most_common(clip.rate for clip in clips)
         width, height = _most_common(clip.size for clip in clips)
         self._size = width + width % 2, height + height % 2
@@ -48,7 +59,9 @@ class Montage:
         own, fade = self._fitted(number), self._fades[number]
         ending = self._fades[number + 1] if number + 1 < len(self._fades) else 0
         faded = _crossfade(self._leaving, own, fade)
-        for place, frame in enumerate(chain(faded, islice(own, self._lengths[number] - fade - ending))):
+        for place, frame in enumerate(
+            chain(faded, islice(own, self._lengths[number] - fade - ending))
+        ):
             frame.pts, frame.time_base = self._written, 1 / self._rate
             # Left alone, x264 would repeat the picture types of the source.
             frame.pict_type = PictureType.NONE if place else PictureType.I
@@ -76,17 +89,24 @@ class Montage:
             missing -= 1
             yield frame
         if missing:
-            raise NotAVideo(f"clip {number + 1}: its end cannot be decoded, of its pictures {missing:,} are missing")
+            raise NotAVideo(
+                f"clip {number + 1}: its end cannot be decoded, of its pictures {missing:,} are missing"
+            )
 
     def _fit(self, like: VideoFrame, number: int) -> Graph:
         """Build the filters that give a clip the film's rate, length, size and colours."""
         width, height = self._size
-        colours = f"in_color_matrix={matrix_of(like)}:out_color_matrix=bt709:out_range=limited:{EXACT}"
+        colours = (
+            f"in_color_matrix={matrix_of(like)}:out_color_matrix=bt709:out_range=limited:{EXACT}"
+        )
         return filter_graph(
             buffer_step(like, self._clips[number].time_base),
             ("fps", f"fps={self._rate}:start_time=0:eof_action=pass"),
             ("trim", f"end_frame={self._lengths[number]}"),
-            ("scale", f"{width}:{height}:force_original_aspect_ratio=decrease:force_divisible_by=2:{colours}"),
+            (
+                "scale",
+                f"{width}:{height}:force_original_aspect_ratio=decrease:force_divisible_by=2:{colours}",
+            ),
             ("pad", f"{width}:{height}:-1:-1"),
             ("setsar", "1"),
             ("format", "yuv420p"),
@@ -108,7 +128,9 @@ class _Mixer:
     def __init__(self, like: VideoFrame, count: int) -> None:
         self._graph = Graph()
         source, arguments = buffer_step(like, _FADE_TICK)
-        self._sources = [self._graph.add(source, f"{arguments}:frame_rate={1 / _FADE_TICK}") for _ in range(2)]
+        self._sources = [
+            self._graph.add(source, f"{arguments}:frame_rate={1 / _FADE_TICK}") for _ in range(2)
+        ]
         # A step before the first picture and one behind the last: neither is a clip on its own.
         fade = self._graph.add("xfade", f"transition=fade:offset=-1ms:duration={count + 1}ms")
         for place, node in enumerate(self._sources):

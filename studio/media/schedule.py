@@ -32,4 +32,6 @@ def schedule(lengths: Sequence[int], fades: Sequence[int], tick: Fraction) -> Sc
     for length, fade in zip(lengths, fades, strict=True):
         starts.append(at - fade)
         at += length - fade
-    return Schedule(tuple(start * tick for start in starts), tuple(length * tick for length in lengths))
+    return Schedule(
+        tuple(start * tick for start in starts), tuple(length * tick for length in lengths)
+    )

@@ -94,14 +94,20 @@ def _sound_of(clip: Footage) -> Iterator[AudioFrame]:
     def build(like: AudioFrame) -> Graph:
         form = f"sample_rate={like.sample_rate}:sample_fmt={like.format.name}:channel_layout={like.layout.name}"
         resample = "aresample", f"{SOUND_RATE}:async=1:first_pts=0"
-        return filter_graph(("abuffer", f"{form}:time_base={like.time_base}"), resample, _FORM, ("abuffersink", ""))
+        return filter_graph(
+            ("abuffer", f"{form}:time_base={like.time_base}"), resample, _FORM, ("abuffersink", "")
+        )
 
     if clip.sounding:
         with clip.opened() as (film, _):
             track = film.streams.audio[0]
-            frames = shifted(film.decode(track), round(clip.stamps[0] * clip.time_base / (track.time_base or 1)))
+            frames = shifted(
+                film.decode(track), round(clip.stamps[0] * clip.time_base / (track.time_base or 1))
+            )
             yield from filtered(frames, build)
-    yield from drain(filter_graph(("anullsrc", f"r={SOUND_RATE}:cl=stereo"), _FORM, ("abuffersink", "")))
+    yield from drain(
+        filter_graph(("anullsrc", f"r={SOUND_RATE}:cl=stereo"), _FORM, ("abuffersink", ""))
+    )
 
 
 def _at(seconds: Fraction) -> int:

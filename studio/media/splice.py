@@ -20,8 +20,15 @@ class Splice:
         ticks = [clip.ticks for clip in clips]
         self.schedule = schedule(ticks, [0] * len(clips), clips[0].time_base)
         starts = [int(start / clips[0].time_base) for start in self.schedule.starts]
-        self._clips, self._shifts = clips, [start - clip.stamps[0] for start, clip in zip(starts, clips, strict=True)]
-        stamps = [stamp + shift for clip, shift in zip(clips, self._shifts, strict=True) for stamp in clip.stored]
+        self._clips, self._shifts = (
+            clips,
+            [start - clip.stamps[0] for start, clip in zip(starts, clips, strict=True)],
+        )
+        stamps = [
+            stamp + shift
+            for clip, shift in zip(clips, self._shifts, strict=True)
+            for stamp in clip.stored
+        ]
         self.frames, self._times = len(stamps), _times(stamps, sum(ticks))
 
     def packets(self, number: int) -> Packets:

@@ -15,8 +15,15 @@ from av.video.stream import VideoStream
 
 from prefect_kling.studio.errors import NotAVideo
 from prefect_kling.studio.media.film_file import MUXER, X264, Packets, whole_file
-from prefect_kling.studio.media.frames import EXACT, buffer_step, filter_graph, filtered, open_film, shifted
-from prefect_kling.studio.media.mp4 import read_facts
+from prefect_kling.studio.media.frames import (
+    EXACT,
+    buffer_step,
+    filter_graph,
+    filtered,
+    open_film,
+    shifted,
+)
+from prefect_kling.studio.media.probe import read_facts
 from prefect_kling.studio.media.timeline import Timeline, pictures_from, read_timeline
 
 # Without B-frames pictures are decoded when they are shown, so nobody who reads the file finds another length.
@@ -38,7 +45,9 @@ class _Tail:
         """Decode them; the first one is at zero."""
         with open_film(self.source) as (film, video):
             video.thread_type = "AUTO"
-            yield from shifted(pictures_from(film, video, self.timeline, self.stamps[0]), self.stamps[0])
+            yield from shifted(
+                pictures_from(film, video, self.timeline, self.stamps[0]), self.stamps[0]
+            )
 
     def lengths(self) -> Iterator[int]:
         """Yield how long each picture is shown."""
@@ -62,7 +71,9 @@ def keep_tail(source: BinaryIO | Path, target: Path, seconds: float = 10.0) -> b
             _encode(film, tail)
         with path.open("rb") as file:
             if (found := read_facts(file).frames) != len(tail.stamps):
-                raise NotAVideo(f"the tail came out with {found:,} pictures instead of {len(tail.stamps):,}")
+                raise NotAVideo(
+                    f"the tail came out with {found:,} pictures instead of {len(tail.stamps):,}"
+                )
     return True
 
 
@@ -78,13 +89,21 @@ def _find_tail(source: BinaryIO | Path, seconds: float) -> _Tail | None:
         if not stamps:
             raise ValueError(f"not one picture of this film is as short as {seconds} s")
         colours = {name: getattr(video.codec_context, name) for name in _COLOURS}
-        return _Tail(source, timeline, stamps, video.guessed_rate or video.average_rate or Fraction(24), colours)
+        return _Tail(
+            source,
+            timeline,
+            stamps,
+            video.guessed_rate or video.average_rate or Fraction(24),
+            colours,
+        )
 
 
 def _encode(film: OutputContainer, tail: _Tail) -> None:
     lengths = tail.lengths()
     for packet in _packets(film, tail):
-        packet.duration = next(lengths, 0)  # x264 has no word for how long the last picture is shown
+        packet.duration = next(
+            lengths, 0
+        )  # x264 has no word for how long the last picture is shown
         film.mux(packet)
 
 
@@ -112,4 +131,10 @@ def _add_track(film: OutputContainer, tail: _Tail, like: VideoFrame) -> VideoStr
 def _fit(like: VideoFrame, time_base: Fraction) -> Graph:
     """Build the filters for what the encoder cannot take: odd sides, and more than 8 bits or finer colours."""
     crop = "crop", f"{like.width - like.width % 2}:{like.height - like.height % 2}:0:0:exact=1"
-    return filter_graph(buffer_step(like, time_base), crop, ("scale", EXACT), ("format", "yuv420p"), ("buffersink", ""))
+    return filter_graph(
+        buffer_step(like, time_base),
+        crop,
+        ("scale", EXACT),
+        ("format", "yuv420p"),
+        ("buffersink", ""),
+    )

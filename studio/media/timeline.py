@@ -42,7 +42,11 @@ class Timeline:
 
         Hidden pictures would show again without their edit list, leading ones would build on the clip before.
         """
-        return len(self.packets) == len(self.shown) and self.packets[0] == self.begin and self.begin in self.keys
+        return (
+            len(self.packets) == len(self.shown)
+            and self.packets[0] == self.begin
+            and self.begin in self.keys
+        )
 
     @cached_property
     def cuts(self) -> tuple[int, ...]:
@@ -51,7 +55,11 @@ class Timeline:
         Behind such a picture a film can be cut without encoding: what is left decodes to the same pictures.
         """
         newest = accumulate(self.packets, max)
-        return tuple(stamp for stamp, place in zip(sorted(self.packets), newest, strict=True) if stamp == place)
+        return tuple(
+            stamp
+            for stamp, place in zip(sorted(self.packets), newest, strict=True)
+            if stamp == place
+        )
 
     def count(self, stamp: int) -> int:
         """Return how many pictures are shown up to and including this one."""
@@ -90,7 +98,9 @@ def read_timeline(film: InputContainer, video: VideoStream) -> Timeline:
     )
 
 
-def pictures_from(film: InputContainer, video: VideoStream, timeline: Timeline, first: int) -> Iterator[VideoFrame]:
+def pictures_from(
+    film: InputContainer, video: VideoStream, timeline: Timeline, first: int
+) -> Iterator[VideoFrame]:
     """Yield every picture shown from the one with this stamp on; nothing before the last key frame is decoded.
 
     Raises `NotAVideo` if one of them does not come out, or only patched up.
@@ -113,7 +123,9 @@ def pictures_from(film: InputContainer, video: VideoStream, timeline: Timeline, 
         yield frame
 
 
-def _decode(film: InputContainer, video: VideoStream, begin: int, wanted: tuple[int, ...]) -> Iterator[VideoFrame]:
+def _decode(
+    film: InputContainer, video: VideoStream, begin: int, wanted: tuple[int, ...]
+) -> Iterator[VideoFrame]:
     """Decode from the key frame at `begin`, and of what is not wanted only what H.264 says that others build on."""
     film.seek(begin, stream=video)
     context, kept = video.codec_context, set(wanted)

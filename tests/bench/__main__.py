@@ -12,19 +12,19 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from prefect_kling.deployments.demo import BUCKET, local_archive
-from prefect_kling.deployments.seaweed import seaweed
+from prefect_kling.deployments.local.demo import BUCKET, local_archive
+from prefect_kling.deployments.local.seaweed import seaweed
 from prefect_kling.kling.client import ClientSettings, KlingClient
 from prefect_kling.kling.job import VideoJob
+from prefect_kling.kling.polling import Patience, wait_for_job
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
-from prefect_kling.kling.wait import Patience, wait_for_job
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.media.assembly import Chapter, Part, join
+from prefect_kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.media.contact_sheet import Caption, contact_sheet
 from prefect_kling.studio.media.frames import last_frame
-from prefect_kling.studio.orders import ClipOrder
-from prefect_kling.studio.submission import submit_once
+from prefect_kling.studio.media.join import Chapter, Part, join
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.submission import submit_once
 
 WAITING = 1000
 ROUNDS = 5
@@ -43,7 +43,9 @@ def seconds_of(work: Callable[[], object], rounds: int = ROUNDS) -> float:
 
 def order(name: str, **fields: object) -> ClipOrder:
     """An order for a clip of this name."""
-    return ClipOrder(request=VideoRequest.model_validate({"model": "kling-v3-omni", "prompt": name} | fields))
+    return ClipOrder(
+        request=VideoRequest.model_validate({"model": "kling-v3-omni", "prompt": name} | fields)
+    )
 
 
 async def made(client: KlingClient, asked: ClipOrder) -> VideoJob:
@@ -89,7 +91,9 @@ async def bench_money(client: KlingClient, archive: Archive) -> list[Row]:
 def bench_archive(archive: Archive, job: VideoJob) -> list[Row]:
     """From a finished job to a verified object in S3."""
     numbers = iter(range(1000))
-    took = seconds_of(lambda: archive.keep(order(f"kept {next(numbers)}", mode="pro"), job), rounds=10)
+    took = seconds_of(
+        lambda: archive.keep(order(f"kept {next(numbers)}", mode="pro"), job), rounds=10
+    )
     size = archive.keep(order("kept 0", mode="pro"), job).bytes
     return [(f"archive a clip of {size / 1e6:.1f} MB, verified", f"{took * 1000:.0f} ms")]
 

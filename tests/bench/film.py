@@ -18,14 +18,14 @@ from rich.console import Console
 from rich.table import Table
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.demo import BUCKET, local_archive
-from prefect_kling.deployments.prefect_server import prefect_server
-from prefect_kling.deployments.processes import free_ports, running
-from prefect_kling.deployments.seaweed import seaweed
+from prefect_kling.deployments.local.demo import BUCKET, local_archive
+from prefect_kling.deployments.local.prefect_server import prefect_server
+from prefect_kling.deployments.local.processes import free_ports, running
+from prefect_kling.deployments.local.seaweed import seaweed
 from prefect_kling.flows import produce_film
-from prefect_kling.kling.sandbox.settings import DEFAULT_KEY
-from prefect_kling.studio.films import Film
-from prefect_kling.studio.script.storyboard import Storyboard
+from prefect_kling.sandbox.settings import DEFAULT_KEY
+from prefect_kling.studio.film.assembly import Film
+from prefect_kling.studio.film.storyboard import Storyboard
 
 RENDER_SECONDS = (8.0, 16.0)
 CHAINS = {"last_frame": 12, "reference_video": 10, "edit": 8}
@@ -40,7 +40,10 @@ def storyboard(title: str) -> Storyboard:
             "title": title,
             "defaults": {"duration": 3},
             "scenes": [
-                {"continuity": name, "shots": [{"prompt": f"{title} {name} {n}"} for n in range(count)]}
+                {
+                    "continuity": name,
+                    "shots": [{"prompt": f"{title} {name} {n}"} for n in range(count)],
+                }
                 for name, count in scenes
             ],
         }
@@ -51,7 +54,9 @@ def least_seconds(film: Film, slots: int | None) -> float:
     """The least time these very render times allow."""
     chains: dict[str, float] = {}
     for clip in film.clips:
-        chains[clip.name.split(".")[0]] = chains.get(clip.name.split(".")[0], 0.0) + (clip.clip.made_in_seconds or 0.0)
+        chains[clip.name.split(".")[0]] = chains.get(clip.name.split(".")[0], 0.0) + (
+            clip.clip.made_in_seconds or 0.0
+        )
     cut, *chained = chains.values()
     single = max(clip.clip.made_in_seconds or 0.0 for clip in film.clips)
     return max(single, *chained, (cut + sum(chained)) / slots if slots else 0.0)
@@ -75,12 +80,14 @@ def main(slots: list[int | None]) -> None:
     with ExitStack() as stack:
         disk = Path(stack.enter_context(TemporaryDirectory()))
         code = (
-            "from prefect_kling.kling.sandbox import SandboxSettings, serve\n"
+            "from prefect_kling.sandbox import SandboxSettings, serve\n"
             f"serve(SandboxSettings(port={port}, folder={str(disk / 'api')!r}, render_seconds={RENDER_SECONDS!r}, "
             "short_side=90, balance_usd=100_000))"
         )
         root = f"http://127.0.0.1:{port}"
-        stack.enter_context(running([sys.executable, "-c", code], {}, disk / "api.log", lambda: _answers(root)))
+        stack.enter_context(
+            running([sys.executable, "-c", code], {}, disk / "api.log", lambda: _answers(root))
+        )
         s3 = stack.enter_context(seaweed(disk / "s3", BUCKET))
         stack.enter_context(prefect_server(disk / "prefect"))
         stack.enter_context(temporary_settings({PREFECT_LOGGING_LEVEL: "ERROR"}))

@@ -23,19 +23,19 @@ from rich.console import Console
 from rich.table import Table
 
 from prefect_kling.blocks import KlingCredentials
-from prefect_kling.deployments.demo import BUCKET, local_archive
-from prefect_kling.deployments.processes import free_ports
+from prefect_kling.deployments.local.demo import BUCKET, local_archive
+from prefect_kling.deployments.local.processes import free_ports
+from prefect_kling.deployments.local.seaweed import seaweed
 from prefect_kling.deployments.receiver import Receiver
-from prefect_kling.deployments.seaweed import seaweed
 from prefect_kling.kling.client import ClientSettings, KlingClient
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
-from prefect_kling.studio.archive import Archive, Clip
-from prefect_kling.studio.collection import Collected, Outcome
-from prefect_kling.studio.ledger import Entry
-from prefect_kling.studio.orders import ClipOrder
-from prefect_kling.studio.results import keep_paid_job, wait_for_paid_job
-from prefect_kling.studio.submission import Terms, submit_once
+from prefect_kling.sandbox import Sandbox, SandboxSettings
+from prefect_kling.studio.money.archive import Archive, Clip
+from prefect_kling.studio.money.collection import Collected, Outcome
+from prefect_kling.studio.money.ledger import Entry
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.results import keep_paid_job, wait_for_paid_job
+from prefect_kling.studio.money.submission import Terms, submit_once
 
 JOB_ID = re.compile(r"GET \S*(clx[0-9a-z]{22})")
 QUIET_SECONDS = 120.0
@@ -73,7 +73,9 @@ async def make(count: int, sandbox: Sandbox, archive: Archive) -> list[Clip]:
             loop.call_soon_threadsafe(all_there.set)
 
     app = Receiver(block.callbacks, block.get_client(), archive, announce).app()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False, ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=port, log_config=None, access_log=False, ws="none")
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -81,8 +83,12 @@ async def make(count: int, sandbox: Sandbox, archive: Archive) -> list[Clip]:
             request = VideoRequest(model="kling-v3-omni", prompt="One of many", duration=3)
             orders = [ClipOrder(request=request, take=take) for take in range(1, count + 1)]
             terms = Terms(callback=block.callback)
-            entries = await asyncio.gather(*(submit_once(order, client, archive, terms) for order in orders))
-            await asyncio.gather(*(follow(entry, block, client, archive) for entry in entries[count // 2 :]))
+            entries = await asyncio.gather(
+                *(submit_once(order, client, archive, terms) for order in orders)
+            )
+            await asyncio.gather(
+                *(follow(entry, block, client, archive) for entry in entries[count // 2 :])
+            )
             await all_there.wait()
     finally:
         server.should_exit = True
@@ -90,7 +96,9 @@ async def make(count: int, sandbox: Sandbox, archive: Archive) -> list[Clip]:
     return sorted(clips, key=lambda clip: clip.order.take)
 
 
-async def follow(entry: Entry, block: KlingCredentials, client: KlingClient, archive: Archive) -> None:
+async def follow(
+    entry: Entry, block: KlingCredentials, client: KlingClient, archive: Archive
+) -> None:
     """Wait for a clip and keep it, as a run does."""
     job = await wait_for_paid_job(entry, client, archive, block.patience, is_watched=True)
     await keep_paid_job(entry, job, client, archive)
@@ -98,10 +106,16 @@ async def follow(entry: Entry, block: KlingCredentials, client: KlingClient, arc
 
 async def ready_to_archived(clips: list[Clip], sandbox: Sandbox) -> list[float]:
     """Seconds from the API's end of each job to its clip in the archive."""
-    async with KlingClient(SecretStr(sandbox.key), ClientSettings(base_url=sandbox.base_url)) as client:
+    async with KlingClient(
+        SecretStr(sandbox.key), ClientSettings(base_url=sandbox.base_url)
+    ) as client:
         jobs = [await client.get(clip.job_id) for clip in clips]
     ends = [job.completed_at for job in jobs]
-    return [(clip.archived_at - end).total_seconds() for clip, end in zip(clips, ends, strict=True) if end]
+    return [
+        (clip.archived_at - end).total_seconds()
+        for clip, end in zip(clips, ends, strict=True)
+        if end
+    ]
 
 
 def bench(count: int) -> Table:
@@ -129,8 +143,14 @@ def bench(count: int) -> Table:
     table.add_row("ready → archived, p50", f"{statistics.median(seconds):.2f} s")
     table.add_row("ready → archived, p95", f"{parts[18]:.2f} s")
     table.add_row("ready → archived, longest", f"{max(seconds):.2f} s")
-    table.add_row("GETs of a clip nobody waits for, mean and most", f"{statistics.mean(left):.2f}, {max(left)}")
-    table.add_row("GETs of a clip a run waits for, mean and most", f"{statistics.mean(waited):.2f}, {max(waited)}")
+    table.add_row(
+        "GETs of a clip nobody waits for, mean and most",
+        f"{statistics.mean(left):.2f}, {max(left)}",
+    )
+    table.add_row(
+        "GETs of a clip a run waits for, mean and most",
+        f"{statistics.mean(waited):.2f}, {max(waited)}",
+    )
     return table
 
 

@@ -17,17 +17,17 @@ from tempfile import TemporaryDirectory
 import httpx
 from pydantic import SecretStr
 
-from prefect_kling.deployments.demo import BUCKET
-from prefect_kling.deployments.processes import free_ports, running
-from prefect_kling.deployments.seaweed import LocalS3, seaweed
+from prefect_kling.deployments.local.demo import BUCKET
+from prefect_kling.deployments.local.processes import free_ports, running
+from prefect_kling.deployments.local.seaweed import LocalS3, seaweed
 from prefect_kling.kling.client import ClientSettings, KlingClient
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.kling.sandbox import SandboxSettings, serve
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.bucket import Bucket
-from prefect_kling.studio.orders import ClipOrder
-from prefect_kling.studio.submission import submit_once
-from prefect_kling.studio.sweep import sweep
+from prefect_kling.sandbox import SandboxSettings, serve
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.reconcile import sweep
+from prefect_kling.studio.money.submission import submit_once
+from prefect_kling.studio.storage.bucket import Bucket
 
 REQUEST = VideoRequest(model="kling-v3-omni", prompt="One of very many", duration=3)
 AT_ONCE = 32
@@ -50,7 +50,9 @@ async def collect(client: KlingClient, archive: Archive) -> None:
     before, start = peak_mib(), time.perf_counter()
     findings = await sweep(archive, client)
     took = time.perf_counter() - start
-    print(f"{findings.counts} in {took:.0f} s, peak {peak_mib():.0f} MiB ({peak_mib() - before:.0f} MiB on top)")
+    print(
+        f"{findings.counts} in {took:.0f} s, peak {peak_mib():.0f} MiB ({peak_mib() - before:.0f} MiB on top)"
+    )
 
 
 def peak_mib() -> float:
@@ -62,7 +64,9 @@ async def play(part: str, count: int, where: list[str]) -> None:
     """Be one of the two clients."""
     url, endpoint, access, secret = where
     archive = Archive(Bucket(LocalS3(endpoint, access, secret).client(), BUCKET, "many"))
-    async with KlingClient(SecretStr(SandboxSettings().key), ClientSettings(base_url=url)) as client:
+    async with KlingClient(
+        SecretStr(SandboxSettings().key), ClientSettings(base_url=url)
+    ) as client:
         await (submit(client, archive, count) if part == "submit" else collect(client, archive))
 
 
@@ -73,11 +77,15 @@ def direct(count: int) -> None:
         port = str(free_ports(1)[0])
         url = f"http://127.0.0.1:{port}/api/v1"
         command = [sys.executable, "-m", "tests.bench.sweep", "api", port, f"{disk}/api"]
-        servers.enter_context(running(command, os.environ, Path(disk) / "api.log", lambda: _answers(url)))
+        servers.enter_context(
+            running(command, os.environ, Path(disk) / "api.log", lambda: _answers(url))
+        )
         for part in ("submit", "collect"):
             start = time.perf_counter()
             where = [url, s3.endpoint, s3.access_key, s3.secret_key]
-            subprocess.run([sys.executable, "-m", "tests.bench.sweep", part, str(count), *where], check=True)
+            subprocess.run(
+                [sys.executable, "-m", "tests.bench.sweep", part, str(count), *where], check=True
+            )
             print(f"{part}: {time.perf_counter() - start:.0f} s for {count} clips", flush=True)
 
 
@@ -91,7 +99,12 @@ def _answers(url: str) -> bool:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["api", port, folder]:
-            dear = {"render_seconds": (0.0, 0.0), "balance_usd": 10**6, "stamp_job_id": False, "short_side": 90}
+            dear = {
+                "render_seconds": (0.0, 0.0),
+                "balance_usd": 10**6,
+                "stamp_job_id": False,
+                "short_side": 90,
+            }
             serve(SandboxSettings(port=int(port), folder=folder, **dear))  # type: ignore[arg-type]
         case [("submit" | "collect") as part, count, *where]:
             asyncio.run(play(part, int(count), where))

@@ -39,7 +39,11 @@ class TestBlockStandards(BlockStandardTestSuite):
 
 def test_the_room_holds_only_our_blocks() -> None:
     """`prefect block register -m` takes every block it finds in the module."""
-    found = [name for name, thing in vars(blocks).items() if isinstance(thing, type) and issubclass(thing, Block)]
+    found = [
+        name
+        for name, thing in vars(blocks).items()
+        if isinstance(thing, type) and issubclass(thing, Block)
+    ]
     assert sorted(found) == ["KlingArchive", "KlingCredentials"]
 
 
@@ -48,7 +52,9 @@ def test_a_schema_known_already_is_the_one_prefect_makes(block: type[Block]) -> 
     """Asked again, also after somebody wrote into the answer, it is what Prefect works out itself."""
     for by_alias in (True, False):
         block.model_json_schema(by_alias=by_alias).clear()
-        assert block.model_json_schema(by_alias=by_alias) == Block.model_json_schema.__func__(block, by_alias=by_alias)
+        assert block.model_json_schema(by_alias=by_alias) == Block.model_json_schema.__func__(
+            block, by_alias=by_alias
+        )
 
 
 def test_the_key_is_never_shown() -> None:
@@ -74,14 +80,18 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
 
 def test_an_archive_lives_in_the_folder_of_its_bucket() -> None:
     """The S3 Bucket block's own folder and the archive's prefix are joined."""
-    keys = AwsCredentials(aws_access_key_id="a", aws_secret_access_key=SecretStr("b"), region_name="eu-central-1")
+    keys = AwsCredentials(
+        aws_access_key_id="a", aws_secret_access_key=SecretStr("b"), region_name="eu-central-1"
+    )
     bucket = S3Bucket(bucket_name="films", bucket_folder="team/a/", credentials=keys)
     archive = KlingArchive(bucket=bucket, prefix="/kling/").get_archive()
     assert archive.bucket.uri("clips/x.mp4") == "s3://films/team/a/kling/clips/x.mp4"
 
 
 @pytest.mark.usefixtures("prefect_ui")
-async def test_blocks_are_stored_and_loaded(credentials: KlingCredentials, archive_block: KlingArchive) -> None:
+async def test_blocks_are_stored_and_loaded(
+    credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
     """A stored block comes back whole, the credentials inside the bucket included."""
     await credentials.asave("stored", overwrite=True)
     loaded = await load_block(KlingCredentials, "stored")

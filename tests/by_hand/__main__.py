@@ -11,5 +11,8 @@ from tests.by_hand.story import make_film, set_up
 
 target, version = Path(sys.argv[1]), cast("Version", sys.argv[2] if len(sys.argv) > 2 else "v2")
 target.mkdir(parents=True, exist_ok=True)
-with TemporaryDirectory(ignore_cleanup_errors=True) as disk, set_up(Path(disk), short_side=720) as site:
+with (
+    TemporaryDirectory(ignore_cleanup_errors=True) as disk,
+    set_up(Path(disk), short_side=720) as site,
+):
     print(asyncio.run(make_film(site, version, target)))

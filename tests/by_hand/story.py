@@ -12,12 +12,12 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 
-from prefect_kling.deployments.demo import BUCKET
-from prefect_kling.deployments.practice import answers
-from prefect_kling.deployments.prefect_server import prefect_server
-from prefect_kling.deployments.processes import running
-from prefect_kling.deployments.seaweed import LocalS3, seaweed
-from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
+from prefect_kling.deployments.local.demo import BUCKET
+from prefect_kling.deployments.local.practice import answers
+from prefect_kling.deployments.local.prefect_server import prefect_server
+from prefect_kling.deployments.local.processes import running
+from prefect_kling.deployments.local.seaweed import LocalS3, seaweed
+from prefect_kling.sandbox import Sandbox, SandboxSettings
 from tests.browser import (
     Version,
     browser_page,
@@ -62,14 +62,18 @@ class Site:
 
     def type(self, *words: str) -> None:
         """Run a command as a person would type it; raises `AssertionError` with what it said when it fails."""
-        done = subprocess.run(_command(words), env=self.surroundings, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            _command(words), env=self.surroundings, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
 
 
 @contextmanager
 def set_up(folder: Path, short_side: int) -> Iterator[Site]:
     """Start the stand-ins and a Prefect server; then set up, deploy everything, and start a worker, by command."""
-    settings = SandboxSettings(render_seconds=(2.0, 4.0), short_side=short_side, folder=folder / "api")
+    settings = SandboxSettings(
+        render_seconds=(2.0, 4.0), short_side=short_side, folder=folder / "api"
+    )
     with ExitStack() as parts:
         sandbox = parts.enter_context(Sandbox(settings))
         s3 = parts.enter_context(seaweed(folder / "s3", BUCKET))
@@ -79,8 +83,13 @@ def set_up(folder: Path, short_side: int) -> Iterator[Site]:
         site.type("prefect", "work-pool", "create", "kling", "--type", "process")
         yaml = str(ROOT / "deployments" / "prefect.yaml")
         site.type("prefect", "--no-prompt", "deploy", "--prefect-file", yaml, "--all")
-        log, start = folder / "worker.log", _command(("prefect", "worker", "start", "--pool", "kling"))
-        parts.enter_context(running(start, site.surroundings, log, lambda: "started!" in log.read_text()))
+        log, start = (
+            folder / "worker.log",
+            _command(("prefect", "worker", "start", "--pool", "kling")),
+        )
+        parts.enter_context(
+            running(start, site.surroundings, log, lambda: "started!" in log.read_text())
+        )
         yield site
 
 
@@ -105,7 +114,9 @@ async def make_film(site: Site, version: Version, pictures: Path) -> UUID:
     name = f"studio-{version}"
     async with browser_page() as page:
         # What the block's address on the web would show.
-        await page.route("**/docs/logo.png", lambda route: route.fulfill(path=ROOT / "docs" / "logo.png"))
+        await page.route(
+            "**/docs/logo.png", lambda route: route.fulfill(path=ROOT / "docs" / "logo.png")
+        )
         await _make_blocks(page, site, version, name, pictures)
         run = await _fill_and_run(page, site, version, name, pictures)
         await open_run(page, site.ui, run, version)
@@ -124,7 +135,9 @@ async def make_film(site: Site, version: Version, pictures: Path) -> UUID:
     return run
 
 
-async def _make_blocks(page: "Page", site: Site, version: Version, name: str, pictures: Path) -> None:
+async def _make_blocks(
+    page: "Page", site: Site, version: Version, name: str, pictures: Path
+) -> None:
     form = await open_block_form(page, site.ui, "kling-archive", version)
     # The first UI calls a block inside a block by its type.
     await pick(form, {"v1": "S3Bucket", "v2": "Bucket"}[version], "default")
@@ -137,7 +150,9 @@ async def _make_blocks(page: "Page", site: Site, version: Version, name: str, pi
     await save_block(form, name, version)
 
 
-async def _fill_and_run(page: "Page", site: Site, version: Version, name: str, pictures: Path) -> UUID:
+async def _fill_and_run(
+    page: "Page", site: Site, version: Version, name: str, pictures: Path
+) -> UUID:
     async with get_client() as api:
         deployment = await api.read_deployment_by_name("produce-film/film")
     form = await open_run_form(page, site.ui, deployment.id, version)

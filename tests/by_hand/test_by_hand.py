@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prefect.client.orchestration import get_client
 
-from prefect_kling.deployments.demo import BUCKET
+from prefect_kling.deployments.local.demo import BUCKET
 from tests.browser import Version, require_browser
 from tests.by_hand.story import Site, make_film, set_up
 
@@ -28,6 +28,11 @@ async def test_a_film_is_made_by_clicks_alone(version: Version, site: Site, tmp_
         run = await api.read_flow_run(run_id)
     assert (run.name, run.state_name) == ("film First light", "Completed")
     assert site.sandbox.stats()["created"] == before + 3
-    kept = site.s3.client().list_objects_v2(Bucket=BUCKET, Prefix=f"studio-{version}/films/first-light/")
+    kept = site.s3.client().list_objects_v2(
+        Bucket=BUCKET, Prefix=f"studio-{version}/films/first-light/"
+    )
     assert sum(each["Key"].endswith("/film.mp4") for each in kept["Contents"]) == 1
-    assert all((tmp_path / f"{step}.png").stat().st_size > 10_000 for step in ("block", "form", "run", "page"))
+    assert all(
+        (tmp_path / f"{step}.png").stat().st_size > 10_000
+        for step in ("block", "form", "run", "page")
+    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from prefect_kling.deployments.cli import main
+from prefect_kling.deployments.cli.app import main
 
 
 @dataclass(frozen=True)

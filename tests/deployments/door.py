@@ -11,13 +11,13 @@ import uvicorn
 from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingCredentials
-from prefect_kling.deployments.processes import free_ports
+from prefect_kling.deployments.local.processes import free_ports
 from prefect_kling.deployments.receiver import Receiver
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.callbacks import CallbackAddresses
-from prefect_kling.studio.collection import Collected, Outcome
-from prefect_kling.studio.ledger import Entry
-from prefect_kling.studio.submission import Terms
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.callbacks import CallbackAddresses
+from prefect_kling.studio.money.collection import Collected, Outcome
+from prefect_kling.studio.money.ledger import Entry
+from prefect_kling.studio.money.submission import Terms
 
 SECRET = "nobody-may-read-" + secrets.token_hex(8)
 ENOUGH_SECONDS = 400.0
@@ -50,13 +50,20 @@ class Door:
 
     def outcomes(self, *keys: str) -> list[Outcome]:
         """How the announced clips ended, in the order of the announcements; those still running aside."""
-        ends = [(entry, told.outcome) for entry, told in self.told if told.outcome is not Outcome.RUNNING]
+        ends = [
+            (entry, told.outcome)
+            for entry, told in self.told
+            if told.outcome is not Outcome.RUNNING
+        ]
         return [outcome for entry, outcome in ends if not keys or entry.clip_key in keys]
 
 
 def with_receiver(credentials: KlingCredentials, port: int) -> KlingCredentials:
     """The credentials with a receiver at a port of this machine."""
-    fields = {"receiver_url": f"http://127.0.0.1:{port}/kling", "receiver_secret": SecretStr(SECRET)}
+    fields = {
+        "receiver_url": f"http://127.0.0.1:{port}/kling",
+        "receiver_secret": SecretStr(SECRET),
+    }
     return credentials.model_copy(update=fields)
 
 
@@ -64,7 +71,12 @@ def with_receiver(credentials: KlingCredentials, port: int) -> KlingCredentials:
 def serving(receiver: Receiver, port: int) -> Iterator[None]:
     """Run a receiver in a thread until the block ends."""
     config = uvicorn.Config(
-        receiver.app("/kling"), port=port, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=10
+        receiver.app("/kling"),
+        port=port,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        timeout_graceful_shutdown=10,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="receiver", daemon=True)

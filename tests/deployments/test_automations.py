@@ -15,16 +15,23 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.automations import ADVANCE, TOLD, _block_id, _create, put_in_place, telling
+from prefect_kling.deployments.automations import (
+    ADVANCE,
+    TOLD,
+    _block_id,
+    _create,
+    put_in_place,
+    telling,
+)
 from prefect_kling.flows import collect_finished, generate_clip
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio.archive import Archive
+from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld
-from prefect_kling.studio.ledger import Claim
-from prefect_kling.studio.orders import ClipOrder
-from prefect_kling.tasks.events import announce_alarm
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.ledger import Claim
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.telemetry.events import announce_alarm
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 ENOUGH_SECONDS = 120.0
@@ -59,7 +66,9 @@ class _Delivery(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Keep one message."""
-        self.server.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.server.messages.append(
+            json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        )
         self.send_response(204)
         self.end_headers()
 
@@ -96,7 +105,9 @@ async def test_automations_are_made_once(notified: Inbox) -> None:
     # Another file's tests may have deployed everything on this server.
     async with get_client() as api:
         with contextlib.suppress(ObjectNotFound):
-            await api.delete_deployment((await api.read_deployment_by_name("advance-films/advance-films")).id)
+            await api.delete_deployment(
+                (await api.read_deployment_by_name("advance-films/advance-films")).id
+            )
     lines = await _create(f"{notified.block.get_block_type_slug()}/alerts")
     left_out = f"left out, advance-films is not deployed: {ADVANCE}"
     assert lines == [*(f"left as it is: {name}" for name in TOLD), left_out]
@@ -110,7 +121,10 @@ async def test_a_held_clip_is_a_message_that_says_what_to_do(
     notified: Inbox, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox
 ) -> None:
     """A lost answer ends in a message: the prompt, what it may cost, why, and the command; once, however often met."""
-    requests = [VideoRequest(model="kling-v3-omni", prompt=f"A lamp {number}", duration=3) for number in range(2)]
+    requests = [
+        VideoRequest(model="kling-v3-omni", prompt=f"A lamp {number}", duration=3)
+        for number in range(2)
+    ]
     for request in (requests[0], requests[0], requests[1]):
         sandbox.fault(on="create", do={"drop": True})
         with pytest.raises(ClipHeld):
@@ -122,7 +136,10 @@ async def test_a_held_clip_is_a_message_that_says_what_to_do(
     assert message["subject"] == "Kling: a clip is held, it may have been paid for"
     assert (first, second) == ("A lamp 0", f"Clip {key}, at most $0.1899")
     assert why.startswith("the answer to a paid request was lost")
-    assert what == f"It is never sent again by itself. To see it and decide: prefect-kling ledger show {key}"
+    assert (
+        what
+        == f"It is never sent again by itself. To see it and decide: prefect-kling ledger show {key}"
+    )
 
 
 async def test_a_video_that_is_gone_or_about_to_be_is_a_message(
@@ -136,7 +153,13 @@ async def test_a_video_that_is_gone_or_about_to_be_is_a_message(
     order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt="A kettle", duration=3))
     archive.ledger.submitted(archive.ledger.claim(order, Claim(Decimal("0.1899"))), "clnosuchjob")
     await collect_finished(credentials, archive_block)
-    announce_alarm("expiring", order, "the API deletes it at 2030-01-01 10:00 UTC: too short", Decimal("0.19"), "clx5y")
+    announce_alarm(
+        "expiring",
+        order,
+        "the API deletes it at 2030-01-01 10:00 UTC: too short",
+        Decimal("0.19"),
+        "clx5y",
+    )
     (gone,) = await notified.about("clnosuchjob, at most $0.1899")
     assert gone["subject"] == "Kling: the API does not know a paid job any more"
     assert gone["text"].startswith(f"A kettle\nClip {order.clip_key}, job clnosuchjob")

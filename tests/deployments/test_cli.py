@@ -15,10 +15,10 @@ from cyclopts import App
 from cyclopts.command_spec import CommandSpec
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.cli import app
-from prefect_kling.deployments.processes import free_ports, running
-from prefect_kling.deployments.seaweed import LocalS3
-from prefect_kling.studio.films import Film
+from prefect_kling.deployments.cli.app import app
+from prefect_kling.deployments.local.processes import free_ports, running
+from prefect_kling.deployments.local.seaweed import LocalS3
+from prefect_kling.studio.film.assembly import Film
 from tests.deployments.conftest import Call
 
 ROOT = Path(__file__).parent.parent.parent
@@ -26,11 +26,18 @@ EXAMPLE = ROOT / "examples" / "first-light.yaml"
 COMMAND = str(Path(sys.executable).parent / "prefect-kling")
 
 
-def run(*words: str, cwd: Path | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":
+def run(
+    *words: str, cwd: Path | None = None, **environment: str
+) -> "subprocess.CompletedProcess[str]":
     """Run `prefect-kling` with these words."""
     wide = {"COLUMNS": "200", "NO_COLOR": "1"}
     return subprocess.run(
-        [COMMAND, *words], capture_output=True, text=True, check=False, cwd=cwd, env=os.environ | wide | environment
+        [COMMAND, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env=os.environ | wide | environment,
     )
 
 
@@ -39,7 +46,11 @@ def test_the_demo_makes_a_film_from_nothing(tmp_path: Path) -> None:
     done = run("demo", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "demo-film"
-    assert sorted(path.name for path in folder.iterdir()) == ["contact-sheet.jpg", "film.mp4", "manifest.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "contact-sheet.jpg",
+        "film.mp4",
+        "manifest.json",
+    ]
     film = Film.model_validate_json((folder / "manifest.json").read_bytes())
     with av.open(folder / "film.mp4") as container:
         frames = sum(1 for _ in container.decode(video=0))
@@ -79,14 +90,24 @@ def test_a_command_is_listed_in_its_own_words() -> None:
     for spec in listed.values():
         module, _, name = spec.import_path.partition(":")
         command = getattr(import_module(module), name)
-        own = command.help if isinstance(command, App) else (inspect.getdoc(command) or "").partition("\n\nArgs:")[0]
+        own = (
+            command.help
+            if isinstance(command, App)
+            else (inspect.getdoc(command) or "").partition("\n\nArgs:")[0]
+        )
         assert spec.help == own
 
 
 def test_a_command_line_is_no_slower_than_it_must_be() -> None:
     """Help, and what needs neither Prefect nor S3, imports neither: that alone takes seconds."""
-    code = "import sys; from prefect_kling.deployments.cli import app; print({'prefect', 'boto3'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+    code = (
+        "import sys; from prefect_kling.deployments.cli.app import app; "
+        "print({'prefect', 'boto3'} & set(sys.modules))"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+        == "set()\n"
+    )
 
 
 def test_a_bad_storyboard_is_told_in_words(call: Call, tmp_path: Path) -> None:
@@ -109,24 +130,32 @@ def test_a_missing_block_is_told_in_words(call: Call, prefect_ui: str) -> None:
 
 
 @pytest.fixture
-async def stored_blocks(prefect_ui: str, credentials: KlingCredentials, archive_block: KlingArchive) -> str:
+async def stored_blocks(
+    prefect_ui: str, credentials: KlingCredentials, archive_block: KlingArchive
+) -> str:
     """Both blocks, stored under one name."""
     await credentials.asave("cli-test", overwrite=True)
     await archive_block.asave("cli-test", overwrite=True)
     return "cli-test"
 
 
-def test_a_film_is_made_with_stored_blocks(call: Call, prefect_ui: str, stored_blocks: str, tmp_path: Path) -> None:
+def test_a_film_is_made_with_stored_blocks(
+    call: Call, prefect_ui: str, stored_blocks: str, tmp_path: Path
+) -> None:
     """`film` does what the demo does, against configured blocks."""
     path = tmp_path / "film.yaml"
-    path.write_text("title: Short\nscenes:\n  - shots:\n      - {prompt: From the command line, duration: 3}\n")
+    path.write_text(
+        "title: Short\nscenes:\n  - shots:\n      - {prompt: From the command line, duration: 3}\n"
+    )
     names = ("--credentials", stored_blocks, "--archive", stored_blocks)
     done = run("film", str(path), *names, PREFECT_API_URL=f"{prefect_ui}/api")
     assert done.returncode == 0, done.stderr
     assert "Short: 3.00 s, 1 shot" in done.stdout
     again = call("film", str(path), *names, PREFECT_API_URL=f"{prefect_ui}/api")
     assert "already archived" in again.stdout
-    quoted = call("quote", str(path), "--archive", stored_blocks, PREFECT_API_URL=f"{prefect_ui}/api")
+    quoted = call(
+        "quote", str(path), "--archive", stored_blocks, PREFECT_API_URL=f"{prefect_ui}/api"
+    )
     assert "archived" in quoted.stdout
     assert "To be paid: $0" in quoted.stdout
 
@@ -145,10 +174,16 @@ def test_the_sandbox_runs_alone(tmp_path: Path) -> None:
             return False
 
     with running([*command, "--store"], os.environ, log, answers):
-        lines = [line.removeprefix("export ") for line in log.read_text().splitlines() if line.startswith("export ")]
+        lines = [
+            line.removeprefix("export ")
+            for line in log.read_text().splitlines()
+            if line.startswith("export ")
+        ]
         known = dict(line.split("=", 1) for line in lines)
         assert known["APIMODELS_BASE_URL"] == address.removesuffix("/balance")
-        s3 = LocalS3(known["AWS_ENDPOINT_URL_S3"], known["AWS_ACCESS_KEY_ID"], known["AWS_SECRET_ACCESS_KEY"])
+        s3 = LocalS3(
+            known["AWS_ENDPOINT_URL_S3"], known["AWS_ACCESS_KEY_ID"], known["AWS_SECRET_ACCESS_KEY"]
+        )
         assert s3.client().list_objects_v2(Bucket=known["KLING_BUCKET"])["KeyCount"] == 0
         key = log.read_text().split("key ")[1].split()[0]
         assert httpx.get(address, headers={"Authorization": f"Bearer {key}"}).json()["code"] == 200

@@ -29,13 +29,13 @@ from pydantic import SecretStr
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.automations import ADVANCE, _create
 from prefect_kling.deployments.catalogue import described, flow_at, runnable
-from prefect_kling.deployments.processes import free_ports, running
+from prefect_kling.deployments.local.processes import free_ports, running
 from prefect_kling.examples.composition import through_a_deployment
 from prefect_kling.flows import submit_batch, submit_film
-from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.pending import pending_films
-from prefect_kling.studio.script.storyboard import Storyboard
+from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.film.pending import pending_films
+from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.money.archive import Archive
 from tests.deployments.door import with_receiver
 
 ROOT = Path(__file__).parent.parent.parent
@@ -57,7 +57,9 @@ def surroundings(prefect_ui: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def worker(surroundings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def worker(
+    surroundings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """Everything deployed by `prefect deploy --all` into a process pool, and a worker of that pool."""
 
     async def make_pool() -> None:
@@ -65,7 +67,14 @@ def worker(surroundings: dict[str, str], tmp_path_factory: pytest.TempPathFactor
             await api.create_work_pool(WorkPoolCreate(name="kling", type="process"))
 
     asyncio.run(make_pool())
-    command = [PREFECT, "--no-prompt", "deploy", "--prefect-file", str(ROOT / "deployments" / "prefect.yaml"), "--all"]
+    command = [
+        PREFECT,
+        "--no-prompt",
+        "deploy",
+        "--prefect-file",
+        str(ROOT / "deployments" / "prefect.yaml"),
+        "--all",
+    ]
     done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     log = tmp_path_factory.mktemp("worker") / "log"
@@ -75,7 +84,9 @@ def worker(surroundings: dict[str, str], tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-async def blocks(credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive) -> dict[str, Any]:
+async def blocks(
+    credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive
+) -> dict[str, Any]:
     """References to stored blocks, the way a run form sends them."""
     name = archive.bucket.prefix.strip("/")
     saved = {
@@ -93,7 +104,10 @@ def storyboard(archive: Archive) -> str:
 async def ended(run: FlowRun, api: PrefectClient) -> FlowRun:
     """Wait for the end of a run."""
     async with asyncio.timeout(120):
-        while (seen := await api.read_flow_run(run.id)).state_type not in (StateType.COMPLETED, StateType.FAILED):
+        while (seen := await api.read_flow_run(run.id)).state_type not in (
+            StateType.COMPLETED,
+            StateType.FAILED,
+        ):
             await asyncio.sleep(0.5)
     return seen
 
@@ -123,7 +137,9 @@ async def test_a_form_left_as_it_is_makes_what_it_shows(each: dict[str, Any]) ->
 
 
 @pytest.mark.usefixtures("worker")
-async def test_a_worker_runs_what_was_deployed(blocks: dict[str, Any], archive: Archive, api: PrefectClient) -> None:
+async def test_a_worker_runs_what_was_deployed(
+    blocks: dict[str, Any], archive: Archive, api: PrefectClient
+) -> None:
     """`prefect deploy --all` needs no path of this machine, and a process worker makes a film from a filled form."""
     deployed = await api.read_deployments()
     mine = {each.name: each for each in deployed if each.work_pool_name == "kling"}
@@ -158,7 +174,9 @@ async def test_a_schedule_fires_by_itself(
 
 
 @pytest.fixture
-async def watched(credentials: KlingCredentials, archive_block: KlingArchive) -> AsyncIterator[KlingCredentials]:
+async def watched(
+    credentials: KlingCredentials, archive_block: KlingArchive
+) -> AsyncIterator[KlingCredentials]:
     """The blocks upkeep uses, with a receiver; gone again afterwards, for other tests count on their absence."""
     access = with_receiver(credentials, free_ports(1)[0])
     await access.asave("default", overwrite=True)
@@ -169,10 +187,17 @@ async def watched(credentials: KlingCredentials, archive_block: KlingArchive) ->
 
 
 @pytest.fixture
-def receiver(watched: KlingCredentials, surroundings: dict[str, str], tmp_path: Path) -> Iterator[None]:
+def receiver(
+    watched: KlingCredentials, surroundings: dict[str, str], tmp_path: Path
+) -> Iterator[None]:
     """`prefect-kling receiver`, as a process of its own."""
     root = str(watched.receiver_url).removesuffix("/kling")
-    command = [str(Path(sys.executable).parent / "prefect-kling"), "receiver", "--port", root.rpartition(":")[2]]
+    command = [
+        str(Path(sys.executable).parent / "prefect-kling"),
+        "receiver",
+        "--port",
+        root.rpartition(":")[2],
+    ]
 
     def is_up() -> bool:
         with contextlib.suppress(httpx.HTTPError):
@@ -192,7 +217,9 @@ async def test_a_film_that_was_sent_and_left_completes_itself(
     tag = archive.bucket.prefix.strip("/")
     shots = [{"prompt": f"One {tag}"}, {"prompt": f"Two {tag}"}]
     scenes = [{"continuity": "last_frame", "shots": shots}]
-    board = Storyboard.model_validate({"title": f"Left {tag}", "defaults": {"duration": 3}, "scenes": scenes})
+    board = Storyboard.model_validate(
+        {"title": f"Left {tag}", "defaults": {"duration": 3}, "scenes": scenes}
+    )
     try:
         step = await submit_film(board, watched, archive_block)
         assert (step.sent, step.waiting) == (["1.1"], ["1.2"])
@@ -212,8 +239,14 @@ class Webhook(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Tell the Prefect server that the webhook was called; what the API says is not even read."""
-        (template,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "production.md").read_text(), re.DOTALL)
-        told = {"occurred": datetime.now(UTC).isoformat(), "id": str(uuid4()), **json.loads(template)}
+        (template,) = re.findall(
+            r"```json\n(.*?)```", (ROOT / "docs" / "production.md").read_text(), re.DOTALL
+        )
+        told = {
+            "occurred": datetime.now(UTC).isoformat(),
+            "id": str(uuid4()),
+            **json.loads(template),
+        }
         httpx.post(f"{self.api}/events", json=[told], trust_env=False).raise_for_status()
         self.send_response(202)
         self.end_headers()
@@ -223,7 +256,10 @@ class Webhook(http.server.BaseHTTPRequestHandler):
 def webhook(prefect_ui: str) -> Iterator[str]:
     """A webhook's address."""
     Webhook.api = f"{prefect_ui}/api"
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Webhook) as server, ThreadPoolExecutor(1) as threads:
+    with (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), Webhook) as server,
+        ThreadPoolExecutor(1) as threads,
+    ):
         threads.submit(server.serve_forever)
         yield f"http://127.0.0.1:{server.server_port}/hooks/kling"
         server.shutdown()
@@ -238,7 +274,9 @@ async def test_a_webhook_will_do_in_place_of_a_receiver(
     trigger.enabled = True
     await trigger.aupdate()
     calling = credentials.model_copy(update={"webhook_url": SecretStr(webhook)})
-    (row,) = await submit_batch(f"prompt,duration\nA lamp {archive.bucket.prefix},3\n", calling, archive_block)
+    (row,) = await submit_batch(
+        f"prompt,duration\nA lamp {archive.bucket.prefix},3\n", calling, archive_block
+    )
     async with asyncio.timeout(120):
         while archive.find(row.clip_key) is None:
             await asyncio.sleep(0.5)
@@ -251,7 +289,9 @@ async def test_a_wrong_form_is_refused_before_the_run_starts(blocks: dict[str, A
 
     clip = {"prompt": "A lamp", "quality": "8k"}
     with pytest.raises((PrefectHTTPStatusError, ParameterTypeError)) as caught:
-        await arun_deployment("quick-clip/quick-clip", parameters=blocks | {"clip": clip}, timeout=0)
+        await arun_deployment(
+            "quick-clip/quick-clip", parameters=blocks | {"clip": clip}, timeout=0
+        )
     assert "quality" in str(caught.value)
 
 
@@ -266,7 +306,11 @@ async def test_a_block_that_is_missing_is_named_in_the_log(api: PrefectClient) -
     async with asyncio.timeout(30):
         while len(told) < 2:
             await asyncio.sleep(0.2)
-            told = [each.message for each in await api.read_logs(wanted) if "prefect-kling setup" in each.message]
+            told = [
+                each.message
+                for each in await api.read_logs(wanted)
+                if "prefect-kling setup" in each.message
+            ]
     assert [message.split(";")[0] for message in told] == [
         "credentials: Unable to find block document named default for block type kling-credentials",
         "archive: Unable to find block document named default for block type kling-archive",

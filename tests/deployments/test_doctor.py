@@ -24,15 +24,15 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments import doctor as doctor_module
 from prefect_kling.deployments import doctor_checks
 from prefect_kling.deployments.catalogue import runnable
-from prefect_kling.deployments.cli import app
+from prefect_kling.deployments.cli.app import app
 from prefect_kling.deployments.doctor import Finding, Verdict, Visit, examine
 from prefect_kling.deployments.doctor_checks import CHECKS, is_older
-from prefect_kling.deployments.processes import free_ports, running
+from prefect_kling.deployments.local.processes import free_ports, running
 from prefect_kling.flows import generate_clip
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
-from prefect_kling.studio.bucket import Bucket
+from prefect_kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.errors import ClipHeld, StorageRefused
+from prefect_kling.studio.storage.bucket import Bucket
 from tests.deployments.conftest import Call
 
 COMMAND = str(Path(sys.executable).parent / "prefect-kling")
@@ -94,7 +94,10 @@ async def test_every_need_of_a_check_is_a_check_before_it() -> None:
 
 
 def test_the_command_prints_a_line_for_each_check_and_fails_for_a_fault(
-    name: str, credentials: KlingCredentials, archive_block: KlingArchive, capsys: pytest.CaptureFixture[str]
+    name: str,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Exit code 0 when all is well, 1 when a block is missing, one line per check in both."""
     credentials.save(name)
@@ -103,7 +106,10 @@ def test_the_command_prints_a_line_for_each_check_and_fails_for_a_fault(
     assert app([*words, name], exit_on_error=False, result_action="return_value") == 0
     assert len(capsys.readouterr().out.splitlines()) == len(CHECKS)
     assert app([*words, "no-such-block"], exit_on_error=False, result_action="return_value") == 1
-    assert "there is no KlingArchive block named 'no-such-block' → `prefect-kling setup`" in capsys.readouterr().out
+    assert (
+        "there is no KlingArchive block named 'no-such-block' → `prefect-kling setup`"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.usefixtures("prefect_ui")
@@ -148,7 +154,9 @@ def test_missing_block_types_and_blocks_are_faults(prefect_ui: str, call: Call) 
     assert done.stderr == ""
     assert "fault    block types: not registered: kling-credentials, kling-archive" in done.stdout
     assert "`prefect block register -m prefect_kling.blocks`" in done.stdout
-    assert "there is no KlingCredentials block named 'default' → `prefect-kling setup`" in done.stdout
+    assert (
+        "there is no KlingCredentials block named 'default' → `prefect-kling setup`" in done.stdout
+    )
     assert "there is no KlingArchive block named 'default' → `prefect-kling setup`" in done.stdout
 
 
@@ -163,7 +171,9 @@ async def test_a_stored_block_that_breaks_a_rule_is_told_without_its_values(
     assert HIDDEN not in "".join(map(str, found.values()))
 
 
-async def test_a_wrong_key_is_a_fault(name: str, credentials: KlingCredentials, archive_block: KlingArchive) -> None:
+async def test_a_wrong_key_is_a_fault(
+    name: str, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
     """The API refuses it; the balance cannot be asked for then, and the store is looked at all the same."""
     wrong = credentials.model_copy(update={"api_key": SecretStr("sk_wrong_0123456789")})
     found = await visit(name, wrong, archive_block)
@@ -177,7 +187,9 @@ async def test_an_empty_account_is_a_fault(
 ) -> None:
     """A key that is accepted pays for nothing when there is no money."""
     with Sandbox(SandboxSettings(balance_usd=0)) as poor:
-        empty = credentials.model_copy(update={"base_url": poor.base_url, "api_key": SecretStr(poor.key)})
+        empty = credentials.model_copy(
+            update={"base_url": poor.base_url, "api_key": SecretStr(poor.key)}
+        )
         found = await visit(name, empty, archive_block)
     assert faults(found) == ["balance"]
     assert "top up" in found["balance"].cure
@@ -211,7 +223,9 @@ async def test_a_wrong_secret_of_the_store_is_a_fault(
     name: str, credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:
     """The store does not accept the signature, and the cure speaks of keys."""
-    keys = archive_block.bucket.credentials.model_copy(update={"minio_root_password": SecretStr("not-the-secret")})
+    keys = archive_block.bucket.credentials.model_copy(
+        update={"minio_root_password": SecretStr("not-the-secret")}
+    )
     bucket = archive_block.bucket.model_copy(update={"credentials": keys})
     found = await visit(name, credentials, archive_block.model_copy(update={"bucket": bucket}))
     assert faults(found) == ["bucket"]
@@ -219,9 +233,13 @@ async def test_a_wrong_secret_of_the_store_is_a_fault(
     assert "keys" in found["bucket"].cure
 
 
-async def test_a_dead_store_is_a_fault(name: str, credentials: KlingCredentials, archive_block: KlingArchive) -> None:
+async def test_a_dead_store_is_a_fault(
+    name: str, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
     """Nobody answers at the endpoint; that is found before boto3 tries again and again."""
-    parameters = archive_block.bucket.credentials.aws_client_parameters.model_copy(update={"endpoint_url": nowhere()})
+    parameters = archive_block.bucket.credentials.aws_client_parameters.model_copy(
+        update={"endpoint_url": nowhere()}
+    )
     keys = archive_block.bucket.credentials.model_copy(update={"aws_client_parameters": parameters})
     bucket = archive_block.bucket.model_copy(update={"credentials": keys})
     found = await visit(name, credentials, archive_block.model_copy(update={"bucket": bucket}))
@@ -230,7 +248,10 @@ async def test_a_dead_store_is_a_fault(name: str, credentials: KlingCredentials,
 
 
 async def test_a_store_that_ignores_conditional_writes_is_a_fault(
-    name: str, credentials: KlingCredentials, archive_block: KlingArchive, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A real store to which no condition gets through could let two runs pay."""
     s3 = archive_block.get_archive().bucket._s3
@@ -248,7 +269,10 @@ async def test_a_store_that_ignores_conditional_writes_is_a_fault(
 
 
 async def test_each_permission_that_is_missing_is_named(
-    name: str, credentials: KlingCredentials, archive_block: KlingArchive, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whoever may write but neither read nor delete hears of both."""
 
@@ -307,15 +331,31 @@ async def test_a_receiver_that_lets_everybody_in_is_a_fault(
 
 
 async def test_the_real_receiver_is_healthy_and_a_wrong_path_is_noticed(
-    name: str, prefect_ui: str, credentials: KlingCredentials, archive_block: KlingArchive, tmp_path: Path
+    name: str,
+    prefect_ui: str,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    tmp_path: Path,
 ) -> None:
     """Our receiver refuses in words the doctor knows; below another path they are missing."""
     address = nowhere()
     known = _with_receiver(credentials, f"{address}/kling")
     await known.asave(name)
     await archive_block.asave(name)
-    command = [COMMAND, "receiver", "--port", address.rpartition(":")[2], "--credentials", name, "--archive", name]
-    environment = os.environ | {"PREFECT_API_URL": f"{prefect_ui}/api", "PREFECT_HOME": str(tmp_path)}
+    command = [
+        COMMAND,
+        "receiver",
+        "--port",
+        address.rpartition(":")[2],
+        "--credentials",
+        name,
+        "--archive",
+        name,
+    ]
+    environment = os.environ | {
+        "PREFECT_API_URL": f"{prefect_ui}/api",
+        "PREFECT_HOME": str(tmp_path),
+    }
     with running(command, environment, tmp_path / "log", lambda: _is_up(f"{address}/health")):
         right = await visit(name, known, archive_block)
         wrong = await visit(name, _with_receiver(credentials, f"{address}/other"), archive_block)
@@ -324,7 +364,9 @@ async def test_the_real_receiver_is_healthy_and_a_wrong_path_is_noticed(
     assert "path" in wrong["unsigned calls"].cure
 
 
-async def test_sweeps_are_looked_for(name: str, credentials: KlingCredentials, archive_block: KlingArchive) -> None:
+async def test_sweeps_are_looked_for(
+    name: str, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
     """Without a deployment, and with a schedule that is off, there is a hint; with an active one there is none."""
     async with get_client() as client:
         for left in await client.read_deployments():
@@ -368,7 +410,9 @@ def test_secrets_in_foreign_words_are_hidden() -> None:
 
 
 def _with_receiver(credentials: KlingCredentials, url: str) -> KlingCredentials:
-    return credentials.model_copy(update={"receiver_url": url, "receiver_secret": SecretStr(HIDDEN)})
+    return credentials.model_copy(
+        update={"receiver_url": url, "receiver_secret": SecretStr(HIDDEN)}
+    )
 
 
 def _is_up(url: str) -> bool:

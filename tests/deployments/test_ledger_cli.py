@@ -7,15 +7,15 @@ import pytest
 from prefect.artifacts import Artifact
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.cli import app
+from prefect_kling.deployments.cli.app import app
 from prefect_kling.flows import collect_finished, generate_clip
 from prefect_kling.kling.errors import JobGone
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio.archive import Archive
+from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld, WrongClip
-from prefect_kling.studio.ledger import EntryState
-from prefect_kling.studio.orders import ClipOrder
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.ledger import EntryState
+from prefect_kling.studio.money.orders import ClipOrder
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 Run = Callable[..., str]
@@ -34,7 +34,9 @@ def key(request_: VideoRequest) -> str:
 
 
 @pytest.fixture
-def run(credentials: KlingCredentials, archive_block: KlingArchive, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(
+    credentials: KlingCredentials, archive_block: KlingArchive, capsys: pytest.CaptureFixture[str]
+) -> Run:
     """Run `prefect-kling` in this process against stored blocks, and return what it prints."""
     credentials.save("ledger-test", overwrite=True)
     archive_block.save("ledger-test", overwrite=True)
@@ -48,12 +50,19 @@ def run(credentials: KlingCredentials, archive_block: KlingArchive, capsys: pyte
 
 
 @pytest.fixture
-def held(request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox) -> str:
+def held(
+    request_: VideoRequest,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
+) -> str:
     """A clip whose paid answer was lost; the id of the job that was really made."""
     sandbox.fault(on="create", do={"status": 502}, after_commit=True)
     with pytest.raises(ClipHeld):
         asyncio.run(generate_clip(request_, credentials, archive_block))
-    return next(str(job["id"]) for job in sandbox.jobs() if job["body"]["prompt"] == request_.prompt)
+    return next(
+        str(job["id"]) for job in sandbox.jobs() if job["body"]["prompt"] == request_.prompt
+    )
 
 
 def made(sandbox: Sandbox, request: VideoRequest) -> int:
@@ -132,7 +141,11 @@ def test_a_released_clip_is_sent_again(
 
 
 def test_only_held_clips_can_be_decided(
-    run: Run, key: str, request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive
+    run: Run,
+    key: str,
+    request_: VideoRequest,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
 ) -> None:
     """A paid clip cannot be released into being paid again, and an unknown key names nothing."""
     asyncio.run(generate_clip(request_, credentials, archive_block))
@@ -143,7 +156,9 @@ def test_only_held_clips_can_be_decided(
 
 
 @pytest.mark.usefixtures("held")
-def test_a_sweep_tells_what_is_held(key: str, credentials: KlingCredentials, archive_block: KlingArchive) -> None:
+def test_a_sweep_tells_what_is_held(
+    key: str, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
     """`collect_finished` runs as a flow, names held clips, and leaves a report."""
     findings = asyncio.run(collect_finished(credentials, archive_block))
     assert findings.counts == {"held": 1}
@@ -153,7 +168,10 @@ def test_a_sweep_tells_what_is_held(key: str, credentials: KlingCredentials, arc
 
 
 def test_resubmitting_has_to_be_chosen_in_advance(
-    request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox
+    request_: VideoRequest,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
 ) -> None:
     """With on_unknown="resubmit" a lost answer is sent again, and may be paid twice, which the record says."""
     sandbox.fault(on="create", do={"status": 502}, after_commit=True)
@@ -165,7 +183,10 @@ def test_resubmitting_has_to_be_chosen_in_advance(
 
 
 def test_a_low_balance_is_told_with_the_balance(
-    request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox
+    request_: VideoRequest,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
 ) -> None:
     """402 stops, and the error says what the account holds."""
     from prefect_kling.kling.errors import BalanceTooLow

@@ -13,12 +13,12 @@ from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
 from prefect.client.schemas.objects import StateType
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.prefect_server import prefect_server
+from prefect_kling.deployments.local.prefect_server import prefect_server
 from prefect_kling.flows import generate_clip, produce_film
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.script.storyboard import Storyboard
+from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.money.archive import Archive
 from tests.postgres import postgres
 
 
@@ -64,7 +64,9 @@ def storyboard(tag: str) -> Storyboard:
         {"continuity": name, "shots": [{"prompt": f"{name} {n} {tag}"} for n in range(2)]}
         for name in ("last_frame", "cut")
     ]
-    return Storyboard.model_validate({"title": f"Postgres {tag}", "defaults": {"duration": 3}, "scenes": scenes})
+    return Storyboard.model_validate(
+        {"title": f"Postgres {tag}", "defaults": {"duration": 3}, "scenes": scenes}
+    )
 
 
 async def see_completed(api: PrefectClient, tag: str, names: set[str]) -> None:
@@ -89,11 +91,15 @@ async def test_a_film_is_recorded_in_postgresql_and_paid_once(
     """Run, task runs and page are read back from the server, the run from its table too; again costs nothing."""
     with tags(tag):
         film = await produce_film(storyboard, credentials, archive_block)
-    (run,) = await api.read_flow_runs(flow_run_filter=FlowRunFilter(name={"any_": [f"film {film.title}"]}))
+    (run,) = await api.read_flow_runs(
+        flow_run_filter=FlowRunFilter(name={"any_": [f"film {film.title}"]})
+    )
     assert run.state_type is StateType.COMPLETED
     row = await tables.fetchrow("SELECT name, state_type::text FROM flow_run WHERE id = $1", run.id)
     assert tuple(row) == (run.name, "COMPLETED")
-    steps = {f"{step} {shot.name}" for step in ("submit", "wait for", "archive") for shot in film.clips}
+    steps = {
+        f"{step} {shot.name}" for step in ("submit", "wait for", "archive") for shot in film.clips
+    }
     await see_completed(api, tag, steps | {"hand over 1.1 to 1.2", f"assemble {film.title}"})
     page = await Artifact.aget(film.slug)
     assert page is not None
@@ -115,8 +121,12 @@ async def test_forty_runs_at_once_do_not_overburden_the_server(
 
     @flow
     async def everything() -> None:
-        requests = [VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3) for prompt in prompts]
-        await asyncio.gather(*[generate_clip(request, credentials, archive_block) for request in requests])
+        requests = [
+            VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3) for prompt in prompts
+        ]
+        await asyncio.gather(
+            *[generate_clip(request, credentials, archive_block) for request in requests]
+        )
 
     with caplog.at_level(logging.INFO, "httpx"):
         await everything()
@@ -124,7 +134,8 @@ async def test_forty_runs_at_once_do_not_overburden_the_server(
     assert len(answers) > len(prompts)
     assert [answer for answer in answers if '"HTTP/1.1 5' in answer] == []
     states = await tables.fetch(
-        "SELECT state_type::text, count(*) FROM flow_run WHERE name LIKE 'clip %' || $1 GROUP BY 1", tag
+        "SELECT state_type::text, count(*) FROM flow_run WHERE name LIKE 'clip %' || $1 GROUP BY 1",
+        tag,
     )
     assert dict(states) == {"COMPLETED": 40}
     assert made(sandbox, tag) == 4

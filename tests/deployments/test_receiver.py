@@ -14,21 +14,21 @@ import pytest
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks import credentials as credentials_module
-from prefect_kling.deployments.processes import free_ports
+from prefect_kling.deployments.local.processes import free_ports
 from prefect_kling.deployments.receiver import LARGEST_BODY
 from prefect_kling.flows import collect_finished, submit_batch
 from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.polling import Patience
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.kling.wait import Patience
-from prefect_kling.studio import watch
-from prefect_kling.studio.archive import Archive, Clip
-from prefect_kling.studio.collection import Outcome
+from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld
-from prefect_kling.studio.ledger import Entry, EntryState
-from prefect_kling.studio.orders import ClipOrder
-from prefect_kling.studio.results import keep_paid_job, wait_for_paid_job
-from prefect_kling.studio.submission import Terms, submit_once
+from prefect_kling.studio.money import completion_watch as watch
+from prefect_kling.studio.money.archive import Archive, Clip
+from prefect_kling.studio.money.collection import Outcome
+from prefect_kling.studio.money.ledger import Entry, EntryState
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.results import keep_paid_job, wait_for_paid_job
+from prefect_kling.studio.money.submission import Terms, submit_once
 from tests.deployments.door import ENOUGH_SECONDS, SECRET, Door, open_door, until, with_receiver
 from tests.orders import ordered, record
 
@@ -49,7 +49,9 @@ def door(credentials: KlingCredentials, archive: Archive) -> Iterator[Door]:
 @pytest.fixture
 async def caller() -> AsyncIterator[httpx.AsyncClient]:
     """Somebody who calls."""
-    async with httpx.AsyncClient(timeout=30, trust_env=False, limits=httpx.Limits(max_connections=40)) as http:
+    async with httpx.AsyncClient(
+        timeout=30, trust_env=False, limits=httpx.Limits(max_connections=40)
+    ) as http:
         yield http
 
 
@@ -87,15 +89,21 @@ async def test_with_a_receiver_a_clip_takes_six_gets_at_most(
     monkeypatch.setattr(watch, "LOOK_SECONDS", 0.1)
     caplog.set_level(logging.INFO, logger="httpx")
     orders = [ordered(archive, f"counted {number}") for number in range(4)]
-    clips = await asyncio.gather(*(follow(order, door.block, archive, door.terms) for order in orders))
-    await until(lambda: len(door.outcomes()) == len(orders) or not list(archive.ledger.open_markers()))
+    clips = await asyncio.gather(
+        *(follow(order, door.block, archive, door.terms) for order in orders)
+    )
+    await until(
+        lambda: len(door.outcomes()) == len(orders) or not list(archive.ledger.open_markers())
+    )
     lines = [each.getMessage() for each in caplog.records if each.name == "httpx"]
     gets = [sum("GET" in line and clip.job_id in line for line in lines) for clip in clips]
     assert all(3 <= count <= 4 for count in gets), gets
     assert all(record(archive, order).state is EntryState.ARCHIVED for order in orders)
 
 
-async def test_a_failed_job_is_closed_and_announced(door: Door, client: KlingClient, archive: Archive) -> None:
+async def test_a_failed_job_is_closed_and_announced(
+    door: Door, client: KlingClient, archive: Archive
+) -> None:
     """The API calls for failures too."""
     order = ordered(archive, "[fail:CONTENT_MODERATION]")
     await submit_once(order, client, archive, door.terms)
@@ -131,7 +139,10 @@ async def test_an_early_call_is_followed_by_one_that_finishes(
     address, said = door.addresses.address(entry), {"taskId": entry.job_id, "state": "completed"}
     assert (await caller.post(address, json={"data": said})).status_code == 202
     await until(lambda: bool(door.told))
-    assert (door.told[0][1].outcome, record(archive, order).state) == (Outcome.RUNNING, EntryState.SUBMITTED)
+    assert (door.told[0][1].outcome, record(archive, order).state) == (
+        Outcome.RUNNING,
+        EntryState.SUBMITTED,
+    )
     sandbox.clear_faults()
     while not door.outcomes():
         await caller.post(address, content=b"")
@@ -148,7 +159,9 @@ async def test_repeated_calls_do_the_work_once(
         await asyncio.sleep(0.02)
     before = sandbox.stats()["downloads"]
     address = door.addresses.address(entry)
-    answers = await asyncio.gather(*(caller.post(address, json={"taskId": entry.job_id}) for _ in range(100)))
+    answers = await asyncio.gather(
+        *(caller.post(address, json={"taskId": entry.job_id}) for _ in range(100))
+    )
     await until(lambda: bool(door.outcomes()))
     assert {answer.status_code for answer in answers} == {202}
     assert door.outcomes() == [Outcome.ARCHIVED]
@@ -201,8 +214,19 @@ class Nuisance:
     async def _forged(self, number: int) -> tuple[int, int]:
         clip, _, token = self.held.rpartition("/")
         other = self.archived.rpartition("/")[2]
-        wrong = [other, token[:-1], token + "0", secrets.token_hex(20), "%C3%A9" * 40, "%ff" * 40, "%00", "x" * 5000]
-        answer = await self.http.post(f"{clip}/{wrong[number // 5 % len(wrong)]}", json={"taskId": "clnosuchjob"})
+        wrong = [
+            other,
+            token[:-1],
+            token + "0",
+            secrets.token_hex(20),
+            "%C3%A9" * 40,
+            "%ff" * 40,
+            "%00",
+            "x" * 5000,
+        ]
+        answer = await self.http.post(
+            f"{clip}/{wrong[number // 5 % len(wrong)]}", json={"taskId": "clnosuchjob"}
+        )
         return 404, answer.status_code
 
     async def _garbled(self, number: int) -> tuple[int, int]:
@@ -238,7 +262,12 @@ async def test_a_thousand_bad_calls_do_no_harm(
     sandbox.fault(on="create", do={"drop": True})
     with pytest.raises(ClipHeld):
         await submit_once(bad, client, archive, door.terms)
-    before = [record(archive, good), record(archive, bad), archive.find(good.clip_key), archive.budget.accounts()]
+    before = [
+        record(archive, good),
+        record(archive, bad),
+        archive.find(good.clip_key),
+        archive.budget.accounts(),
+    ]
     addresses = [door.addresses.address(record(archive, order)) for order in (good, bad)]
     nuisance = Nuisance(caller, *addresses, f"http://127.0.0.1:{door.port}")
     answers = await asyncio.gather(*(nuisance.call(number) for number in range(1000)))
@@ -253,13 +282,21 @@ async def test_a_thousand_bad_calls_do_no_harm(
     text = "\n".join(each.getMessage() + str(each.exc_info or "") for each in ours)
     assert "archived" in text
     assert [each.getMessage() for each in ours if each.levelno >= logging.ERROR] == []
-    assert [hidden for hidden in (SECRET, *(each.rpartition("/")[2] for each in addresses)) if hidden in text] == []
+    assert [
+        hidden
+        for hidden in (SECRET, *(each.rpartition("/")[2] for each in addresses))
+        if hidden in text
+    ] == []
 
 
-async def test_a_long_body_is_measured_as_it_comes(door: Door, archive: Archive, caller: httpx.AsyncClient) -> None:
+async def test_a_long_body_is_measured_as_it_comes(
+    door: Door, archive: Archive, caller: httpx.AsyncClient
+) -> None:
     """A body that does not say how long it is, is cut off all the same; one that just fits is read."""
     order = ordered(archive, "long")
-    entry = Entry(clip_key=order.clip_key, state="intent", order=order, at_most_usd=1, claim="a" * 32, by="")
+    entry = Entry(
+        clip_key=order.clip_key, state="intent", order=order, at_most_usd=1, claim="a" * 32, by=""
+    )
 
     async def pieces(count: int) -> AsyncIterator[bytes]:
         for _ in range(count):
@@ -288,15 +325,25 @@ async def test_polling_alone_finishes_everything(
 
 def polls_by(seconds: float, patience: Patience) -> int:
     """How often a wait has polled when a job ends after so many seconds, by arithmetic alone."""
-    return len(list(takewhile(lambda at: at < min(seconds, patience.deadline), accumulate(patience.pauses()))))
+    return len(
+        list(
+            takewhile(
+                lambda at: at < min(seconds, patience.deadline), accumulate(patience.pauses())
+            )
+        )
+    )
 
 
 @pytest.mark.parametrize("jitter", [-1, 0, 1])
-def test_no_render_of_an_hour_takes_more_than_six_gets(jitter: int, credentials: KlingCredentials) -> None:
+def test_no_render_of_an_hour_takes_more_than_six_gets(
+    jitter: int, credentials: KlingCredentials
+) -> None:
     """Polls until the job ends, the receiver's look, charge and file: six at most, whatever the jitter."""
     patience = with_receiver(credentials, 1).patience
     off = 1 + jitter * patience.jitter
-    patience = replace(patience, jitter=0, first=patience.first * off, head_start=patience.head_start * off)
+    patience = replace(
+        patience, jitter=0, first=patience.first * off, head_start=patience.head_start * off
+    )
     assert patience.deadline == credentials.wait_minutes * 60 == 3600
     most = {seconds: polls_by(seconds, patience) + 3 for seconds in range(3601)}
     assert (most[142], most[486], max(most.values())) == (3, 4, 6)
@@ -312,11 +359,18 @@ def test_the_safety_polls_fall_where_the_documents_say(credentials: KlingCredent
 
 @pytest.mark.usefixtures("prefect_ui")
 async def test_two_hundred_clips_that_nobody_waits_for_are_all_archived(
-    door: Door, credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
+    door: Door,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    sandbox: Sandbox,
 ) -> None:
     """Sent and left: those whose calls arrive are archived by the receiver, the rest by one sweep."""
     tag = archive.bucket.prefix
-    requests = [VideoRequest(model="kling-v3-omni", prompt=f"{number} {tag}", duration=3) for number in range(200)]
+    requests = [
+        VideoRequest(model="kling-v3-omni", prompt=f"{number} {tag}", duration=3)
+        for number in range(200)
+    ]
     deaf = with_receiver(credentials, free_ports(1)[0])
     heard = await submit_batch(requests[:120], door.block, archive_block)
     unheard = await submit_batch(requests[120:], deaf, archive_block)
@@ -324,7 +378,11 @@ async def test_two_hundred_clips_that_nobody_waits_for_are_all_archived(
     await until(lambda: len(door.outcomes()) == 120)
     assert all(archive.find(row.clip_key) for row in heard)
     assert not any(archive.find(row.clip_key) for row in unheard)
-    await until(lambda: all(job["state"] == "completed" for job in sandbox.jobs() if tag in str(job["body"])))
+    await until(
+        lambda: all(
+            job["state"] == "completed" for job in sandbox.jobs() if tag in str(job["body"])
+        )
+    )
     findings = await collect_finished(deaf, archive_block)
     assert findings.counts == {"archived": 80}
     assert len({job["id"] for job in sandbox.jobs() if tag in str(job["body"])}) == 200

@@ -10,15 +10,15 @@ import pytest
 
 from prefect_kling.blocks import KlingCredentials
 from prefect_kling.deployments import receiver as receiver_module
-from prefect_kling.deployments.seaweed import LocalS3
+from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.kling.client import KlingClient
-from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.bucket import Bucket
-from prefect_kling.studio.collection import Outcome
+from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld
-from prefect_kling.studio.ledger import Entry, EntryState
-from prefect_kling.studio.submission import Terms, submit_once
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.collection import Outcome
+from prefect_kling.studio.money.ledger import Entry, EntryState
+from prefect_kling.studio.money.submission import Terms, submit_once
+from prefect_kling.studio.storage.bucket import Bucket
 from tests.deployments.door import Door, open_door, until
 from tests.kill.fault_proxy import LOST, RESET, UNAVAILABLE, FaultProxy, fault_proxy
 from tests.kill.worker import s3_client
@@ -57,7 +57,9 @@ async def calling() -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
-async def held(name: str, client: KlingClient, archive: Archive, sandbox: Sandbox) -> tuple[Entry, str]:
+async def held(
+    name: str, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> tuple[Entry, str]:
     """A clip that is held, and the job that was made for it; the API has not called."""
     order = ordered(archive, name)
     sandbox.fault(on="create", do={"drop": True}, after_commit=True)
@@ -76,7 +78,12 @@ async def until_ended(job_id: str, client: KlingClient) -> None:
 
 @pytest.mark.parametrize("kind", [UNAVAILABLE, RESET, LOST])
 async def test_a_store_that_is_away_when_the_api_calls(
-    kind: str, door: Door, proxy: FaultProxy, client: KlingClient, archive: Archive, sandbox: Sandbox
+    kind: str,
+    door: Door,
+    proxy: FaultProxy,
+    client: KlingClient,
+    archive: Archive,
+    sandbox: Sandbox,
 ) -> None:
     """One call, and each kind of call to the store fails at first: the held clip is resolved all the same."""
     entry, job_id = await held(f"away {kind}", client, archive, sandbox)
@@ -120,7 +127,11 @@ async def test_a_file_that_cannot_be_had_yet(
 
 
 async def test_what_waiting_cannot_cure_is_told_at_once(
-    door: Door, client: KlingClient, archive: Archive, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+    door: Door,
+    client: KlingClient,
+    archive: Archive,
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A wrong key is no passing trouble: the log names clip and job, so that a person can adopt it."""
     entry, job_id = await held("locked", client, archive, sandbox)

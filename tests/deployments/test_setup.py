@@ -15,11 +15,16 @@ from prefect_aws import AwsCredentials, MinIOCredentials, S3Bucket
 from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.demo import BUCKET
-from prefect_kling.deployments.seaweed import LocalS3
-from prefect_kling.deployments.setup import SetupRefused, from_environment, require_whole, set_up
+from prefect_kling.deployments.cli.setup import (
+    SetupRefused,
+    from_environment,
+    require_whole,
+    set_up,
+)
+from prefect_kling.deployments.local.demo import BUCKET
+from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.kling.client import API_URL
-from prefect_kling.kling.sandbox import Sandbox
+from prefect_kling.sandbox import Sandbox
 from tests.deployments.conftest import Call, Done
 
 COMMAND = str(Path(sys.executable).parent / "prefect-kling")
@@ -52,7 +57,11 @@ def given(sandbox: Sandbox, s3: LocalS3, name: str) -> dict[str, str]:
 @pytest.fixture
 def environment(prefect_ui: str, tmp_path: Path) -> dict[str, str]:
     """What every process needs to find the server."""
-    return os.environ | {"PREFECT_API_URL": f"{prefect_ui}/api", "PREFECT_HOME": str(tmp_path), "NO_COLOR": "1"}
+    return os.environ | {
+        "PREFECT_API_URL": f"{prefect_ui}/api",
+        "PREFECT_HOME": str(tmp_path),
+        "NO_COLOR": "1",
+    }
 
 
 @pytest.fixture
@@ -77,7 +86,9 @@ def setup_here(call: Call, prefect_ui: str, name: str) -> SetupHere:
     """Run `prefect-kling setup` without a terminal, in this process."""
 
     def run(given: dict[str, str], *words: str) -> Done:
-        return call("setup", "--name", name, *words, **{"PREFECT_API_URL": f"{prefect_ui}/api"} | given)
+        return call(
+            "setup", "--name", name, *words, **{"PREFECT_API_URL": f"{prefect_ui}/api"} | given
+        )
 
     return run
 
@@ -129,10 +140,16 @@ def test_other_values_are_refused_until_overwriting_is_asked_for(
     assert KlingCredentials.load(name).api_key.get_secret_value() == "sk_another_0123456789"
 
 
-def test_everything_that_is_missing_or_wrong_is_named_at_once(setup_here: SetupHere, name: str) -> None:
+def test_everything_that_is_missing_or_wrong_is_named_at_once(
+    setup_here: SetupHere, name: str
+) -> None:
     """No question is asked without a terminal, and one run tells all there is to correct."""
     done = setup_here(
-        {"AWS_ACCESS_KEY_ID": "AKIA", "KLING_RECEIVER_SECRET": "short-and-alone", "APIMODELS_BASE_URL": "host"}
+        {
+            "AWS_ACCESS_KEY_ID": "AKIA",
+            "KLING_RECEIVER_SECRET": "short-and-alone",
+            "APIMODELS_BASE_URL": "host",
+        }
     )
     assert done.returncode == 1
     for words in (
@@ -148,7 +165,9 @@ def test_everything_that_is_missing_or_wrong_is_named_at_once(setup_here: SetupH
     assert "Traceback" not in done.stderr
 
 
-def test_without_a_prefect_server_nothing_is_begun(setup_here: SetupHere, given: dict[str, str]) -> None:
+def test_without_a_prefect_server_nothing_is_begun(
+    setup_here: SetupHere, given: dict[str, str]
+) -> None:
     """That the server is missing is said in words, with what to do."""
     done = setup_here(given | {"PREFECT_API_URL": "http://127.0.0.1:9/api"})
     assert done.returncode == 1
@@ -172,7 +191,9 @@ def test_questions_are_asked_at_a_terminal_and_secrets_are_not_echoed(
         ("Secret access key", given["AWS_SECRET_ACCESS_KEY"]),
         ("callback receiver", ""),
     ]
-    code, shown = at_terminal([COMMAND, "setup", "--name", name], environment | {"AWS_REGION": "us-east-1"}, dialogue)
+    code, shown = at_terminal(
+        [COMMAND, "setup", "--name", name], environment | {"AWS_REGION": "us-east-1"}, dialogue
+    )
     assert code == 0, shown
     assert "Region (empty: what AWS tools find) (us-east-1)" in shown
     assert shown.count("created") == 4
@@ -187,7 +208,12 @@ def at_terminal(
     ours, theirs = os.openpty()
     wide = {"COLUMNS": "200", "TERM": "dumb"}
     with subprocess.Popen(
-        command, env=environment | wide, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        command,
+        env=environment | wide,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
     ) as process:
         os.close(theirs)
         shown, seen = "", 0
@@ -196,7 +222,11 @@ def at_terminal(
                 shown += os.read(ours, 4096).decode()
             seen = len(shown)
             # Switching the echo off throws away what was typed before.
-            while question in TYPED_UNSEEN and termios.tcgetattr(ours)[3] & termios.ECHO and process.poll() is None:
+            while (
+                question in TYPED_UNSEEN
+                and termios.tcgetattr(ours)[3] & termios.ECHO
+                and process.poll() is None
+            ):
                 pass
             os.write(ours, f"{answer}\n".encode())
         shown += _rest(ours)
@@ -223,7 +253,9 @@ async def test_a_receiver_gets_a_secret_that_stays(given: dict[str, str], name: 
     assert len(secret.get_secret_value()) >= 32
     assert all(line.endswith("unchanged") for line in await set_up(receiver, name))
     moved = receiver | {"KLING_RECEIVER_URL": "https://example.org"}
-    assert f"kling-credentials/{name} replaced (receiver_url)" in await set_up(moved, name, overwrite=True)
+    assert f"kling-credentials/{name} replaced (receiver_url)" in await set_up(
+        moved, name, overwrite=True
+    )
     known = await KlingCredentials.aload(name)
     assert (known.receiver_url, known.receiver_secret) == ("https://example.org", secret)
 
@@ -234,12 +266,19 @@ async def test_without_keys_boto3s_own_chain_is_used(name: str) -> None:
     await set_up({"APIMODELS_API_KEY": "sk_x", "KLING_BUCKET": "b"}, name)
     keys = (await S3Bucket.aload(name)).credentials
     assert isinstance(keys, AwsCredentials)
-    assert (keys.aws_access_key_id, keys.aws_secret_access_key, keys.profile_name, keys.region_name) == (None,) * 4
+    assert (
+        keys.aws_access_key_id,
+        keys.aws_secret_access_key,
+        keys.profile_name,
+        keys.region_name,
+    ) == (None,) * 4
     assert (await KlingCredentials.aload(name)).base_url == API_URL
 
 
 @pytest.mark.usefixtures("prefect_ui")
-async def test_an_endpoint_with_temporary_keys_keeps_the_session_token(given: dict[str, str], name: str) -> None:
+async def test_an_endpoint_with_temporary_keys_keeps_the_session_token(
+    given: dict[str, str], name: str
+) -> None:
     """MinIO credentials have no place for it; without it the keys are worth nothing."""
     await set_up(from_environment(given | {"AWS_SESSION_TOKEN": "token"}), name)
     keys = (await S3Bucket.aload(name)).credentials
@@ -252,12 +291,18 @@ async def test_an_endpoint_with_temporary_keys_keeps_the_session_token(given: di
 async def test_what_is_not_given_stays(given: dict[str, str], name: str) -> None:
     """A new key alone moves neither the prefix, where the ledger is, nor the store's credentials."""
     await set_up(from_environment(given), name)
-    lines = await set_up({"APIMODELS_API_KEY": "sk_new", "KLING_BUCKET": BUCKET}, name, overwrite=True)
-    assert [line for line in lines if "replaced" in line] == [f"kling-credentials/{name} replaced (api_key)"]
+    lines = await set_up(
+        {"APIMODELS_API_KEY": "sk_new", "KLING_BUCKET": BUCKET}, name, overwrite=True
+    )
+    assert [line for line in lines if "replaced" in line] == [
+        f"kling-credentials/{name} replaced (api_key)"
+    ]
     archive = await KlingArchive.aload(name)
     assert archive.prefix == name
     assert isinstance(archive.bucket.credentials, MinIOCredentials)
-    assert archive.bucket.credentials.minio_root_password == SecretStr(given["AWS_SECRET_ACCESS_KEY"])
+    assert archive.bucket.credentials.minio_root_password == SecretStr(
+        given["AWS_SECRET_ACCESS_KEY"]
+    )
 
 
 @pytest.mark.usefixtures("prefect_ui")

@@ -12,10 +12,10 @@ from prefect_kling.blocks import credentials as credentials_module
 from prefect_kling.flows import collect_finished, generate_batch, submit_batch
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.studio import watch
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.sweep import sweep
-from prefect_kling.tasks import events
+from prefect_kling.studio.money import completion_watch as watch
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.reconcile import sweep
+from prefect_kling.telemetry import events
 from tests.deployments.door import Door, open_door, until
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
@@ -26,12 +26,16 @@ Told = list[tuple[str, dict[str, Any]]]
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     """The events emitted meanwhile by name, with their payload."""
     heard: Told = []
-    monkeypatch.setattr(events, "emit_event", lambda name, resource, payload: heard.append((name, payload)))
+    monkeypatch.setattr(
+        events, "emit_event", lambda name, resource, payload: heard.append((name, payload))
+    )
     return heard
 
 
 @pytest.fixture
-def door(credentials: KlingCredentials, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+def door(
+    credentials: KlingCredentials, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Door]:
     """A receiver that tells, and runs that poll all the time and leave it nothing."""
     monkeypatch.setattr(credentials_module, "SAFETY_SECONDS", 0.05)
     monkeypatch.setattr(credentials_module, "LONGEST_SAFETY_SECONDS", 0.1)
@@ -43,7 +47,10 @@ def door(credentials: KlingCredentials, archive: Archive, monkeypatch: pytest.Mo
 def requests(archive: Archive, count: int) -> list[VideoRequest]:
     """Requests of this test's own, every fourth of which fails."""
     tag = archive.bucket.prefix
-    prompts = [f"{'[fail:CONTENT_MODERATION] ' * (number % 4 == 3)}{number} {tag}" for number in range(count)]
+    prompts = [
+        f"{'[fail:CONTENT_MODERATION] ' * (number % 4 == 3)}{number} {tag}"
+        for number in range(count)
+    ]
     return [VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3) for prompt in prompts]
 
 
@@ -70,7 +77,11 @@ async def test_a_run_a_receiver_and_a_sweep_tell_of_each_end_once(
 
 
 async def test_a_sweep_tells_of_what_it_finished(
-    credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, client: KlingClient, told: Told
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    client: KlingClient,
+    told: Told,
 ) -> None:
     """Sent and left, with no receiver: the sweep that archives a clip tells, and the next one has nothing to tell."""
     rows = await submit_batch(requests(archive, 4), credentials, archive_block)

@@ -6,8 +6,8 @@ from pathlib import Path
 import av
 from PIL import Image, ImageDraw
 
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.films import Film
+from prefect_kling.studio.film.assembly import Film
+from prefect_kling.studio.money.archive import Archive
 
 
 def picture(data: bytes) -> Image.Image:
@@ -33,7 +33,11 @@ def frames(archive: Archive, uri: str) -> list[Image.Image]:
 def around_joins(archive: Archive, film: Film) -> list[tuple[Image.Image, Image.Image]]:
     """The pictures a viewer sees on either side of each join between two clips of a film."""
     shown = frames(archive, film.uri)
-    return [(shown[place - 1], shown[place]) for clip in film.clips[1:] if (place := round(clip.begins_at * 24))]
+    return [
+        (shown[place - 1], shown[place])
+        for clip in film.clips[1:]
+        if (place := round(clip.begins_at * 24))
+    ]
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:

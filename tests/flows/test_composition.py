@@ -10,7 +10,7 @@ import pytest
 from prefect.settings import PREFECT_RESULTS_PERSIST_BY_DEFAULT, temporary_settings
 
 from prefect_kling.examples import composition
-from prefect_kling.studio.archive import Archive
+from prefect_kling.studio.money.archive import Archive
 
 pytestmark = pytest.mark.usefixtures("default_blocks")
 
@@ -24,7 +24,9 @@ def persisted() -> Iterator[None]:
 
 def test_from_an_asynchronous_flow(archive: Archive) -> None:
     """The clip is a sub-flow's result."""
-    assert asyncio.run(composition.from_an_async_flow("A mug")).startswith(archive.bucket.uri("clips/"))
+    assert asyncio.run(composition.from_an_async_flow("A mug")).startswith(
+        archive.bucket.uri("clips/")
+    )
 
 
 def test_from_a_synchronous_flow(archive: Archive) -> None:
@@ -47,7 +49,11 @@ def test_from_a_table_and_back(tmp_path: Path) -> None:
     database = tmp_path / "products.db"
     with sqlite3.connect(database) as table:
         table.execute("CREATE TABLE products (name, uri, bytes, usd, trouble)")
-        names: list[tuple[Any, ...]] = [("A vase",), ("[fail:CONTENT_MODERATION] A sword",), ("A lamp",)]
+        names: list[tuple[Any, ...]] = [
+            ("A vase",),
+            ("[fail:CONTENT_MODERATION] A sword",),
+            ("A lamp",),
+        ]
         table.executemany("INSERT INTO products (name) VALUES (?)", names)
     assert asyncio.run(composition.from_a_table_and_back(database)) == 2
     with sqlite3.connect(database) as table:

@@ -9,13 +9,13 @@ from PIL import ImageOps
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows import produce_film
-from prefect_kling.kling.sandbox import Sandbox, read_frame_code
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.films import Film
+from prefect_kling.sandbox import Sandbox, read_frame_code
+from prefect_kling.studio.film.assembly import Film
+from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.media.frames import first_frame, last_frame
-from prefect_kling.studio.script.storyboard import Storyboard
+from prefect_kling.studio.money.archive import Archive
 from tests.flows.pictures import around_joins, difference, frames, paint, picture, video
-from tests.kling.sandbox.looking import PICTURE, correlation
+from tests.sandbox.looking import PICTURE, correlation
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 
@@ -28,7 +28,9 @@ ALIKE, UNLIKE = 6.0, 12.0
 def make(credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive) -> Make:
     """Make a film of one scene with this test's own prompts."""
 
-    async def made(*prompts: str, references: dict[str, object] | None = None, **scene: object) -> Film:
+    async def made(
+        *prompts: str, references: dict[str, object] | None = None, **scene: object
+    ) -> Film:
         lengths = scene.pop("lengths", [None] * len(prompts))
         shots = [
             {"prompt": f"{prompt} {archive.bucket.prefix}", "duration": length}
@@ -84,7 +86,13 @@ async def test_keyframes_are_shared_by_neighbours(
     colours = [(200, 40, 40), (40, 200, 40), (40, 40, 200)]
     paths = [paint(tmp_path / f"{number}.png", colour) for number, colour in enumerate(colours)]
     named = {f"key{number}": {"image": str(path)} for number, path in enumerate(paths)}
-    film = await make("Red to green", "Green to blue", continuity="keyframes", keyframes=[*named], references=named)
+    film = await make(
+        "Red to green",
+        "Green to blue",
+        continuity="keyframes",
+        keyframes=[*named],
+        references=named,
+    )
     for clip, first, last in zip(film.clips, paths, paths[1:], strict=False):
         stored = video(archive, f"clips/{clip.clip.clip_key}.mp4")
         assert difference(picture(first_frame(stored).data), picture(first.read_bytes())) < ALIKE
@@ -93,7 +101,9 @@ async def test_keyframes_are_shared_by_neighbours(
     assert [clip.made_from for clip in film.clips] == [(), ()]
 
 
-async def test_a_reference_video_is_continued(make: Make, archive: Archive, sandbox: Sandbox) -> None:
+async def test_a_reference_video_is_continued(
+    make: Make, archive: Archive, sandbox: Sandbox
+) -> None:
     """The next shot is made from the video of the one before, without sound, and begins where that one ends."""
     film = await make("A dancer turns", "She leaps", continuity="reference_video", sound="on")
     body = next(body for body in jobs(sandbox, archive) if "video_list" in body)
@@ -114,7 +124,9 @@ async def test_fifteen_seconds_are_continued_from_their_last_ten(
     assert [difference(*pair) < ALIKE for pair in around_joins(archive, film)] == [True]
 
 
-async def test_several_shots_in_one_clip_are_chapters(make: Make, archive: Archive, sandbox: Sandbox) -> None:
+async def test_several_shots_in_one_clip_are_chapters(
+    make: Make, archive: Archive, sandbox: Sandbox
+) -> None:
     """One job; the model cuts where the shots end, and each shot is a chapter there."""
     film = await make("The door", "The stairs", "The roof", continuity="multi_shot", duration=2)
     assert len(jobs(sandbox, archive)) == 1
@@ -141,7 +153,11 @@ async def test_a_crossfade_mixes_two_shots(
 ) -> None:
     """Where a shot begins anew it fades in over the one before, and the film is shorter by that much."""
     shots = [{"prompt": f"{name} {archive.bucket.prefix}"} for name in ("Dawn", "Dusk")]
-    board = {"title": "Fade", "defaults": {"duration": 3, "crossfade": 1.0}, "scenes": [{"shots": shots}]}
+    board = {
+        "title": "Fade",
+        "defaults": {"duration": 3, "crossfade": 1.0},
+        "scenes": [{"shots": shots}],
+    }
     film = await produce_film(Storyboard.model_validate(board), credentials, archive_block)
     assert film.seconds == pytest.approx(5.0, abs=0.1)
     assert film.re_encoded

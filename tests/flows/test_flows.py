@@ -14,15 +14,20 @@ from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows import generate_clip, produce_film, produce_scene
-from prefect_kling.flows.board import ShotNews, Stage, watching
 from prefect_kling.kling.errors import JobFailed, KeyRefused, StillRunning
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio.archive import Archive, Clip
-from prefect_kling.studio.errors import FilmIncomplete, StorageRefused, StorageUnavailable, StoryboardInvalid
-from prefect_kling.studio.films import Film
-from prefect_kling.studio.script.reader import read_storyboard
-from prefect_kling.studio.script.storyboard import Storyboard
+from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.errors import (
+    FilmIncomplete,
+    StorageRefused,
+    StorageUnavailable,
+    StoryboardInvalid,
+)
+from prefect_kling.studio.film.assembly import Film
+from prefect_kling.studio.film.reading.reader import read_storyboard
+from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.money.archive import Archive, Clip
+from prefect_kling.telemetry.progress import ShotNews, Stage, watching
 from tests.flows.pictures import video
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
@@ -77,7 +82,11 @@ def made(sandbox: Sandbox, tag: str) -> int:
 
 
 async def test_a_clip_is_made_once_and_then_found(
-    request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox, tag: str
+    request_: VideoRequest,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
+    tag: str,
 ) -> None:
     """The second run returns the same clip and pays nothing; a new take is a new clip."""
     clip = await generate_clip(request_, credentials, archive_block)
@@ -89,7 +98,11 @@ async def test_a_clip_is_made_once_and_then_found(
 
 
 async def test_two_runs_at_once_share_one_job(
-    request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox, tag: str
+    request_: VideoRequest,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
+    tag: str,
 ) -> None:
     """Two flow runs of the same request pay once and return the same clip."""
     runs = [generate_clip(request_, credentials, archive_block) for _ in range(2)]
@@ -112,7 +125,11 @@ def test_a_synchronous_flow_can_make_a_clip(
 
 
 async def test_a_job_that_outlasts_the_waiting_is_adopted_by_the_next_run(
-    request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox, tag: str
+    request_: VideoRequest,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
+    tag: str,
 ) -> None:
     """The deadline stops the waiting and names the job; nothing is paid again."""
     sandbox.fault(on="get", do={"state": "processing"}, times=None)
@@ -126,7 +143,11 @@ async def test_a_job_that_outlasts_the_waiting_is_adopted_by_the_next_run(
 
 
 async def test_trouble_while_waiting_and_fetching_passes(
-    request_: VideoRequest, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox, tag: str
+    request_: VideoRequest,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
+    tag: str,
 ) -> None:
     """429, 5xx, dropped connections and cut downloads on the way to a paid video do not show."""
     for do in ({"status": 429, "retry_after": 0}, {"status": 502}, {"drop": True}):
@@ -168,19 +189,25 @@ async def test_wrong_access_is_told_before_anything_is_paid(
         await generate_clip(request_, wrong_key, archive_block)
     nowhere = archive_block.bucket.model_copy(update={"bucket_name": "nowhere"})
     with pytest.raises(StorageRefused, match="nowhere does not exist"):
-        await generate_clip(request_, credentials, archive_block.model_copy(update={"bucket": nowhere}))
+        await generate_clip(
+            request_, credentials, archive_block.model_copy(update={"bucket": nowhere})
+        )
     keys = archive_block.bucket.credentials
     away = keys.aws_client_parameters.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
     bucket = archive_block.bucket.model_copy(
         update={"credentials": keys.model_copy(update={"aws_client_parameters": away})}
     )
     with pytest.raises(StorageUnavailable, match="did not answer"):
-        await generate_clip(request_, credentials, archive_block.model_copy(update={"bucket": bucket}))
+        await generate_clip(
+            request_, credentials, archive_block.model_copy(update={"bucket": bucket})
+        )
     assert made(sandbox, tag) == 0
 
 
 @pytest.fixture
-async def film(storyboard: Storyboard, credentials: KlingCredentials, archive_block: KlingArchive) -> Film:
+async def film(
+    storyboard: Storyboard, credentials: KlingCredentials, archive_block: KlingArchive
+) -> Film:
     """The storyboard, made."""
     return await produce_film(storyboard, credentials, archive_block)
 
@@ -201,7 +228,9 @@ async def test_a_film_is_the_sum_of_its_shots(
     with av.open(stored) as container:
         assert len(container.streams.audio) == 1
         assert sum(1 for _ in container.decode(video=0)) == round(24 * film.seconds)
-        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == [s.name for s in film.clips]
+        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == [
+            s.name for s in film.clips
+        ]
 
 
 async def test_an_unchanged_film_is_found_and_costs_nothing(
@@ -241,7 +270,10 @@ async def test_a_film_is_seen_in_prefect(film: Film, api: PrefectClient) -> None
 async def test_clips_and_films_are_assets(film: Film, archive: Archive, api: PrefectClient) -> None:
     """The server hears of every clip that was made, and of the film with the clips it is made of."""
     address = archive.bucket.uri(f"films/{film.slug}")
-    wanted = {"event": {"name": ["prefect.asset.materialization.succeeded"]}, "resource": {"id": [address]}}
+    wanted = {
+        "event": {"name": ["prefect.asset.materialization.succeeded"]},
+        "resource": {"id": [address]},
+    }
     async with asyncio.timeout(60):
         while True:
             answer = await api._client.post("/events/filter", json={"filter": wanted | _ALL_TIME})
@@ -254,7 +286,11 @@ async def test_clips_and_films_are_assets(film: Film, archive: Archive, api: Pre
 
 
 async def test_a_failing_shot_does_not_stop_the_others(
-    storyboard: Storyboard, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox, tag: str
+    storyboard: Storyboard,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
+    tag: str,
 ) -> None:
     """Everything else is finished, the film names the shot and the reason, and the next run continues."""
     text = FILM.format(tag=tag)
@@ -273,7 +309,10 @@ async def test_a_scene_alone_can_be_made(
 ) -> None:
     """A scene returns its clips in order and tells its news to whoever watches."""
     shots = [{"prompt": f"One {tag}"}, {"prompt": f"Two {tag}"}]
-    scenes = [{"shots": [{"prompt": f"Not asked for {tag}"}]}, {"title": "Alone", "duration": 3, "shots": shots}]
+    scenes = [
+        {"shots": [{"prompt": f"Not asked for {tag}"}]},
+        {"title": "Alone", "duration": 3, "shots": shots},
+    ]
     board = Storyboard.model_validate({"title": f"Two {tag}", "scenes": scenes})
     news: list[ShotNews] = []
     with watching(news.append):
@@ -283,7 +322,14 @@ async def test_a_scene_alone_can_be_made(
     assert made(sandbox, tag) == 2
     assert [clip.order.request.prompt for clip in clips] == [f"One {tag}", f"Two {tag}"]
     stages = [each.stage for each in news if each.shot == "2.1"]
-    assert stages == [Stage.WAITING, Stage.QUEUED, Stage.SUBMITTING, Stage.RENDERING, Stage.ARCHIVING, Stage.DONE]
+    assert stages == [
+        Stage.WAITING,
+        Stage.QUEUED,
+        Stage.SUBMITTING,
+        Stage.RENDERING,
+        Stage.ARCHIVING,
+        Stage.DONE,
+    ]
 
 
 async def test_parameters_may_be_plain_data(

@@ -10,12 +10,19 @@ from prefect.utilities.callables import parameter_schema
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.catalogue import described, flow_at
-from prefect_kling.flows import generate_batch, produce_film, produce_scene, quick_clip, submit_batch, submit_film
+from prefect_kling.flows import (
+    generate_batch,
+    produce_film,
+    produce_scene,
+    quick_clip,
+    submit_batch,
+    submit_film,
+)
 from prefect_kling.flows.quick_clip import ClipForm
-from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio.archive import Archive
+from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import StoryboardInvalid, TableInvalid
-from prefect_kling.studio.script.reader import read_storyboard
+from prefect_kling.studio.film.reading.reader import read_storyboard
+from prefect_kling.studio.money.archive import Archive
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 FILM = "title: Pasted {tag}\nscenes:\n  - shots:\n      - {{prompt: A lamp {tag}, duration: 3}}\n"
@@ -30,7 +37,13 @@ async def test_a_clip_from_the_short_form(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
     """Every choice of the form reaches the API."""
-    form = ClipForm(prompt=f"Gulls {archive.bucket.prefix}", seconds=4, shape="9:16", quality="1080p", sound=True)
+    form = ClipForm(
+        prompt=f"Gulls {archive.bucket.prefix}",
+        seconds=4,
+        shape="9:16",
+        quality="1080p",
+        sound=True,
+    )
     clip = await quick_clip(form, credentials, archive_block)
     body = next(job["body"] for job in sandbox.jobs() if archive.bucket.prefix in str(job["body"]))
     assert {name: body[name] for name in ("duration", "aspect_ratio", "mode", "sound")} == {
@@ -44,7 +57,11 @@ async def test_a_clip_from_the_short_form(
 
 @pytest.mark.parametrize("where", ["pasted", "in the bucket"])
 async def test_a_film_from_text(
-    where: str, credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
+    where: str,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    sandbox: Sandbox,
 ) -> None:
     """A storyboard is pasted, or named by its address in the archive."""
     text = FILM.format(tag=archive.bucket.prefix.strip("/"))
@@ -58,7 +75,11 @@ async def test_a_film_from_text(
 
 @pytest.mark.parametrize("where", ["pasted", "in the bucket"])
 async def test_a_batch_from_a_table(
-    where: str, credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
+    where: str,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    sandbox: Sandbox,
 ) -> None:
     """Each line is a clip; the page under the run shows them all, troubles first."""
     tag = archive.bucket.prefix.strip("/")
@@ -91,13 +112,20 @@ async def test_a_wrong_table_is_told_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("title: X\nscenes:\n  - shotz: []\n", "line 3: scene 1: there is no field 'shotz'; did you mean 'shots'?"),
+        (
+            "title: X\nscenes:\n  - shotz: []\n",
+            "line 3: scene 1: there is no field 'shotz'; did you mean 'shots'?",
+        ),
         ("s3://elsewhere/film.yaml", "is not in the archive; its addresses begin with s3://films/"),
         ("boards/none.yaml", "there is nothing at s3://films/"),
     ],
 )
 async def test_a_wrong_storyboard_is_told_before_anything_is_sent(
-    text: str, words: str, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox
+    text: str,
+    words: str,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
 ) -> None:
     """The line and the field, or why the text could not be had."""
     before = sandbox.stats()["created"]
@@ -107,7 +135,9 @@ async def test_a_wrong_storyboard_is_told_before_anything_is_sent(
     assert sandbox.stats()["created"] == before
 
 
-async def test_runs_are_named_after_their_film(credentials: KlingCredentials, archive_block: KlingArchive) -> None:
+async def test_runs_are_named_after_their_film(
+    credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
     """By its title where that is known, else by the end of its address; whatever the text, the run has a name."""
     names: list[str] = []
 
@@ -115,20 +145,42 @@ async def test_runs_are_named_after_their_film(credentials: KlingCredentials, ar
         names.append(run.name)
 
     board, broken = read_storyboard(FILM.format(tag="once")), "title: X\nscenes: []\n"
-    for made, text in ((produce_film, broken), (submit_film, "boards/none.yaml"), (produce_scene, board)):
+    for made, text in (
+        (produce_film, broken),
+        (submit_film, "boards/none.yaml"),
+        (produce_scene, board),
+    ):
         hooked = made.with_options(on_failure=[note], on_completion=[note])
         with contextlib.suppress(StoryboardInvalid):
             await hooked(text, credentials, archive_block)
-    assert names == ["film from a storyboard with mistakes", "send none.yaml", "scene 1 of Pasted once"]
+    assert names == [
+        "film from a storyboard with mistakes",
+        "send none.yaml",
+        "scene 1 of Pasted once",
+    ]
 
 
 @pytest.mark.parametrize("each", described(), ids=lambda each: str(each["name"]))
 def test_no_form_asks_for_a_type(each: dict[str, Any]) -> None:
     """What may be left out is one plain field, never a switch between types; only `extra` is no field."""
     schema = parameter_schema(flow_at(each["entrypoint"])).model_dump()
-    ours = {"ClipForm", "Spending", "VideoRequest", "ImageInput", "VideoInput", "ElementInput", "Segment"}
-    models = {name: model for name, model in schema["definitions"].items() if name in ours} | {"": schema}
-    fields = {f"{name}.{key}": field for name, model in models.items() for key, field in model["properties"].items()}
+    ours = {
+        "ClipForm",
+        "Spending",
+        "VideoRequest",
+        "ImageInput",
+        "VideoInput",
+        "ElementInput",
+        "Segment",
+    }
+    models = {name: model for name, model in schema["definitions"].items() if name in ours} | {
+        "": schema
+    }
+    fields = {
+        f"{name}.{key}": field
+        for name, model in models.items()
+        for key, field in model["properties"].items()
+    }
     assert [name for name, field in fields.items() if "anyOf" in field] == []
     boxes = [name for name, field in fields.items() if field.get("type") == "object"]
     assert boxes == (["VideoRequest.extra"] if "VideoRequest" in models else [])

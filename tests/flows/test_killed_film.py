@@ -17,15 +17,15 @@ import pytest
 from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.demo import local_archive
-from prefect_kling.deployments.seaweed import LocalS3
+from prefect_kling.deployments.local.demo import local_archive
+from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.flows import produce_film
-from prefect_kling.kling.sandbox import Sandbox, SandboxSettings
-from prefect_kling.studio.archive import Archive
+from prefect_kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.errors import FilmIncomplete
-from prefect_kling.studio.films import Film
-from prefect_kling.studio.ledger import EntryState
-from prefect_kling.studio.script.storyboard import Storyboard
+from prefect_kling.studio.film.assembly import Film
+from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.ledger import EntryState
 from prefect_kling.tasks import submit
 
 KILLS = 10
@@ -36,7 +36,11 @@ BOARD = Storyboard.model_validate(
         "title": "Killed",
         "defaults": {"duration": 3},
         "scenes": [
-            {"title": name, "continuity": name, "shots": [{"prompt": f"{name} {n}"} for n in range(shots)]}
+            {
+                "title": name,
+                "continuity": name,
+                "shots": [{"prompt": f"{name} {n}"} for n in range(shots)],
+            }
             for name, shots in SCENES.items()
         ],
     }
@@ -48,7 +52,7 @@ NEST = f"""
 import asyncio, os, sys
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows import produce_film
-from prefect_kling.studio.script.storyboard import Storyboard
+from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.tasks import submit
 
 submit.GRACE_SECONDS = {WINDOW_SECONDS}
@@ -66,7 +70,9 @@ for _ in sys.stdin:
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Sandbox]:
     """An API whose clips are the same bytes whenever they are made."""
-    settings = SandboxSettings(render_seconds=(0.5, 1.5), short_side=180, folder=tmp_path / "api", stamp_job_id=False)
+    settings = SandboxSettings(
+        render_seconds=(0.5, 1.5), short_side=180, folder=tmp_path / "api", stamp_job_id=False
+    )
     with Sandbox(settings) as sandbox:
         yield sandbox
 
@@ -93,7 +99,9 @@ def test_a_film_survives_ten_kills(
 ) -> None:
     """Ten processes are shot at random moments; the next run makes the film an undisturbed one makes, paid once."""
     monkeypatch.setattr(submit, "GRACE_SECONDS", WINDOW_SECONDS)
-    undisturbed = asyncio.run(produce_film(BOARD, access, local_archive(s3, prefix=f"{archive_block.prefix}-calm")))
+    undisturbed = asyncio.run(
+        produce_film(BOARD, access, local_archive(s3, prefix=f"{archive_block.prefix}-calm"))
+    )
     calm = Counter(str(job["body"]["prompt"]) for job in api.jobs())
     access.save("killed-film", overwrite=True)
     archive_block.save("killed-film", overwrite=True)
@@ -103,7 +111,9 @@ def test_a_film_survives_ten_kills(
     film = asyncio.run(_finish(access, archive_block, api))
     assert kills >= KILLS - 2, "most of the shots must hit a running film"
     assert film.sha256 == undisturbed.sha256
-    assert [clip.clip.sha256 for clip in film.clips] == [clip.clip.sha256 for clip in undisturbed.clips]
+    assert [clip.clip.sha256 for clip in film.clips] == [
+        clip.clip.sha256 for clip in undisturbed.clips
+    ]
     again = Counter(str(job["body"]["prompt"]) for job in api.jobs()) - calm
     assert again == calm, "each clip was paid once more, for the second archive, and only once"
 
@@ -111,7 +121,10 @@ def test_a_film_survives_ten_kills(
 @contextmanager
 def _nest(prefect_ui: str) -> Iterator["subprocess.Popen[bytes]"]:
     """A process that has everything in memory and forks one that makes the film whenever it is asked to."""
-    surroundings = os.environ | {"PREFECT_API_URL": f"{prefect_ui}/api", "PREFECT_LOGGING_LEVEL": "ERROR"}
+    surroundings = os.environ | {
+        "PREFECT_API_URL": f"{prefect_ui}/api",
+        "PREFECT_LOGGING_LEVEL": "ERROR",
+    }
     command = [sys.executable, "-c", NEST, BOARD.model_dump_json()]
     with subprocess.Popen(command, env=surroundings, stdin=PIPE, stdout=PIPE, bufsize=0) as nest:
         yield nest
@@ -142,7 +155,11 @@ def _decide(archive: Archive, api: Sandbox) -> int:
     """Adopt the job of every held clip, or release the clip when there is none."""
     held = [page for key in archive.ledger.all_keys("") if (page := archive.ledger.read(key))]
     held = [page for page in held if page.entry.state is EntryState.HELD]
-    taken = {page.entry.job_id for key in archive.ledger.all_keys("") if (page := archive.ledger.read(key))}
+    taken = {
+        page.entry.job_id
+        for key in archive.ledger.all_keys("")
+        if (page := archive.ledger.read(key))
+    }
     for page in held:
         prompt = page.entry.order.request.body()["prompt"]
         # Without a stamp equal requests are told apart by who took them: the calm film's jobs came first.

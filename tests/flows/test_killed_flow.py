@@ -12,8 +12,8 @@ from prefect.settings import PREFECT_RESULTS_PERSIST_BY_DEFAULT, temporary_setti
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows import generate_clip
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio.archive import Archive
+from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.money.archive import Archive
 
 RUN = """
 import asyncio, sys
@@ -52,7 +52,8 @@ def test_a_killed_run_is_continued_not_repeated(
     }
     with subprocess.Popen([sys.executable, "-c", RUN, prompt], env=surroundings) as run:
         while (
-            not any(name.startswith("ledger/open/") for name in archive.bucket.names("")) or made(sandbox, prompt) == 0
+            not any(name.startswith("ledger/open/") for name in archive.bucket.names(""))
+            or made(sandbox, prompt) == 0
         ):
             assert run.poll() is None
             time.sleep(0.05)

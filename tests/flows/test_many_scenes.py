@@ -6,9 +6,9 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows import film, produce_film
-from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio.archive import Archive, Clip
-from prefect_kling.studio.script.storyboard import Storyboard
+from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.money.archive import Archive, Clip
 
 
 @pytest.mark.usefixtures("prefect_ui")
@@ -19,7 +19,9 @@ async def test_many_scenes_are_made_with_a_server_on_sqlite(
     tag, before = archive.bucket.prefix, sandbox.stats()["created"]
     scenes = [{"shots": [{"prompt": f"{tag} {number}", "duration": 3}]} for number in range(24)]
     film = await produce_film(
-        Storyboard.model_validate({"title": "Many scenes", "scenes": scenes}), credentials, archive_block
+        Storyboard.model_validate({"title": "Many scenes", "scenes": scenes}),
+        credentials,
+        archive_block,
     )
     assert len(film.clips) == 24
     assert sandbox.stats()["created"] == before + 24
@@ -47,7 +49,10 @@ async def test_a_prefect_server_that_is_too_busy_does_not_cost_a_film(
         return made
 
     monkeypatch.setattr(film, "film_scene", refused_at_first)
-    before, shots = sandbox.stats()["created"], [{"prompt": f"Busy {archive.bucket.prefix}", "duration": 3}]
+    before, shots = (
+        sandbox.stats()["created"],
+        [{"prompt": f"Busy {archive.bucket.prefix}", "duration": 3}],
+    )
     board = Storyboard.model_validate({"title": "Busy", "scenes": [{"shots": shots}]})
     assert len((await produce_film(board, credentials, archive_block)).clips) == 1
     assert begun == 2

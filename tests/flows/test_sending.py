@@ -3,13 +3,19 @@
 import pytest
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.flows import advance_films, collect_finished, generate_batch, submit_batch, submit_film
+from prefect_kling.flows import (
+    advance_films,
+    collect_finished,
+    generate_batch,
+    submit_batch,
+    submit_film,
+)
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.pending import pending_films
-from prefect_kling.studio.script.planner import plan_film
-from prefect_kling.studio.script.storyboard import Storyboard
+from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.film.pending import pending_films
+from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.money.archive import Archive
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 
@@ -30,7 +36,9 @@ def board(archive: Archive, *, broken: bool = False) -> Storyboard:
         },
         {"shots": [{"prompt": f"Four {tag}"}, {"prompt": f"Five {tag}"}]},
     ]
-    return Storyboard.model_validate({"title": f"Left {tag}", "defaults": {"duration": 3}, "scenes": scenes})
+    return Storyboard.model_validate(
+        {"title": f"Left {tag}", "defaults": {"duration": 3}, "scenes": scenes}
+    )
 
 
 async def test_a_film_completes_itself(
@@ -75,7 +83,9 @@ async def test_a_film_in_trouble_does_not_keep_others_from_completing(
     """A film that cannot be joined, for one of its clips was deleted, comes first; the next one is complete."""
     tag = archive.bucket.prefix
     boards = [
-        Storyboard.model_validate({"title": f"{name} {tag}", "scenes": [{"shots": [{"prompt": f"{name} {tag}"}]}]})
+        Storyboard.model_validate(
+            {"title": f"{name} {tag}", "scenes": [{"shots": [{"prompt": f"{name} {tag}"}]}]}
+        )
         for name in ("A", "B")
     ]
     for board in boards:
@@ -124,7 +134,9 @@ async def test_a_batch_keeps_its_order_and_tells_trouble_by_row(
     """One moderated prompt is a row with its reason; the others are clips; equal requests are one clip."""
     tag = archive.bucket.prefix
     prompts = [f"A {tag}", f"[fail:CONTENT_MODERATION] {tag}", f"B {tag}", f"A {tag}"]
-    requests = [VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3) for prompt in prompts]
+    requests = [
+        VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3) for prompt in prompts
+    ]
     rows = await generate_batch(requests, credentials, archive_block)
     assert [row.clip is not None for row in rows] == [True, False, True, True]
     assert "CONTENT_MODERATION" in rows[1].trouble

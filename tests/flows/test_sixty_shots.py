@@ -7,15 +7,22 @@ import pytest
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows import produce_film
-from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.films import Film
-from prefect_kling.studio.script.storyboard import Storyboard
+from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.film.assembly import Film
+from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.money.archive import Archive
 from tests.flows.pictures import paint
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 
-SCENES = {"cut": 12, "last_frame": 12, "keyframes": 12, "reference_video": 12, "edit": 11, "multi_shot": 5}
+SCENES = {
+    "cut": 12,
+    "last_frame": 12,
+    "keyframes": 12,
+    "reference_video": 12,
+    "edit": 11,
+    "multi_shot": 5,
+}
 CHANGED = 4
 """Which shot of each scene is rewritten, counted from 1."""
 DOWNSTREAM = {
@@ -56,7 +63,11 @@ def clip_keys(film: Film) -> dict[str, list[str]]:
 
 
 async def test_only_what_changed_is_paid(
-    credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox, tmp_path: Path
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    sandbox: Sandbox,
+    tmp_path: Path,
 ) -> None:
     """Sixty jobs at first, none for the same again, only what depends on a rewritten shot, none for a new order."""
     for number in range(13):
@@ -75,7 +86,9 @@ async def test_only_what_changed_is_paid(
     changed, paid = await film_of({name: f"{name}, rewritten" for name in SCENES}, list(SCENES))
     assert paid == sum(len(numbers) for numbers in DOWNSTREAM.values())
     old, new = clip_keys(first), clip_keys(changed)
-    made = {name: [n for n, key in enumerate(new[name], 1) if key not in old[name]] for name in SCENES}
+    made = {
+        name: [n for n, key in enumerate(new[name], 1) if key not in old[name]] for name in SCENES
+    }
     assert made == DOWNSTREAM
 
     turned, paid = await film_of({}, list(reversed(SCENES)))

@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from prefect_kling.deployments.demo import BUCKET
-from prefect_kling.deployments.seaweed import LocalS3
+from prefect_kling.deployments.local.demo import BUCKET
+from prefect_kling.deployments.local.seaweed import LocalS3
 from tests.kill.crew import Api, api_process
 from tests.kill.worker import Place
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 
-from prefect_kling.deployments.processes import free_ports, running
-from prefect_kling.kling.sandbox.settings import DEFAULT_KEY
+from prefect_kling.deployments.local.processes import free_ports, running
+from prefect_kling.sandbox.settings import DEFAULT_KEY
 from tests.kill.points import Passed
 from tests.kill.worker import Assignment, Outcome, work, work_through
 
@@ -62,7 +62,7 @@ def api_process(folder: Path, render_seconds: tuple[float, float]) -> Iterator[A
     folder.mkdir(parents=True, exist_ok=True)
     settings = f"port={port}, folder={str(folder)!r}, render_seconds={render_seconds!r}"
     code = (
-        "from prefect_kling.kling.sandbox import SandboxSettings, serve\n"
+        "from prefect_kling.sandbox import SandboxSettings, serve\n"
         f"serve(SandboxSettings({settings}, short_side=90, stamp_job_id=False, balance_usd=1_000_000))"
     )
     api = Api(f"http://127.0.0.1:{port}")
@@ -154,7 +154,9 @@ def resume(tasks: Sequence[Assignment], processes: int = 2) -> dict[str, Outcome
     crew = []
     for number in range(processes):
         heard, said = PROCESSES.Pipe(duplex=False)
-        process = PROCESSES.Process(target=work_through, args=(list(tasks[number::processes]), said), daemon=True)
+        process = PROCESSES.Process(
+            target=work_through, args=(list(tasks[number::processes]), said), daemon=True
+        )
         process.start()
         said.close()
         crew.append((heard, process))

@@ -61,7 +61,11 @@ class _Call(BaseHTTPRequestHandler):
         kind = self.server.meet(self.command, self.path)
         if kind in _SAYS:
             status, code = _SAYS[kind]
-            self._answer(status, [], f"<Error><Code>{code}</Code><Message>on order</Message></Error>".encode())
+            self._answer(
+                status,
+                [],
+                f"<Error><Code>{code}</Code><Message>on order</Message></Error>".encode(),
+            )
         elif kind == RESET:
             self._hang_up()
         else:

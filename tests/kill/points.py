@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 from botocore.awsrequest import AWSConnection
 
-from prefect_kling.studio.bucket import Bucket
-from prefect_kling.studio.budget import Budget
-from prefect_kling.studio.ledger import Ledger
+from prefect_kling.studio.money.budget import Budget
+from prefect_kling.studio.money.ledger import Ledger
+from prefect_kling.studio.storage.bucket import Bucket
 
 UNSENT = ("before-intent", "marker-set")
 UNKNOWN = ("after-intent", "money-reserved", "mid-post", "posted", "answer-unread", "id-unsaved")
@@ -35,9 +35,15 @@ SAVED = (
 POINTS = (*UNSENT, *UNKNOWN, *SAVED)
 """In the order of a clip's life: first nothing was sent, then nobody can tell what was paid, then the id is known."""
 
-_SENT_HEADERS, _SENT_BODY = "http11.send_request_headers.complete", "http11.send_request_body.complete"
+_SENT_HEADERS, _SENT_BODY = (
+    "http11.send_request_headers.complete",
+    "http11.send_request_body.complete",
+)
 # What httpcore says about a request, and the point that this is.
-_TRACED = {"POST": {_SENT_HEADERS: "mid-post", _SENT_BODY: "posted"}, "GET": {_SENT_HEADERS: "mid-poll"}}
+_TRACED = {
+    "POST": {_SENT_HEADERS: "mid-post", _SENT_BODY: "posted"},
+    "GET": {_SENT_HEADERS: "mid-poll"},
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,9 @@ class Passed:
 class Points:
     """The points of this process: told as they are passed, deadly if chosen."""
 
-    def __init__(self, said: Connection, chosen: str | None = None, blow: int = signal.SIGKILL) -> None:
+    def __init__(
+        self, said: Connection, chosen: str | None = None, blow: int = signal.SIGKILL
+    ) -> None:
         if chosen is not None and chosen not in POINTS:
             raise ValueError(f"there is no point {chosen}")
         self._said, self._chosen, self._blow = said, chosen, blow
@@ -106,8 +114,14 @@ class Points:
         """Points inside the API's requests: half sent, sent, and answered with the body still unread."""
         original = httpx.AsyncHTTPTransport.handle_async_request
 
-        async def watched(transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
-            marks = _TRACED.get(request.method, {}) if request.url.path.endswith("/video/generations") else {}
+        async def watched(
+            transport: httpx.AsyncHTTPTransport, request: httpx.Request
+        ) -> httpx.Response:
+            marks = (
+                _TRACED.get(request.method, {})
+                if request.url.path.endswith("/video/generations")
+                else {}
+            )
 
             async def trace(event: str, info: object) -> None:
                 if event in marks:

@@ -11,16 +11,20 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.budget import Accounts
 from prefect_kling.studio.errors import StorageRefused
-from prefect_kling.studio.ledger import EntryState
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.budget import Accounts
+from prefect_kling.studio.money.ledger import EntryState
 from tests.kill.crew import Api, Ending
 from tests.kill.points import POINTS, SAVED
 from tests.kill.worker import ARCHIVED, Assignment, Outcome, Place
 
 RANDOM, NAMED, FAULTS = "random", "named", "faults"
-GROUPS = {RANDOM: "shot at random", NAMED: "died at a named point", FAULTS: "shot, and the API answered badly"}
+GROUPS = {
+    RANDOM: "shot at random",
+    NAMED: "died at a named point",
+    FAULTS: "shot, and the API answered badly",
+}
 
 
 @dataclass
@@ -82,7 +86,10 @@ class Sums:
 
 def judge(life: Life, archive: Archive) -> str:
     """Say where a clip stands in the end; a clip counts as archived only if its video is there."""
-    page, clip = archive.ledger.read(life.task.order.clip_key), archive.find(life.task.order.clip_key)
+    page, clip = (
+        archive.ledger.read(life.task.order.clip_key),
+        archive.find(life.task.order.clip_key),
+    )
     if page is None or page.entry.state is EntryState.HELD:
         return "lost" if page is None else "held"
     if page.entry.state is not EntryState.ARCHIVED or clip is None:
@@ -109,7 +116,10 @@ def count(sums: Sums, archives: dict[Place, Archive], apis: Sequence[Api]) -> No
         accounts = archive.budget.accounts() or Accounts()
         sums.leaked += len(set(accounts.reserved) - held)
         sums.over_cap += place.cap_usd is not None and accounts.committed() > place.cap_usd
-        paid = sum((Decimal(str(job["cost"])) for prompt in done for job in jobs.get(prompt, [])), Decimal(0))
+        paid = sum(
+            (Decimal(str(job["cost"])) for prompt in done for job in jobs.get(prompt, [])),
+            Decimal(0),
+        )
         sums.wrong_accounts += accounts.spent_usd != paid
 
 
@@ -124,12 +134,22 @@ def rows(sums: Sums) -> Iterator[tuple[str, ...]]:
     yield row("killed", lambda lives: sum(life.was_killed for life in lives))
     for point in ("not begun", *POINTS):
         last = f"… last seen at {point}"
-        yield row(last, lambda lives, p=point: sum(life.was_killed and life.ending.last_point == p for life in lives))
+        yield row(
+            last,
+            lambda lives, p=point: sum(
+                life.was_killed and life.ending.last_point == p for life in lives
+            ),
+        )
     yield row("jobs made", lambda lives: sum(life.jobs for life in lives))
-    yield row("jobs per clip key, at most", lambda lives: max((life.jobs for life in lives), default=0))
+    yield row(
+        "jobs per clip key, at most", lambda lives: max((life.jobs for life in lives), default=0)
+    )
     yield row("archived", lambda lives: sum(life.state == ARCHIVED for life in lives))
     yield row("held for a person", lambda lives: sum(life.state == "held" for life in lives))
-    yield row("… of these really paid", lambda lives: sum(life.state == "held" and life.jobs > 0 for life in lives))
+    yield row(
+        "… of these really paid",
+        lambda lives: sum(life.state == "held" and life.jobs > 0 for life in lives),
+    )
     yield row("lost", lambda lives: sum(life.state == "lost" for life in lives))
     yield row("intent to saved id, median ms", _gap)
 
@@ -148,7 +168,9 @@ def facts(sums: Sums) -> Iterator[str]:
     yield f"the sweep's findings: {', '.join(f'{kind} {n}' for kind, n in sorted(sums.swept.items())) or 'none'}"
     by_itself = Counter(life.ending.outcome.kind for life in sums.lives if life.ending.outcome)
     yield f"ended before the kill came: {', '.join(f'{kind} {n}' for kind, n in by_itself.most_common()) or 'none'}"
-    missed = [str(life.task.die_at) for life in sums.lives if life.group == NAMED and not life.was_killed]
+    missed = [
+        str(life.task.die_at) for life in sums.lives if life.group == NAMED and not life.was_killed
+    ]
     yield f"named points not met: {', '.join(missed) or 'none'}"
     yield f"wall time: {sums.seconds:.0f} s"
     yield f"rules broken: {'; '.join(sums.broken()) or 'none'}"
@@ -170,4 +192,6 @@ def write_markdown(sums: Sums, path: Path, setting: str) -> None:
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows(sums)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     listed = "\n".join(f"- {fact}" for fact in facts(sums))
-    path.write_text(f"# {len(sums.lives)} clips under kill -9\n\n{setting}\n\n{table}\n\n{listed}\n")
+    path.write_text(
+        f"# {len(sums.lives)} clips under kill -9\n\n{setting}\n\n{table}\n\n{listed}\n"
+    )

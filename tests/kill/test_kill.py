@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.ledger import NOTHING, Claim, Entry, EntryState
-from prefect_kling.studio.sweep import SweepSettings, sweep
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.ledger import NOTHING, Claim, Entry, EntryState
+from prefect_kling.studio.money.reconcile import SweepSettings, sweep
 from tests.kill.conftest import PRICE
 from tests.kill.crew import Api, Ending, Worker, end_all
 from tests.kill.points import POINTS, SAVED, UNKNOWN, UNSENT
@@ -47,7 +47,9 @@ class Aftermath:
 def aftermath(api: Api, new_place: Callable[[int], Place]) -> Aftermath:
     """Kill a worker at each point, send a second one for each clip, and sweep once."""
     place = new_place(len(POINTS))
-    tasks = [Assignment(place, f"dies {point} {secrets.token_hex(4)}", die_at=point) for point in POINTS]
+    tasks = [
+        Assignment(place, f"dies {point} {secrets.token_hex(4)}", die_at=point) for point in POINTS
+    ]
     first = end_all(tasks)
     second = end_all([replace(task, die_at=None) for task in tasks])
     archive = place.archive()
@@ -79,7 +81,9 @@ def test_no_kill_pays_twice(point: str, aftermath: Aftermath) -> None:
 
 
 @pytest.mark.parametrize("point", [*UNSENT, *SAVED])
-def test_a_clip_finishes_by_itself_if_anything_is_known_about_it(point: str, aftermath: Aftermath) -> None:
+def test_a_clip_finishes_by_itself_if_anything_is_known_about_it(
+    point: str, aftermath: Aftermath
+) -> None:
     """If nothing was claimed yet, or the job's id is saved, the next run finishes the clip."""
     story = aftermath.stories[point]
     assert story.second.outcome is not None
@@ -121,9 +125,13 @@ def test_no_kill_leaves_a_stray_marker(aftermath: Aftermath) -> None:
     assert marked == {aftermath.entry(point).clip_key for point in UNKNOWN}
 
 
-def test_a_sender_that_was_only_asleep_still_saves_its_job_id(api: Api, new_place: Callable[[int], Place]) -> None:
+def test_a_sender_that_was_only_asleep_still_saves_its_job_id(
+    api: Api, new_place: Callable[[int], Place]
+) -> None:
     """A process stopped between answer and receipt, held meanwhile by another, writes its job's id when it wakes."""
-    task = Assignment(new_place(1), f"asleep {secrets.token_hex(4)}", die_at="id-unsaved", blow=signal.SIGSTOP)
+    task = Assignment(
+        new_place(1), f"asleep {secrets.token_hex(4)}", die_at="id-unsaved", blow=signal.SIGSTOP
+    )
     sleeper = Worker(task)
     sleeper.await_point("id-unsaved")
     (other,) = end_all([replace(task, die_at=None)])

@@ -12,22 +12,26 @@ from tests.kill.worker import ARCHIVED, Assignment, Place
 
 
 @pytest.mark.parametrize("count", [2, 16])
-def test_of_many_processes_one_pays(count: int, api: Api, new_place: Callable[[int], Place]) -> None:
+def test_of_many_processes_one_pays(
+    count: int, api: Api, new_place: Callable[[int], Place]
+) -> None:
     """Processes that start one clip at the same moment send one request, and all end with its one job."""
     task = Assignment(new_place(1), f"raced for by {count} {secrets.token_hex(4)}")
     before = api.read("stats")["posts"]
     endings = end_all([task] * count, PROCESSES.Barrier(count))
     (job,) = api.jobs_of(task.prompt)
     assert api.read("stats")["posts"] - before == 1
-    assert [ending.outcome and (ending.outcome.kind, ending.outcome.job_id) for ending in endings] == [
-        (ARCHIVED, job["id"])
-    ] * count
+    assert [
+        ending.outcome and (ending.outcome.kind, ending.outcome.job_id) for ending in endings
+    ] == [(ARCHIVED, job["id"])] * count
 
 
 def test_a_cap_holds_against_sixteen_processes(api: Api, new_place: Callable[[int], Place]) -> None:
     """Of sixteen clips raced for under a cap for five, five are made; the API's own account agrees."""
     place = new_place(5)
-    tasks = [Assignment(place, f"one of sixteen {number} {secrets.token_hex(4)}") for number in range(16)]
+    tasks = [
+        Assignment(place, f"one of sixteen {number} {secrets.token_hex(4)}") for number in range(16)
+    ]
     before = Decimal(str(api.read("stats")["paid_usd"]))
     endings = end_all(tasks, PROCESSES.Barrier(len(tasks)))
     kinds = [ending.outcome.kind for ending in endings if ending.outcome]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from prefect_kling.deployments.seaweed import LocalS3
-from prefect_kling.studio.ledger import EntryState
+from prefect_kling.deployments.local.seaweed import LocalS3
+from prefect_kling.studio.money.ledger import EntryState
 from tests.kill.crew import Api, Worker, resume
 from tests.kill.fault_proxy import FORBIDDEN, LOST, RESET, UNAVAILABLE, FaultProxy, fault_proxy
 from tests.kill.worker import ARCHIVED, Assignment, Outcome, Place
@@ -76,10 +76,18 @@ def test_a_failing_store_never_makes_it_pay_twice(
     for number, task in enumerate(tasks):
         proxy.spoil(task.place.prefix, number, kind)
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        first = list(threads.map(lambda task: live(replace(task, place=through(proxy, task.place, attempts))), tasks))
+        first = list(
+            threads.map(
+                lambda task: live(replace(task, place=through(proxy, task.place, attempts))), tasks
+            )
+        )
     # The first processes are gone for certain, so the next ones need not give them long.
-    unfinished = [task for task, outcome in zip(tasks, first, strict=True) if outcome.kind != ARCHIVED]
-    second = resume([replace(task, terms=replace(task.terms, window=2.0)) for task in unfinished], processes=1)
+    unfinished = [
+        task for task, outcome in zip(tasks, first, strict=True) if outcome.kind != ARCHIVED
+    ]
+    second = resume(
+        [replace(task, terms=replace(task.terms, window=2.0)) for task in unfinished], processes=1
+    )
     jobs = Counter(job["body"]["prompt"] for job in api.read("jobs"))
     for number, (task, outcome) in enumerate(zip(tasks, first, strict=True)):
         call = f"{kind} at call {number}, {proxy.calls[task.place.prefix][number]}"

@@ -25,11 +25,11 @@ from typing import Any
 
 from rich.console import Console
 
-from prefect_kling.deployments.seaweed import seaweed
-from prefect_kling.kling.wait import Patience
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.submission import Terms
-from prefect_kling.studio.sweep import SweepSettings, sweep
+from prefect_kling.deployments.local.seaweed import seaweed
+from prefect_kling.kling.polling import Patience
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.reconcile import SweepSettings, sweep
+from prefect_kling.studio.money.submission import Terms
 from tests.kill.crew import Worker, api_process, resume
 from tests.kill.points import POINTS
 from tests.kill.tally import FAULTS, NAMED, RANDOM, Life, Sums, count, show, write_markdown
@@ -74,7 +74,9 @@ def plan(count: int, dice: random.Random, place_of: Callable[[str, int], Place])
         group = shares[number % len(shares)]
         task = assignment(place_of(group, number), f"torture {number}")
         if group == NAMED:
-            yield Life(group, replace(task, die_at=POINTS[number // len(shares) % len(POINTS)]), None)
+            yield Life(
+                group, replace(task, die_at=POINTS[number // len(shares) % len(POINTS)]), None
+            )
         else:
             yield Life(group, task, dice.random())
 
@@ -91,7 +93,9 @@ def run(life: Life, whole_life: float) -> None:
 
 def measure_life(place: Place) -> float:
     """How long a clip takes when nobody is shot, as a median."""
-    lives = [Life(RANDOM, assignment(place, f"measure {number}"), None) for number in range(MEASURED)]
+    lives = [
+        Life(RANDOM, assignment(place, f"measure {number}"), None) for number in range(MEASURED)
+    ]
     with ThreadPoolExecutor(MEASURED) as threads:
         list(threads.map(lambda life: run(life, 0.0), lives))
     passed = [life.ending.passed for life in lives]
@@ -126,11 +130,20 @@ def torture(number: int, seed: int, folder: Path, console: Console) -> Sums:
 
         def place_of(group: str, order: int) -> Place:
             api, letter = (rough, "r") if group == FAULTS else (calm, "c")
-            return Place(api.url, api.key, s3, BUCKET, f"{letter}{order % several}", PRICE * CLIPS_PER_ARCHIVE * 2)
+            return Place(
+                api.url,
+                api.key,
+                s3,
+                BUCKET,
+                f"{letter}{order % several}",
+                PRICE * CLIPS_PER_ARCHIVE * 2,
+            )
 
         sums = Sums(list(plan(number, random.Random(seed), place_of)))
         whole_life = measure_life(Place(calm.url, calm.key, s3, BUCKET, "measure"))
-        console.print(f"a clip lives {whole_life:.1f} s; killing {number}, {AT_ONCE} at a time, seed {seed}")
+        console.print(
+            f"a clip lives {whole_life:.1f} s; killing {number}, {AT_ONCE} at a time, seed {seed}"
+        )
         dice = random.Random(seed + 1)
 
         def end(life: Life) -> None:
@@ -141,7 +154,9 @@ def torture(number: int, seed: int, folder: Path, console: Console) -> Sums:
         with ThreadPoolExecutor(AT_ONCE) as threads:
             list(threads.map(end, sums.lives))
         rough.behave()
-        console.print(f"all are dead after {time.monotonic() - start:.0f} s; running every order again")
+        console.print(
+            f"all are dead after {time.monotonic() - start:.0f} s; running every order again"
+        )
         run_again(sums.lives)
         archives = {life.task.place: life.task.place.archive() for life in sums.lives}
         sums.swept = asyncio.run(sweep_all(archives))
@@ -165,6 +180,8 @@ def main() -> int:
     show(sums, console)
     if given.out:
         low, high = RENDER_SECONDS
-        setting = f"Seed {given.seed}, {AT_ONCE} workers at once, a clip renders {low:g} to {high:g} s."
+        setting = (
+            f"Seed {given.seed}, {AT_ONCE} workers at once, a clip renders {low:g} to {high:g} s."
+        )
         write_markdown(sums, given.out, setting)
     return 1 if sums.broken() else 0

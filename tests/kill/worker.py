@@ -13,17 +13,17 @@ import boto3
 from botocore.config import Config
 from pydantic import SecretStr
 
-from prefect_kling.deployments.seaweed import LocalS3
+from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.kling.client import ClientSettings, KlingClient
 from prefect_kling.kling.errors import KlingError
+from prefect_kling.kling.polling import Patience
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.kling.wait import Patience
-from prefect_kling.studio.archive import Archive
-from prefect_kling.studio.bucket import Bucket
 from prefect_kling.studio.errors import StudioError
-from prefect_kling.studio.orders import ClipOrder
-from prefect_kling.studio.results import keep_paid_job, wait_for_paid_job
-from prefect_kling.studio.submission import Terms, submit_once
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.results import keep_paid_job, wait_for_paid_job
+from prefect_kling.studio.money.submission import Terms, submit_once
+from prefect_kling.studio.storage.bucket import Bucket
 from tests.kill.points import Points
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ class Place:
 
     def archive(self) -> Archive:
         """Return the archive."""
-        return Archive(Bucket(s3_client(self.s3, self.s3_attempts), self.bucket, self.prefix), self.cap_usd)
+        return Archive(
+            Bucket(s3_client(self.s3, self.s3_attempts), self.bucket, self.prefix), self.cap_usd
+        )
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,18 @@ class Assignment:
     prompt: str
     terms: Terms = Terms(window=6.0, busy=20.0, look_again=0.1)
     create_seconds: float = 3.0
-    patience: Patience = field(default_factory=lambda: Patience(first=0.1, longest=0.3, deadline=120))
+    patience: Patience = field(
+        default_factory=lambda: Patience(first=0.1, longest=0.3, deadline=120)
+    )
     die_at: str | None = None
     blow: int = signal.SIGKILL
 
     @property
     def order(self) -> ClipOrder:
         """The clip to make: the shortest and cheapest there is."""
-        return ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=self.prompt, duration=3))
+        return ClipOrder(
+            request=VideoRequest(model="kling-v3-omni", prompt=self.prompt, duration=3)
+        )
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,9 @@ def s3_client(s3: LocalS3, attempts: int) -> "S3Client":
         aws_access_key_id=s3.access_key,
         aws_secret_access_key=s3.secret_key,
         region_name="us-east-1",
-        config=Config(max_pool_connections=48, retries={"mode": "standard", "total_max_attempts": attempts}),
+        config=Config(
+            max_pool_connections=48, retries={"mode": "standard", "total_max_attempts": attempts}
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 Imports cost a second and the first S3 client a tenth of one; a thousand workers pay neither.
 """
 
-from prefect_kling.deployments.seaweed import LocalS3
+from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.kling.client import ClientSettings, KlingClient
 from tests.kill import worker
 

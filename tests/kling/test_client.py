@@ -47,7 +47,9 @@ def client_of(api: Callable[[httpx.Request], httpx.Response], **settings: Any) -
     return KlingClient(SecretStr(KEY), ClientSettings(**settings), httpx.MockTransport(api))
 
 
-def says(status: int, code: int | None = None, headers: dict[str, str] | None = None, **body: Any) -> httpx.Response:
+def says(
+    status: int, code: int | None = None, headers: dict[str, str] | None = None, **body: Any
+) -> httpx.Response:
     """An answer with this status and, in its body, this code."""
     named = {} if code is None else {"code": code}
     return httpx.Response(status, json=named | body, headers=headers)
@@ -93,7 +95,9 @@ def says(status: int, code: int | None = None, headers: dict[str, str] | None = 
         (httpx.Response(200, text="<html>login</html>"), errors.OutcomeUnknown),
         (httpx.Response(200, content=b""), errors.OutcomeUnknown),
     ],
-    ids=lambda value: f"{value!r}"[:60] if isinstance(value, httpx.Response | Exception) else value.__name__,
+    ids=lambda value: (
+        f"{value!r}"[:60] if isinstance(value, httpx.Response | Exception) else value.__name__
+    ),
 )
 async def test_a_paid_call_is_sent_once_and_its_outcome_sorted_by_certainty(
     answer: httpx.Response | Exception, kind: type[errors.KlingError]
@@ -141,7 +145,9 @@ async def test_an_unknown_outcome_keeps_the_job_id_it_saw() -> None:
         (says(200, 200, data={}), errors.UnreadableReply, 1),
         (says(200, 200, data={"taskId": "another", "state": "pending"}), errors.UnreadableReply, 1),
     ],
-    ids=lambda value: f"{value!r}"[:60] if isinstance(value, httpx.Response | Exception) else str(value),
+    ids=lambda value: (
+        f"{value!r}"[:60] if isinstance(value, httpx.Response | Exception) else str(value)
+    ),
 )
 async def test_reads_are_repeated_while_the_api_is_unavailable(
     answer: httpx.Response | Exception, kind: type[errors.KlingError], calls: int
@@ -165,7 +171,11 @@ async def test_a_read_that_recovers_returns_the_job() -> None:
 @pytest.mark.parametrize("form", ["seconds", "date"])
 async def test_retry_after_is_understood_in_both_forms(form: str) -> None:
     """The server's wish arrives as seconds or as an HTTP date."""
-    later = "7" if form == "seconds" else format_datetime(datetime.now(UTC) + timedelta(seconds=7), usegmt=True)
+    later = (
+        "7"
+        if form == "seconds"
+        else format_datetime(datetime.now(UTC) + timedelta(seconds=7), usegmt=True)
+    )
     async with client_of(Api(says(429, headers={"Retry-After": later}))) as client:
         with pytest.raises(errors.Unavailable) as caught:
             await client.create(REQUEST)
@@ -174,7 +184,13 @@ async def test_retry_after_is_understood_in_both_forms(form: str) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{"msg": "no"}, {"error": {"message": "no"}}, {"error": "no"}, {"message": "no"}, {"data": {"failMsg": "no"}}],
+    [
+        {"msg": "no"},
+        {"error": {"message": "no"}},
+        {"error": "no"},
+        {"message": "no"},
+        {"data": {"failMsg": "no"}},
+    ],
     ids=lambda body: next(iter(body)),
 )
 async def test_the_servers_words_are_kept_wherever_they_stand(body: dict[str, Any]) -> None:
@@ -205,11 +221,17 @@ async def test_balance_and_record_are_read_as_money() -> None:
     async with client_of(Api(money)) as client:
         balance = await client.balance()
     assert (balance.balance, balance.frozen) == (Decimal("12.30"), Decimal("2.7"))
-    async with client_of(Api(says(200, 200, data={"settled": True, "credits": "0.3165"}))) as client:
+    async with client_of(
+        Api(says(200, 200, data={"settled": True, "credits": "0.3165"}))
+    ) as client:
         charge = await client.record("c1")
     assert charge is not None
     assert charge.credits == Decimal("0.3165")
-    for odd in (says(404), says(200, 200, data={"settled": True, "credits": "NaN"}), httpx.Response(200, text="no")):
+    for odd in (
+        says(404),
+        says(200, 200, data={"settled": True, "credits": "NaN"}),
+        httpx.Response(200, text="no"),
+    ):
         async with client_of(Api(odd)) as client:
             assert await client.record("c1") is None
     async with client_of(Api(says(200, 200, data={"settled": False, "credits": "9"}))) as client:
@@ -218,8 +240,12 @@ async def test_balance_and_record_are_read_as_money() -> None:
     assert charge.credits is None
 
 
-@pytest.mark.parametrize("answer", [says(401, msg=f"bad key {KEY}"), httpx.Response(200, text=f"<p>{KEY}</p>")])
-async def test_the_key_is_told_to_nobody(answer: httpx.Response, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "answer", [says(401, msg=f"bad key {KEY}"), httpx.Response(200, text=f"<p>{KEY}</p>")]
+)
+async def test_the_key_is_told_to_nobody(
+    answer: httpx.Response, caplog: pytest.LogCaptureFixture
+) -> None:
     """Not in repr, errors, tracebacks or logs, even when the server echoes it."""
     caplog.set_level(logging.DEBUG)
     api = Api(answer)
@@ -227,7 +253,9 @@ async def test_the_key_is_told_to_nobody(answer: httpx.Response, caplog: pytest.
     async with client:
         with pytest.raises(errors.KlingError) as caught:
             await client.create(REQUEST)
-    trace = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    trace = "".join(
+        traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
+    )
     assert KEY not in f"{client!r}{vars(client)}{caught.value}{caught.value!r}{trace}{caplog.text}"
     assert api.calls[0].headers["authorization"] == f"Bearer {KEY}"
 
@@ -243,7 +271,9 @@ def test_a_key_that_cannot_be_sent_is_refused_at_once(key: str) -> None:
 async def test_a_pasted_line_end_is_not_part_of_the_key() -> None:
     """Keys come from files and clipboards."""
     api = Api(httpx.Response(200, json=TAKEN))
-    async with KlingClient(SecretStr(f"{KEY}\n"), ClientSettings(), httpx.MockTransport(api)) as client:
+    async with KlingClient(
+        SecretStr(f"{KEY}\n"), ClientSettings(), httpx.MockTransport(api)
+    ) as client:
         await client.create(REQUEST)
     assert api.calls[0].headers["authorization"] == f"Bearer {KEY}"
 

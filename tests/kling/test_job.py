@@ -45,7 +45,9 @@ def test_without_an_id_there_is_no_job() -> None:
         ("", JobState.PROCESSING),
     ],
 )
-def test_states_have_many_spellings_and_unknown_ones_mean_running(said: str, state: JobState) -> None:
+def test_states_have_many_spellings_and_unknown_ones_mean_running(
+    said: str, state: JobState
+) -> None:
     """A state nobody knows counts as processing and is marked as not understood."""
     job = read(state=said)
     assert job.state is state
@@ -95,7 +97,9 @@ def test_a_broken_result_json_is_no_result() -> None:
         ({}, False),
     ],
 )
-def test_the_servers_word_wins_then_the_code_then_the_text(data: dict[str, Any], retryable: bool) -> None:
+def test_the_servers_word_wins_then_the_code_then_the_text(
+    data: dict[str, Any], retryable: bool
+) -> None:
     """Whether a new attempt makes sense: `retryable`, else `failCode`, else moderation words in the text."""
     assert read(state="failed", **data).retryable is retryable
 
@@ -109,7 +113,10 @@ def test_times_are_epoch_milliseconds() -> None:
 
 def test_only_completed_and_failed_are_ends() -> None:
     """Terminal states are defined once."""
-    assert [state for state in JobState if state.is_terminal] == [JobState.COMPLETED, JobState.FAILED]
+    assert [state for state in JobState if state.is_terminal] == [
+        JobState.COMPLETED,
+        JobState.FAILED,
+    ]
 
 
 def test_a_job_survives_json() -> None:

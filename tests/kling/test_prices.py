@@ -62,7 +62,9 @@ def test_an_edit_is_billed_on_its_input() -> None:
 def test_the_table_can_be_replaced() -> None:
     """An account with other prices brings its own table."""
     doubled = {
-        model: {mode: {extra: rate * 2 for extra, rate in rows.items()} for mode, rows in modes.items()}
+        model: {
+            mode: {extra: rate * 2 for extra, rate in rows.items()} for mode, rows in modes.items()
+        }
         for model, modes in PAGE_PRICES.rates.items()
     }
     assert quote(ask(), PAGE_PRICES.model_copy(update={"rates": doubled})).usd == Decimal("0.6330")

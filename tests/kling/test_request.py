@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from prefect_kling.kling.request import STORED, VideoRequest
 from prefect_kling.kling.rules import RULES
-from prefect_kling.kling.sandbox import violations
+from prefect_kling.sandbox import violations
 
 O1, V3 = "kling-video-o1", "kling-v3-omni"
 FIRST = {"image_url": "https://example.com/first.png", "type": "first_frame"}
@@ -26,9 +26,17 @@ def ask(model: str = V3, **fields: Any) -> dict[str, Any]:
 
 def cut(*seconds: int, **fields: Any) -> dict[str, Any]:
     """A multi-shot request with shots of these lengths."""
-    shots = [{"prompt": f"Shot {number}", "duration": length} for number, length in enumerate(seconds)]
+    shots = [
+        {"prompt": f"Shot {number}", "duration": length} for number, length in enumerate(seconds)
+    ]
     return ask(
-        **{"multi_shot": True, "shot_type": "customize", "multi_prompt": shots, "duration": sum(seconds)} | fields
+        **{
+            "multi_shot": True,
+            "shot_type": "customize",
+            "multi_prompt": shots,
+            "duration": sum(seconds),
+        }
+        | fields
     )
 
 
@@ -39,7 +47,10 @@ TABLE: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         [ask(O1, image_list=[FIRST, PLAIN]), ask(V3, image_list=[FIRST, PLAIN, PLAIN])],
         [ask(O1, image_list=[FIRST, PLAIN, PLAIN])],
     ),
-    "multi_shot_without_edit": ([cut(3, 2), cut(3, 2, video_list=[FEATURE])], [cut(3, 2, video_list=[BASE])]),
+    "multi_shot_without_edit": (
+        [cut(3, 2), cut(3, 2, video_list=[FEATURE])],
+        [cut(3, 2, video_list=[BASE])],
+    ),
     "extra_is_extra": (
         [ask(extra={"seed": 1}), ask(multi_shot=True, extra={"shot_type": "dolly"})],
         [ask(extra={"mode": "4k"}), ask(extra={"duration": "15", "sound": "on"})],
@@ -60,7 +71,10 @@ TABLE: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         [ask(O1, duration=5), ask(O1, duration=7, image_list=[PLAIN]), ask(V3, duration=7)],
         [ask(O1, duration=7), ask(O1, duration=3, image_list=[FIRST])],
     ),
-    "end_needs_first": ([ask(image_list=[FIRST, END]), ask(image_list=[FIRST])], [ask(image_list=[END])]),
+    "end_needs_first": (
+        [ask(image_list=[FIRST, END]), ask(image_list=[FIRST])],
+        [ask(image_list=[END])],
+    ),
     "one_of_each_frame": (
         [ask(image_list=[FIRST, END])],
         [ask(image_list=[FIRST, FIRST]), ask(image_list=[FIRST, END, END])],
@@ -70,8 +84,14 @@ TABLE: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
         [ask(image_list=[FIRST], video_list=[BASE])],
     ),
     "references_within_limit": (
-        [ask(image_list=[PLAIN] * 4, element_list=[ELEMENT] * 3), ask(image_list=[PLAIN] * 4, video_list=[FEATURE])],
-        [ask(image_list=[PLAIN] * 5, element_list=[ELEMENT] * 3), ask(image_list=[PLAIN] * 5, video_list=[FEATURE])],
+        [
+            ask(image_list=[PLAIN] * 4, element_list=[ELEMENT] * 3),
+            ask(image_list=[PLAIN] * 4, video_list=[FEATURE]),
+        ],
+        [
+            ask(image_list=[PLAIN] * 5, element_list=[ELEMENT] * 3),
+            ask(image_list=[PLAIN] * 5, video_list=[FEATURE]),
+        ],
     ),
     "o1_end_frame_among_few": (
         [ask(O1, image_list=[FIRST, END]), ask(V3, image_list=[FIRST, END, PLAIN])],
@@ -119,7 +139,11 @@ TABLE: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "multi_shot_with_first": ([cut(5), cut(5, image_list=[PLAIN])], [cut(5, image_list=[FIRST])]),
     "references_exist": (
         [
-            ask(prompt="<<<image_2>>> meets <<<element_1>>>", image_list=[PLAIN, PLAIN], element_list=[ELEMENT]),
+            ask(
+                prompt="<<<image_2>>> meets <<<element_1>>>",
+                image_list=[PLAIN, PLAIN],
+                element_list=[ELEMENT],
+            ),
             ask(prompt="after <<<video_1>>>", video_list=[FEATURE]),
         ],
         [
@@ -149,7 +173,9 @@ def test_a_request_within_the_rule_is_accepted(rule: Any, request_: dict[str, An
     assert rule.find(request) is None
 
 
-@pytest.mark.parametrize(("rule", "request_"), BREACHES, ids=lambda value: getattr(value, "name", ""))
+@pytest.mark.parametrize(
+    ("rule", "request_"), BREACHES, ids=lambda value: getattr(value, "name", "")
+)
 def test_a_breach_is_refused_or_if_disputed_named(rule: Any, request_: dict[str, Any]) -> None:
     """A breach names the field, the value and the rule; a disputed one lets the request pass."""
     if rule.disputed:
@@ -175,13 +201,25 @@ def test_a_breach_is_refused_or_if_disputed_named(rule: Any, request_: dict[str,
         ("sound", True, 1),
         ("aspect_ratio", "1:1", "4:3"),
         ("callback_url", "https://example.com/hook", "ftp://example.com"),
-        ("image_list", [{"image_url": "http://example.com/a.png"}], [{"image_url": "data:image/png;base64,AAAA"}]),
+        (
+            "image_list",
+            [{"image_url": "http://example.com/a.png"}],
+            [{"image_url": "data:image/png;base64,AAAA"}],
+        ),
         ("image_list", [PLAIN], [{"image_url": "https:///nohost.png"}]),
         ("image_list", [PLAIN], [{"image_url": "https://example.com/a b.png"}]),
         ("image_list", [FIRST], [{**FIRST, "type": "middle_frame"}]),
         ("video_list", [FEATURE], [FEATURE, FEATURE]),
-        ("video_list", [{**BASE, "keep_original_sound": "yes"}], [{**BASE, "keep_original_sound": "maybe"}]),
-        ("video_list", [{**BASE, "keep_original_sound": True}], [{"video_url": "https://example.com/in.mp4"}]),
+        (
+            "video_list",
+            [{**BASE, "keep_original_sound": "yes"}],
+            [{**BASE, "keep_original_sound": "maybe"}],
+        ),
+        (
+            "video_list",
+            [{**BASE, "keep_original_sound": True}],
+            [{"video_url": "https://example.com/in.mp4"}],
+        ),
         ("element_list", [{"element_id": "123456789012345678"}], [{"element_id": "abc"}]),
         ("shot_type", None, "dolly"),
         ("watermark_info", {"enabled": True}, {"enabled": "perhaps"}),
@@ -236,7 +274,9 @@ def test_the_body_says_what_has_a_price_and_leaves_out_what_is_absent() -> None:
 
 def test_a_first_frame_decides_the_shape() -> None:
     """No aspect ratio is sent next to a first frame, and a plain image has no type key."""
-    body = VideoRequest(model=V3, prompt="Dawn", image_list=[FIRST, PLAIN], aspect_ratio="9:16").body()
+    body = VideoRequest(
+        model=V3, prompt="Dawn", image_list=[FIRST, PLAIN], aspect_ratio="9:16"
+    ).body()
     assert "aspect_ratio" not in body
     assert body["image_list"] == [FIRST, PLAIN]
 
@@ -249,8 +289,13 @@ def test_an_edit_sends_neither_length_nor_shape() -> None:
 
 def test_multi_prompt_is_a_json_string_unless_an_array_is_wanted() -> None:
     """The page types multi_prompt as a string; Kling's own API takes an array; both hold the same shots."""
-    request = VideoRequest.model_validate({key: value for key, value in cut(3, 2).items() if key != "prompt"})
-    shots = [{"index": 1, "prompt": "Shot 0", "duration": "3"}, {"index": 2, "prompt": "Shot 1", "duration": "2"}]
+    request = VideoRequest.model_validate(
+        {key: value for key, value in cut(3, 2).items() if key != "prompt"}
+    )
+    shots = [
+        {"index": 1, "prompt": "Shot 0", "duration": "3"},
+        {"index": 2, "prompt": "Shot 1", "duration": "2"},
+    ]
     assert request.body("array")["multi_prompt"] == shots
 
     assert json.loads(str(request.body()["multi_prompt"])) == shots
@@ -260,7 +305,10 @@ def test_multi_prompt_is_a_json_string_unless_an_array_is_wanted() -> None:
 def test_a_blank_prompt_is_none_and_a_disabled_watermark_is_not_said() -> None:
     """What means the same is written the same, so that it is paid for once."""
     assert VideoRequest.model_validate(cut(3, 2, prompt=" ")).body()["prompt"] == "Shot 0"
-    assert VideoRequest.model_validate(ask(watermark_info={"enabled": False})).body() == VideoRequest(**ask()).body()
+    assert (
+        VideoRequest.model_validate(ask(watermark_info={"enabled": False})).body()
+        == VideoRequest(**ask()).body()
+    )
 
 
 def test_a_stored_request_is_not_judged_again() -> None:
@@ -280,14 +328,21 @@ def test_unknown_parameters_can_be_sent_on_purpose() -> None:
 
 def test_a_request_has_a_headline() -> None:
     """Runs are named after what is made, in one short line, prompt or not."""
-    assert VideoRequest.model_validate(ask(prompt="A harbour\n at dawn")).headline == "A harbour at dawn"
+    assert (
+        VideoRequest.model_validate(ask(prompt="A harbour\n at dawn")).headline
+        == "A harbour at dawn"
+    )
     assert len(VideoRequest.model_validate(ask(prompt="long " * 400)).headline) == 60
-    assert VideoRequest.model_validate({"model": V3, "image_list": [PLAIN]}).headline == "without a prompt"
+    assert (
+        VideoRequest.model_validate({"model": V3, "image_list": [PLAIN]}).headline
+        == "without a prompt"
+    )
 
 
 @pytest.mark.parametrize("encoding", ["string", "array"])
 @pytest.mark.parametrize(
-    "request_", [request for accepted, _ in TABLE.values() for request in accepted if "extra" not in request]
+    "request_",
+    [request for accepted, _ in TABLE.values() for request in accepted if "extra" not in request],
 )
 def test_what_is_sent_obeys_the_pages_own_table(request_: dict[str, Any], encoding: Any) -> None:
     """The sandbox checks bodies against the page by itself; no accepted request breaks it."""

@@ -20,10 +20,14 @@ def test_the_tree_in_the_text_is_the_tree_in_the_code() -> None:
 
 
 @pytest.mark.parametrize("kind", PUBLIC)
-def test_every_error_tells_evidence_and_next_step_across_processes(kind: type[errors.StudioError]) -> None:
+def test_every_error_tells_evidence_and_next_step_across_processes(
+    kind: type[errors.StudioError],
+) -> None:
     """Clip, job, status and words stay with the error, and its text ends with what to do."""
     if kind is errors.FilmIncomplete:
-        error: errors.StudioError = errors.FilmIncomplete("two failed", {"1.1": ValueError("no"), "1.2": OSError("no")})
+        error: errors.StudioError = errors.FilmIncomplete(
+            "two failed", {"1.1": ValueError("no"), "1.2": OSError("no")}
+        )
     else:
         error = kind("what happened", clip_key="k", job_id="c1", status=500, words="sorry")
     assert str(error).endswith(kind.next_step)

@@ -9,16 +9,17 @@ from botocore.config import Config
 
 from prefect_kling.blocks import KlingCredentials
 from prefect_kling.blocks import archive as archive_module
-from prefect_kling.deployments.demo import local_archive
-from prefect_kling.deployments.seaweed import LocalS3
+from prefect_kling.deployments.local.demo import local_archive
+from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.kling.sandbox import Sandbox
-from prefect_kling.studio import submission
-from prefect_kling.studio.archive import Archive
+from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld
-from prefect_kling.studio.orders import ClipOrder
-from prefect_kling.tasks import events, submit_video
+from prefect_kling.studio.money import submission
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.tasks import submit_video
+from prefect_kling.telemetry import events
 from tests.kill.fault_proxy import UNAVAILABLE, FaultProxy, fault_proxy
 
 
@@ -56,20 +57,32 @@ async def test_the_id_of_a_paid_job_is_told_although_the_store_is_away(
 ) -> None:
     """Paid, and nothing can be written any more: error and event both name the job, for nobody else knows it."""
     heard: list[dict[str, Any]] = []
-    monkeypatch.setattr(events, "emit_event", lambda name, resource, payload: heard.append({"event": name, **payload}))
+    monkeypatch.setattr(
+        events,
+        "emit_event",
+        lambda name, resource, payload: heard.append({"event": name, **payload}),
+    )
     monkeypatch.setattr(submission, "NOTE_SECONDS", 0.0)
     once = Config(retries={"mode": "standard", "total_max_attempts": 1})
     monkeypatch.setattr(archive_module, "S3_CONFIG", archive_module.S3_CONFIG.merge(once))
     prefix = archive.bucket.prefix.strip("/")
     transport = Leaving(proxy, prefix)
     monkeypatch.setattr(
-        KlingCredentials, "get_client", lambda self: KlingClient(self.api_key, self.settings, transport)
+        KlingCredentials,
+        "get_client",
+        lambda self: KlingClient(self.api_key, self.settings, transport),
     )
     block = local_archive(LocalS3(proxy.endpoint, s3.access_key, s3.secret_key), prefix=prefix)
-    order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=f"Known to few {prefix}", duration=3))
+    order = ClipOrder(
+        request=VideoRequest(model="kling-v3-omni", prompt=f"Known to few {prefix}", duration=3)
+    )
     with pytest.raises(ClipHeld) as caught:
         await submit_video.fn(order, credentials, block)
     (job,) = [job for job in sandbox.jobs() if job["body"]["prompt"] == order.request.prompt]
     (alarm,) = heard
-    assert (caught.value.job_id, alarm["job_id"], alarm["event"]) == (job["id"], job["id"], "kling.clip.held")
+    assert (caught.value.job_id, alarm["job_id"], alarm["event"]) == (
+        job["id"],
+        job["id"],
+        "kling.clip.held",
+    )
     assert job["id"] in alarm["why"]

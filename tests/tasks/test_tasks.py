@@ -7,8 +7,8 @@ from prefect.states import Failed
 
 from prefect_kling import tasks
 from prefect_kling.kling import errors as kling_errors
+from prefect_kling.runs.retries import is_passing
 from prefect_kling.studio import errors as studio_errors
-from prefect_kling.tasks.retries import is_passing
 
 
 def test_prefect_never_repeats_a_paid_request() -> None:
@@ -18,7 +18,9 @@ def test_prefect_never_repeats_a_paid_request() -> None:
     assert tasks.submit_video.persist_result is False
 
 
-@pytest.mark.parametrize("task", [tasks.wait_for_video, tasks.archive_video, tasks.hand_over_clip, tasks.assemble_film])
+@pytest.mark.parametrize(
+    "task", [tasks.wait_for_video, tasks.archive_video, tasks.hand_over_clip, tasks.assemble_film]
+)
 def test_free_tasks_are_retried_with_growing_delays(task: "tasks.wait_for_video") -> None:  # type: ignore[valid-type]
     """What costs nothing is repeated, and never cached."""
     assert task.retries == 3

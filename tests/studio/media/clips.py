@@ -87,7 +87,11 @@ def write_clip(folder: Path, name: str, recipe: Recipe) -> Path:
             video.codec_context.codec_tag = recipe.tag
         for name, value in recipe.colour.items():
             setattr(video.codec_context, name, value)
-        audio = out.add_stream("aac", rate=recipe.sound_rate, layout=recipe.layout) if recipe.sound else None
+        audio = (
+            out.add_stream("aac", rate=recipe.sound_rate, layout=recipe.layout)
+            if recipe.sound
+            else None
+        )
         sounds = _tone(recipe)
         for number in range(recipe.frames):
             out.mux(video.encode(_stamped(recipe, number)))
@@ -119,7 +123,9 @@ def _stamped(recipe: Recipe, number: int) -> av.VideoFrame:
     painted = 0 if recipe.frozen else number
     frame = paint(recipe.clip, painted, (recipe.width, recipe.height), recipe.chroma)
     if number in recipe.touch:
-        graph = filter_graph(buffer_step(frame, Fraction(1, 24)), *recipe.touch[number], ("buffersink", ""))
+        graph = filter_graph(
+            buffer_step(frame, Fraction(1, 24)), *recipe.touch[number], ("buffersink", "")
+        )
         graph.push(frame)
         graph.push(None)
         frame = cast("av.VideoFrame", graph.pull())
@@ -129,16 +135,24 @@ def _stamped(recipe: Recipe, number: int) -> av.VideoFrame:
     return frame
 
 
-def paint(clip: int, number: int, size: tuple[int, int], chroma: tuple[int, int] = (128, 128)) -> av.VideoFrame:
+def paint(
+    clip: int, number: int, size: tuple[int, int], chroma: tuple[int, int] = (128, 128)
+) -> av.VideoFrame:
     """Draw one picture that carries its clip and its number."""
     width, height = size
     frame = av.VideoFrame(width, height, "yuv420p")
     bits = _encode(clip, number)
-    bars = bytes(WHITE if bits >> (COLUMNS - 1 - x * COLUMNS // width) & 1 else BLACK for x in range(width))
+    bars = bytes(
+        WHITE if bits >> (COLUMNS - 1 - x * COLUMNS // width) & 1 else BLACK for x in range(width)
+    )
     for index, plane in enumerate(frame.planes):
         rows = bytearray(plane.buffer_size)
         for y in range(plane.height):
-            row = _row(index, y, bars, number, height) if index == 0 else bytes([chroma[index - 1]]) * plane.width
+            row = (
+                _row(index, y, bars, number, height)
+                if index == 0
+                else bytes([chroma[index - 1]]) * plane.width
+            )
             rows[y * plane.line_size : y * plane.line_size + plane.width] = row
         plane.update(bytes(rows))
     return frame
@@ -158,7 +172,11 @@ def _encode(clip: int, number: int) -> int:
 
 def read_code(frame: av.VideoFrame, box: Box | None = None) -> tuple[int, int]:
     """Read (clip, number) out of a picture, or out of the part of it that `box` names."""
-    luma = frame if frame.format.name in ("yuv420p", "yuvj420p", "gray") else frame.reformat(format="yuv420p")
+    luma = (
+        frame
+        if frame.format.name in ("yuv420p", "yuvj420p", "gray")
+        else frame.reformat(format="yuv420p")
+    )
     plane = luma.planes[0]
     return decode_bars(memoryview(plane), plane.line_size, box or (0, 0, frame.width, frame.height))
 
@@ -193,7 +211,10 @@ def _tone(recipe: Recipe) -> Iterator[av.AudioFrame]:
     for first in range(0, total, AUDIO_BLOCK):
         count = min(AUDIO_BLOCK, total - first)
         wave = array("f", (0.3 * math.sin(step * (first + n)) for n in range(count)))
-        if recipe.sound_gap and recipe.sound_gap[0] <= first / recipe.sound_rate < recipe.sound_gap[1]:
+        if (
+            recipe.sound_gap
+            and recipe.sound_gap[0] <= first / recipe.sound_rate < recipe.sound_gap[1]
+        ):
             continue
         block = av.AudioFrame("fltp", recipe.layout, count)
         for plane in block.planes:
@@ -232,7 +253,9 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> list[tuple[str
     found, at, end = [], start, len(data) if end is None else end
     while at < end:
         length, kind = struct.unpack(">I4s", data[at : at + 8])
-        length = struct.unpack(">Q", data[at + 8 : at + 16])[0] if length == 1 else length or end - at
+        length = (
+            struct.unpack(">Q", data[at + 8 : at + 16])[0] if length == 1 else length or end - at
+        )
         found.append((kind.decode("latin-1"), at, at + length))
         at += length
     return found
@@ -248,13 +271,18 @@ def rewrite(data: bytes, path: str, change: Callable[[bytes], bytes], renamed: s
     payload = data[start + 8 : end]
     payload = rewrite(payload, rest, change, renamed) if rest else change(payload)
     kind = kind if rest else renamed or kind
-    return data[:start] + struct.pack(">I4s", len(payload) + 8, kind.encode()) + payload + data[end:]
+    return (
+        data[:start] + struct.pack(">I4s", len(payload) + 8, kind.encode()) + payload + data[end:]
+    )
 
 
 def drop_start(data: bytes, key: int) -> bytes:
     """Copy a clip's pictures from its key frame of that number on, as a careless editor would; none is hidden."""
     file, options = io.BytesIO(), {"movflags": "frag_keyframe+empty_moov"}
-    with av.open(io.BytesIO(data)) as clip, av.open(file, "w", format="mp4", container_options=options) as out:
+    with (
+        av.open(io.BytesIO(data)) as clip,
+        av.open(file, "w", format="mp4", container_options=options) as out,
+    ):
         track, keys = out.add_stream_from_template(clip.streams.video[0], opaque=True), 0
         for packet in clip.demux(video=0):
             keys += packet.is_keyframe

@@ -31,8 +31,12 @@ MIDDLES = [24 * number + 12 for number in range(SHOTS)]
 
 
 def _film(width: int, height: int, folder: Path) -> tuple[Path, list[Caption]]:
-    film = write_clip(folder, "film.mp4", Recipe(clip=CLIP, frames=24 * SHOTS, width=width, height=height))
-    return film, [Caption(float(number), 1.0, f"1.{number} shot", "1.0 s") for number in range(SHOTS)]
+    film = write_clip(
+        folder, "film.mp4", Recipe(clip=CLIP, frames=24 * SHOTS, width=width, height=height)
+    )
+    return film, [
+        Caption(float(number), 1.0, f"1.{number} shot", "1.0 s") for number in range(SHOTS)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -125,12 +129,17 @@ def test_rows_are_as_full_as_a_pleasing_page_allows(thumb: Size, columns: list[i
         others = [Page(count, other, thumb) for other in range(1, count + 1)]
         assert (count, page.columns) == (count, wanted)
         assert page.holes <= 2
-        assert all(other.holes >= page.holes or not 0.8 < other.size[0] / other.size[1] < 3 for other in others)
+        assert all(
+            other.holes >= page.holes or not 0.8 < other.size[0] / other.size[1] < 3
+            for other in others
+        )
 
 
 def test_long_films_have_few_holes() -> None:
     """Up to three hundred shots there are never more than five empty places."""
-    assert all(lay_out([Caption(0, 1, "title")] * count, WIDE).holes <= 5 for count in range(1, 301))
+    assert all(
+        lay_out([Caption(0, 1, "title")] * count, WIDE).holes <= 5 for count in range(1, 301)
+    )
 
 
 def test_gutters_and_empty_places_are_background(film: tuple[Path, list[Caption]]) -> None:
@@ -141,19 +150,28 @@ def test_gutters_and_empty_places_are_background(film: tuple[Path, list[Caption]
     assert page.holes == 1
     hole = sheet.crop((left + GUTTER_PIXELS, top, sheet.width, sheet.height))
     margin = sheet.crop((0, 0, MARGIN_PIXELS - 16, sheet.height))
-    gutter = sheet.crop((MARGIN_PIXELS + WIDE[0] + 3, top + 20, MARGIN_PIXELS + WIDE[0] + 5, top + 60))
+    gutter = sheet.crop(
+        (MARGIN_PIXELS + WIDE[0] + 3, top + 20, MARGIN_PIXELS + WIDE[0] + 5, top + 60)
+    )
     for empty, tolerance in ((hole, 12), (margin, 4), (gutter, 40)):
         assert not differ(empty, Image.new("RGB", empty.size, BACKGROUND), by=tolerance)
 
 
 @pytest.mark.parametrize("changed", ["title", "note"])
-def test_titles_and_notes_are_written_below_their_own_shot(film: tuple[Path, list[Caption]], changed: str) -> None:
+def test_titles_and_notes_are_written_below_their_own_shot(
+    film: tuple[Path, list[Caption]], changed: str
+) -> None:
     """Another text changes what stands under its thumbnail, and nothing under the others."""
     shots = [Caption(shot.start, shot.seconds, "The boats", "4.0 s") for shot in film[1]]
     other = list(shots)
     other[4] = Caption(4.0, 1.0, **({"title": "The boats", "note": "4.0 s"} | {changed: "WWWWWW"}))
-    page, sheets = lay_out(shots, WIDE), [opened(contact_sheet(film[0], each)) for each in (shots, other)]
-    changes = [differ(*(caption_of(sheet, page, number) for sheet in sheets)) for number in range(SHOTS)]
+    page, sheets = (
+        lay_out(shots, WIDE),
+        [opened(contact_sheet(film[0], each)) for each in (shots, other)],
+    )
+    changes = [
+        differ(*(caption_of(sheet, page, number) for sheet in sheets)) for number in range(SHOTS)
+    ]
     assert changes == [False, False, False, False, True, False]
 
 
@@ -166,21 +184,30 @@ def test_titles_are_brighter_than_notes(film: tuple[Path, list[Caption]]) -> Non
     assert levels[0] > levels[1] + 40 > brightness(Image.new("RGB", (1, 1), BACKGROUND)) + 120
 
 
-def test_a_long_title_stays_in_its_cell(film: tuple[Path, list[Caption]], upright: tuple[Path, list[Caption]]) -> None:
+def test_a_long_title_stays_in_its_cell(
+    film: tuple[Path, list[Caption]], upright: tuple[Path, list[Caption]]
+) -> None:
     """The gutter beside it is free, and so is the place of its neighbour, whatever the shape of the film."""
     for (path, shots), thumb in ((film, WIDE), (upright, UPRIGHT)):
-        long = [Caption(shot.start, 1.0, "W" * 300 * (number == 0), "note") for number, shot in enumerate(shots)]
+        long = [
+            Caption(shot.start, 1.0, "W" * 300 * (number == 0), "note")
+            for number, shot in enumerate(shots)
+        ]
         sheet, page = opened(contact_sheet(path, long)), lay_out(long, thumb)
         left, top = page.place(1)
         under = top + thumb[1] + 4
-        line = sheet.crop((left - thumb[0] - GUTTER_PIXELS, under, left - GUTTER_PIXELS, under + page.title))
+        line = sheet.crop(
+            (left - thumb[0] - GUTTER_PIXELS, under, left - GUTTER_PIXELS, under + page.title)
+        )
         beside = sheet.crop((left - GUTTER_PIXELS + 2, under, left + thumb[0], under + page.title))
         assert brightness(line) > 200
         assert brightness(beside) < 60
 
 
 @pytest.mark.parametrize("line", ["heading", "footing"])
-def test_heading_and_footing_stand_above_and_below(film: tuple[Path, list[Caption]], line: str) -> None:
+def test_heading_and_footing_stand_above_and_below(
+    film: tuple[Path, list[Caption]], line: str
+) -> None:
     """Each has a band of its own, is written in it, and takes no room when there is none."""
     plain, lined = contact_sheet(*film), contact_sheet(*film, **{line: "First light"})
     page = lay_out(film[1], WIDE, **{line: "First light"})
@@ -212,7 +239,10 @@ def test_a_shot_beyond_the_end_shows_the_last_picture(film: tuple[Path, list[Cap
 
 def test_a_film_of_one_picture_shows_it_for_every_shot(tmp_path: Path) -> None:
     """More moments than pictures is no mistake."""
-    single, shots = write_clip(tmp_path, "one.mp4", Recipe(clip=7, frames=1)), [Caption(n, 1) for n in range(5)]
+    single, shots = (
+        write_clip(tmp_path, "one.mp4", Recipe(clip=7, frames=1)),
+        [Caption(n, 1) for n in range(5)],
+    )
     assert codes(opened(contact_sheet(single, shots)), lay_out(shots, WIDE)) == [(7, 0)] * 5
 
 
@@ -230,14 +260,21 @@ def test_colours_are_those_of_the_film(tmp_path: Path) -> None:
     still, (left, top) = Image.open(io.BytesIO(first_frame(path).data)), page.place(0)
     for x in (10, 124):
         shown, wanted = sheet.getpixel((left + 2 * x, top + 40)), still.getpixel((x, 20))
-        assert all(abs(got - want) <= 5 for got, want in zip(shown, wanted, strict=True)), (shown, wanted)
+        assert all(abs(got - want) <= 5 for got, want in zip(shown, wanted, strict=True)), (
+            shown,
+            wanted,
+        )
 
 
 @pytest.mark.parametrize(("matrix", "kr", "kb"), [(1, 0.2126, 0.0722), (6, 0.299, 0.114)])
-def test_the_matrix_of_the_film_is_obeyed(tmp_path: Path, matrix: int, kr: float, kb: float) -> None:
+def test_the_matrix_of_the_film_is_obeyed(
+    tmp_path: Path, matrix: int, kr: float, kb: float
+) -> None:
     """The mean colour of a painted picture is what the formula of its own matrix, bt709 or bt601, makes of it."""
     chroma = (146, 150)
-    path = write_clip(tmp_path, "tagged.mp4", Recipe(frames=1, chroma=chroma, colour={"colorspace": matrix}))
+    path = write_clip(
+        tmp_path, "tagged.mp4", Recipe(frames=1, chroma=chroma, colour={"colorspace": matrix})
+    )
     plane = paint(0, 0, (160, 90), chroma).planes[0]
     lower = [bytes(plane)[y * plane.line_size :][:160] for y in range(50, 85)]
     luma = (sum(map(sum, lower)) / (35 * 160) - 16) / 219
@@ -245,7 +282,9 @@ def test_the_matrix_of_the_film_is_obeyed(tmp_path: Path, matrix: int, kr: float
     r, b = luma + 2 * (1 - kr) * red, luma + 2 * (1 - kb) * blue
     wanted = [255 * level for level in (r, (luma - kr * r - kb * b) / (1 - kr - kb), b)]
     left, top = lay_out([Caption(0, 1)], WIDE).place(0)
-    shown = opened(contact_sheet(path, [Caption(0, 1)])).crop((left, top + 100, left + WIDE[0], top + 170))
+    shown = opened(contact_sheet(path, [Caption(0, 1)])).crop(
+        (left, top + 100, left + WIDE[0], top + 170)
+    )
     mean = shown.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
     assert all(abs(got - want) <= 3 for got, want in zip(mean, wanted, strict=True)), (mean, wanted)
 
@@ -255,7 +294,9 @@ def test_the_sheet_is_the_same_every_time(film: tuple[Path, list[Caption]]) -> N
     assert contact_sheet(*film, "heading", "footing") == contact_sheet(*film, "heading", "footing")
 
 
-def test_bad_films_and_empty_sheets_are_refused(film: tuple[Path, list[Caption]], tmp_path: Path) -> None:
+def test_bad_films_and_empty_sheets_are_refused(
+    film: tuple[Path, list[Caption]], tmp_path: Path
+) -> None:
     """A cut film is no video; a sheet without shots is the caller's mistake."""
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(film[0].read_bytes()[:-1])

@@ -11,7 +11,7 @@ import av
 import pytest
 
 from prefect_kling.studio.errors import NotAVideo
-from prefect_kling.studio.media.assembly import Chapter, JoinReport, Part, join
+from prefect_kling.studio.media.join import Chapter, JoinReport, Part, join
 from tests.studio.media.clips import (
     Recipe,
     blank_media,
@@ -62,12 +62,22 @@ def test_pictures_change_over_step_by_step(tmp_path: Path) -> None:
     report = join([part(A), part(B, 0.25)], tmp_path / "film.mp4")
     frames = frames_of(tmp_path / "film.mp4")
     assert report == JoinReport(
-        frames=42, seconds=1.75, re_encoded=True, audio=False, starts=(0.0, 0.75), lengths=(1.0, 1.0)
+        frames=42,
+        seconds=1.75,
+        re_encoded=True,
+        audio=False,
+        starts=(0.0, 0.75),
+        lengths=(1.0, 1.0),
     )
-    assert [read_code(frame) for frame in (*frames[:18], *frames[24:])] == codes_of(A, B)[:18] + codes_of(A, B)[30:]
+    assert [read_code(frame) for frame in (*frames[:18], *frames[24:])] == codes_of(A, B)[
+        :18
+    ] + codes_of(A, B)[30:]
     for step in range(6):
         picture = luma(frames[18 + step])
-        off = [distance(picture, mixed(18 + step, step, (step + 1 + wrong) / 7)) for wrong in (-1, 0, 1)]
+        off = [
+            distance(picture, mixed(18 + step, step, (step + 1 + wrong) / 7))
+            for wrong in (-1, 0, 1)
+        ]
         assert off[1] < 4 < min(off[0], off[2]), step
         assert distance(picture, mixed(17 + step, step, (step + 1) / 7)) > off[1] + 1
 
@@ -108,7 +118,14 @@ def test_a_fade_into_the_first_clip_is_none(tmp_path: Path) -> None:
         ((24, 24), (0.3,), (0, 17)),
         ((24, 24), (0.001,), (0, 24)),
     ],
-    ids=["a short clip", "no end", "one picture", "three pictures", "between two", "less than a picture"],
+    ids=[
+        "a short clip",
+        "no end",
+        "one picture",
+        "three pictures",
+        "between two",
+        "less than a picture",
+    ],
 )
 def test_a_fade_is_at_most_half_of_either_clip(
     tmp_path: Path, frames: Sequence[int], fades: Sequence[float], starts: Sequence[int]
@@ -149,7 +166,11 @@ def test_sounds_change_over_with_the_pictures(tmp_path: Path) -> None:
     sound = read_sound(tmp_path / "film.mp4")
     assert (report.starts, report.seconds) == ((0.0, 0.5), 1.5)
     assert len(sound) == pytest.approx(1.5 * 48000, abs=1024)
-    assert loudness(sound, 1.25, 1.35) < 0.02 < min(loudness(sound, 1.1, 1.18), loudness(sound, 1.44, 1.5))
+    assert (
+        loudness(sound, 1.25, 1.35)
+        < 0.02
+        < min(loudness(sound, 1.1, 1.18), loudness(sound, 1.44, 1.5))
+    )
     assert [tone_at(sound, 0.3), tone_at(sound, 1.05)] == pytest.approx([880, 1320], abs=11)
     alone = strength(sound, 0.3)
     assert strength(sound, 1.1) == pytest.approx(alone, rel=0.1)
@@ -173,7 +194,10 @@ def test_sound_fades_against_silence(tmp_path: Path, leaving: bool) -> None:
 
 def test_sound_stays_in_step_over_many_fades(tmp_path: Path) -> None:
     """Twenty clips faded into each other: each one's sound is where its pictures are, and both end together."""
-    cast = [replace(A, clip=number, frames=12, sound=0.5 if number % 2 else None) for number in range(20)]
+    cast = [
+        replace(A, clip=number, frames=12, sound=0.5 if number % 2 else None)
+        for number in range(20)
+    ]
     report = join([part(recipe, 0.1) for recipe in cast], tmp_path / "film.mp4")
     sound = read_sound(tmp_path / "film.mp4")
     assert report.frames == 20 * 12 - 19 * 2
@@ -189,8 +213,16 @@ def test_chapters_begin_where_their_clip_begins_to_show(tmp_path: Path) -> None:
     parts = [replace(part(A), chapters=marks), replace(part(B, 0.25), chapters=marks)]
     join(parts, tmp_path / "film.mp4")
     with av.open(str(tmp_path / "film.mp4")) as film:
-        found = [(mark["metadata"]["title"], mark["start"], mark["end"]) for mark in film.chapters()]
-    assert found == [("one", 0, 500), ("two", 500, 750), ("one", 750, 1250), ("two", 1250, 1650), ("late", 1650, 1750)]
+        found = [
+            (mark["metadata"]["title"], mark["start"], mark["end"]) for mark in film.chapters()
+        ]
+    assert found == [
+        ("one", 0, 500),
+        ("two", 500, 750),
+        ("one", 750, 1250),
+        ("two", 1250, 1650),
+        ("late", 1650, 1750),
+    ]
 
 
 def test_a_faded_film_is_the_same_every_time(tmp_path: Path) -> None:
@@ -204,7 +236,9 @@ def test_a_faded_film_is_the_same_every_time(tmp_path: Path) -> None:
     assert len(hashes) == 1
 
 
-@pytest.mark.parametrize(("spoilt", "first"), [(0, 0.9), (1, 0.0), (1, 0.5)], ids=["leaving", "coming", "later on"])
+@pytest.mark.parametrize(
+    ("spoilt", "first"), [(0, 0.9), (1, 0.0), (1, 0.5)], ids=["leaving", "coming", "later on"]
+)
 def test_damage_in_a_fade_names_its_clip(tmp_path: Path, spoilt: int, first: float) -> None:
     """While two clips are open, it is told which of them cannot be decoded; nothing is left behind."""
     clips = [make_clip(A), make_clip(B)]

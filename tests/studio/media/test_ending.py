@@ -12,10 +12,18 @@ import av
 import pytest
 
 from prefect_kling.studio.errors import NotAVideo
-from prefect_kling.studio.media.assembly import Chapter, Part, join
 from prefect_kling.studio.media.ending import Ending, sharpest_ending
 from prefect_kling.studio.media.frames import encode_still, first_frame, last_frame
-from tests.studio.media.clips import Recipe, blank_media, boxes, codes_of, make_clip, patch, read_codes
+from prefect_kling.studio.media.join import Chapter, Part, join
+from tests.studio.media.clips import (
+    Recipe,
+    blank_media,
+    boxes,
+    codes_of,
+    make_clip,
+    patch,
+    read_codes,
+)
 from tests.studio.media.test_frames import AWKWARD
 
 STILL = Recipe(frames=24, frozen=True, b_frames=0, x264={"crf": "12"})
@@ -135,7 +143,9 @@ def test_the_film_ends_the_clip_at_that_picture(tmp_path: Path, name: str) -> No
     with av.open(str(tmp_path / "film.mp4")) as film:
         shown = list(film.decode(video=0))[ending.pictures - 1]
     assert not report.re_encoded
-    assert read_codes(tmp_path / "film.mp4") == codes_of(replace(AWKWARD[name], frames=ending.pictures), AWKWARD[name])
+    assert read_codes(tmp_path / "film.mp4") == codes_of(
+        replace(AWKWARD[name], frames=ending.pictures), AWKWARD[name]
+    )
     assert ending.still == encode_still(shown)
     assert report.lengths[0] == pytest.approx(ending.seconds)
 
@@ -152,7 +162,9 @@ def test_b_frames_leave_places_to_cut() -> None:
 def test_hidden_pictures_are_not_taken(shown: int) -> None:
     """Of a clip trimmed by its edit list, nothing behind what is shown counts, however sharp."""
     clip = touched(range(shown), blur(3))
-    trimmed = io.BytesIO(patch(clip.getvalue(), "moov/trak/edts/elst", 8, struct.pack(">I", shown * 1000 // 24)))
+    trimmed = io.BytesIO(
+        patch(clip.getvalue(), "moov/trak/edts/elst", 8, struct.pack(">I", shown * 1000 // 24))
+    )
     ending = sharpest_ending(trimmed)
     assert ending.pictures == shown
     assert ending.still == last_frame(trimmed)

@@ -13,15 +13,32 @@ import pytest
 from PIL import Image
 
 from prefect_kling.studio.errors import NotAVideo
-from prefect_kling.studio.media.frames import STILL_LIMIT, Still, check_playable, encode_still, first_frame, last_frame
-from prefect_kling.studio.media.mp4 import read_facts
-from tests.studio.media.clips import Recipe, Watched, blank_media, decode_bars, make_clip, patch, read_code
+from prefect_kling.studio.media.frames import (
+    STILL_LIMIT,
+    Still,
+    check_playable,
+    encode_still,
+    first_frame,
+    last_frame,
+)
+from prefect_kling.studio.media.probe import read_facts
+from tests.studio.media.clips import (
+    Recipe,
+    Watched,
+    blank_media,
+    decode_bars,
+    make_clip,
+    patch,
+    read_code,
+)
 
 HEVC = {"preset": "ultrafast", "x265-params": "log-level=none:keyint=12"}
 AWKWARD = {
     "plain": Recipe(),
     "eight B-frames": Recipe(frames=40, gop=30, b_frames=8),
-    "pyramid": Recipe(frames=30, gop=30, b_frames=5, x264={"preset": "fast", "b-pyramid": "normal"}),
+    "pyramid": Recipe(
+        frames=30, gop=30, b_frames=5, x264={"preset": "fast", "b-pyramid": "normal"}
+    ),
     "ends on a B-frame": Recipe(frames=23, gop=300, b_frames=3, x264={"x264-params": "b-adapt=0"}),
     "open GOP": Recipe(frames=60, x264={"x264-params": "open-gop=1"}),
     "one GOP": Recipe(frames=72, gop=500),
@@ -39,7 +56,9 @@ AWKWARD = {
     "one picture": Recipe(frames=1),
     "two pictures": Recipe(frames=2),
     "30 a second": Recipe(frames=31, rate=Fraction(30)),
-    "variable rate": Recipe(time_base=Fraction(1, 1000), ticks=[n * 41 + n % 3 * 7 for n in range(24)]),
+    "variable rate": Recipe(
+        time_base=Fraction(1, 1000), ticks=[n * 41 + n % 3 * 7 for n in range(24)]
+    ),
     "sliced": Recipe(x264={"slices": "4"}),
     "interlaced": Recipe(height=96, x264={"x264-params": "interlaced=1"}),
     "HEVC": Recipe(frames=30, codec="libx265", x264=HEVC),
@@ -78,14 +97,18 @@ def test_the_first_picture_is_the_first_one(name: str) -> None:
 @pytest.mark.parametrize("shown", [1, 2, 3, 8, 9, 10, 11, 12, 13, 22, 23])
 def test_pictures_hidden_at_the_end_do_not_count(shown: int) -> None:
     """Of a clip trimmed by its edit list the last picture shown is taken, whether others build on it or not."""
-    trimmed = io.BytesIO(patch(clip("plain"), "moov/trak/edts/elst", 8, struct.pack(">I", shown * 1000 // 24)))
+    trimmed = io.BytesIO(
+        patch(clip("plain"), "moov/trak/edts/elst", 8, struct.pack(">I", shown * 1000 // 24))
+    )
     assert code_of(first_frame(trimmed)) == (0, 0)
     assert code_of(last_frame(trimmed)) == (0, shown - 1)
 
 
 def test_pictures_hidden_at_the_start_do_not_count() -> None:
     """Of a clip whose edit list starts at its seventh picture, that one is the first."""
-    trimmed = io.BytesIO(patch(clip("plain"), "moov/trak/edts/elst", 12, struct.pack(">I", 1024 + 6 * 512)))
+    trimmed = io.BytesIO(
+        patch(clip("plain"), "moov/trak/edts/elst", 12, struct.pack(">I", 1024 + 6 * 512))
+    )
     assert code_of(first_frame(trimmed)) == (0, 6)
     assert code_of(last_frame(trimmed)) == (0, 23)
 
@@ -169,13 +192,19 @@ RED = (200, 30, 60)
 BT601, BT709 = (0.299, 0.114), (0.2126, 0.0722)
 
 
-def flat(weights: tuple[float, float], tag: int, size: tuple[int, int], *, full: bool) -> av.VideoFrame:
+def flat(
+    weights: tuple[float, float], tag: int, size: tuple[int, int], *, full: bool
+) -> av.VideoFrame:
     """Make a picture of one red, in the given matrix and range."""
     kr, kb = weights
     r, g, b = RED
     y = kr * r + (1 - kr - kb) * g + kb * b
     u, v = (b - y) / (2 * (1 - kb)), (r - y) / (2 * (1 - kr))
-    values = (y, 128 + u, 128 + v) if full else (16 + 219 / 255 * y, 128 + 224 / 255 * u, 128 + 224 / 255 * v)
+    values = (
+        (y, 128 + u, 128 + v)
+        if full
+        else (16 + 219 / 255 * y, 128 + 224 / 255 * u, 128 + 224 / 255 * v)
+    )
     frame = av.VideoFrame(*size, "yuv420p")
     for plane, value in zip(frame.planes, values, strict=True):
         plane.update(bytes([round(value)]) * plane.buffer_size)
@@ -201,7 +230,9 @@ def test_a_still_has_the_colours_a_player_shows(
     still = Image.open(io.BytesIO(encode_still(flat(weights, tag, size, full=full)).data))
     assert still.mode == "RGB"
     assert still.size == size
-    assert all(abs(got - wanted) <= 2 for got, wanted in zip(still.getpixel((9, 9)), RED, strict=True))
+    assert all(
+        abs(got - wanted) <= 2 for got, wanted in zip(still.getpixel((9, 9)), RED, strict=True)
+    )
 
 
 @pytest.mark.parametrize("level", [16, 17, 60, 126, 200, 234, 235])

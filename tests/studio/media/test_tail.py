@@ -12,7 +12,7 @@ import av
 import pytest
 
 from prefect_kling.studio.errors import NotAVideo
-from prefect_kling.studio.media.mp4 import read_facts
+from prefect_kling.studio.media.probe import read_facts
 from prefect_kling.studio.media.tail import keep_tail
 from tests.studio.media.clips import Recipe, blank_media, make_clip, patch, read_codes
 from tests.studio.media.test_frames import AWKWARD
@@ -47,16 +47,22 @@ def test_the_tail_holds_the_last_pictures(tmp_path: Path, name: str) -> None:
     assert keep_tail(source, tmp_path / "tail.mp4", 0.4)
     codes = read_codes(tmp_path / "tail.mp4")
     count = len(codes)
-    assert codes == [(recipe.clip, number) for number in range(recipe.frames - count, recipe.frames)]
+    assert codes == [
+        (recipe.clip, number) for number in range(recipe.frames - count, recipe.frames)
+    ]
     times = times_of(source)[-count - 1 :]
-    assert times_of(tmp_path / "tail.mp4") == pytest.approx([time - times[1] for time in times[1:]], abs=1e-4)
+    assert times_of(tmp_path / "tail.mp4") == pytest.approx(
+        [time - times[1] for time in times[1:]], abs=1e-4
+    )
     assert max(seconds_of(tmp_path / "tail.mp4")) <= 0.4
     assert min(seconds_of(tmp_path / "tail.mp4")) + times[1] - times[0] > 0.4
 
 
 def test_a_clip_of_ten_seconds_and_one_picture_loses_that_picture(tmp_path: Path) -> None:
     """241 pictures become 240: ten seconds, and not a tick more by anybody's reading."""
-    assert keep_tail(io.BytesIO(make_clip(Recipe(frames=241, width=64, height=48))), tmp_path / "tail.mp4")
+    assert keep_tail(
+        io.BytesIO(make_clip(Recipe(frames=241, width=64, height=48))), tmp_path / "tail.mp4"
+    )
     codes = read_codes(tmp_path / "tail.mp4")
     assert codes == [(0, number) for number in range(1, 241)]
     assert seconds_of(tmp_path / "tail.mp4") == (10.0, 10.0)
@@ -119,16 +125,24 @@ def test_pictures_hidden_at_the_end_are_not_in_the_tail(tmp_path: Path, shown: i
 BT709, FULL = 1, 2
 
 
-@pytest.mark.parametrize("colour", [{}, {"colorspace": BT709, "color_range": 1}, {"color_range": FULL}], ids=str)
+@pytest.mark.parametrize(
+    "colour", [{}, {"colorspace": BT709, "color_range": 1}, {"color_range": FULL}], ids=str
+)
 def test_a_tail_looks_like_the_film(tmp_path: Path, colour: dict[str, int]) -> None:
     """Brightness, colours and their meaning stay what they were, and hardly a detail is lost."""
-    source = io.BytesIO(make_clip(replace(PLAIN, chroma=(90, 200), colour=colour, x264={"crf": "12"})))
+    source = io.BytesIO(
+        make_clip(replace(PLAIN, chroma=(90, 200), colour=colour, x264={"crf": "12"}))
+    )
     keep_tail(source, tmp_path / "tail.mp4", 1.0)
     source.seek(0)
     with av.open(source) as before, av.open(str(tmp_path / "tail.mp4")) as after:
         first, second = list(before.decode(video=0))[25:], list(after.decode(video=0))
     for old, new in zip(first, second, strict=True):
-        assert (new.colorspace, new.color_range, new.format.name) == (old.colorspace, old.color_range, old.format.name)
+        assert (new.colorspace, new.color_range, new.format.name) == (
+            old.colorspace,
+            old.color_range,
+            old.format.name,
+        )
         for plane in range(3):
             pixels = list(zip(bytes(old.planes[plane]), bytes(new.planes[plane]), strict=True))
             assert sum(abs(a - b) for a, b in pixels) / len(pixels) < 2

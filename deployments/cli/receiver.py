@@ -1,0 +1,57 @@
+"""`prefect-kling receiver`: the callback receiver as a service."""
+
+import asyncio
+import logging
+from urllib.parse import urlsplit
+
+import uvicorn
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.blocks.load import BlockMissing, load_block
+from prefect_kling.deployments.receiver import Receiver
+from prefect_kling.studio.money.collection import Collected
+from prefect_kling.studio.money.ledger import Entry
+from prefect_kling.telemetry.events import announce_ended
+
+
+def receiver(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    credentials: str = "default",
+    archive: str = "default",
+) -> None:
+    """Answer the API's calls until interrupted: whatever it says is finished is archived at once. Costs nothing.
+
+    Put it behind TLS at the receiver URL of the credentials block; it answers below that URL's path, and `/health`.
+
+    Args:
+        host: Where to listen.
+        port: The port to listen on.
+        credentials: Name of the KlingCredentials block, with receiver URL and secret.
+        archive: Name of the KlingArchive block.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(
+        logging.WARNING
+    )  # its lines hold addresses of the API only, many of them
+    service, path = asyncio.run(_service(credentials, archive))
+    # No access log: addresses are secrets. Prefect turns it on again when it sets up its logging, but for filters.
+    logging.getLogger("uvicorn.access").addFilter(lambda record: False)
+    uvicorn.run(service.app(path), host=host, port=port, access_log=False, log_level="warning")
+
+
+async def _service(credentials: str, archive: str) -> tuple[Receiver, str]:
+    access = await load_block(KlingCredentials, credentials)
+    store = await load_block(KlingArchive, archive)
+    addresses = access.callbacks
+    if addresses is None:
+        raise BlockMissing(
+            f"the KlingCredentials block {credentials!r} has no receiver: give it a URL and a secret"
+        )
+    path = urlsplit(addresses.base_url).path.rstrip("/")
+    return Receiver(addresses, access.get_client(), store.get_archive(), _announce), path
+
+
+async def _announce(entry: Entry, collected: Collected) -> None:
+    announce_ended(entry, collected)

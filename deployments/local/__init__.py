@@ -1,0 +1,1 @@
+"""What runs on this machine: S3 server, Prefect server, demo."""

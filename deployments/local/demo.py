@@ -1,0 +1,110 @@
+"""The whole thing on one machine: no key, no cloud, a real film."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from prefect_aws import MinIOCredentials, S3Bucket
+from prefect_aws.client_parameters import AwsClientParameters
+from pydantic import SecretStr
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.cli.live_table import LiveTable
+from prefect_kling.deployments.local.prefect_server import prefect_server
+from prefect_kling.deployments.local.seaweed import LocalS3, seaweed
+from prefect_kling.flows import produce_film
+from prefect_kling.sandbox import Sandbox, SandboxSettings
+from prefect_kling.studio.film.assembly import Film
+from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.reading.reader import load_storyboard
+from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.telemetry.progress import watching
+
+BUCKET = "films"
+
+
+@dataclass(frozen=True)
+class LocalStudio:
+    """Everything a film needs, running on loopback: blocks to hand to flows, and where to look."""
+
+    credentials: KlingCredentials
+    archive: KlingArchive
+    ui: str
+
+
+@dataclass(frozen=True)
+class DemoFilm:
+    """A finished demo: the film, and the files that were copied out of the S3 server before it stopped."""
+
+    film: Film
+    folder: Path
+    paid_usd: str
+    jobs: int
+
+
+def example_storyboard() -> Storyboard:
+    """Return the example film that ships with the package."""
+    with as_file(files("prefect_kling.examples")) as folder:
+        return load_storyboard(folder / "first-light.yaml")
+
+
+@contextmanager
+def local_studio(folder: Path, sandbox: Sandbox) -> Iterator[LocalStudio]:
+    """Run an S3 server and a Prefect server beside a sandbox until the block ends; all data goes into the folder."""
+    with ExitStack() as running:
+        s3 = running.enter_context(seaweed(folder / "s3", BUCKET))
+        ui = running.enter_context(prefect_server(folder / "prefect"))
+        credentials = KlingCredentials(
+            api_key=SecretStr(sandbox.key),
+            base_url=sandbox.base_url,
+            first_poll_seconds=0.5,
+            longest_poll_seconds=1.0,
+        )
+        yield LocalStudio(credentials, local_archive(s3), ui)
+
+
+def local_archive(s3: LocalS3, prefix: str = "kling") -> KlingArchive:
+    """Return an archive block for a local S3 server."""
+    keys = MinIOCredentials(
+        minio_root_user=s3.access_key,
+        minio_root_password=SecretStr(s3.secret_key),
+        region_name="us-east-1",
+        aws_client_parameters=AwsClientParameters(endpoint_url=s3.endpoint),
+    )
+    return KlingArchive(bucket=S3Bucket(bucket_name=BUCKET, credentials=keys), prefix=prefix)
+
+
+def make_demo_film(storyboard: Storyboard, target: Path, table: LiveTable) -> DemoFilm:
+    """Make a film with local stand-ins and copy film, contact sheet and manifest into a folder.
+
+    Costs nothing. Stops everything it started, also when it fails. Running it again overwrites these three files.
+    """
+    with ExitStack() as running:
+        disk = Path(
+            running.enter_context(
+                TemporaryDirectory(prefix="prefect-kling-demo-", ignore_cleanup_errors=True)
+            )
+        )
+        sandbox = running.enter_context(
+            Sandbox(SandboxSettings(render_seconds=(4.0, 8.0), folder=disk / "api"))
+        )
+        table.say("starting an S3 server and a Prefect server on this machine …")
+        studio = running.enter_context(local_studio(disk, sandbox))
+        table.begin(plan_film(storyboard), studio.ui)
+        with watching(table.show):
+            film = asyncio.run(produce_film(storyboard, studio.credentials, studio.archive))
+        stats = sandbox.stats()
+        _copy_out(film, studio.archive, target)
+    return DemoFilm(film, target, str(stats["paid_usd"]), int(stats["created"]))
+
+
+def _copy_out(film: Film, archive: KlingArchive, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    bucket = archive.get_archive().bucket
+    for uri in (film.uri, film.contact_sheet_uri, film.manifest_uri):
+        with (target / uri.rpartition("/")[2]).open("wb") as file:
+            bucket.fetch(uri.removeprefix(bucket.uri("")), file)

@@ -1,0 +1,35 @@
+"""A place to practise in: the sandbox, and beside it an S3 server with an empty bucket."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from prefect_kling.deployments.local.demo import BUCKET
+from prefect_kling.deployments.local.seaweed import LocalS3, seaweed
+from prefect_kling.sandbox import SandboxSettings, serve
+
+
+def practise(settings: SandboxSettings, folder: Path | None) -> None:
+    """Run both until interrupted; print what a shell must know for `prefect-kling setup`. Costs nothing.
+
+    The store's address and keys are new ones each time. Raises `RuntimeError` where its program is not installed.
+    """
+    with (
+        TemporaryDirectory(prefix="prefect-kling-", ignore_cleanup_errors=True) as disk,
+        seaweed((folder or Path(disk)) / "s3", BUCKET) as s3,
+    ):
+        known = answers(f"http://127.0.0.1:{settings.port}/api/v1", settings.key, s3)
+        print("".join(f"export {name}={value}\n" for name, value in known.items()))
+        serve(settings)
+
+
+def answers(base_url: str, key: str, s3: LocalS3) -> dict[str, str]:
+    """Return what `prefect-kling setup` asks for, by the names of its environment variables."""
+    return {
+        "APIMODELS_API_KEY": key,
+        "APIMODELS_BASE_URL": base_url,
+        "KLING_BUCKET": BUCKET,
+        "AWS_ENDPOINT_URL_S3": s3.endpoint,
+        "AWS_ACCESS_KEY_ID": s3.access_key,
+        "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+        "AWS_REGION": "us-east-1",
+    }

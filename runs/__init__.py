@@ -1,0 +1,1 @@
+"""What every run shares: limits, approvals, spending, retries, names."""

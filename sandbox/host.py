@@ -1,0 +1,159 @@
+"""Running a sandbox: in a background thread of this process, or as the process itself."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+
+from prefect_kling.sandbox.fault_middleware import BASE_PATH
+from prefect_kling.sandbox.faults import parse_faults
+from prefect_kling.sandbox.server import SandboxApp, create_app
+from prefect_kling.sandbox.settings import SandboxSettings
+
+
+class Sandbox:
+    """A sandbox in a background thread, as a context manager.
+
+    ```python
+    with Sandbox(SandboxSettings(short_side=180, render_seconds=(0, 0))) as sandbox:
+        httpx.get(f"{sandbox.base_url}/balance", headers={"Authorization": f"Bearer {sandbox.key}"})
+    ```
+    """
+
+    def __init__(self, settings: SandboxSettings | None = None) -> None:
+        self.settings = settings or SandboxSettings()
+
+    @property
+    def key(self) -> str:
+        """The API key that is accepted."""
+        return self.settings.key
+
+    @property
+    def base_url(self) -> str:
+        """The base URL of the API, such as `http://127.0.0.1:8000/api/v1`."""
+        return f"{self.root_url}{BASE_PATH}"
+
+    @property
+    def root_url(self) -> str:
+        """Where the `/sandbox` routes hang."""
+        return _address(self._socket)
+
+    def stats(self) -> dict[str, Any]:
+        """Return what `GET /sandbox/stats` returns."""
+        return self._app.stats()
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Return what `GET /sandbox/jobs` returns."""
+        return self._app.jobs()
+
+    def fault(self, **rule: Any) -> None:
+        """Add one rule, such as `fault(on="get", do={"status": 503}, times=2)`. Raises ValueError for nonsense."""
+        self._app.faults.add(parse_faults([rule]))
+
+    def clear_faults(self) -> None:
+        """Behave well again."""
+        self._app.faults.clear()
+
+    def start(self) -> None:
+        """Start serving and return when it does. Not to be called twice.
+
+        Raises OSError if the port is taken, ModuleNotFoundError without Pillow, and RuntimeError if the folder
+        cannot be used.
+        """
+        self._app = create_app(self.settings)
+        self._socket = _listen(self.settings)
+        self._ready = threading.Event()
+        self._server = _Server(self._app, self._ready.set)
+        self._thread = threading.Thread(target=self._serve, name="kling-sandbox", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if not self._server.started:
+            self.stop()
+            raise RuntimeError(
+                f"the sandbox did not start: {self._app.failure}"
+            ) from self._app.failure
+
+    def stop(self) -> None:
+        """Stop serving and return when all threads and files are gone. Calling twice is harmless."""
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _serve(self) -> None:
+        try:
+            # uvicorn ends a failed start with SystemExit; `start` tells the reason better.
+            with contextlib.suppress(SystemExit):
+                self._server.run(sockets=[self._socket])
+        finally:
+            self._ready.set()
+
+
+def serve(settings: SandboxSettings | None = None) -> None:
+    """Run a sandbox until interrupted, and print where it listens. Meant for a process of its own."""
+    settings = settings or SandboxSettings()
+    app = create_app(settings)
+    with contextlib.closing(_listen(settings)) as listener:
+        words = f"Kling sandbox on {_address(listener)}{BASE_PATH} with key {settings.key}"
+        with contextlib.suppress(KeyboardInterrupt):
+            _Server(app, lambda: print(words, flush=True)).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that says when it is ready, and lets go of stalled calls when it ends."""
+
+    def __init__(self, app: SandboxApp, announce: Callable[[], None]) -> None:
+        # h11 even where httptools is installed: faults that drop connections rely on it. The caller's logging is
+        # left as it is.
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=2,
+        )
+        super().__init__(config)
+        self._gate, self._announce = app.gate, announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._gate.release()
+        await super().shutdown(sockets=sockets)
+
+
+def _listen(settings: SandboxSettings) -> socket.socket:
+    """Bind the port now, so that it is known before the server runs."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{host}:{port}"

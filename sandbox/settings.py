@@ -1,0 +1,56 @@
+"""What can be set about a sandbox."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+DEFAULT_KEY = "sk_sandbox0000000000000"
+_WEEK = 7 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class SandboxSettings:
+    """Settings of one sandbox. Raises ValueError for values no sandbox could work with."""
+
+    key: str = DEFAULT_KEY
+    """The API key that is accepted."""
+    seed: int = 0
+    """Decides job ids and render times; the same seed gives the same ones."""
+    render_seconds: tuple[float, float] = (2.0, 6.0)
+    """Shortest and longest time a job takes, painting included if that is faster."""
+    short_side: int | None = None
+    """Short side of std clips in pixels instead of 720; pro stays one and a half times that."""
+    retention_seconds: float = _WEEK
+    """How long a result can be downloaded after its job ended."""
+    expired_status: Literal[403, 404, 410] = 404
+    """What the link of an expired result is answered with."""
+    balance_usd: Decimal | int | str = Decimal(100)
+    """What the account holds at the start."""
+    folder: Path | str | None = None
+    """Where jobs and clips are kept across restarts, for one sandbox at a time; without one they vanish at the end."""
+    slots: int | None = None
+    """How many jobs may run at once; one more is answered 429, like Kling's 1303. No limit unless said."""
+    painters: int = 2
+    """How many clips are painted at a time."""
+    stamp_job_id: bool = True
+    """Burn the job id in. Without it, equal requests are painted once and share one file."""
+    host: str = "127.0.0.1"
+    """Where to listen. Anyone who can reach it can set faults."""
+    port: int = 0
+    """The port to listen on; 0 picks a free one."""
+
+    def __post_init__(self) -> None:
+        low, high = self.render_seconds
+        if not 0 <= low <= high:
+            raise ValueError(
+                "render_seconds must be two times in ascending order, such as (2.0, 6.0)"
+            )
+        if self.painters < 1:
+            raise ValueError("painters must be at least 1")
+        if self.slots is not None and self.slots < 1:
+            raise ValueError("slots must be at least 1, or None for no limit")
+        if self.short_side is not None and self.short_side < 90:
+            raise ValueError(
+                "short_side must be at least 90: frame codes cannot be read on smaller pictures"
+            )

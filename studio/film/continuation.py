@@ -1,0 +1,89 @@
+"""What one clip gives to the next: made once, kept in the archive, named before it exists."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from prefect_kling.studio.errors import InputUnusable, LedgerUnreadable
+from prefect_kling.studio.film.plan import Handover
+from prefect_kling.studio.film.uploads import SLACK, VIDEO_SECONDS
+from prefect_kling.studio.media.ending import sharpest_ending
+from prefect_kling.studio.media.frames import last_frame
+from prefect_kling.studio.media.tail import keep_tail
+from prefect_kling.studio.money.archive import Archive, Clip
+
+
+class Ending(BaseModel):
+    """Where a film ends a clip whose sharpest final picture was handed over; the record beside that picture."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pictures: int
+    seconds: float
+
+
+def hand_over(clip: Clip, handover: Handover, archive: Archive) -> str:
+    """Keep what the next clip needs of this one and return its stand-in address; what is there is used as it is.
+
+    Free, blocking, safe to repeat. Raises `InputUnusable` when the API would not take it, `NotAVideo`, or a storage
+    error.
+    """
+    if handover.path not in archive.bucket.names(handover.path):
+        with TemporaryDirectory(prefix="handover-") as disk:
+            path = Path(disk) / "clip.mp4"
+            with path.open("w+b") as file:
+                archive.copy_out(clip, file)
+            _KINDS[handover.kind](path, clip, handover, archive)
+    return handover.address
+
+
+def ending_of(clip: Clip, archive: Archive) -> Ending | None:
+    """Return where the film ends this clip, None when it was never handed over by its sharpest picture."""
+    where = _record(clip.clip_key)
+    stored = archive.bucket.read(where)
+    try:
+        return None if stored is None else Ending.model_validate_json(stored.body)
+    except ValidationError as error:
+        raise LedgerUnreadable(
+            f"{archive.bucket.uri(where)} cannot be read", words=str(error)[:300]
+        ) from None
+
+
+def _keep_sharpest(path: Path, clip: Clip, handover: Handover, archive: Archive) -> None:
+    found = sharpest_ending(path)
+    ending = Ending(pictures=found.pictures, seconds=found.seconds)
+    # The record first: whoever finds the picture can rely on it.
+    archive.bucket.put(
+        _record(clip.clip_key), ending.model_dump_json(indent=1).encode(), "application/json"
+    )
+    archive.bucket.put(handover.path, found.still.data, found.still.media_type)
+
+
+def _keep_last(path: Path, clip: Clip, handover: Handover, archive: Archive) -> None:
+    still = last_frame(path)
+    archive.bucket.put(handover.path, still.data, still.media_type)
+
+
+def _keep_tail(path: Path, clip: Clip, handover: Handover, archive: Archive) -> None:
+    shortest, longest = VIDEO_SECONDS
+    if clip.media.seconds < shortest - SLACK:
+        what = (
+            f"{clip.uri} lasts {clip.media.seconds:.2f} s; as an input video it needs at least 3 s"
+        )
+        raise InputUnusable(what, clip_key=clip.clip_key)
+    shorter = path.with_name("tail.mp4")
+    with (shorter if keep_tail(path, shorter, longest) else path).open("rb") as file:
+        _store(file, handover.path, archive)
+
+
+def _store(file: BinaryIO, path: str, archive: Archive) -> None:
+    archive.bucket.put(path, file.read(), "video/mp4")
+
+
+_KINDS = {"sharpest_frame": _keep_sharpest, "last_frame": _keep_last, "tail": _keep_tail}
+
+
+def _record(clip_key: str) -> str:
+    return f"frames/{clip_key}.sharpest.json"

@@ -1,0 +1,51 @@
+"""Films that were sent and left: what is to be made of clips that nobody waits for."""
+
+import hashlib
+from collections.abc import Iterator
+from decimal import Decimal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from prefect_kling.studio.errors import LedgerUnreadable
+from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.orders import KEY_LENGTH
+
+_FOLDER = "pending/"
+
+
+class PendingFilm(BaseModel):
+    """A film to be completed when its clips have landed, and what it may cost."""
+
+    model_config = ConfigDict(frozen=True)
+
+    storyboard: Storyboard
+    budget_usd: Decimal | None = None
+
+    @property
+    def path(self) -> str:
+        """Where it is kept; the same film is pending once."""
+        content = self.storyboard.model_dump_json().encode()
+        return f"{_FOLDER}{self.storyboard.slug}.{hashlib.sha256(content).hexdigest()[:KEY_LENGTH]}.json"
+
+    def keep(self, archive: Archive) -> None:
+        """Write it down. Safe to repeat."""
+        archive.bucket.put(self.path, self.model_dump_json(indent=1).encode(), "application/json")
+
+    def drop(self, archive: Archive) -> None:
+        """Forget it: it is made. Safe to repeat."""
+        archive.bucket.delete(self.path)
+
+
+def pending_films(archive: Archive) -> Iterator[PendingFilm]:
+    """Yield every film that is to be completed. Raises `LedgerUnreadable` for one that cannot be read."""
+    for name in archive.bucket.names(_FOLDER):
+        stored = archive.bucket.read(name)
+        if stored is None:
+            continue
+        try:
+            yield PendingFilm.model_validate_json(stored.body)
+        except ValidationError as error:
+            raise LedgerUnreadable(
+                f"{archive.bucket.uri(name)} cannot be read", words=str(error)[:300]
+            ) from None

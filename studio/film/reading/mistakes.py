@@ -1,0 +1,314 @@
+"""Mistakes in a storyboard's fields, told as one person tells another: what is wrong, and what is possible."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from prefect_kling.kling.rules import RULES
+from prefect_kling.studio.film.prompts import did_you_mean
+from prefect_kling.studio.film.reading.yaml_text import Document
+from prefect_kling.studio.film.storyboard import (
+    Character,
+    Place,
+    Reference,
+    Scene,
+    Shot,
+    ShotSettings,
+    Storyboard,
+    in_words,
+)
+
+_HOMES: dict[type[BaseModel], str] = {
+    Storyboard: "the top of the storyboard",
+    ShotSettings: "defaults",
+    Scene: "a scene",
+    Shot: "a shot",
+    Reference: "a reference",
+    Character: "a character",
+}
+# How a thing is written down, for those who wrote a text or a list in its place.
+_WRITTEN = {
+    "scenes": "a dash before each scene, as in `- title: The harbour`",
+    "shots": "a dash before each shot, as in `- prompt: Boats at anchor`",
+    "references": "a name and below it its fields, as in `bottle: {image: bottle.png}`",
+    "characters": "a name and below it its fields, as in `mara: {description: A woman of forty}`",
+    "defaults": "fields, as in `duration: 5`",
+}
+_SHOWN = 60
+
+
+class Mistake(NamedTuple):
+    """Where a mistake is, and what it is."""
+
+    place: Place
+    told: str
+
+
+def field_mistakes(error: ValidationError, document: Document) -> list[Mistake]:
+    """Return each mistake once: a misspelled field is not missing as well, an empty one not also of a wrong kind."""
+    found: dict[Place, ErrorDetails] = {}
+    for each in error.errors():
+        found.setdefault(tuple(step for step in each["loc"] if step != "[key]"), each)
+    findings = _Findings(document, found)
+    empty = [
+        _empty_field(place)
+        for place, following in findings.empty.items()
+        if not findings.misplaced(following)
+    ]
+    return empty + [mistake for place in found if (mistake := findings.tell(place))]
+
+
+def empty_mistakes(document: Document) -> list[Mistake]:
+    """Return the fields after whose name nothing is written; a film must not be paid that was not finished."""
+    return [_empty_field(place) for place, _ in document.empty()]
+
+
+def _empty_field(place: Place) -> Mistake:
+    return Mistake(place, f"{in_words(place)}: nothing is written here; fill it in, or remove it")
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """All that was found wrong, by place; what belongs to one mistake is seen only side by side."""
+
+    document: Document
+    found: dict[Place, ErrorDetails]
+
+    @cached_property
+    def empty(self) -> dict[Place, Place | None]:
+        """Known fields after whose name nothing is written, with what follows each."""
+        return {
+            place: following
+            for place, following in self.document.empty()
+            if not self._is(place, "extra_forbidden")
+        }
+
+    def misplaced(self, place: Place | None) -> bool:
+        """Whether what follows an empty name is wrong where it is: it should be indented, and the name is not empty."""
+        return place is not None and self._is(place, "extra_forbidden", "model_type")
+
+    def tell(self, place: Place) -> Mistake | None:
+        """Return what is wrong at a place, unless it is told elsewhere."""
+        if self._is(place, "extra_forbidden"):
+            return Mistake(
+                place,
+                f"{in_words(place[:-1])}: there is no field {place[-1]!r}{self._instead(place)}",
+            )
+        if self._is(place, "missing"):
+            told = f"{in_words(place[:-1])}: {place[-1]!r} is missing"
+            return None if self._is_misspelled(place) else Mistake(place, told)
+        return (
+            None
+            if place in self.empty
+            else Mistake(place, f"{in_words(place)}: {_say(self.found[place], place)}")
+        )
+
+    def _is(self, place: Place, *types: str) -> bool:
+        return place in self.found and self.found[place]["type"] in types
+
+    def _is_misspelled(self, missing: Place) -> bool:
+        """Whether an unknown field beside a missing one was meant to be it."""
+        unknown = [
+            str(place[-1])
+            for place in self.found
+            if place[:-1] == missing[:-1] and self._is(place, "extra_forbidden")
+        ]
+        near = [_near(name, missing[:-1]) for name in unknown if not _homes(name)]
+        return any(not each or repr(missing[-1]) in each for each in near)
+
+    def _instead(self, place: Place) -> str:
+        """Say what an unknown field could mean."""
+        name, part = str(place[-1]), place[:-1]
+        above = next((each for each, following in self.empty.items() if following == place), None)
+        if above is not None and above[-1] in _WRITTEN:
+            return f" here; indent it if it belongs to {above[-1]!r} above"
+        if homes := _homes(name):
+            return f" here; it belongs to {homes}"
+        if self.found[place]["input"] is None and self.document.in_braces(part):
+            return "; inside { } a text that contains a comma must stand in quotes"
+        lacking = [
+            f", and {each[-1]!r} is missing"
+            for each in self.found
+            if each[:-1] == part and self._is(each, "missing")
+        ]
+        possible = f"; possible are {', '.join(_model(part).model_fields)}"
+        return _near(name, part) or "".join(lacking[:1]) + possible
+
+
+def _near(name: str, part: Place) -> str:
+    return did_you_mean(name.lower(), _model(part).model_fields)
+
+
+def _homes(name: str) -> str:
+    """Return the parts of a storyboard that have this field, in words."""
+    homes = [words for model, words in _HOMES.items() if name in model.model_fields]
+    return " or ".join(filter(None, [", ".join(homes[:-1]), *homes[-1:]]))
+
+
+def _model(place: Place) -> type[BaseModel]:
+    """Return what stands at a place."""
+    kinds: dict[Place, type[BaseModel]] = {
+        (): Storyboard,
+        ("defaults",): ShotSettings,
+        ("references", "*"): Reference,
+        ("characters", "*"): Character,
+        ("scenes", 0): Scene,
+        ("scenes", 0, "shots", 0): Shot,
+    }
+    general: Place = tuple(0 if isinstance(step, int) else step for step in place)
+    return kinds[
+        (*general[:1], "*") if general[:1] in (("references",), ("characters",)) else general
+    ]
+
+
+def _say(mistake: ErrorDetails, place: Place) -> str:
+    """Say what is wrong with a value, and what is possible."""
+    words = _WORDS.get(mistake["type"])
+    return (
+        mistake["msg"] if words is None else words(mistake["input"], mistake.get("ctx", {}), place)
+    )
+
+
+def show(value: object) -> str:
+    """Return a value as it was written, or the kind of thing it is."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict | list):
+        return "fields" if isinstance(value, dict) else "a list"
+    told = str(value)
+    return (
+        f"'{told if len(told) <= _SHOWN else told[: _SHOWN - 1] + '…'}'"
+        if isinstance(value, str)
+        else told
+    )
+
+
+def _choice(given: Any, ctx: dict[str, Any], place: Place) -> str:
+    choices = re.findall(r"'([^']*)'", ctx["expected"])
+    if place[-1] == "continuity" and given in get_args(Scene.model_fields["continuity"].annotation):
+        return f"{show(given)} can only be said for a whole scene; a shot has {_either(choices)}"
+    near = did_you_mean(given.lower(), choices) if isinstance(given, str) else ""
+    return f"{show(given)} is not possible, only {_either(choices)}{near}"
+
+
+def _either(choices: list[str]) -> str:
+    return " or ".join([", ".join(choices[:-1]), choices[-1]])
+
+
+def _text(given: Any, ctx: dict[str, Any], place: Place) -> str:
+    if isinstance(place[-1], int):
+        return f"a name belongs here, not {show(given)}"
+    if isinstance(given, dict | list):
+        bracket = "{" if isinstance(given, dict) else "["
+        return f"a text belongs here, not {show(given)}; one that begins with {bracket} must stand in quotes"
+    return f"a text belongs here; put {show(given)} in quotes"
+
+
+def _list(given: Any, ctx: dict[str, Any], place: Place) -> str:
+    if place[-1] in ("scenes", "shots"):
+        return f"this is a list: write {_WRITTEN[place[-1]]}"
+    return (
+        f"this is a list: write `[{given}]`"
+        if isinstance(given, str)
+        else f"a list belongs here, not {show(given)}"
+    )
+
+
+def _fields(given: Any, ctx: dict[str, Any], place: Place) -> str:
+    if len(place) == 1:
+        return f"write {_WRITTEN[str(place[0])]}"
+    model = _model(place)
+    if place[-1] in model.model_fields and place[0] in ("references", "characters"):
+        return "indent this line, so that it belongs to the name above"
+    field = {Reference: "image", Character: "description", Shot: "prompt"}.get(model, "title")
+    if isinstance(given, str) and model is Reference and given.lower().endswith((".mp4", ".mov")):
+        field = "video"
+    what = given if isinstance(given, str) and len(given) <= _SHOWN else "…"
+    return f"{_HOMES.get(model, 'this')} has fields: write `{field}: {what}`"
+
+
+def _whole_number(given: Any, ctx: dict[str, Any], place: Place) -> str:
+    digits = re.match(r"\s*(\d+)\s*[a-zA-Z]", given) if isinstance(given, str) else None
+    return f"a whole number belongs here, like {digits[1] if digits else 5}, not {show(given)}"
+
+
+def _name(given: Any, ctx: dict[str, Any], place: Place) -> str:
+    better = re.sub(r"\s+", "-", re.sub(r"[<>]+", "", str(given)).strip())
+    return f"a name has no spaces and no < or >; write {show(better)} for {show(given)}"
+
+
+_Words = Callable[[Any, dict[str, Any], Place], str]
+_WORDS: dict[str, _Words] = {
+    "literal_error": _choice,
+    "string_type": _text,
+    "list_type": _list,
+    "dict_type": _fields,
+    "model_type": _fields,
+    "int_type": _whole_number,
+    "int_parsing": _whole_number,
+    "int_parsing_size": _whole_number,
+    "int_from_float": _whole_number,
+    "float_type": lambda given, ctx, place: f"a number belongs here, like 0.5, not {show(given)}",
+    "float_parsing": lambda given, ctx, place: (
+        f"a number belongs here, like 0.5, not {show(given)}"
+    ),
+    "bool_type": lambda given, ctx, place: f"true or false belongs here, not {show(given)}",
+    "bool_parsing": lambda given, ctx, place: f"true or false belongs here, not {show(given)}",
+    "greater_than_equal": lambda given, ctx, place: (
+        f"{show(given)} is too little; the least is {ctx['ge']:g}"
+    ),
+    "less_than_equal": lambda given, ctx, place: (
+        f"{show(given)} is too much; the most is {ctx['le']:g}"
+    ),
+    "string_too_short": lambda given, ctx, place: "this is empty; write something, or remove it",
+    "string_too_long": lambda given, ctx, place: (
+        f"this has {len(given)} characters; the most is {ctx['max_length']}"
+    ),
+    "string_pattern_mismatch": _name,
+    "too_short": lambda given, ctx, place: (
+        f"at least one {str(place[-1]).removesuffix('s')} is needed"
+    ),
+    "recursion_loop": lambda given, ctx, place: "this contains itself",
+}
+
+
+# Rules of the request that name its fields, in the words of a storyboard; what is not here speaks for itself.
+_RULES_IN_OTHER_WORDS = {
+    "duration_with_feature": "duration ({value}): a shot that is made from a video has at most 10 seconds",
+    "end_needs_first": "end_frame: it needs a first_frame, too",
+    "frames_exclude_base": "edit_of: an edited video takes no first_frame and no end_frame",
+    "references_within_limit": "references ({value}): at most 7 pictures and subjects, 4 where a video goes in",
+    "o1_end_frame_among_few": "end_frame: kling-video-o1 takes none beside more than 2 pictures",
+    "elements_with_frames": "references ({value}): {says}",
+    "silent_with_video": "sound: Kling makes none for a shot that is made from a video; say `sound: off` or nothing",
+    "multi_shot_model": "model: only kling-v3-omni makes multi_shot scenes",
+    "references_exist": "prompt ({value}): what is named by its place must be there, counted from 1",
+}
+
+
+def in_plain_words(told: str) -> str:
+    """Return what planning said without the names that only the API's requests have, and without the rules' sources."""
+    for rule in RULES:
+        words = _RULES_IN_OTHER_WORDS.get(rule.name, "{field} ({value}): {says}")
+        written = rf"{rule.field} \(([^()]*(?:\([^()]*\)[^()]*)*)\): {re.escape(f'{rule.says} [{rule.source}]')}"
+        found = re.search(written, told)
+        if found is not None:
+            plain = words.format(field=rule.field, value=found[1], says=rule.says)
+            told = told[: found.start()] + plain + told[found.end() :]
+    return told
+
+
+def lines(mistakes: Iterable[Mistake], document: Document, name: str) -> str:
+    """Write mistakes one to a line, as they follow each other in the document; one that is shared is told once."""
+    found: dict[tuple[tuple[int, int], str], str] = {}
+    for place, told in mistakes:
+        position = document.position(place)
+        found.setdefault(
+            (position, told.rpartition(": ")[2]), f"{name}, line {position[0]}: {told}"
+        )
+    return "\n".join(found[key] for key in sorted(found))

@@ -1,0 +1,140 @@
+"""Storyboards from YAML and JSON files, with errors that name the line, and their JSON Schema for editors."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from prefect_kling.studio.errors import StoryboardInvalid
+from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.reading.mistakes import (
+    Mistake,
+    empty_mistakes,
+    field_mistakes,
+    in_plain_words,
+    lines,
+)
+from prefect_kling.studio.film.reading.names import beside, file_mistakes, name_mistakes
+from prefect_kling.studio.film.reading.yaml_text import Document, parse
+from prefect_kling.studio.film.storyboard import Place, Storyboard, in_words
+
+
+def load_storyboard(path: Path) -> Storyboard:
+    """Read a YAML or JSON file; files that it names are looked for from its own folder.
+
+    Free; sends nothing. Raises `StoryboardInvalid` with file, line, place and rule of every mistake, one to a line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise StoryboardInvalid(
+            f"{path}, line {line}: this is no UTF-8 text; save the file as UTF-8"
+        ) from None
+    except OSError as error:
+        raise StoryboardInvalid(f"{path} cannot be read: {error.strerror or error}") from None
+    return read_storyboard(text, str(path), path.parent)
+
+
+def read_storyboard(text: str, name: str = "storyboard", folder: Path = Path()) -> Storyboard:
+    """Read a YAML or JSON text called `name`, whose files are looked for from `folder`; see `load_storyboard`."""
+    document = parse(text, name)
+    board = beside(_board(document, name), folder)
+    mistakes = [*empty_mistakes(document), *name_mistakes(board), *file_mistakes(board, folder)]
+    if mistakes:
+        raise StoryboardInvalid(lines(mistakes, document, name))
+    # Some rules show only in whole requests: planning finds out while the lines are still known.
+    _plan(board, document, name)
+    return board
+
+
+def _board(document: Document, name: str) -> Storyboard:
+    if not isinstance(document.data, dict):
+        told = "this file is empty" if document.data is None else "this is no storyboard"
+        raise StoryboardInvalid(
+            f"{name}, line 1: {told}; one begins with `title:` and has `scenes:`"
+        )
+    fields = {
+        name: value for name, value in document.data.items() if name != "$schema"
+    }  # that one is for editors
+    try:
+        return Storyboard.model_validate(fields)
+    except ValidationError as error:
+        raise StoryboardInvalid(lines(field_mistakes(error, document), document, name)) from None
+
+
+def _plan(board: Storyboard, document: Document, name: str) -> None:
+    places: list[Place] = []
+
+    def where(place: Place) -> str:
+        places.append(place)
+        return in_words(place)
+
+    try:
+        plan_film(board, where)
+    except StoryboardInvalid as error:
+        told = in_plain_words(error.what.removeprefix(f"{in_words(places[-1])}: "))
+        raise StoryboardInvalid(
+            lines([_narrow(places[-1], told, document)], document, name)
+        ) from None
+
+
+def _narrow(place: Place, told: str, document: Document) -> Mistake:
+    """Return what planning said, at the shot or field that it begins with, if that is written in this place."""
+    if shot := re.match(r"shot (\d+): ", told):
+        return _narrow((*place, "shots", int(shot[1]) - 1), told.removeprefix(shot[0]), document)
+    field = re.match(r"(\w+)(: | \()?", told)
+    if field is None or not document.has((*place, field[1])):
+        return Mistake(place, f"{in_words(place)}: {told}")
+    return Mistake((*place, field[1]), f"{in_words(place)}{',' if field[2] else ':'} {told}")
+
+
+def storyboard_schema() -> dict[str, Any]:
+    """Return the JSON Schema of storyboards, as plain as editors like it. The same every time.
+
+    It is a little stricter than the reader, which also takes `null` for what is not said and numbers in quotes.
+    """
+    schema: dict[str, Any] = _plain(Storyboard.model_json_schema())
+    # Exactly one: said by counting, which editors explain better than `oneOf`.
+    schema["$defs"]["Reference"] |= {"minProperties": 1, "maxProperties": 1}
+    for names in ("references", "characters"):
+        _close(schema["properties"][names])
+    told = "Where editors find this schema; it is not part of the film."
+    schema["properties"] = {"$schema": {"type": "string", "description": told}} | schema[
+        "properties"
+    ]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Storyboard",
+    } | schema
+
+
+def _plain(schema: Any) -> Any:
+    """Take out what only says how pydantic thinks: nulls for what is not said, titles, empty defaults, line breaks."""
+    if isinstance(schema, list):
+        return [_plain(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {name: _plain(value) for name, value in schema.items() if not _is_noise(name, value)}
+    kinds = [each for each in plain.pop("anyOf", []) if each != {"type": "null"}]
+    if len(kinds) == 1:
+        plain = kinds[0] | plain
+    elif kinds:
+        plain["anyOf"] = kinds
+    if isinstance(told := plain.get("description"), str):
+        plain["description"] = " ".join(told.split())
+    return plain
+
+
+def _is_noise(name: str, value: object) -> bool:
+    if name == "default":
+        return value in (None, "", []) or isinstance(value, dict)
+    return name == "title" and isinstance(value, str)
+
+
+def _close(names: dict[str, Any]) -> None:
+    """Say of a mapping by name that every name must follow the pattern, not only which things those have that do."""
+    [(pattern, thing)] = names.pop("patternProperties").items()
+    names["additionalProperties"] = thing
+    names["propertyNames"] = {"pattern": pattern} | names["propertyNames"]

@@ -1,0 +1,237 @@
+"""YAML and JSON texts, read the way editors read them, with syntax errors in plain words and places that have lines.
+
+PyYAML knows YAML 1.1, in which `16:9` is a number of minutes, `on` is true and a day is no text. Editors know YAML 1.2,
+in which all of these are texts; so does this.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from prefect_kling.studio.errors import StoryboardInvalid
+from prefect_kling.studio.film.storyboard import Place
+
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = {
+    "null": (r"(~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    "bool": (r"(true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    "int": (r"[-+]?(0|[1-9][0-9]*)$", list("-+0123456789")),
+    "float": (
+        r"([-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$",
+        list("-+.0123456789"),
+    ),
+    "merge": (r"<<$", ["<"]),
+}
+
+
+class _Mark(Exception):
+    """A mistake in a text and the line it is in, counted from 0."""
+
+    def __init__(self, line: int, told: str) -> None:
+        super().__init__(told)
+        self.line = line
+
+
+class _Loader(yaml.SafeLoader):
+    """The core of YAML 1.2, merge keys, and no key twice; keys are texts as they are written."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  PyYAML's own way
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line
+            if not isinstance(key, yaml.ScalarNode):
+                raise _Mark(line, "a text that begins with { or [ must stand in quotes")
+            if key.value in lines:
+                raise _Mark(
+                    line,
+                    f"{key.value!r} is given twice; the first time in line {lines[key.value] + 1}",
+                )
+            lines[key.value] = line
+            if key.tag != f"{_TAG}merge":
+                key.tag = f"{_TAG}str"
+        return node
+
+
+for _kind, (_pattern, _first) in _SCALARS.items():
+    _Loader.add_implicit_resolver(f"{_TAG}{_kind}", re.compile(_pattern), _first)
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a text says, and where it says it. Lines are counted from 1."""
+
+    data: Any
+    tree: yaml.Node | None
+
+    def position(self, place: Place) -> tuple[int, int]:
+        """Return line and column of the deepest part of a place that is there."""
+        mark = self._walk(place)[0]
+        return (mark.line + 1, mark.column) if mark else (1, 0)
+
+    def has(self, place: Place) -> bool:
+        """Whether all of a place is there."""
+        return self._walk(place)[2] == len(place)
+
+    def in_braces(self, place: Place) -> bool:
+        """Whether the fields of a place stand in `{ }`."""
+        node = self._walk(place)[1]
+        return isinstance(node, yaml.MappingNode) and bool(node.flow_style)
+
+    def empty(self) -> Iterator[tuple[Place, Place | None]]:
+        """Yield the places after whose name nothing is written, each with the place that follows it, if any."""
+        yield from _empty(self.tree, (), ())
+
+    def _walk(self, place: Place) -> tuple[yaml.Mark | None, yaml.Node | None, int]:
+        node = self.tree
+        mark = node.start_mark if node else None
+        for depth, step in enumerate(place):
+            found = _child(node, step)
+            if found is None:
+                return mark, node, depth
+            mark, node = found
+        return mark, node, len(place)
+
+
+def _child(node: yaml.Node | None, step: int | str) -> tuple[yaml.Mark, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        # What is merged in stands before what is a mapping's own; the own word counts.
+        return next(
+            ((key.start_mark, value) for key, value in reversed(node.value) if key.value == step),
+            None,
+        )
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return node.value[step].start_mark, node.value[step]
+    return None
+
+
+def _empty(
+    node: yaml.Node | None, place: Place, inside: tuple[int, ...]
+) -> Iterator[tuple[Place, Place | None]]:
+    if id(node) in inside:  # a document may contain itself
+        return
+    steps: list[tuple[int | str, yaml.Node]] = []
+    if isinstance(node, yaml.MappingNode):
+        steps = [(key.value, value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        steps = list(enumerate(node.value))
+    for number, (step, value) in enumerate(steps):
+        if isinstance(value, yaml.ScalarNode) and value.tag == f"{_TAG}null" and not value.value:
+            yield (
+                (*place, step),
+                (*place, steps[number + 1][0]) if number + 1 < len(steps) else None,
+            )
+        yield from _empty(value, (*place, step), (*inside, id(node)))
+
+
+def parse(text: str, name: str) -> Document:
+    """Read a YAML or JSON text. Raises `StoryboardInvalid` with name, line and what is wrong in plain words."""
+    try:
+        return _parse_json(text) if _is_json(text, name) else _parse_yaml(text)
+    except _Mark as mark:
+        raise StoryboardInvalid(f"{name}, line {mark.line + 1}: {mark}") from None
+    except yaml.MarkedYAMLError as error:
+        line, told = _explain(error, text.splitlines())
+        raise StoryboardInvalid(f"{name}, line {line + 1}: {told}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        told = f"the character U+{error.character:04X} cannot stand in a text; remove it"
+        raise StoryboardInvalid(f"{name}, line {line}: {told}") from None
+    except RecursionError:
+        raise StoryboardInvalid(
+            f"{name}: lists or fields stand too deep inside each other"
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise StoryboardInvalid(f"{name}: {error}") from None
+
+
+def _is_json(text: str, name: str) -> bool:
+    return name.endswith(".json") or (
+        text.lstrip().startswith("{") and not name.endswith((".yaml", ".yml"))
+    )
+
+
+def _parse_json(text: str) -> Document:
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _Mark(error.lineno - 1, f"this is no JSON: {error.msg}") from None
+    # JSON may be indented with tabs, which YAML forbids.
+    return Document(data, yaml.compose(text.replace("\t", " "), Loader=_Loader))
+
+
+def _parse_yaml(text: str) -> Document:
+    loader = _Loader(text)
+    try:
+        tree = loader.get_single_node()
+        return Document(None if tree is None else loader.construct_document(tree), tree)
+    finally:
+        loader.dispose()
+
+
+_INDENTED = "this line is indented differently from the lines it belongs to"
+_QUOTES = "must stand in quotes"
+# What PyYAML says, and what it means to somebody who writes a storyboard.
+_MEANINGS = {
+    "but found '<scalar>'": "a text goes on after its closing quote; inside 'quotes' write '' for an apostrophe",
+    "<stream end>": "a bracket is opened and never closed",
+    "expected <block end>": f"{_INDENTED}, or it lacks a dash in front",
+    "expected ',' or ']'": "a comma or the closing ] is missing",
+    "expected ',' or '}'": "a comma or the closing } is missing",
+    "unknown escape character": "inside \"double quotes\" a \\ has a meaning of its own; use 'single quotes'",
+    "found undefined alias": f"a text that begins with * {_QUOTES}",
+    "while scanning an alias": f"a text that begins with * {_QUOTES}",
+    "while scanning an anchor": f"a text that begins with & {_QUOTES}",
+    "while scanning a directive": f"a text that begins with % {_QUOTES}",
+    "while scanning a block scalar": f"a text that begins with > or | {_QUOTES}, or begins in the next line",
+    "sequence entries are not allowed": "a dash that begins a list stands in a line of its own",
+    "expected the node content": "something is missing here, or a sign such as , : ] } is too many",
+    "<document start>": "this line does not belong to what stands above it; look at how far it is indented",
+    "could not determine a constructor for the tag": f"a text that begins with ! {_QUOTES}",
+    "expected a single document": "a line `---` begins a second document here; a storyboard is one",
+    "for merging": "<<: takes the fields of a part that is marked with &, as in `<<: *night`",
+}
+
+
+def _explain(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[int, str]:
+    """Return the line, counted from 0, and what is wrong with it."""
+    mark, begun = error.problem_mark or error.context_mark, error.context_mark
+    at = mark.line if mark else 0
+    line = lines[at] if at < len(lines) else ""
+    problem = f"{error.context} {error.problem}"
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return at, "this line is indented with a tab; use spaces"
+    if begun and "quoted scalar" in problem and "unexpected end of stream" in problem:
+        return begun.line, "a quote is opened here and never closed"
+    if begun and "could not find expected ':'" in problem:
+        return (
+            begun.line,
+            "a colon and a space are missing after a field's name, as in `duration: 5`",
+        )
+    before = line[: mark.column if mark else 0].rstrip()
+    if "mapping values are not allowed" in problem:
+        return at, _explain_colon(before)
+    if before.endswith(("]", "}")) and "<block end>" in problem:
+        return at, f"a text that begins with [ or {{ {_QUOTES}"
+    if found := re.search(r"found character '(.+)' that cannot start", problem):
+        return at, f"a text that begins with {found[1]} {_QUOTES}"
+    return at, next(
+        (told for words, told in _MEANINGS.items() if words in problem), error.problem or str(error)
+    )
+
+
+def _explain_colon(before: str) -> str:
+    """Say what a colon in the wrong place means, going by what stands before it in its line."""
+    if re.search(r":(\s|$)", before):
+        return (
+            "a text that contains a colon must stand in quotes, as in `prompt: 'Wide shot: a boat'`"
+        )
+    return (
+        f"{_INDENTED} (if it goes on with the text above, that text contains a colon and {_QUOTES})"
+    )

@@ -1,0 +1,333 @@
+"""What an MP4 or MOV file is, read from its boxes alone, and the proof that it is whole.
+
+A decoder shows a wrong "last" picture of a cut file without complaint. The boxes give it away: those at the top tile
+the file, and its tables say where every sample lies. Only headers are read, and no size is believed unchecked.
+"""
+
+import operator
+import os
+import struct
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
+from typing import BinaryIO
+
+from pydantic import BaseModel, ConfigDict
+
+from prefect_kling.studio.errors import NotAVideo
+
+_HEADER_LIMIT = 16 << 20  # four million samples; a film of one hour needs two MiB
+_BOX_LIMIT = 65_536
+_FIRST_BOXES = {
+    b"ftyp",
+    b"moov",
+    b"mdat",
+    b"wide",
+    b"free",
+    b"skip",
+    b"pnot",
+}  # all but ftyp: old QuickTime
+_OTHERS = {
+    b"<!doctype html": "an HTML page",
+    b"<html": "an HTML page",
+    b"<": "an XML document",
+    b"{": "a JSON document",
+    b"\x1ae\xdf\xa3": "a WebM file",
+    b"\x89png": "a PNG picture",
+    b"\0\0\0\0\0\0\0\0": "empty space",
+}
+_Box = tuple[bytes, int, int]  # kind, where the payload begins, where it ends
+_Placed = list[tuple[int, memoryview]]
+
+
+class MediaFacts(BaseModel):
+    """What a video file says about itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seconds: float
+    """How long the pictures play, in seconds; sound may be longer or shorter."""
+    width: int
+    height: int
+    fps: float
+    """Pictures per second, on average."""
+    frames: int
+    """Pictures stored; an edit list may hide some of them."""
+    codec: str
+    """The four letters the file gives it: avc1, hvc1, av01."""
+    audio: bool
+    bytes: int
+
+
+@dataclass
+class _Track:
+    """One track of the movie header, with what fragments add to it."""
+
+    kind: bytes
+    codec: bytes
+    width: int
+    height: int
+    timescale: int
+    samples: int
+    ticks: int
+    edited: float | None
+    fragment_ticks: int = 0
+    fragment_size: int = 0
+
+
+def read_facts(file: BinaryIO, size: int | None = None) -> MediaFacts:
+    """Prove from its boxes that a seekable file is a whole MP4 or MOV with pictures, and say what it holds.
+
+    With `size`, a file of any other length is refused. Raises `NotAVideo` with the reason. The reading position stays
+    where it was, so calling twice is safe. One cut cannot be seen: a fragmented file that ends exactly between two
+    fragments is a shorter file.
+    """
+    origin = file.tell()
+    try:
+        length = file.seek(0, os.SEEK_END)
+        _refuse_other_kinds(bytes(_read_at(file, 0, 512)))
+        moov, moofs = _read_headers(file, length)
+        if size not in (None, length):
+            raise NotAVideo(f"the file has {length:,} bytes where {size:,} were promised")
+        tracks = _read_tracks(moov, length)
+        for start, traf in (
+            (start, traf) for start, moof in moofs for traf in _children(moof, b"traf")
+        ):
+            _add_fragment(tracks, traf, start, length)
+        return _summarise(tracks, length, fragmented=bool(moofs))
+    except (struct.error, ZeroDivisionError, KeyError):
+        raise NotAVideo(
+            "the movie header is damaged: its tables do not hold what they claim"
+        ) from None
+    finally:
+        file.seek(origin)
+
+
+def _read_headers(file: BinaryIO, size: int) -> tuple[memoryview, _Placed]:
+    """Return the movie header, and every fragment header with its place in the file."""
+    kept: dict[bytes, _Placed] = {b"moov": [], b"moof": [], b"mdat": []}
+    budget = _HEADER_LIMIT
+    for start, (kind, payload, end) in _walk_file(file, size):
+        if kind not in kept:
+            continue
+        length = 0 if kind == b"mdat" else end - payload
+        budget -= length
+        if budget < 0:
+            raise NotAVideo(f"the headers take more than {_HEADER_LIMIT:,} bytes")
+        kept[kind].append((start, _read_at(file, payload, length)))
+    for kind, name in ((b"moov", "movie header"), (b"mdat", "media data")):
+        if not kept[kind]:
+            raise NotAVideo(f"the file has no {name}: it is cut, or it is no video")
+    return kept[b"moov"][0][1], kept[b"moof"]
+
+
+def _refuse_other_kinds(start: bytes) -> None:
+    if not start:
+        raise NotAVideo("the file is empty")
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    kind = next((kind for signature, kind in _OTHERS.items() if text.startswith(signature)), None)
+    if kind:
+        words = start.decode("utf-8", "replace").strip()[:200] if text[:1] in b"<{" else ""
+        raise NotAVideo(f"this is {kind}, not a video", words=words)
+    if start[4:8] not in _FIRST_BOXES:
+        raise NotAVideo("this does not start like an MP4 video: there is no ftyp box")
+
+
+def _walk_file(file: BinaryIO, size: int) -> Iterator[tuple[int, _Box]]:
+    """Yield start and box of everything at the top, and prove that the last one ends where the file ends."""
+    at = 0
+    for _ in range(_BOX_LIMIT):
+        if at == size:
+            return
+        box = _parse_box(_read_at(file, at, 16), at, size)
+        if box is None or not (name := box[0].decode("latin-1")).isprintable():
+            raise NotAVideo(
+                f"the {size - at:,} bytes from byte {at:,} on are no part of an MP4: cut or damaged"
+            )
+        if box[2] > size:
+            raise NotAVideo(
+                f"the file is cut: it ends inside the box {name}, {box[2] - size:,} bytes short"
+            )
+        yield at, box
+        at = box[2]
+    raise NotAVideo(f"the file has more than {_BOX_LIMIT:,} boxes at the top")
+
+
+def _parse_box(header: memoryview, at: int, limit: int) -> _Box | None:
+    """Read the box header found at position `at`; None means there is none."""
+    if len(header) < 8:
+        return None
+    length, kind = struct.unpack_from(">I4s", header)
+    payload = at + 8
+    if length == 1 and len(header) == 16:
+        (length,), payload = struct.unpack_from(">Q", header, 8), at + 16
+    end = at + length if length else limit
+    return (kind, payload, end) if end >= payload else None
+
+
+def _read_at(file: BinaryIO, at: int, count: int) -> memoryview:
+    file.seek(at)
+    return memoryview(file.read(count))
+
+
+def _children(data: memoryview, name: bytes) -> Iterator[memoryview]:
+    """Yield the payloads of the boxes called `name`; less than a box header at the end is padding."""
+    at = 0
+    while len(data) - at >= 8:
+        box = _parse_box(data[at : at + 16], at, len(data))
+        if box is None or box[2] > len(data):
+            raise NotAVideo("the movie header is damaged: its boxes do not fit into each other")
+        kind, payload, at = box
+        if kind == name:
+            yield data[payload:at]
+
+
+def _find(data: memoryview, *path: bytes) -> memoryview:
+    """Follow the first box of each name; an empty payload stands for one that is not there."""
+    for name in path:
+        data = next(_children(data, name), memoryview(b""))
+    return data
+
+
+def _read_tracks(moov: memoryview, size: int) -> dict[int, _Track]:
+    movie_timescale = _after_dates(_find(moov, b"mvhd"))
+    tracks = {}
+    for trak in _children(moov, b"trak"):
+        tracks[_after_dates(_find(trak, b"tkhd"))] = _read_track(trak, movie_timescale, size)
+    for trex in _children(_find(moov, b"mvex"), b"trex"):
+        number, ticks, length = struct.unpack_from(">4xI4xII", trex)
+        if number in tracks:
+            tracks[number].fragment_ticks, tracks[number].fragment_size = ticks, length
+    return tracks
+
+
+def _read_track(trak: memoryview, movie_timescale: int, size: int) -> _Track:
+    media = _find(trak, b"mdia")
+    table = _find(media, b"minf", b"stbl")
+    (kind,) = struct.unpack_from(">8x4s", _find(media, b"hdlr"))
+    codec, width, height, samples, ticks = b"", 0, 0, 0, 0
+    if kind == b"vide":
+        codec, width, height = struct.unpack_from(">12x4s24xHH", _find(table, b"stsd"))
+    if kind in (b"vide", b"soun"):
+        samples = _check_samples(table, size)
+        times = _read_entries(_find(table, b"stts"), 2)
+        ticks = sum(map(operator.mul, times[::2], times[1::2]))
+    edited = _read_edits(_find(trak, b"edts", b"elst"), movie_timescale)
+    return _Track(
+        kind, codec, width, height, _after_dates(_find(media, b"mdhd")), samples, ticks, edited
+    )
+
+
+def _after_dates(header: memoryview) -> int:
+    """Return the number behind the two dates of a header box: its ticks per second, or the track's number."""
+    (number,) = struct.unpack_from(">I", header, 20 if bytes(header[:1]) == b"\1" else 12)
+    return int(number)
+
+
+def _read_edits(elst: memoryview, movie_timescale: int) -> float | None:
+    """Return how many seconds of its media a track shows; None if it does not say."""
+    if not elst:
+        return None
+    form = ">Qq4x" if bytes(elst[:1]) == b"\1" else ">Ii4x"
+    (count,) = struct.unpack_from(">4xI", elst)
+    edits = (struct.unpack_from(form, elst, 8 + n * struct.calcsize(form)) for n in range(count))
+    return sum(ticks for ticks, begin in edits if begin >= 0) / movie_timescale or None
+
+
+def _read_entries(box: memoryview, columns: int = 1, code: str = "I") -> Sequence[int]:
+    """Read the table of a box that starts with the number of its entries."""
+    (count,) = struct.unpack_from(">4xI", box)
+    return _read_numbers(box, 8, count * columns, code)
+
+
+def _read_numbers(data: memoryview, at: int, count: int, code: str = "I") -> Sequence[int]:
+    """Read big-endian numbers of 32 (I) or 64 (Q) bits; a false count allocates nothing."""
+    numbers = array(code)
+    part = data[at : at + count * numbers.itemsize]
+    if len(part) < count * numbers.itemsize:
+        raise struct.error
+    numbers.frombytes(part)
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers
+
+
+def _check_samples(table: memoryview, size: int) -> int:
+    """Prove that every sample of a track lies inside the file; return how many there are."""
+    uniform, samples = struct.unpack_from(">4xII", stsz := _find(table, b"stsz"))
+    sizes = _read_numbers(stsz, 12, 0 if uniform else samples)
+    co64, runs, placed = _find(table, b"co64"), _read_entries(_find(table, b"stsc"), 3), 0
+    offsets = _read_entries(co64, code="Q") if co64 else _read_entries(_find(table, b"stco"))
+    lengths = chain.from_iterable(
+        map(repeat, runs[1::3], map(operator.sub, [*runs[3::3], 1 << 32], runs[::3]))
+    )
+    for offset, count in zip(offsets, lengths, strict=False):
+        _check_end(offset + (uniform * count or sum(sizes[placed : placed + count])), size)
+        placed += count
+    if placed < samples:
+        raise NotAVideo(
+            f"the movie header is damaged: {samples - placed:,} samples have no place in the file"
+        )
+    return int(samples)
+
+
+def _check_end(end: int, size: int) -> None:
+    if end > size:
+        raise NotAVideo(f"the file is cut: {end - size:,} bytes of pictures or sound are missing")
+
+
+def _add_fragment(tracks: dict[int, _Track], traf: memoryview, start: int, size: int) -> None:
+    """Add the samples of one fragment to its track; `start` is where the fragment begins in the file."""
+    flags, number = struct.unpack_from(">II", tfhd := _find(traf, b"tfhd"))
+    track, at = tracks[number], 8 + 8 * (flags & 1) + 2 * (flags & 2)
+    (base,) = struct.unpack_from(">Q", tfhd, 8) if flags & 1 else (start,)
+    (ticks,) = struct.unpack_from(">I", tfhd, at) if flags & 8 else (track.fragment_ticks,)
+    (length,) = (
+        struct.unpack_from(">I", tfhd, at + (flags & 8) // 2)
+        if flags & 16
+        else (track.fragment_size,)
+    )
+    end = base
+    for trun in _children(traf, b"trun"):
+        bits, count = struct.unpack_from(">II", trun)
+        end = base + struct.unpack_from(">8xi", trun)[0] if bits & 1 else end
+        end += _sum_column(trun, 0x200, length)
+        _check_end(end, size)
+        track.samples, track.ticks = (
+            track.samples + count,
+            track.ticks + _sum_column(trun, 0x100, ticks),
+        )
+
+
+def _sum_column(trun: memoryview, wanted: int, default: int) -> int:
+    """Add up the durations (0x100) or sizes (0x200) of a run of samples."""
+    flags, count = struct.unpack_from(">II", trun)
+    columns = [bit for bit in (0x100, 0x200, 0x400, 0x800) if flags & bit]
+    table = _read_numbers(trun, 8 + 4 * (flags & 1) + (flags & 4), count * len(columns))
+    return sum(
+        table[columns.index(wanted) :: len(columns)] if wanted in columns else [default * count]
+    )
+
+
+def _summarise(tracks: dict[int, _Track], size: int, *, fragmented: bool) -> MediaFacts:
+    video = next(
+        (track for track in tracks.values() if track.kind == b"vide" and track.samples), None
+    )
+    if video is None or not video.width or not video.height:
+        raise NotAVideo("the file holds no pictures")
+    seconds = video.ticks / video.timescale
+    # An edit list counts in coarser ticks: only what takes away more than a picture is an edit, the rest is rounding.
+    if video.edited and not fragmented and seconds - video.edited > seconds / video.samples:
+        seconds = video.edited
+    return MediaFacts(
+        seconds=seconds,
+        width=video.width,
+        height=video.height,
+        fps=video.samples * video.timescale / video.ticks,
+        frames=video.samples,
+        codec=video.codec.decode("latin-1"),
+        audio=any(track.kind == b"soun" and track.samples for track in tracks.values()),
+        bytes=size,
+    )

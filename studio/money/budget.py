@@ -1,0 +1,161 @@
+"""What may be spent: a cap for an archive and for each film, held across processes by compare-and-swap.
+
+Money is reserved at its worst-case price after a clip's intent is won and before its request is sent, under the clip's
+key and the claim that won, so that a crash cannot leak it and nothing is counted twice. An archive whose cap was never
+set keeps no accounts and pays nothing for them.
+"""
+
+import random
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from prefect_kling.studio.errors import LedgerUnreadable, OverBudget, StorageUnavailable
+from prefect_kling.studio.money.ledger import NOTHING, Entry
+from prefect_kling.studio.storage.bucket import Bucket
+
+PATH = "ledger/budget.json"
+INSIST_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class FilmCap:
+    """The most that one film may cost, in US dollars; None only counts."""
+
+    film: str
+    usd: Decimal | None = None
+
+
+class Reservation(BaseModel):
+    """Money set aside for one clip that is being made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    usd: Decimal
+    claim: str
+    film: str | None = None
+
+
+class Accounts(BaseModel):
+    """What is spent and what is set aside; `ledger/budget.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int = 1
+    writer: str = ""
+    spent_usd: Decimal = NOTHING
+    spent_on_films_usd: dict[str, Decimal] = {}
+    reserved: dict[str, Reservation] = {}
+
+    def committed(self, film: str | None = None, without: str = "") -> Decimal:
+        """Return what is spent and set aside, in all or on one film, leaving one clip out."""
+        held = (
+            each.usd
+            for key, each in self.reserved.items()
+            if key != without and film in (None, each.film)
+        )
+        spent = self.spent_usd if film is None else self.spent_on_films_usd.get(film, NOTHING)
+        return spent + sum(held, NOTHING)
+
+
+class Budget:
+    """The accounts of an archive. Methods block (see `in_thread`) and may be repeated: money moves once per claim."""
+
+    def __init__(self, bucket: Bucket, cap_usd: Decimal | None = None) -> None:
+        self.bucket, self.cap_usd = bucket, cap_usd
+
+    def accounts(self) -> Accounts | None:
+        """Return the accounts, None when no cap was ever set. Raises `LedgerUnreadable` rather than guess."""
+        return self._read()[0]
+
+    def check(self, usd: Decimal, film: FilmCap | None = None) -> None:
+        """Raise `OverBudget` when so much more would pass a cap. Reserves nothing."""
+        self._check(self.accounts() or Accounts(), usd, film)
+
+    def reserve(self, entry: Entry, film: FilmCap | None = None) -> None:
+        """Set a clip's worst price aside. Raises `OverBudget` saying how much is missing; then nothing is set aside."""
+        reservation = Reservation(
+            usd=entry.at_most_usd, claim=entry.claim, film=film.film if film else None
+        )
+
+        def set_aside(accounts: Accounts) -> Accounts:
+            self._check(accounts, entry.at_most_usd, film, entry.clip_key)
+            return accounts.model_copy(
+                update={"reserved": {**accounts.reserved, entry.clip_key: reservation}}
+            )
+
+        capped = self.cap_usd is not None or (film is not None and film.usd is not None)
+        self._change(set_aside, begin=capped)
+
+    def settle(self, entry: Entry, usd: Decimal) -> None:
+        """Turn what is set aside for this claim into money spent; 0 is a refund. Nothing set aside, nothing done."""
+
+        def book(accounts: Accounts) -> Accounts:
+            held = accounts.reserved.get(entry.clip_key)
+            if held is None or held.claim != entry.claim:
+                return accounts
+            reserved = {
+                key: each for key, each in accounts.reserved.items() if key != entry.clip_key
+            }
+            films = dict(accounts.spent_on_films_usd)
+            if held.film is not None and usd:
+                films[held.film] = films.get(held.film, NOTHING) + usd
+            changes = {
+                "spent_usd": accounts.spent_usd + usd,
+                "spent_on_films_usd": films,
+                "reserved": reserved,
+            }
+            return accounts.model_copy(update=changes)
+
+        self._change(book, begin=False)
+
+    def _change(self, change: Callable[[Accounts], Accounts], *, begin: bool) -> None:
+        """Read, change, and write only if nobody wrote in between; else again."""
+        end = time.monotonic() + INSIST_SECONDS
+        while time.monotonic() < end:
+            accounts, etag = self._read()
+            if accounts is None and not begin:
+                return
+            changed = change(accounts or Accounts())
+            if changed == accounts:
+                return
+            # The writer's mark makes every version unique, so that a lost answer is recognised by reading back.
+            marked = changed.model_copy(update={"writer": secrets.token_hex(8)})
+            body = marked.model_dump_json(indent=1).encode()
+            if (
+                self.bucket.replace(PATH, body, etag) if etag else self.bucket.create(PATH, body)
+            ) is not None:
+                return
+            time.sleep(random.uniform(0, 0.1))  # noqa: S311  only spreads the racers
+        raise StorageUnavailable(f"{self.bucket.uri(PATH)} is being written by too many at once")
+
+    def _read(self) -> tuple[Accounts | None, str]:
+        stored = self.bucket.read(PATH)
+        if stored is None:
+            return None, ""
+        try:
+            return Accounts.model_validate_json(stored.body), stored.etag
+        except ValidationError as error:
+            raise LedgerUnreadable(
+                f"{self.bucket.uri(PATH)} cannot be read", words=str(error)[:300]
+            ) from None
+
+    def _check(
+        self, accounts: Accounts, usd: Decimal, film: FilmCap | None, without: str = ""
+    ) -> None:
+        limits: list[tuple[str, str | None, Decimal | None]] = [("the archive", None, self.cap_usd)]
+        if film is not None:
+            limits.append((f"the film {film.film}", film.film, film.usd))
+        for name, film_name, cap in limits:
+            committed = accounts.committed(film_name, without)
+            if cap is not None and committed + usd > cap:
+                missing = committed + usd - cap
+                told = (
+                    f"{name} may cost ${cap}, ${committed} is spent or set aside, ${usd} is asked"
+                )
+                what = f"${missing} is missing: {told}"
+                raise OverBudget(what, clip_key=without or None)

@@ -1,0 +1,337 @@
+"""The durable record of every intent and every paid job: one object per clip key, for life.
+
+Created with `If-None-Match: *`, changed only with `If-Match`. Only the process whose conditional write created an
+*intent* may send the paid request. The markers beside the records are an index for people and sweepers; no
+decision rests on them.
+
+```text
+            ┌──────── released ◄── certainly not sent, or refused: nothing was paid
+            ▼            ▲
+(none) ─► intent ────────┼──► submitted ──► archived
+            │            │        └───────► failed   (not charged; retryable or final)
+            └──────────► held ──► submitted (somebody names the job), released (a person says so),
+                                  or intent (only with on_unknown="resubmit", chosen in advance)
+```
+"""
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from prefect_kling.kling.request import STORED
+from prefect_kling.studio.errors import LedgerMoved, LedgerUnreadable, StorageUnavailable
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.storage.bucket import Bucket
+
+NOTHING = Decimal(0)
+# A clip queued for a busy API is released and claimed many times: the record keeps the latest steps.
+HISTORY = 50
+
+
+class EntryState(StrEnum):
+    """What is known about the money of one clip."""
+
+    INTENT = "intent"
+    SUBMITTED = "submitted"
+    HELD = "held"
+    RELEASED = "released"
+    FAILED = "failed"
+    ARCHIVED = "archived"
+
+
+class Event(BaseModel):
+    """One line of a record's history."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    state: EntryState
+    note: str = ""
+
+
+class Entry(BaseModel):
+    """The record of one clip's money, as it stands in the ledger."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    version: int = 1
+    """Form of this record."""
+    clip_key: str
+    """The clip it is about."""
+    state: EntryState
+    """Where the money stands."""
+    order: ClipOrder
+    """What was sent, frozen; signed links are never part of it."""
+    at_most_usd: Decimal
+    """What the clip may cost at worst."""
+    attempt: int = 1
+    """How many paid requests this clip has had, this one included; failed ones are not charged."""
+    sent_to: str = ""
+    """The API it is sent to."""
+    job_id: str | None = None
+    """The API's id of the paid job."""
+    charged_usd: Decimal | None = None
+    """What it cost in the end: the API's own figure when it offers one, else the price table's."""
+    retryable: bool = False
+    """Whether a failed job may be tried once more."""
+    claim: str
+    """Random mark of the process that may send the request."""
+    by: str
+    """Machine and process that wrote this version."""
+    history: tuple[Event, ...] = ()
+    """What happened last, oldest first."""
+
+    def moved(self, state: EntryState, note: str = "", **changes: object) -> "Entry":
+        """Return the record after one step, with the step in its history."""
+        event = Event(at=datetime.now(UTC), state=state, note=note)
+        return self.model_copy(
+            update={
+                "state": state,
+                "by": _whoami(),
+                "history": (*self.history, event)[-HISTORY:],
+                **changes,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Page:
+    """A record as read or written: its version in the store, its age there, and whether this very call wrote it."""
+
+    entry: Entry
+    etag: str
+    age_seconds: float
+    is_mine: bool = False
+    read_at: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A pointer to an unfinished record: the clip, the beginning of the claim it was set for, and its age."""
+
+    name: str
+    clip_key: str
+    claim: str
+    age_seconds: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a claim is made with: the worst price, the API it goes to, and what may be tried again."""
+
+    at_most_usd: Decimal
+    sent_to: str = ""
+    max_attempts: int = 3
+    resubmit_unknown: bool = False
+
+
+class Ledger:
+    """The ledger in a bucket. Methods block (see `in_thread`); each may be repeated safely.
+
+    Every answer of the store other than "no such key" stops the caller with a `StudioError`.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+
+    def read(self, clip_key: str) -> Page | None:
+        """Read a clip's record; None only when there is none. Raises `LedgerUnreadable` rather than guess."""
+        stored = self.bucket.read(_path(clip_key))
+        if stored is None:
+            return None
+        try:
+            entry = Entry.model_validate_json(stored.body, context=STORED)
+        except ValidationError as error:
+            where = self.bucket.uri(_path(clip_key))
+            raise LedgerUnreadable(
+                f"{where} cannot be read", clip_key=clip_key, words=str(error)[:300]
+            ) from None
+        return Page(entry, stored.etag, stored.age_seconds)
+
+    def claim(self, order: ClipOrder, terms: Claim) -> Page:
+        """Write the intent to pay for an order, unless somebody has. Who gets `is_mine` may send, nobody else.
+
+        A released record is claimed anew; so is a failed one that is retryable, and a held one when the terms say so,
+        as long as attempts are left.
+        """
+        self.bucket.require_conditional_writes()
+        page = self.read(order.clip_key)
+        if page is None:
+            intent = Entry(
+                clip_key=order.clip_key,
+                state=EntryState.INTENT,
+                order=order,
+                at_most_usd=NOTHING,
+                claim="",
+                by="",
+            )
+            return self._won(intent, terms, None, attempt=1, earlier_usd=NOTHING)
+        entry = page.entry
+        if entry.state is EntryState.RELEASED:
+            return self._won(entry, terms, page.etag, attempt=entry.attempt, earlier_usd=NOTHING)
+        if entry.attempt < terms.max_attempts:
+            if entry.state is EntryState.FAILED and entry.retryable:
+                return self._won(
+                    entry, terms, page.etag, attempt=entry.attempt + 1, earlier_usd=NOTHING
+                )
+            if entry.state is EntryState.HELD and terms.resubmit_unknown:
+                # What was sent before may be paid too, so it stays part of the worst price.
+                return self._won(
+                    entry,
+                    terms,
+                    page.etag,
+                    attempt=entry.attempt + 1,
+                    earlier_usd=entry.at_most_usd,
+                )
+        return page
+
+    def _won(
+        self, entry: Entry, terms: Claim, etag: str | None, *, attempt: int, earlier_usd: Decimal
+    ) -> Page:
+        """Try to be the one who writes this intent; whoever came first is returned instead."""
+        intent = entry.moved(
+            EntryState.INTENT,
+            f"attempt {attempt}" + (f", ${earlier_usd} may be paid already" if earlier_usd else ""),
+            attempt=attempt,
+            claim=secrets.token_hex(16),
+            job_id=None,
+            sent_to=terms.sent_to,
+            at_most_usd=terms.at_most_usd + earlier_usd,
+        )
+        # The marker goes first: an open record without a marker would be missed by a sweep, the reverse is harmless.
+        self.bucket.put(_marker("open", intent), b"", "text/plain")
+        path, body = _path(intent.clip_key), _bytes(intent)
+        written = (
+            self.bucket.create(path, body)
+            if etag is None
+            else self.bucket.replace(path, body, etag)
+        )
+        if written is not None:
+            return Page(intent, written, 0.0, is_mine=True)
+        self.bucket.delete(_marker("open", intent))
+        page = self.read(intent.clip_key)
+        if page is None:
+            raise LedgerUnreadable(
+                f"{self.bucket.uri(path)} came and went", clip_key=intent.clip_key
+            )
+        return page
+
+    def submitted(self, page: Page, job_id: str, note: str = "") -> Page:
+        """Note the id of the paid job. The most precious write there is: see `submit_once` for what guards it.
+
+        It wins over a hold: somebody may have called the sender dead, who now knows better.
+        """
+        try:
+            return self._move(page, EntryState.SUBMITTED, note or f"job {job_id}", job_id=job_id)
+        except LedgerMoved:
+            now = self.read(page.entry.clip_key)
+            if (
+                now is None
+                or now.entry.state is not EntryState.HELD
+                or now.entry.claim != page.entry.claim
+            ):
+                raise
+            return self.adopt(now, job_id, "its own sender")
+
+    def hold(self, page: Page, why: str, job_id: str | None = None) -> Page:
+        """Note that the outcome is unknown; from now on only a person, or proof, moves this record."""
+        marker = _marker("held", page.entry)
+        self.bucket.put(marker, b"", "text/plain")
+        try:
+            return self._move(page, EntryState.HELD, why, job_id=job_id)
+        except LedgerMoved:
+            self.bucket.delete(marker)
+            raise
+
+    def release(self, page: Page, why: str) -> Page:
+        """Note that certainly nothing was paid, so that the clip may be claimed again."""
+        moved = self._move(page, EntryState.RELEASED, why, job_id=None)
+        self._remove_markers(page.entry)
+        return moved
+
+    def failed(self, page: Page, why: str, *, retryable: bool) -> Page:
+        """Note that the job ended without a video, which costs nothing. `is_mine` says that nobody had before."""
+        moved = self._move(page, EntryState.FAILED, why, retryable=retryable)
+        self._remove_markers(page.entry)
+        return moved
+
+    def archived(self, page: Page, uri: str, charged_usd: Decimal) -> Page:
+        """Note that the paid video is safe, and what it cost. `is_mine` says that nobody had before."""
+        moved = self._move(page, EntryState.ARCHIVED, uri, charged_usd=charged_usd)
+        self._remove_markers(page.entry)
+        return moved
+
+    def adopt(self, page: Page, job_id: str, who: str) -> Page:
+        """Note that a held clip's job was found; from now on it is waited for like any other."""
+        moved = self._move(
+            page, EntryState.SUBMITTED, f"job {job_id} adopted by {who}", job_id=job_id
+        )
+        self.bucket.delete(_marker("held", page.entry))
+        return moved
+
+    def open_markers(self) -> Iterator[Marker]:
+        """Yield the markers of everything that is not finished, a page of the store at a time."""
+        for name, age in self.bucket.ages("ledger/open/"):
+            key, _, claim = name.removeprefix("ledger/open/").partition(".")
+            yield Marker(name, key, claim, age)
+
+    def all_keys(self, beginning: str = "") -> Iterator[str]:
+        """Yield the keys of all records, or of those that begin so."""
+        for name in self.bucket.names(f"ledger/jobs/{beginning}"):
+            yield name.removeprefix("ledger/jobs/").removesuffix(".json")
+
+    def clear(self, marker: Marker) -> None:
+        """Remove a marker that stands for nothing."""
+        self.bucket.delete(marker.name)
+
+    def _move(self, page: Page, state: EntryState, note: str, **changes: object) -> Page:
+        if page.entry.state is state:
+            return replace(page, is_mine=False)
+        if page.entry.state is EntryState.ARCHIVED:
+            told = f"the clip is archived, and stays so; it cannot become {state}"
+            raise LedgerMoved(told, clip_key=page.entry.clip_key, job_id=page.entry.job_id)
+        entry = page.entry.moved(state, note, **changes)
+        etag = self.bucket.replace(_path(entry.clip_key), _bytes(entry), page.etag)
+        if etag is not None:
+            return Page(entry, etag, 0.0, is_mine=True)
+        now = self.read(entry.clip_key)
+        if now is not None and now.entry.state is state and now.entry.job_id == entry.job_id:
+            return now
+        raise LedgerMoved(
+            f"somebody else changed the record to {now.entry.state if now else 'nothing'} while it became {state}",
+            clip_key=entry.clip_key,
+            job_id=entry.job_id,
+        )
+
+    def _remove_markers(self, entry: Entry) -> None:
+        """Take a finished record out of the index; what trouble with the store leaves there, a sweep removes."""
+        with suppress(StorageUnavailable):
+            self.bucket.delete(_marker("open", entry))
+            if any(event.state is EntryState.HELD for event in entry.history):
+                self.bucket.delete(_marker("held", entry))
+
+
+def _path(clip_key: str) -> str:
+    return f"ledger/jobs/{clip_key}.json"
+
+
+def _marker(kind: str, entry: Entry) -> str:
+    """Markers belong to a claim: who finishes an old attempt must not unmark the new one."""
+    return f"ledger/{kind}/{entry.clip_key}.{entry.claim[:8]}"
+
+
+def _bytes(entry: Entry) -> bytes:
+    return entry.model_dump_json(indent=1, exclude_defaults=False).encode()
+
+
+def _whoami() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"

@@ -1,0 +1,136 @@
+"""One pass over everything that is paid and not finished, whoever started it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+from prefect_kling.kling.client import KlingClient
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.collection import Collected, collect
+from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Marker, Page
+from prefect_kling.studio.storage.bucket import in_thread
+
+NAMED = 100
+T = TypeVar("T")
+Tell = Callable[[Entry, Collected], None]
+
+
+@dataclass
+class Findings:
+    """How many clips ended how, and the first hundred of each kind by clip key with a word on each."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    named: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def note(self, kind: str, clip_key: str, words: str = "") -> None:
+        """Count one clip, and remember it while there is room."""
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        some = self.named.setdefault(kind, {})
+        if len(some) < NAMED:
+            some[clip_key] = words
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """How to sweep: how many clips at a time, when an intent counts as abandoned, and how early to warn."""
+
+    at_once: int = 32
+    window_seconds: float = 240.0
+    warn_before: timedelta = timedelta(days=1)
+
+
+async def sweep(
+    archive: Archive,
+    client: KlingClient,
+    settings: SweepSettings | None = None,
+    tell: Tell = lambda entry, collected: None,
+) -> Findings:
+    """Look at every open record once: archive what is finished, close what failed, hold what was abandoned.
+
+    Costs nothing and may run beside anything else, as often as you like. Memory does not grow with the number of
+    records. One clip's trouble does not stop the others: it is noted, and the next sweep meets it again. `tell` hears
+    how each paid job stands.
+    """
+    findings, settings = Findings(), settings or SweepSettings()
+    markers = archive.ledger.open_markers()
+
+    async def work() -> None:
+        async for marker in _shared(markers, turns):
+            try:
+                kind, words = await _visit(marker, archive, client, settings, tell)
+            except (
+                Exception
+            ) as error:  # whatever it is, it must not keep the other clips from being saved
+                kind, words = "trouble", f"{type(error).__name__}: {error}"
+            findings.note(kind, marker.clip_key, words)
+
+    turns = asyncio.Lock()
+    async with asyncio.TaskGroup() as workers:
+        for _ in range(settings.at_once):
+            workers.create_task(work())
+    for key in await in_thread(_repair_reservations, archive):
+        findings.note("reservation repaired", key)
+    return findings
+
+
+async def _shared(items: Iterator[T], turns: asyncio.Lock) -> AsyncIterator[T]:
+    """Hand out a blocking iterator's items to several workers, one item to one worker."""
+    while True:
+        async with turns:
+            item = await in_thread(next, items, None)
+        if item is None:
+            return
+        yield item
+
+
+async def _visit(
+    marker: Marker, archive: Archive, client: KlingClient, settings: SweepSettings, tell: Tell
+) -> tuple[str, str]:
+    """Do what is due for one marker, and say what it was."""
+    page = await in_thread(archive.ledger.read, marker.clip_key)
+    if page is None or not page.entry.claim.startswith(marker.claim):
+        return await _stray(marker, archive, settings)
+    entry = page.entry
+    if entry.state is EntryState.SUBMITTED and entry.job_id is not None:
+        found = await collect(entry, client, archive, settings.warn_before)
+        tell(entry, found)
+        return found.outcome.value, found.words
+    if entry.state is EntryState.INTENT and page.age_seconds > settings.window_seconds:
+        why = f"the process {entry.by} vanished between its intent and a job id"
+        page = await in_thread(archive.ledger.hold, page, why)
+        return "held", why
+    if entry.state is EntryState.INTENT:
+        return "being sent", ""
+    if entry.state is EntryState.HELD:
+        return "held", entry.history[-1].note
+    return await _stray(marker, archive, settings)
+
+
+async def _stray(marker: Marker, archive: Archive, settings: SweepSettings) -> tuple[str, str]:
+    """Remove a marker that stands for nothing, unless it is so young that its record may still be on the way."""
+    if marker.age_seconds < settings.window_seconds:
+        return "being sent", ""
+    await in_thread(archive.ledger.clear, marker)
+    return "stray marker removed", ""
+
+
+def _repair_reservations(archive: Archive) -> list[str]:
+    """Settle money that is still set aside for clips whose record is finished."""
+    accounts, repaired = archive.budget.accounts(), []
+    for key, reservation in (accounts.reserved if accounts else {}).items():
+        page: Page | None = archive.ledger.read(key)
+        if page is None or page.entry.state not in (
+            EntryState.RELEASED,
+            EntryState.FAILED,
+            EntryState.ARCHIVED,
+        ):
+            continue
+        # Money set aside by an earlier claim than the record's was never spent: that claim was given back.
+        spent = page.entry.charged_usd if page.entry.claim == reservation.claim else None
+        archive.budget.settle(
+            page.entry.model_copy(update={"claim": reservation.claim}), spent or NOTHING
+        )
+        repaired.append(key)
+    return repaired

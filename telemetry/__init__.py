@@ -1,0 +1,1 @@
+"""What other systems see of us: events, assets, artifacts, logs, progress."""

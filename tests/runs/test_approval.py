@@ -1,0 +1,146 @@
+"""A person approves or refuses a film in the Prefect UI, in a real browser; the run waits without a process."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.deployments import arun_deployment
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.local.processes import running
+from prefect_kling.flows import produce_film
+from prefect_kling.runs.spending import Spending
+from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.errors import NotApproved
+from prefect_kling.studio.film.reading.reader import read_storyboard
+from prefect_kling.studio.money.archive import Archive
+from tests.browser import Version, browser_page, open_resume_form, resume_run
+
+FILM = """
+title: Ask {tag}
+defaults: {{duration: 3}}
+scenes:
+  - shots:
+      - {{title: A, prompt: "Asked for {tag}"}}
+      - {{title: B, prompt: "Asked for {tag} too"}}
+"""
+DEPLOYMENT = "produce-film/film"
+
+
+@pytest.fixture(scope="module")
+def served(prefect_ui: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """All deployments, served by a process of their own."""
+    command = [str(Path(sys.executable).parent / "prefect-kling"), "serve"]
+    surroundings = os.environ | {
+        "PREFECT_API_URL": f"{prefect_ui}/api",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+    }
+    log = tmp_path_factory.mktemp("served") / "log"
+    with running(
+        command,
+        surroundings,
+        log,
+        lambda: "start-here" in log.read_text() or DEPLOYMENT in log.read_text(),
+    ):
+        yield
+
+
+@pytest.fixture
+async def api(prefect_ui: str) -> AsyncIterator[PrefectClient]:
+    """A client of the Prefect server."""
+    async with get_client() as api:
+        yield api
+
+
+@pytest.fixture
+async def asked(
+    served: None,
+    api: PrefectClient,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+) -> FlowRun:
+    """A film whose run waits for approval."""
+    name = archive.bucket.prefix.strip("/")
+    blocks = {
+        "credentials": await credentials.asave(name, overwrite=True),
+        "archive": await archive_block.asave(name, overwrite=True),
+    }
+    parameters: dict[str, Any] = {
+        "storyboard": FILM.format(tag=name),
+        "spending": {"approve_above_usd": 0.1},
+        **{kind: {"$ref": {"block_document_id": str(block)}} for kind, block in blocks.items()},
+    }
+    run = await arun_deployment(DEPLOYMENT, parameters=parameters, timeout=0)
+    return await until(StateType.PAUSED, run, api)
+
+
+async def until(state: StateType, run: FlowRun, api: PrefectClient) -> FlowRun:
+    """Wait until a run is in a state."""
+    async with asyncio.timeout(120):
+        while (seen := await api.read_flow_run(run.id)).state_type is not state:
+            assert seen.state_type not in (StateType.FAILED, StateType.CRASHED), seen.state
+            await asyncio.sleep(0.5)
+    return seen
+
+
+def made(sandbox: Sandbox, archive: Archive) -> int:
+    """How many jobs the API made for this test."""
+    return sum(archive.bucket.prefix.strip("/") in str(job["body"]) for job in sandbox.jobs())
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_an_approved_film_is_made(
+    version: Version,
+    asked: FlowRun,
+    prefect_ui: str,
+    api: PrefectClient,
+    archive: Archive,
+    sandbox: Sandbox,
+) -> None:
+    """The form says what it will cost; approved, the film is made and nothing more than it is paid."""
+    assert made(sandbox, archive) == 0
+    async with browser_page() as page:
+        form = await open_resume_form(page, prefect_ui, asked.id, version)
+        assert "$0.3798 are to be paid" in await form.inner_text()
+        await resume_run(
+            page, prefect_ui, asked.id, {"Your decision": "approve", "Comment": "go on"}, version
+        )
+    await until(StateType.COMPLETED, asked, api)
+    assert made(sandbox, archive) == 2
+    assert sum(name.endswith("film.mp4") for name in archive.bucket.names("films/")) == 1
+
+
+async def test_a_refused_film_costs_nothing(
+    asked: FlowRun, prefect_ui: str, api: PrefectClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Refused, the run fails saying so, and nothing was sent."""
+    async with browser_page() as page:
+        await resume_run(
+            page, prefect_ui, asked.id, {"Your decision": "refuse", "Comment": "too dear"}, "v2"
+        )
+    async with asyncio.timeout(120):
+        while (run := await api.read_flow_run(asked.id)).state_type is not StateType.FAILED:
+            await asyncio.sleep(0.5)
+    assert run.state is not None
+    assert "too dear" in str(run.state.message)
+    assert made(sandbox, archive) == 0
+
+
+@pytest.mark.usefixtures("prefect_ui")
+async def test_a_run_without_a_deployment_cannot_wait(
+    credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Nobody could be asked, so nothing is spent, and the error says what to do."""
+    board = read_storyboard(FILM.format(tag=archive.bucket.prefix.strip("/")))
+    with pytest.raises(NotApproved, match="deploy the flow"):
+        await produce_film(
+            board, credentials, archive_block, Spending.model_validate({"approve_above_usd": 0.1})
+        )
+    assert made(sandbox, archive) == 0

@@ -1,0 +1,223 @@
+"""Misbehaviour on order, as a plain client sees it."""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import httpx
+import pytest
+
+BODY = {"model": "kling-v3-omni", "prompt": "a fox", "duration": "3"}
+
+
+def order(caller: Any, *rules: dict[str, Any]) -> httpx.Response:
+    """Order faults over HTTP."""
+    reply: httpx.Response = caller.http.post(
+        f"{caller.sandbox.root_url}/sandbox/faults", json=rules
+    )
+    return reply
+
+
+def until_broken(reply: httpx.Response) -> Iterator[bytes]:
+    """Yield what arrives until the connection breaks, which it must."""
+    try:
+        yield from reply.iter_raw()
+    except httpx.RemoteProtocolError:
+        return
+    raise AssertionError("the download ended well")
+
+
+def test_status(caller: Any) -> None:
+    """A status is answered with the envelope, as often as ordered, and then everything is well again."""
+    assert order(caller, {"on": "balance", "do": {"status": 503}, "times": 2}).status_code == 200
+    replies = [caller.http.get("/balance") for _ in range(3)]
+    assert [reply.status_code for reply in replies] == [503, 503, 200]
+    assert replies[0].json()["code"] == 503
+
+
+def test_status_with_body(caller: Any) -> None:
+    """A status can bring a body of its own and a Retry-After."""
+    order(caller, {"on": "get", "do": {"status": 429, "body": "slow down", "retry_after": 2}})
+    reply = caller.http.get("/video/generations", params={"task_id": "x"})
+    assert (reply.status_code, reply.text, reply.headers["retry-after"]) == (429, "slow down", "2")
+
+
+def test_code(caller: Any) -> None:
+    """An error can hide as a code in a 200 answer."""
+    order(caller, {"on": "record", "do": {"code": 500}})
+    reply = caller.http.get("/records/x")
+    assert (reply.status_code, reply.json()["code"]) == (200, 500)
+
+
+def test_html(caller: Any) -> None:
+    """An API answer can be an HTML page with status 200."""
+    order(caller, {"on": "balance", "do": {"html": True}})
+    reply = caller.http.get("/balance")
+    assert (reply.status_code, reply.headers["content-type"]) == (200, "text/html; charset=utf-8")
+
+
+@pytest.mark.parametrize("after_commit", [True, False])
+@pytest.mark.parametrize(
+    ("deed", "symptom"),
+    [({"drop": True}, httpx.RemoteProtocolError), ({"stall": 30}, httpx.ReadTimeout)],
+    ids=["drop", "stall"],
+)
+def test_lost_answer(
+    open_sandbox: Any, deed: Any, symptom: type[Exception], after_commit: bool
+) -> None:
+    """A create call can lose its answer, with the job made or not; the caller cannot tell which."""
+    caller = open_sandbox()
+    order(caller, {"on": "create", "do": deed, "after_commit": after_commit})
+    with pytest.raises(symptom):
+        caller.http.post("/video/generations", json=BODY, timeout=0.3)
+    stats = caller.sandbox.stats()
+    assert (stats["posts"], stats["created"]) == (1, int(after_commit))
+    assert caller.finish()["state"] == "completed"
+
+
+def test_stall_ends(caller: Any) -> None:
+    """A stalled call is not left hanging for ever: the connection closes without an answer."""
+    order(caller, {"on": "get", "do": {"stall": 0.05}})
+    with pytest.raises(httpx.RemoteProtocolError):
+        caller.http.get("/video/generations", params={"task_id": "x"}, timeout=20)
+
+
+def test_error_after_commit(open_sandbox: Any) -> None:
+    """A create call can be answered with an error although the job was made."""
+    caller = open_sandbox()
+    caller.sandbox.fault(on="create", do={"status": 500}, after_commit=True)
+    assert caller.http.post("/video/generations", json=BODY).status_code == 500
+    assert caller.sandbox.stats()["created"] == 1
+
+
+def test_cut(caller: Any) -> None:
+    """A download can declare its whole length and break off; the rest can be had by range."""
+    link = caller.link()
+    whole = caller.http.get(link).content
+    order(caller, {"on": "file", "do": {"cut_after": 5000}})
+    with caller.http.stream("GET", link) as reply:
+        received = list(until_broken(reply))
+    assert int(reply.headers["content-length"]) == len(whole)
+    assert b"".join(received) == whole[:5000]
+    rest = caller.http.get(
+        link, headers={"Range": "bytes=5000-", "If-Range": reply.headers["etag"]}
+    )
+    assert (rest.status_code, rest.content) == (206, whole[5000:])
+
+
+def test_cut_beyond_the_end(caller: Any) -> None:
+    """A cut behind the last byte cuts nothing."""
+    link = caller.link()
+    order(caller, {"on": "file", "do": {"cut_after": 10_000_000}})
+    assert caller.http.get(link).content[4:8] == b"ftyp"
+
+
+def test_truncated(caller: Any) -> None:
+    """A file can be served short without contradicting itself, which leaves a broken video."""
+    link = caller.link()
+    order(caller, {"on": "file", "do": {"truncate": 1000}, "times": 2})
+    short = caller.http.get(link)
+    assert (short.status_code, short.headers["content-length"], len(short.content)) == (
+        200,
+        "1000",
+        1000,
+    )
+    tail = caller.http.get(link, headers={"Range": "bytes=900-", "If-Range": short.headers["etag"]})
+    assert (tail.status_code, tail.headers["content-range"]) == (206, "bytes 900-999/1000")
+    with pytest.raises(av.FFmpegError):
+        av.open(io.BytesIO(short.content))
+    assert caller.http.get(link).headers["etag"] != short.headers["etag"]
+
+
+def test_replaced(caller: Any) -> None:
+    """A file can turn out to be an HTML page with status 200."""
+    link = caller.link()
+    order(caller, {"on": "file", "do": {"replace": "html"}})
+    assert caller.http.get(link).text.startswith("<!doctype html>")
+
+
+def test_unknown_state(caller: Any) -> None:
+    """A poll can report a state nobody knows, without a result."""
+    job_id = caller.finish()["taskId"]
+    order(caller, {"on": "get", "do": {"state": "reticulating"}})
+    model = "kling-video/kling-v3-omni"
+    assert caller.poll(job_id) == {"taskId": job_id, "state": "reticulating", "model": model}
+    assert caller.poll(job_id)["state"] == "completed"
+
+
+def test_completed_without_link(caller: Any) -> None:
+    """A completed job can lack its link once; the order waits for the job to complete."""
+    order(caller, {"on": "get", "do": {"no_url": True}})
+    first = caller.finish()
+    assert "resultUrls" not in first
+    assert len(caller.poll(first["taskId"])["resultUrls"]) == 1
+
+
+def test_expired_link(caller: Any) -> None:
+    """A link can die early; the next poll hands out another that works, and the old one stays dead."""
+    job_id = caller.finish()["taskId"]
+    old = caller.poll(job_id)["resultUrls"][0]
+    order(caller, {"on": "file", "do": {"expire": True}})
+    assert caller.http.get(old).status_code == 404
+    new = caller.poll(job_id)["resultUrls"][0]
+    assert (new != old, caller.http.get(new).status_code, caller.http.get(old).status_code) == (
+        True,
+        200,
+        404,
+    )
+
+
+def test_order_and_aim(caller: Any) -> None:
+    """Rules are met in order, and a rule for one job leaves others alone."""
+    mine, other = caller.create(), caller.create()
+    order(
+        caller,
+        {"on": "get", "do": {"status": 500}, "job_id": mine},
+        {"on": "get", "do": {"status": 502}, "job_id": mine},
+    )
+    ask = [(mine, 500), (other, 200), (mine, 502), (mine, 200)]
+    statuses = [
+        caller.http.get("/video/generations", params={"task_id": job}).status_code for job, _ in ask
+    ]
+    assert statuses == [status for _, status in ask]
+
+
+def test_for_ever_until_cleared(caller: Any) -> None:
+    """A rule without a number of times holds until the faults are deleted."""
+    order(caller, {"on": "balance", "do": {"status": 500}, "times": None})
+    assert [caller.http.get("/balance").status_code for _ in range(5)] == [500] * 5
+    assert caller.http.delete(f"{caller.sandbox.root_url}/sandbox/faults").json() == []
+    assert caller.http.get("/balance").status_code == 200
+
+
+def test_own_downloads_are_spared(caller: Any) -> None:
+    """Faults and counters are about the client: what the sandbox fetches from itself is neither."""
+    video = caller.link()
+    before = caller.sandbox.stats()["downloads"]
+    order(caller, {"on": "file", "do": {"status": 500}, "times": None})
+    data = caller.finish(video_list=[{"video_url": video, "refer_type": "feature"}])
+    assert (data["state"], caller.sandbox.stats()["downloads"]) == ("completed", before)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"on": "get"},
+        {"on": "nowhere", "do": {"drop": True}},
+        {"on": "get", "do": {}},
+        {"on": "get", "do": {"drop": True, "html": True}},
+        {"on": "get", "do": {"explode": True}},
+        {"on": "get", "do": {"drop": True}, "after_commit": True},
+        {"on": "get", "do": {"cut_after": 5}},
+        {"on": "create", "do": {"no_url": True}},
+        {"on": "get", "do": {"drop": True}, "times": 0},
+        {"on": "get", "do": {"drop": True, "retry_after": 3}},
+    ],
+)
+def test_nonsense_is_refused(caller: Any, rule: dict[str, Any]) -> None:
+    """A rule that cannot work is refused, over HTTP and in-process alike."""
+    assert order(caller, rule).status_code == 400
+    with pytest.raises(ValueError, match=r".+"):
+        caller.sandbox.fault(**rule)
+    assert caller.http.get(f"{caller.sandbox.root_url}/sandbox/faults").json() == []

@@ -1,0 +1,141 @@
+"""Clips of several shots."""
+
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from prefect_kling.sandbox.canvas import Canvas
+from prefect_kling.sandbox.recipe import read_recipe
+from prefect_kling.sandbox.titles import Titles, Wording
+from tests.sandbox.looking import PICTURE, codes, difference, steps
+
+CUT, CALM = 12.0, 3.0
+"""Mean differences of neighbouring pictures: above, something else is shown; below, the same goes on."""
+STORY = "A wolf howls at the moon. A hunter wakes by the fire! Snow begins to fall"
+
+
+def parts(*shots: tuple[str, int]) -> dict[str, Any]:
+    """Order a clip of these prompts and seconds."""
+    each = [
+        {"index": i, "prompt": text, "duration": str(long)}
+        for i, (text, long) in enumerate(shots, 1)
+    ]
+    whole = {
+        "multi_shot": True,
+        "shot_type": "customize",
+        "multi_prompt": each,
+        "prompt": "ignored",
+    }
+    return whole | {"duration": str(sum(long for _, long in shots))}
+
+
+def cut_by_model(prompt: str, **more: Any) -> dict[str, Any]:
+    """Order a clip whose cuts are left to the model."""
+    return {"multi_shot": True, "shot_type": "intelligence", "prompt": prompt} | more
+
+
+@pytest.mark.parametrize(
+    ("more", "borders"),
+    [
+        (parts(("a boat", 1), ("the same boat", 2)), [24]),
+        (parts(*[("rain", 1)] * 6), [24, 48, 72, 96, 120]),
+        (cut_by_model(STORY), [24, 48]),
+        (cut_by_model("a red kite over the dunes"), [24, 48]),
+        (cut_by_model("Dawn. Dusk.", duration="4"), [48]),
+    ],
+)
+def test_cuts(gallery: Any, more: dict[str, Any], borders: list[int]) -> None:
+    """Shots meet in hard cuts at the ordered seconds, or where the model cuts; within a shot the picture is calm."""
+    clip = gallery.clip(**more)
+    changes = steps(clip.frames, PICTURE)
+    assert [index + 1 for index, change in enumerate(changes) if change > CUT] == borders
+    assert [index + 1 for index, change in enumerate(changes) if change > CALM] == borders
+    assert [code[1] for code in codes(clip) if code] == list(range(int(clip.seconds * 24)))
+
+
+@pytest.mark.parametrize("length", [2, 6])
+def test_shots_are_told_apart(gallery: Any, length: int) -> None:
+    """Every shot looks unlike every other of its clip, even if all have the same prompt."""
+    clip = gallery.clip(**parts(*[("rain", 2)] * length))
+    seen = [clip.frames[48 * shot + 24] for shot in range(length)]
+    assert min(difference(a, b) for i, a in enumerate(seen) for b in seen[:i]) > CUT
+
+
+def test_scenes_are_told_apart(gallery: Any) -> None:
+    """Clips of several shots have the colours of their shots' prompts; their own is ignored."""
+    firsts = [
+        gallery.clip(**parts((text, 2), ("rain", 1))).frames[30]
+        for text in ("fox", "wolf", "owl", "bear")
+    ]
+    foot_of_nearest_hill = (200, 168, 318, 171)
+    assert max(difference(firsts[0], other, foot_of_nearest_hill) for other in firsts[1:]) > CUT
+
+
+def ink(prompt: str, shot: str) -> Image.Image:
+    """Show, white on black, where a slate of this wording has ink."""
+    canvas = Canvas((640, 360))
+    Titles(Wording(prompt=prompt, slate="", shot=shot), canvas.size, (0, 0, 0)).draw(canvas, 0, 1)
+    slate = (0, 200, 640, 330)
+    frame: Image.Image = canvas.shot().to_image(threads=1)
+    return frame.convert("L").crop(slate).point(lambda shade: 255 * (shade > 180))
+
+
+def reads(frame: Image.Image, prompt: str, shot: str) -> bool:
+    """Say whether a prompt is written in a picture: whether where its ink would be it is white throughout."""
+    mask = ink(prompt, shot)
+    shades = frame.convert("L").crop((0, 200, 640, 330)).tobytes()
+    under = [shade for shade, written in zip(shades, mask.tobytes(), strict=True) if written]
+    return sum(shade > 140 for shade in under) > 0.95 * len(under)
+
+
+@pytest.mark.parametrize(
+    ("more", "texts"),
+    [
+        (parts(("a boat leaves", 1), ("a storm rises", 1), ("the boat is gone", 1)), None),
+        (
+            cut_by_model(STORY),
+            ["A wolf howls at the moon.", "A hunter wakes by the fire!", "Snow begins to fall"],
+        ),
+    ],
+)
+def test_each_shot_shows_its_own_prompt(
+    open_sandbox: Any, more: dict[str, Any], texts: list[str] | None
+) -> None:
+    """From its first picture to its last a shot has its own prompt written in it, and no other's."""
+    texts = texts or [part["prompt"] for part in more["multi_prompt"]]
+    clip = open_sandbox(short_side=360, stamp_job_id=False).clip(**more)
+    for place in (0, 12, 23):
+        frames = [clip.frames[24 * shot + place] for shot in range(3)]
+        read = [
+            [reads(frame, text, f"shot {number}/3") for text in texts]
+            for number, frame in enumerate(frames, 1)
+        ]
+        assert read == [[True, False, False], [False, True, False], [False, False, True]]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "seconds", "shots"),
+    [
+        ("one long take", 5, [("one long take", 40)] * 3),
+        ("Dawn. Noon. Dusk. Night.", 3, [("Dawn.", 24), ("Noon.", 24), ("Dusk. Night.", 24)]),
+        ("日出。日落！", 4, [("日出。", 48), ("日落！", 48)]),  # noqa: RUF001  meant
+        ("Dawn\n\n Dusk ", 5, [("Dawn", 60), ("Dusk", 60)]),
+        ("A lens of 3.5 mm; a face.", 3, [("A lens of 3.5 mm;", 36), ("a face.", 36)]),
+        ("...", 3, [("...", 24)] * 3),
+    ],
+)
+def test_model_cuts_by_sentences(prompt: str, seconds: int, shots: list[tuple[str, int]]) -> None:
+    """Left to the model, a prompt is cut into equal shots of a sentence each, as many as last a second."""
+    recipe = read_recipe(
+        {"model": "kling-v3-omni", "duration": str(seconds)} | cut_by_model(prompt)
+    )
+    assert [(shot.prompt, shot.frames) for shot in recipe.shots] == shots
+
+
+def test_model_cuts_six_times_at_most() -> None:
+    """However many sentences there are, there are six shots, and no sentence is lost."""
+    prompt = " ".join(f"Thing {number}." for number in range(13))
+    recipe = read_recipe({"model": "kling-v3-omni", "duration": "15"} | cut_by_model(prompt))
+    assert [shot.frames for shot in recipe.shots] == [60] * 6
+    assert " ".join(shot.prompt for shot in recipe.shots) == prompt

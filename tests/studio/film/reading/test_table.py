@@ -1,0 +1,82 @@
+"""Many requests from one text: tables with a header, lists, and lines of JSON."""
+
+import json
+
+import pytest
+
+from prefect_kling.kling.request import ImageInput, VideoRequest
+from prefect_kling.studio.errors import TableInvalid
+from prefect_kling.studio.film.reading.table import read_requests
+
+MUG = VideoRequest(model="kling-v3-omni", prompt="A mug, red", duration=3, sound="on")
+JUG = VideoRequest(model="kling-video-o1", prompt="A jug")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'prompt,duration,sound,model\n"A mug, red",3,on,\nA jug,,,kling-video-o1\n',
+        "\ufeffprompt;model;duration;sound\r\nA mug, red;;3;on\r\n\r\nA jug;kling-video-o1;;\r\n",
+        "prompt\tduration\tsound\tmodel\nA mug, red\t3\ton\nA jug\t\t\tkling-video-o1",
+        'prompt,        duration, sound, model\n"A mug, red",  3,        on,\nA jug,,,kling-video-o1\n',
+        "- {prompt: 'A mug, red', duration: 3, sound: on}\n- {prompt: A jug, model: kling-video-o1}\n",
+        json.dumps(
+            [{"prompt": "A mug, red", "duration": "3", "sound": "on"}, JUG.model_dump(mode="json")]
+        ),
+        f"{MUG.model_dump_json()}\n\n{JUG.model_dump_json()}\n",
+    ],
+    ids=["commas", "semicolons", "tabs", "aligned", "YAML", "JSON", "JSON Lines"],
+)
+def test_the_same_requests_however_they_are_written(text: str) -> None:
+    """In order; what is not said is the request's own default, and the model Kling V3 Omni."""
+    assert read_requests(text) == [MUG, JUG]
+
+
+def test_frames_are_columns_with_links() -> None:
+    """A picture to begin with and one to end with, where the cells are filled."""
+    text = "prompt,first_frame,end_frame\nA,https://a.example/1.png,https://a.example/2.png\nB,https://a.example/1.png,\n"
+    first = ImageInput(image_url="https://a.example/1.png", type="first_frame")
+    last = ImageInput(image_url="https://a.example/2.png", type="end_frame")
+    assert [request.image_list for request in read_requests(text)] == [[first, last], [first]]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "mugs.csv: there is no request in it"),
+        ("prompt,duration\n", "mugs.csv: there is no request in it"),
+        (
+            "promt,duration\nA,3\n",
+            "mugs.csv, line 1: there is no column 'promt'; did you mean 'prompt'?",
+        ),
+        (
+            "prompt,colour\nA,3\n",
+            "mugs.csv, line 1: there is no column 'colour'; there are prompt, model",
+        ),
+        (
+            "prompt,duration\nA,3\nB,99\n",
+            "mugs.csv, line 3: duration: Input should be less than or equal to 15",
+        ),
+        ("prompt,duration\nA mug, red,3\n", "mugs.csv, line 2: more cells than the header"),
+        (
+            "prompt\n" + "x" * 2501,
+            "mugs.csv, line 2: prompt: String should have at most 2500 characters",
+        ),
+        (
+            "prompt,first_frame\nA,mug.jpg\n",
+            "mugs.csv, line 2: 'mug.jpg' is no link, and pictures are given as links",
+        ),
+        ('{"prompt": "A"}\n{"prompt": ', "mugs.csv, line 2: this is no JSON"),
+        ("- A mug\n", "mugs.csv, request 1: this is no request"),
+        (
+            "- {prompt: A}\n- {prompt: B, durations: 3}\n",
+            "mugs.csv, request 2: durations: Extra inputs are not",
+        ),
+        ("prompt,duration\nA,1\n" * 1 + "B,2\n" * 30, "mugs.csv, and 11 more"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(text: str, words: str) -> None:
+    """All of them at once, as far as somebody would read on."""
+    with pytest.raises(TableInvalid) as caught:
+        read_requests(text, "mugs.csv")
+    assert words in caught.value.what

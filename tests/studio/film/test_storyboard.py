@@ -1,0 +1,108 @@
+"""The storyboard as a model: what is nearest counts, and names that folders and people can bear."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from prefect_kling.studio.film.storyboard import (
+    Character,
+    Place,
+    Reference,
+    Scene,
+    Shot,
+    ShotSettings,
+    Storyboard,
+    in_words,
+)
+
+
+def board(**fields: Any) -> Storyboard:
+    """A film of one shot with these fields."""
+    return Storyboard.model_validate(
+        {"title": "T", "scenes": [{"shots": [{"prompt": "P"}]}]} | fields
+    )
+
+
+def test_what_is_nearest_to_the_shot_wins() -> None:
+    """What a shot leaves open is taken from its scene, and what that leaves open from the defaults."""
+    shot = Shot(prompt="P", duration=3, look="")
+    scene = Scene(mode="pro", duration=4, look="grain", shots=[shot])
+    nearest = shot.over(scene.over(ShotSettings(mode="std", sound="on", duration=5)))
+    assert nearest.settings() == {"mode": "pro", "sound": "on", "duration": 3, "look": ""}
+
+
+@pytest.mark.parametrize(
+    ("title", "slug"), [("Harbour, éclair", "harbour-eclair"), ("  A -- b_c! ", "a-b-c")]
+)
+def test_the_slug_is_a_folder_name(title: str, slug: str) -> None:
+    """Titles become plain lower-case folder names."""
+    assert board(title=title).slug == slug
+
+
+def test_films_do_not_share_a_folder_because_of_their_script() -> None:
+    """A title without Latin letters is named by its hash, so budgets and films stay apart."""
+    assert len({board(title=title).slug for title in ("港", "夏", "Лето", "film")}) == 4
+
+
+@pytest.mark.parametrize(
+    "said", [{}, {"image": "a.png", "video": "a.mp4"}, {"image": "a.png", "element": 7}]
+)
+def test_a_reference_is_one_thing(said: dict[str, Any]) -> None:
+    """Nothing, or two things at once, is refused with one error."""
+    with pytest.raises(ValidationError) as caught:
+        Reference.model_validate(said)
+    assert [error["type"] for error in caught.value.errors()] == ["one_of"]
+
+
+@pytest.mark.parametrize(
+    ("model", "said", "type_"),
+    [
+        (Shot, {"prompt": ""}, "string_too_short"),
+        (Shot, {"prompt": "P", "take": 0}, "greater_than_equal"),
+        (Shot, {"prompt": "P", "continuity": "multi_shot"}, "literal_error"),
+        (Scene, {"shots": []}, "too_short"),
+        (Character, {"references": []}, "missing"),
+        (ShotSettings, {"duration": 16}, "less_than_equal"),
+        (ShotSettings, {"crossfade": 3.1}, "less_than_equal"),
+        (ShotSettings, {"characters": ["two words"]}, "string_pattern_mismatch"),
+        (Storyboard, {"title": "T", "scenes": []}, "too_short"),
+    ],
+    ids=str,
+)
+def test_limits_of_fields_are_kept(
+    model: type[BaseModel], said: dict[str, Any], type_: str
+) -> None:
+    """Each field refuses what it cannot hold."""
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate(said)
+    assert [error["type"] for error in caught.value.errors()] == [type_]
+
+
+@pytest.mark.parametrize("name", ["two words", "a<b", ""])
+def test_names_can_be_mentioned_in_a_prompt(name: str) -> None:
+    """A name with a space or a bracket could not be found between `<<<` and `>>>`."""
+    with pytest.raises(ValidationError):
+        board(references={name: {"element": 1}})
+    with pytest.raises(ValidationError):
+        board(characters={name: {"description": "A"}})
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ((), "the storyboard"),
+        (("scenes", 0, "shots", 1, "duration"), "scene 1, shot 2, duration"),
+        (("scenes", 2, "keyframes", 0), "scene 3, keyframe 1"),
+        (("references", "hero", "image"), "references, hero, image"),
+    ],
+)
+def test_places_are_said_in_words(place: Place, words: str) -> None:
+    """Scenes and shots are counted from 1, as people do."""
+    assert in_words(place) == words
+
+
+def test_a_storyboard_survives_json() -> None:
+    """It is a parameter of flows, and they send their parameters as JSON."""
+    one = board(references={"hero": {"element": 7}}, defaults={"look": "grain"})
+    assert Storyboard.model_validate_json(one.model_dump_json()) == one

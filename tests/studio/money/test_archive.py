@@ -1,0 +1,241 @@
+"""Clips are kept whole or not at all, once, and never lost for being unexpected."""
+
+import hashlib
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefect_kling.deployments.local.demo import BUCKET
+from prefect_kling.deployments.local.seaweed import LocalS3
+from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.job import VideoJob
+from prefect_kling.kling.polling import Patience, wait_for_job
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.errors import DownloadBroken, LedgerUnreadable, LinkExpired, NotAVideo
+from prefect_kling.studio.money.archive import Archive, Clip
+from prefect_kling.studio.money.ledger import EntryState
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.results import keep_paid_job
+from prefect_kling.studio.money.submission import submit_once
+from prefect_kling.studio.storage import download as download_module
+
+EAGER = Patience(first=0.05, longest=0.1, deadline=30)
+
+
+@pytest.fixture
+def order(request: pytest.FixtureRequest) -> ClipOrder:
+    """An order of this test's own."""
+    return ClipOrder(
+        request=VideoRequest(
+            model="kling-v3-omni", prompt=request.node.name, duration=3, sound="on"
+        )
+    )
+
+
+@pytest.fixture
+async def job(order: ClipOrder, client: KlingClient) -> VideoJob:
+    """The order's job, made and completed."""
+    return await wait_for_job(client, (await client.create(order.request)).job_id, EAGER)
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the pauses between download rounds."""
+    monkeypatch.setattr(download_module.time, "sleep", lambda seconds: None)
+
+
+def objects(archive: Archive) -> list[str]:
+    """Everything in the archive."""
+    return list(archive.bucket.names(""))
+
+
+def stored_bytes(archive: Archive, clip: Clip) -> bytes:
+    """The stored video."""
+    file = io.BytesIO()
+    archive.bucket.fetch(f"clips/{clip.clip_key}.mp4", file)
+    return file.getvalue()
+
+
+def test_a_clip_is_kept_with_its_record(archive: Archive, order: ClipOrder, job: VideoJob) -> None:
+    """Video and record stand under the clip key; the record's hash is that of the stored bytes."""
+    clip = archive.keep(order, job)
+    assert objects(archive) == [f"clips/{order.clip_key}.json", f"clips/{order.clip_key}.mp4"]
+    assert hashlib.sha256(stored_bytes(archive, clip)).hexdigest() == clip.sha256
+    assert (clip.media.frames, clip.media.fps, clip.media.audio) == (72, 24, True)
+    assert clip.job_id == job.job_id
+    assert archive.find(order.clip_key) == clip
+
+
+def test_a_clip_that_is_kept_is_not_fetched_again(
+    archive: Archive, order: ClipOrder, job: VideoJob, sandbox: Sandbox
+) -> None:
+    """Keeping twice returns the first record."""
+    clip = archive.keep(order, job)
+    sandbox.fault(on="file", do={"status": 500}, times=None)
+    assert archive.keep(order, job) == clip
+
+
+def test_what_differs_from_the_order_is_noted_not_refused(
+    archive: Archive, order: ClipOrder, job: VideoJob
+) -> None:
+    """The sandbox paints small pictures here: the clip is kept, and says so."""
+    assert archive.keep(order, job).notes == ("the picture is 320x180, mode std promises 720p",)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ({"cut_after": 0}, DownloadBroken),
+        ({"truncate": 20_000}, NotAVideo),
+        ({"truncate": 0}, NotAVideo),
+        ({"replace": "html"}, NotAVideo),
+        ({"status": 503}, DownloadBroken),
+        ({"status": 404}, LinkExpired),
+        ({"status": 403}, LinkExpired),
+    ],
+    ids=str,
+)
+def test_what_is_no_whole_video_leaves_nothing(
+    fault: dict[str, Any],
+    kind: type[Exception],
+    archive: Archive,
+    order: ClipOrder,
+    job: VideoJob,
+    sandbox: Sandbox,
+) -> None:
+    """Killed, short, foreign or missing downloads never leave an object, and the next run succeeds."""
+    sandbox.fault(on="file", do=fault, times=None)
+    with pytest.raises(kind):
+        archive.keep(order, job)
+    assert objects(archive) == []
+    sandbox.clear_faults()
+    assert archive.keep(order, job).media.frames == 72
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_dropped_download_is_continued(
+    archive: Archive, order: ClipOrder, job: VideoJob, sandbox: Sandbox
+) -> None:
+    """A transfer that is cut twice is still the same video."""
+    sandbox.fault(on="file", do={"cut_after": 10_000}, times=2)
+    clip = archive.keep(order, job)
+    assert hashlib.sha256(stored_bytes(archive, clip)).hexdigest() == clip.sha256
+
+
+async def test_a_dead_link_is_replaced_by_a_fresh_one(
+    archive: Archive, order: ClipOrder, client: KlingClient, sandbox: Sandbox
+) -> None:
+    """The API is asked once more and the video is kept; the record is closed."""
+    entry = await submit_once(order, client, archive)
+    job = await wait_for_job(client, str(entry.job_id), EAGER)
+    sandbox.fault(on="file", do={"expire": True})
+    clip = (await keep_paid_job(entry, job, client, archive)).clip
+    assert clip.media.frames == 72
+    page = archive.ledger.read(order.clip_key)
+    assert page is not None
+    assert page.entry.state is EntryState.ARCHIVED
+
+
+def test_a_job_without_a_link_asks_for_one(
+    archive: Archive, order: ClipOrder, job: VideoJob
+) -> None:
+    """A completed job may briefly have no link: that is no reason to lose it."""
+    with pytest.raises(LinkExpired):
+        archive.keep(order, job.model_copy(update={"urls": ()}))
+
+
+def test_a_damaged_record_is_an_error_never_absent(archive: Archive, order: ClipOrder) -> None:
+    """What nobody can read is not taken for a clip that was never made."""
+    archive.bucket.put(f"clips/{order.clip_key}.json", b"{", "application/json")
+    with pytest.raises(LedgerUnreadable):
+        archive.find(order.clip_key)
+
+
+def test_a_run_that_died_before_its_record_is_completed_without_the_link(
+    archive: Archive, order: ClipOrder, job: VideoJob, sandbox: Sandbox
+) -> None:
+    """The stored video itself is enough, even when the API has forgotten it."""
+    clip = archive.keep(order, job)
+    archive.bucket.delete(f"clips/{order.clip_key}.json")
+    sandbox.fault(on="file", do={"status": 404}, times=None)
+    again = archive.keep(order, job)
+    assert (again.sha256, again.media) == (clip.sha256, clip.media)
+
+
+def test_other_bytes_under_a_key_are_never_overwritten(
+    archive: Archive, order: ClipOrder, job: VideoJob
+) -> None:
+    """What was verified first stays; the record describes what is really there."""
+    clip = archive.keep(order, job)
+    archive.bucket.delete(f"clips/{order.clip_key}.json")
+    other = stored_bytes(archive, clip) + (16).to_bytes(4) + b"free" + b"overhang"
+    archive.bucket.put(f"clips/{order.clip_key}.mp4", other, "video/mp4")
+    assert archive.keep(order, job).sha256 == hashlib.sha256(other).hexdigest()
+    assert stored_bytes(archive, clip) == other
+
+
+MEASURE = """
+import io, resource, sys
+from pathlib import Path
+from prefect_kling.deployments.local.seaweed import LocalS3
+from prefect_kling.kling.job import JobState, VideoJob
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.storage.bucket import Bucket
+from prefect_kling.studio.money.orders import ClipOrder
+url, small, endpoint, access, secret, bucket, prefix = sys.argv[1:]
+archive = Archive(Bucket(LocalS3(endpoint, access, secret).client(), bucket, prefix))
+def keep(name, url):
+    order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=name, duration=3))
+    return archive.keep(order, VideoJob(job_id=name, state=JobState.COMPLETED, urls=(url,)))
+keep("warm up", small)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+clip = keep("large", url)
+print(clip.bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize("megabytes", [200, 300])
+def test_memory_does_not_grow_with_the_video(
+    megabytes: int, archive: Archive, job: VideoJob, s3: LocalS3, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A 200 MB result (one PUT) and a 300 MB one (in parts) need less than 64 MB on top of a small one."""
+    import httpx
+
+    small = httpx.get(job.urls[0]).content
+    padding = megabytes * 10**6 - len(small)
+    with (tmp_path / "large.mp4").open("wb") as file:
+        file.write(small + padding.to_bytes(4) + b"free")
+        file.truncate(len(small) + padding)
+    serving = [
+        sys.executable,
+        "-u",
+        "-m",
+        "http.server",
+        "0",
+        "--bind",
+        "127.0.0.1",
+        "--directory",
+        str(tmp_path),
+    ]
+    with subprocess.Popen(
+        serving, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().split("(")[1].split("/)")[0]
+            where = (s3.endpoint, s3.access_key, s3.secret_key, BUCKET, archive.bucket.prefix)
+            command = [sys.executable, "-c", MEASURE, f"{address}/large.mp4", job.urls[0], *where]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        finally:
+            server.terminate()
+    assert done.returncode == 0, done.stderr
+    stored, grown_kib = (int(word) for word in done.stdout.split())
+    assert stored == megabytes * 10**6
+    assert grown_kib < 64 * 1024

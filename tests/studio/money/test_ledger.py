@@ -1,0 +1,146 @@
+"""The ledger: one record per clip, changed only by who read it last, never guessed at."""
+
+from decimal import Decimal
+
+import pytest
+
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.studio.errors import LedgerMoved, LedgerUnreadable
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.ledger import Claim, EntryState, Ledger, Page
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.storage.bucket import Bucket
+
+ORDER = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt="Dawn"))
+USD = Decimal("0.3165")
+
+
+@pytest.fixture
+def ledger(archive: Archive) -> Ledger:
+    """An empty ledger."""
+    return archive.ledger
+
+
+def claim(ledger: Ledger, max_attempts: int = 3) -> Page:
+    """Claim the test's one order."""
+    return ledger.claim(ORDER, Claim(USD, max_attempts=max_attempts))
+
+
+def markers(bucket: Bucket) -> list[str]:
+    """The index beside the records."""
+    return [name for name in bucket.names("ledger/") if not name.startswith("ledger/jobs/")]
+
+
+def test_only_the_first_claim_is_mine(ledger: Ledger) -> None:
+    """The second caller sees the first one's intent and may not send."""
+    assert claim(ledger).is_mine
+    second = claim(ledger)
+    assert not second.is_mine
+    assert second.entry.state is EntryState.INTENT
+
+
+def test_a_record_says_what_was_frozen_and_who_did_it(ledger: Ledger) -> None:
+    """Order, worst price, process and history are written before any money is spent."""
+    claim(ledger)
+    page = ledger.read(ORDER.clip_key)
+    assert page is not None
+    assert (page.entry.order, page.entry.at_most_usd) == (ORDER, USD)
+    assert ":" in page.entry.by
+    assert [event.state for event in page.entry.history] == [EntryState.INTENT]
+
+
+def test_the_life_of_a_paid_clip_leaves_no_markers(ledger: Ledger, bucket: Bucket) -> None:
+    """Intent, submitted, archived; the marker of an open clip stands exactly while it is open."""
+    page = claim(ledger)
+    open_marker = f"ledger/open/{ORDER.clip_key}.{page.entry.claim[:8]}"
+    assert markers(bucket) == [open_marker]
+    page = ledger.submitted(page, "c1")
+    assert markers(bucket) == [open_marker]
+    closed = [ledger.archived(page, "s3://x", USD) for _ in range(2)]
+    assert [each.is_mine for each in closed] == [True, False], "one caller has closed it"
+    assert markers(bucket) == []
+    page = closed[0]
+    assert [event.state for event in page.entry.history] == ["intent", "submitted", "archived"]
+    assert not claim(ledger).is_mine, "an archived clip is never claimed again"
+
+
+def test_a_released_record_can_be_claimed_again(ledger: Ledger) -> None:
+    """Nothing was paid, so the same attempt may be made again, by one caller."""
+    ledger.release(claim(ledger), "refused")
+    again = claim(ledger)
+    assert again.is_mine
+    assert again.entry.attempt == 1
+    assert not claim(ledger).is_mine
+
+
+def test_a_record_does_not_grow_for_ever(ledger: Ledger) -> None:
+    """A clip that is queued for long keeps the latest steps of its history."""
+    for _ in range(30):
+        page = ledger.release(claim(ledger), "busy")
+    assert len(page.entry.history) == 50
+
+
+def test_a_held_record_is_never_claimed(ledger: Ledger, bucket: Bucket) -> None:
+    """An unknown outcome stays as it is and is listed."""
+    page = ledger.hold(claim(ledger), "lost answer")
+    assert not claim(ledger).is_mine
+    assert f"ledger/held/{ORDER.clip_key}.{page.entry.claim[:8]}" in markers(bucket)
+
+
+def test_a_failed_job_gets_new_attempts_while_it_is_worth_it(ledger: Ledger) -> None:
+    """A passing failure is claimed anew with the next attempt number, up to the limit; a final one never."""
+    page = claim(ledger)
+    for attempt in (2, 3):
+        ledger.failed(ledger.submitted(page, f"c{attempt}"), "UPSTREAM_BUSY", retryable=True)
+        page = claim(ledger)
+        assert page.is_mine
+        assert (page.entry.attempt, page.entry.job_id) == (attempt, None)
+    ledger.failed(ledger.submitted(page, "c4"), "UPSTREAM_BUSY", retryable=True)
+    assert not claim(ledger).is_mine, "three attempts are enough"
+
+
+def test_a_final_failure_is_final(ledger: Ledger) -> None:
+    """Moderation is not tried again."""
+    ledger.failed(ledger.submitted(claim(ledger), "c1"), "CONTENT_MODERATION", retryable=False)
+    assert not claim(ledger).is_mine
+
+
+def test_a_stale_page_changes_nothing(ledger: Ledger) -> None:
+    """Who has not read the latest version may not decide."""
+    stale = claim(ledger)
+    ledger.hold(stale, "lost answer")
+    with pytest.raises(LedgerMoved):
+        ledger.release(stale, "refused")
+
+
+def test_a_sender_that_was_called_dead_still_names_its_job(ledger: Ledger) -> None:
+    """A hold by others gives way to the claim's own sender, and to nobody else."""
+    page = claim(ledger)
+    seen = ledger.read(ORDER.clip_key)
+    assert seen is not None
+    ledger.hold(seen, "vanished")
+    assert ledger.submitted(page, "c1").entry.state is EntryState.SUBMITTED
+    released = ledger.release(ledger.submitted(page, "c1"), "a person says so")
+    assert released.entry.state is EntryState.RELEASED
+    claim(ledger)
+    with pytest.raises(LedgerMoved):
+        ledger.submitted(page, "c1")
+
+
+def test_two_who_note_the_same_thing_agree(ledger: Ledger) -> None:
+    """Noting what is already noted is no conflict."""
+    page = claim(ledger)
+    ledger.submitted(page, "c1")
+    assert ledger.submitted(page, "c1").entry.job_id == "c1"
+    with pytest.raises(LedgerMoved):
+        ledger.submitted(page, "c2")
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"not json", b'{"version": 1, "state": "intent"}'])
+def test_an_unreadable_record_is_an_error_never_empty(
+    ledger: Ledger, bucket: Bucket, body: bytes
+) -> None:
+    """Money is not spent past a record nobody understands."""
+    bucket.put(f"ledger/jobs/{ORDER.clip_key}.json", body, "application/json")
+    with pytest.raises(LedgerUnreadable, match="cannot be read"):
+        claim(ledger)

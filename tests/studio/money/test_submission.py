@@ -1,0 +1,271 @@
+"""The money path over real HTTP and real S3: one paid job per clip key, whatever the API answers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from prefect_kling.kling.client import ClientSettings, KlingClient
+from prefect_kling.kling.errors import (
+    BalanceTooLow,
+    JobFailed,
+    KeyRefused,
+    RequestRefused,
+    Unavailable,
+)
+from prefect_kling.kling.polling import Patience
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.errors import ClipHeld, StorageUnavailable
+from prefect_kling.studio.money.archive import STANDIN, Archive
+from prefect_kling.studio.money.ledger import Claim, Entry, EntryState
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.results import close_failed, wait_for_paid_job
+from prefect_kling.studio.money.submission import Terms, submit_once
+from prefect_kling.studio.storage.bucket import in_thread
+
+USD = Decimal(1)
+QUICK = Terms(busy=0.3, look_again=0.05)
+STEADY = Terms(look_again=0.05)
+EAGER = Patience(first=0.05, longest=0.1, deadline=30)
+
+
+@pytest.fixture
+def order(request: pytest.FixtureRequest) -> ClipOrder:
+    """An order of this test's own."""
+    return ClipOrder(
+        request=VideoRequest(model="kling-v3-omni", prompt=request.node.name, duration=3)
+    )
+
+
+@pytest.fixture
+async def hasty(sandbox: Sandbox) -> AsyncIterator[KlingClient]:
+    """A client that gives up on an answer after a second."""
+    settings = ClientSettings(base_url=sandbox.base_url, create_seconds=1.0)
+    async with KlingClient(SecretStr(sandbox.key), settings) as client:
+        yield client
+
+
+def made(sandbox: Sandbox, order: ClipOrder) -> int:
+    """How many jobs the API really made for an order."""
+    return sum(job["body"].get("prompt") == order.request.prompt for job in sandbox.jobs())
+
+
+def record(archive: Archive, order: ClipOrder) -> Entry:
+    """The order's record as it stands."""
+    page = archive.ledger.read(order.clip_key)
+    assert page is not None
+    return page.entry
+
+
+async def test_an_order_is_paid_once_and_then_found(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """The second submission returns the first one's job."""
+    first = await submit_once(order, client, archive, QUICK)
+    again = await submit_once(order, client, archive, QUICK)
+    assert first.job_id == again.job_id
+    assert made(sandbox, order) == 1
+
+
+async def test_of_sixteen_callers_one_pays(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Whoever loses the race waits for the winner's job id."""
+    entries = await asyncio.gather(*(submit_once(order, client, archive, QUICK) for _ in range(16)))
+    assert len({entry.job_id for entry in entries}) == 1
+    assert made(sandbox, order) == 1
+
+
+UNKNOWN: list[dict[str, Any]] = [
+    {"do": {"status": 503}},
+    {"do": {"status": 502}, "after_commit": True},
+    {"do": {"code": 500}, "after_commit": True},
+    {"do": {"html": True}, "after_commit": True},
+    {"do": {"drop": True}},
+    {"do": {"drop": True}, "after_commit": True},
+    {"do": {"stall": 3}, "after_commit": True},
+]
+
+
+@pytest.mark.parametrize("fault", UNKNOWN, ids=json.dumps)
+async def test_an_unknown_outcome_is_held_and_never_sent_again(
+    fault: dict[str, Any], order: ClipOrder, hasty: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Whether the job was made or not: the clip is held, and asking again sends nothing."""
+    sandbox.fault(on="create", **fault)
+    for _ in range(3):
+        with pytest.raises(ClipHeld, match="may have cost up to"):
+            await submit_once(order, hasty, archive, QUICK)
+    assert record(archive, order).state is EntryState.HELD
+    assert made(sandbox, order) == (1 if fault.get("after_commit") else 0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ({"status": 400}, RequestRefused),
+        ({"code": 400}, RequestRefused),
+        ({"status": 401}, KeyRefused),
+        ({"code": 402}, BalanceTooLow),
+    ],
+    ids=str,
+)
+async def test_a_refusal_releases_the_intent(
+    fault: dict[str, Any],
+    kind: type[Exception],
+    order: ClipOrder,
+    client: KlingClient,
+    archive: Archive,
+    sandbox: Sandbox,
+) -> None:
+    """Nothing was paid, so once the cause is gone the same order goes through."""
+    sandbox.fault(on="create", do=fault)
+    with pytest.raises(kind):
+        await submit_once(order, client, archive, QUICK)
+    assert record(archive, order).state is EntryState.RELEASED
+    assert (await submit_once(order, client, archive, QUICK)).state is EntryState.SUBMITTED
+    assert made(sandbox, order) == 1
+
+
+async def test_a_busy_api_is_queued_for(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """429 costs nothing and is tried again until it passes."""
+    sandbox.fault(on="create", do={"status": 429, "retry_after": 0}, times=3)
+    heard: list[str] = []
+    await submit_once(order, client, archive, STEADY, heard.append)
+    assert made(sandbox, order) == 1
+    assert len(heard) == 3
+
+
+async def test_a_busy_api_is_not_queued_for_for_ever(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """After `busy` seconds the caller is told, and the intent is released."""
+    sandbox.fault(on="create", do={"status": 429}, times=None)
+    with pytest.raises(Unavailable):
+        await submit_once(order, client, archive, QUICK)
+    assert record(archive, order).state is EntryState.RELEASED
+
+
+async def test_an_api_that_cannot_be_reached_costs_nothing(
+    order: ClipOrder, archive: Archive
+) -> None:
+    """A refused connection means that nothing was sent."""
+    async with KlingClient(
+        SecretStr("sk_x"), ClientSettings(base_url="http://127.0.0.1:9/api/v1")
+    ) as client:
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            await submit_once(order, client, archive, QUICK)
+    assert record(archive, order).state is EntryState.RELEASED
+
+
+async def test_a_cancelled_submission_is_held(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """A run that is cancelled while its request is under way writes down that it may have been paid."""
+    sandbox.fault(on="create", do={"stall": 5}, after_commit=True)
+    running = asyncio.create_task(submit_once(order, client, archive, QUICK))
+    while made(sandbox, order) == 0:
+        await asyncio.sleep(0.02)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert record(archive, order).state is EntryState.HELD
+
+
+async def test_an_intent_whose_sender_vanished_is_held(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """An intent older than the window has no living sender; it may have been sent."""
+    archive.ledger.claim(order, Claim(USD))
+    nobody_lives_that_long = Terms(window=-1.0, look_again=0.01)
+    with pytest.raises(ClipHeld, match="vanished"):
+        await submit_once(order, client, archive, nobody_lives_that_long)
+    assert made(sandbox, order) == 0
+
+
+async def test_a_vanished_senders_clip_is_sent_again_only_if_that_was_chosen(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """With on_unknown="resubmit" the very run that finds the dead sender goes on."""
+    archive.ledger.claim(order, Claim(USD))
+    chosen = Terms(on_unknown="resubmit", window=2.0, look_again=0.05)
+    assert (await submit_once(order, client, archive, chosen)).state is EntryState.SUBMITTED
+    assert made(sandbox, order) == 1
+
+
+async def test_a_young_intent_is_waited_for(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """A second process waits while the first one's request is under way, and then shares its job."""
+    page = archive.ledger.claim(order, Claim(USD))
+    waiting = asyncio.create_task(submit_once(order, client, archive, QUICK))
+    job = await client.create(order.request)
+    await in_thread(archive.ledger.submitted, page, job.job_id)
+    assert (await waiting).job_id == job.job_id
+    assert made(sandbox, order) == 1
+
+
+async def test_a_failed_job_is_tried_again_only_if_that_makes_sense(
+    client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """A passing failure gets new attempts up to the limit, a final one none; every attempt is in the record."""
+    for code, attempts in (("UPSTREAM_BUSY", 3), ("CONTENT_MODERATION", 1)):
+        order = ClipOrder(
+            request=VideoRequest(
+                model="kling-v3-omni", prompt=f"[fail:{code}] {archive.bucket.prefix}"
+            )
+        )
+        for _ in range(attempts):
+            entry = await submit_once(order, client, archive, QUICK)
+            with pytest.raises(JobFailed, match=code) as failure:
+                await wait_for_paid_job(entry, client, archive, EAGER)
+            assert [await close_failed(entry, failure.value, archive) for _ in range(2)] == [
+                True,
+                False,
+            ]
+        with pytest.raises(JobFailed, match=code):
+            await submit_once(order, client, archive, QUICK)
+        assert made(sandbox, order) == record(archive, order).attempt == attempts
+
+
+async def test_signed_links_are_sent_and_never_written_down(
+    client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """The API gets a link that works, the ledger keeps the address it stands for."""
+    request = VideoRequest.model_validate(
+        {
+            "model": "kling-v3-omni",
+            "prompt": f"signed {archive.bucket.prefix}",
+            "image_list": [{"image_url": f"{STANDIN}frames/x.png", "type": "first_frame"}],
+        }
+    )
+    order = ClipOrder(request=request)
+    await submit_once(order, client, archive, QUICK)
+    sent = next(job["body"] for job in sandbox.jobs() if job["body"]["prompt"] == request.prompt)
+    assert "Signature" in sent["image_list"][0]["image_url"]
+    stored = archive.bucket.read(f"ledger/jobs/{order.clip_key}.json")
+    assert stored is not None
+    assert b"Signature" not in stored.body
+    assert STANDIN.encode() in stored.body
+
+
+async def test_a_job_id_that_cannot_be_written_is_told(
+    order: ClipOrder, client: KlingClient, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the store is gone for good between POST and receipt, the error carries the paid job's id."""
+
+    def gone(*args: object) -> None:
+        raise StorageUnavailable("the store is gone")
+
+    monkeypatch.setattr(archive.ledger, "submitted", gone)
+    monkeypatch.setattr("prefect_kling.studio.money.submission.NOTE_SECONDS", 0.2)
+    with pytest.raises(ClipHeld, match="is paid for") as caught:
+        await submit_once(order, client, archive, QUICK)
+    assert caught.value.job_id

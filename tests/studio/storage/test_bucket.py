@@ -1,0 +1,229 @@
+"""The bucket against a real S3 server, and against stores that fail or lie."""
+
+import asyncio
+import io
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.stub import Stubber
+
+from prefect_kling.deployments.local.demo import BUCKET
+from prefect_kling.deployments.local.processes import free_ports
+from prefect_kling.deployments.local.seaweed import LocalS3
+from prefect_kling.studio.errors import StorageRefused, StorageUnavailable
+from prefect_kling.studio.storage import bucket as bucket_module
+from prefect_kling.studio.storage.bucket import Bucket, uninterrupted
+
+SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"  # of b"test"
+
+
+def test_an_object_is_created_once(bucket: Bucket) -> None:
+    """The second creator is told so and changes nothing."""
+    assert bucket.create("a", b"first")
+    assert bucket.create("a", b"second") is None
+    stored = bucket.read("a")
+    assert stored is not None
+    assert stored.body == b"first"
+
+
+def test_an_object_is_replaced_only_in_the_version_that_was_read(bucket: Bucket) -> None:
+    """A stale version replaces nothing."""
+    bucket.create("a", b"1")
+    stored = bucket.read("a")
+    assert stored is not None
+    assert bucket.replace("a", b"2", stored.etag)
+    assert bucket.replace("a", b"3", stored.etag) is None
+
+
+def test_a_write_whose_answer_was_lost_is_recognised_by_its_bytes(bucket: Bucket) -> None:
+    """Writing the very same bytes again counts as having written them."""
+    etag = bucket.create("a", b"mine")
+    assert bucket.create("a", b"mine") == etag
+
+
+def test_of_many_racing_creators_one_wins(bucket: Bucket) -> None:
+    """Sixteen threads, one object, one winner."""
+    start = threading.Barrier(16)
+
+    def race(number: int) -> str | None:
+        start.wait()
+        return bucket.create("race", f"{number}".encode())
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(etag is not None for etag in pool.map(race, range(16))) == 1
+
+
+def test_only_no_such_key_means_absent(bucket: Bucket, s3: LocalS3) -> None:
+    """A missing key is None; a missing bucket is an error that names it."""
+    assert bucket.read("nothing") is None
+    with pytest.raises(StorageRefused, match="nowhere does not exist"):
+        Bucket(s3.client(), "nowhere").read("nothing")
+
+
+def test_a_wrong_key_is_refused_not_absent(s3: LocalS3) -> None:
+    """No permission is never mistaken for no object."""
+    wrong = LocalS3(s3.endpoint, s3.access_key, "wrong")
+    with pytest.raises(StorageRefused, match="SignatureDoesNotMatch"):
+        Bucket(wrong.client(), BUCKET).read("nothing")
+
+
+def test_a_store_that_is_not_there_is_unavailable() -> None:
+    """A refused connection allows no conclusion about the object."""
+    gone = LocalS3(f"http://127.0.0.1:{free_ports(1)[0]}", "a", "b")
+    with pytest.raises(StorageUnavailable, match="did not answer"):
+        Bucket(gone.client(), BUCKET).read("nothing")
+
+
+def test_a_file_is_stored_once_and_verified(bucket: Bucket) -> None:
+    """The second writer is told that something stands there; the hash is kept with the object."""
+    assert bucket.put_file("f", io.BytesIO(b"test"), 4, SHA, "video/mp4")
+    assert not bucket.put_file("f", io.BytesIO(b"test"), 4, SHA, "video/mp4")
+    assert bucket.head("f").metadata == {"sha256": SHA}
+
+
+def test_a_file_that_was_damaged_on_the_way_is_not_stored(bucket: Bucket) -> None:
+    """Bytes that do not match their hash leave no object."""
+    with pytest.raises(StorageRefused):
+        bucket.put_file("f", io.BytesIO(b"tast"), 4, SHA, "video/mp4")
+    assert bucket.read("f") is None
+
+
+def test_a_large_file_goes_up_in_parts_and_only_once(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above the threshold the parts become visible together, or not at all when something stands there."""
+    monkeypatch.setattr(bucket_module, "MULTIPART_ABOVE_BYTES", 10)
+    monkeypatch.setattr(bucket_module, "PART_BYTES", 5 * 2**20)
+    content = bytes(range(256)) * 4096 * 12
+    assert bucket.put_file("big", io.BytesIO(content), len(content), SHA, "video/mp4")
+    copy = io.BytesIO()
+    bucket.fetch("big", copy)
+    assert copy.getvalue() == content
+    assert not bucket.put_file("big", io.BytesIO(content), len(content), SHA, "video/mp4")
+
+
+def test_an_upload_that_fails_leaves_no_parts_behind(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A multipart upload that cannot be finished is aborted."""
+    monkeypatch.setattr(bucket_module, "MULTIPART_ABOVE_BYTES", 10)
+    monkeypatch.setattr(bucket_module, "PART_BYTES", 5 * 2**20)
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() >= 5 * 2**20:
+                raise OSError("disk gone")
+            return super().read(size)
+
+    with pytest.raises(OSError, match="disk gone"):
+        bucket.put_file("big", Broken(bytes(12 * 2**20)), 12 * 2**20, SHA, "video/mp4")
+    uploads = bucket._s3.list_multipart_uploads(Bucket=bucket.name, Prefix=bucket.prefix)
+    assert uploads.get("Uploads", []) == []
+    assert bucket.read("big") is None
+
+
+def test_names_are_relative_and_complete(bucket: Bucket) -> None:
+    """Listing gives what stands under a path, without the prefix."""
+    for name in ("ledger/open/b", "ledger/open/a", "clips/x"):
+        bucket.put(name, b"", "text/plain")
+    assert list(bucket.names("ledger/open/")) == ["ledger/open/a", "ledger/open/b"]
+
+
+def test_a_store_with_conditional_writes_is_accepted_and_left_clean(bucket: Bucket) -> None:
+    """The probe passes on a good store and leaves nothing."""
+    bucket.require_conditional_writes()
+    assert list(bucket.names("")) == []
+
+
+def _stubbed(script: Callable[[Stubber], None]) -> Bucket:
+    s3: Any = boto3.client(
+        "s3",
+        region_name="us-east-1",
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+        config=Config(retries={}),
+    )
+    stub = Stubber(s3)
+    script(stub)
+    stub.activate()
+    return Bucket(s3, "b")
+
+
+def test_a_store_that_ignores_conditions_is_refused() -> None:
+    """A store that overwrites on If-None-Match could let two runs pay; no server here does that, so it is scripted."""
+
+    def careless(stub: Stubber) -> None:
+        stub.add_response("put_object", {"ETag": '"1"'})
+        stub.add_response("put_object", {"ETag": '"2"'})
+        stub.add_response("delete_object", {})
+
+    with pytest.raises(StorageRefused, match="ignores conditional writes"):
+        _stubbed(careless).require_conditional_writes()
+
+
+def test_a_conflict_is_settled_by_reading_back_and_trying_again() -> None:
+    """AWS answers racing writers with 409, which no server here does: read back, then write again."""
+
+    def racing(stub: Stubber) -> None:
+        stub.add_client_error("put_object", "ConditionalRequestConflict", http_status_code=409)
+        stub.add_client_error("get_object", "NoSuchKey", http_status_code=404)
+        stub.add_response("put_object", {"ETag": '"1"'})
+
+    assert _stubbed(racing).create("a", b"mine") == '"1"'
+
+
+def test_a_conflict_over_a_file_is_tried_again() -> None:
+    """409 asks to try again; it does not say that the file stands there."""
+
+    def racing(stub: Stubber) -> None:
+        stub.add_client_error("put_object", "ConditionalRequestConflict", http_status_code=409)
+        stub.add_response("put_object", {"ETag": '"1"'})
+
+    assert _stubbed(racing).put_file("f", io.BytesIO(b"test"), 4, SHA, "video/mp4")
+
+
+async def test_work_that_must_be_finished_outlives_a_cancellation() -> None:
+    """Ctrl-C and cancelled siblings do not interrupt it; they are passed on when it is done."""
+    begun, go_on, done = asyncio.Event(), asyncio.Event(), []
+
+    async def work() -> None:
+        begun.set()
+        await go_on.wait()
+        done.append(True)
+
+    caller = asyncio.create_task(uninterrupted(work()))
+    await begun.wait()
+    for _ in range(3):
+        caller.cancel()
+        await asyncio.sleep(0)
+    assert not caller.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert done == [True]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("InternalError", 500, StorageUnavailable),
+        ("SlowDown", 503, StorageUnavailable),
+        ("RequestTimeout", 400, StorageUnavailable),
+        ("AccessDenied", 403, StorageRefused),
+        ("ExpiredToken", 400, StorageRefused),
+        ("NoSuchBucket", 404, StorageRefused),
+        ("NotImplemented", 501, StorageRefused),
+    ],
+)
+def test_no_other_answer_means_absent(code: str, status: int, kind: type[Exception]) -> None:
+    """Every error but NoSuchKey stops the caller, sorted by whether waiting can help."""
+    bucket = _stubbed(
+        lambda stub: stub.add_client_error("get_object", code, http_status_code=status)
+    )
+    with pytest.raises(kind, match=code):
+        bucket.read("a")

@@ -1,0 +1,236 @@
+"""Downloads arrive whole, counted and hashed, from servers that misbehave in every way seen in the wild."""
+
+import hashlib
+import io
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from prefect_kling.studio.errors import DownloadBroken, LinkExpired
+from prefect_kling.studio.storage import download as download_module
+from prefect_kling.studio.storage.download import download
+
+CONTENT = bytes(range(256)) * 4000  # a million bytes, each place told from its neighbours
+OTHER = CONTENT[::-1]
+
+
+class Served(BaseHTTPRequestHandler):
+    """Answers with the script of the test that runs."""
+
+    script: Callable[["Served", int], None]
+    count = 0
+
+    def do_GET(self) -> None:
+        """Answer one request."""
+        type(self).count += 1
+        type(self).script(self, type(self).count)
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+    def answer(self, status: int, body: bytes, *, cut: int | None = None, **headers: str) -> None:
+        """Send an answer; with `cut`, close the connection after so many bytes of the body."""
+        self.send_response(status)
+        for name, value in (
+            {"content_length": str(len(body)), "connection": "close"} | headers
+        ).items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body if cut is None else body[:cut])
+
+    def serve_range(self, content: bytes, *, etag: str, cut: int | None = None) -> None:
+        """Behave like a file server that knows ranges."""
+        wanted = self.headers.get("Range", "")
+        if wanted and self.headers.get("If-Range") == etag:
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            place = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            self.answer(206, content[start:], cut=cut, etag=etag, content_range=place)
+        else:
+            self.answer(200, content, cut=cut, etag=etag)
+
+
+@pytest.fixture
+def serve(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[[Callable[[Served, int], None]], str]]:
+    """Start a server that follows a script, and give its address."""
+    monkeypatch.setattr(download_module.time, "sleep", lambda seconds: None)
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(script: Callable[[Served, int], None]) -> str:
+        handler = type("Scripted", (Served,), {"script": staticmethod(script), "count": 0})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}/v.mp4"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def fetch(url: str) -> bytes:
+    """Download into memory and check what is said about it."""
+    file = io.BytesIO()
+    received = download(url, file)
+    assert received.size == len(file.getvalue())
+    assert received.sha256 == hashlib.sha256(file.getvalue()).hexdigest()
+    return file.getvalue()
+
+
+def test_a_whole_file_arrives(serve: Callable[..., str]) -> None:
+    """Length and hash are those of the bytes."""
+    assert fetch(serve(lambda get, count: get.answer(200, CONTENT))) == CONTENT
+
+
+def test_a_dropped_download_goes_on_where_it_ended(serve: Callable[..., str]) -> None:
+    """A connection that dies every 100 000 bytes still ends in the right file."""
+    seen: list[str] = []
+
+    def dying(get: Served, count: int) -> None:
+        seen.append(get.headers.get("Range", ""))
+        get.serve_range(CONTENT, etag='"a"', cut=100_000)
+
+    assert fetch(serve(dying)) == CONTENT
+    assert seen[0] == ""
+    assert seen[1].startswith("bytes=")
+    assert len(seen) >= 11
+
+
+def test_a_file_that_changed_meanwhile_starts_over(serve: Callable[..., str]) -> None:
+    """Two versions are never glued together."""
+
+    def changing(get: Served, count: int) -> None:
+        if count == 1:
+            get.serve_range(CONTENT, etag='"a"', cut=300_000)
+        else:
+            get.serve_range(OTHER, etag='"b"')
+
+    assert fetch(serve(changing)) == OTHER
+
+
+def test_a_server_without_ranges_starts_over(serve: Callable[..., str]) -> None:
+    """A 200 in answer to a range is the whole file again."""
+
+    def plain(get: Served, count: int) -> None:
+        get.answer(200, CONTENT, cut=300_000 if count == 1 else None, etag='"a"')
+
+    assert fetch(serve(plain)) == CONTENT
+
+
+def test_a_range_that_does_not_fit_starts_over(serve: Callable[..., str]) -> None:
+    """A 206 that begins elsewhere is not appended."""
+
+    def lying(get: Served, count: int) -> None:
+        if count == 1:
+            get.serve_range(CONTENT, etag='"a"', cut=300_000)
+        elif count == 2:
+            get.answer(
+                206,
+                CONTENT[5:],
+                etag='"a"',
+                content_range=f"bytes 5-{len(CONTENT) - 1}/{len(CONTENT)}",
+            )
+        else:
+            get.serve_range(CONTENT, etag='"a"')
+
+    assert fetch(serve(lying)) == CONTENT
+
+
+def test_a_weak_etag_is_no_ground_to_go_on(serve: Callable[..., str]) -> None:
+    """Weakly equal files may differ in bytes: no range is asked for."""
+    seen: list[str | None] = []
+
+    def weak(get: Served, count: int) -> None:
+        seen.append(get.headers.get("Range"))
+        get.answer(200, CONTENT, cut=300_000 if count == 1 else None, etag='W/"a"')
+
+    assert fetch(serve(weak)) == CONTENT
+    assert seen == [None, None]
+
+
+def test_trouble_at_the_server_passes(serve: Callable[..., str]) -> None:
+    """5xx and 429 are tried again."""
+
+    def recovering(get: Served, count: int) -> None:
+        get.answer(503 if count == 1 else 429, b"") if count < 3 else get.answer(200, CONTENT)
+
+    assert fetch(serve(recovering)) == CONTENT
+
+
+def test_trouble_in_the_middle_keeps_what_has_arrived(serve: Callable[..., str]) -> None:
+    """A 503 between two parts does not cost the first part."""
+    asked: list[str] = []
+
+    def troubled(get: Served, count: int) -> None:
+        asked.append(get.headers.get("Range", ""))
+        if count == 2:
+            get.answer(503, b"")
+        else:
+            get.serve_range(CONTENT, etag='"a"', cut=600_000 if count == 1 else None)
+
+    assert fetch(serve(troubled)) == CONTENT
+    assert asked[1] == asked[2] != ""
+
+
+def test_trouble_that_stays_is_told(serve: Callable[..., str]) -> None:
+    """Three rounds without a new byte are the end."""
+    with pytest.raises(DownloadBroken, match="stopped after 0 bytes"):
+        fetch(serve(lambda get, count: get.answer(503, b"")))
+
+
+def test_a_download_that_never_ends_is_told(serve: Callable[..., str]) -> None:
+    """A file that always breaks at the same place is given up, not looped over."""
+
+    def stuck(get: Served, count: int) -> None:
+        get.answer(200, CONTENT, cut=0)
+
+    with pytest.raises(DownloadBroken, match="of 1,024,000 bytes"):
+        fetch(serve(stuck))
+
+
+def test_a_slow_download_ends_at_its_deadline(serve: Callable[..., str]) -> None:
+    """The total time is bounded, whatever trickles in."""
+    with pytest.raises(DownloadBroken, match="too slow"):
+        download(serve(lambda get, count: get.answer(200, CONTENT)), io.BytesIO(), total_seconds=-1)
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_dead_link_is_expired_at_once(status: int, serve: Callable[..., str]) -> None:
+    """404 and 410 ask for a fresh link."""
+    seen: list[int] = []
+
+    def dead(get: Served, count: int) -> None:
+        seen.append(count)
+        get.answer(status, b"")
+
+    with pytest.raises(LinkExpired):
+        fetch(serve(dead))
+    assert len(seen) == 1
+
+
+def test_a_forbidden_link_is_tried_once_more_as_a_browser(serve: Callable[..., str]) -> None:
+    """One of the operator's hosts refuses plain clients; a link that is refused twice is dead."""
+
+    def picky(get: Served, count: int) -> None:
+        is_browser = get.headers["User-Agent"].startswith("Mozilla/5.0")
+        get.answer(200, CONTENT) if is_browser else get.answer(403, b"")
+
+    assert fetch(serve(picky)) == CONTENT
+    with pytest.raises(LinkExpired):
+        fetch(serve(lambda get, count: get.answer(403, b"")))
+
+
+def test_no_key_is_sent_to_the_file_host(serve: Callable[..., str]) -> None:
+    """Result links need no key and get none."""
+    seen: list[str | None] = []
+
+    def nosy(get: Served, count: int) -> None:
+        seen.append(get.headers.get("Authorization"))
+        get.answer(200, CONTENT)
+
+    fetch(serve(nosy))
+    assert seen == [None]
