@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.kling.client import Balance, trust_store
-from prefect_kling.kling.error_details import EvidencedError
+from prefect_kling.kling.error_details import DetailedError
 from prefect_kling.studio.storage.bucket import Bucket
 
 WAIT_SECONDS = 10.0
@@ -112,8 +112,8 @@ async def examine(visit: Visit, checks: Sequence[Check]) -> AsyncIterator[Findin
 async def _look(check: Check, visit: Visit) -> Finding:
     try:
         found = await check.look(visit)
-    except EvidencedError as error:
-        found = fault(error.told, check.cure or error.next_step)
+    except DetailedError as error:
+        found = fault(error.summary, check.cure or error.next_step)
     except Exception as error:  # whatever a foreign library raises is what the person must hear
         found = fault(f"{type(error).__name__}: {error}".rstrip(": "), check.cure)
     return replace(

@@ -210,7 +210,7 @@ def _attempt(what: str, action: Callable[[], T], refused: dict[str, str]) -> T |
     try:
         return action()
     except StudioError as error:
-        refused[what] = error.told
+        refused[what] = error.summary
         return None
 
 

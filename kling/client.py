@@ -158,11 +158,11 @@ class KlingClient:
                 )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise Unavailable(
-                f"the API at {self.settings.base_url} cannot be reached", words=_say(error)
+                f"the API at {self.settings.base_url} cannot be reached", detail=_say(error)
             ) from None
         except (httpx.HTTPError, TimeoutError) as error:
             raise OutcomeUnknown(
-                "the answer to a paid request was lost", words=_say(error)
+                "the answer to a paid request was lost", detail=_say(error)
             ) from None
         return self._read(response)
 
@@ -225,7 +225,7 @@ class KlingClient:
         try:
             response = await self._http.get(path, params=params)
         except httpx.HTTPError as error:
-            raise Unavailable(what, job_id=job_id, words=_say(error)) from None
+            raise Unavailable(what, job_id=job_id, detail=_say(error)) from None
         reply = self._read(response)
         if reply.meaning is not Meaning.DONE:
             raise reply.read_error(what, job_id)

@@ -1,16 +1,16 @@
-"""What an error must carry so that a person can act on it; the root of both error trees."""
+"""What an error carries so that a person or a program can act on it; the root of both error trees."""
 
 from typing import ClassVar, TypedDict, Unpack
 
 
-class Evidence(TypedDict, total=False):
-    """What is known about a failure, named the way it is printed."""
+class ErrorDetails(TypedDict, total=False):
+    """Facts about a failure. `detail` is what another system said: the API, the store, a library."""
 
     clip_key: str | None
     job_id: str | None
     status: int | None
     code: int | None
-    words: str
+    detail: str
 
 
 _LABELS = {
@@ -18,31 +18,35 @@ _LABELS = {
     "job_id": "job",
     "status": "HTTP",
     "code": "code",
-    "words": "details",
+    "detail": "details",
 }
 
 
-class EvidencedError(Exception):
-    """An error that says what happened, shows its evidence, and ends with the next step."""
+class DetailedError(Exception):
+    """An error that says what happened, shows the facts it carries, and ends with the next step."""
 
     next_step: ClassVar[str] = ""
 
-    def __init__(self, what: str, **evidence: Unpack[Evidence]) -> None:
-        super().__init__(what)
-        self.what = what
-        self.clip_key = evidence.get("clip_key")
-        self.job_id = evidence.get("job_id")
-        self.status = evidence.get("status")
-        self.code = evidence.get("code")
-        self.words = evidence.get("words", "")
+    def __init__(self, message: str, **details: Unpack[ErrorDetails]) -> None:
+        super().__init__(message)
+        self.message = message
+        self.clip_key = details.get("clip_key")
+        self.job_id = details.get("job_id")
+        self.status = details.get("status")
+        self.code = details.get("code")
+        self.detail = details.get("detail", "")
 
     @property
-    def told(self) -> str:
-        """What happened and its evidence, without the advice: the form that is written down."""
-        evidence = [
-            f"{label} {value}" for name, label in _LABELS.items() if (value := getattr(self, name))
-        ]
-        return f"{self.what} ({', '.join(evidence)})" if evidence else self.what
+    def summary(self) -> str:
+        """The message and the facts, without the next step: the form that is written down."""
+        facts = []
+        for name, label in _LABELS.items():
+            value = getattr(self, name)
+            if value:
+                facts.append(f"{label} {value}")
+        if not facts:
+            return self.message
+        return f"{self.message} ({', '.join(facts)})"
 
     def __str__(self) -> str:
-        return f"{self.told}. {self.next_step}".rstrip()
+        return f"{self.summary}. {self.next_step}".rstrip()

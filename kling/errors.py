@@ -16,10 +16,10 @@ KlingError
 
 from typing import Unpack
 
-from prefect_kling.kling.error_details import Evidence, EvidencedError
+from prefect_kling.kling.error_details import DetailedError, ErrorDetails
 
 
-class KlingError(EvidencedError):
+class KlingError(DetailedError):
     """Root of everything the API room raises.
 
     Each error carries the evidence there is: `job_id`, the HTTP `status`, the `code` the body named
@@ -58,9 +58,9 @@ class Unavailable(KlingError):
     next_step = "Nothing happened on the server. Try again later."
 
     def __init__(
-        self, what: str, *, retry_after: float | None = None, **evidence: Unpack[Evidence]
+        self, message: str, *, retry_after: float | None = None, **details: Unpack[ErrorDetails]
     ) -> None:
-        super().__init__(what, **evidence)
+        super().__init__(message, **details)
         self.retry_after = retry_after
 
 
@@ -83,13 +83,13 @@ class JobFailed(KlingError):
 
     def __init__(
         self,
-        what: str,
+        message: str,
         *,
         fail_code: str | None = None,
         retryable: bool = False,
-        **evidence: Unpack[Evidence],
+        **details: Unpack[ErrorDetails],
     ) -> None:
-        super().__init__(what, **evidence)
+        super().__init__(message, **details)
         self.fail_code, self.retryable = fail_code, retryable
 
 

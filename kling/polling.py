@@ -89,7 +89,7 @@ async def wait_for_job(
         await _pause(min(pause, left), bell)
     state = job.said_state if job else "not seen yet"
     what = f"job {job_id} is not done after waiting {patience.deadline:g} s (state: {state})"
-    raise StillRunning(what, job_id=job_id, words=trouble)
+    raise StillRunning(what, job_id=job_id, detail=trouble)
 
 
 async def _pause(seconds: float, bell: asyncio.Event | None) -> None:
@@ -122,5 +122,5 @@ def failure_of(job: VideoJob) -> JobFailed:
         fail_code=job.fail_code,
         retryable=job.retryable,
         job_id=job.job_id,
-        words=job.fail_words,
+        detail=job.fail_words,
     )

@@ -122,7 +122,7 @@ class Reply:
     def _error(
         self, kind: type[errors.KlingError], what: str, job_id: str | None
     ) -> errors.KlingError:
-        error = kind(what, job_id=job_id, status=self.status, code=self.code, words=self.words)
+        error = kind(what, job_id=job_id, status=self.status, code=self.code, detail=self.words)
         if isinstance(error, errors.Unavailable):
             error.retry_after = self.retry_after
         return error

@@ -23,10 +23,10 @@ StudioError
 
 from collections.abc import Mapping
 
-from prefect_kling.kling.error_details import EvidencedError
+from prefect_kling.kling.error_details import DetailedError
 
 
-class StudioError(EvidencedError):
+class StudioError(DetailedError):
     """Root of everything the studio raises.
 
     Each error carries the evidence there is: `clip_key`, `job_id`, the HTTP `status` and the server's `words`.
@@ -119,7 +119,7 @@ class TableInvalid(StudioError):
     next_step = "Nothing was paid. Correct the table and run again."
 
     def __str__(self) -> str:
-        return f"{self.told}\n{self.next_step}"
+        return f"{self.summary}\n{self.next_step}"
 
 
 class StoryboardInvalid(StudioError):
@@ -128,7 +128,7 @@ class StoryboardInvalid(StudioError):
     next_step = "Nothing was paid. Correct the storyboard and run again."
 
     def __str__(self) -> str:
-        return f"{self.told}\n{self.next_step}"
+        return f"{self.summary}\n{self.next_step}"
 
 
 class InputUnusable(StudioError):
@@ -142,14 +142,14 @@ class FilmIncomplete(StudioError):
 
     next_step = "Finished shots are kept and cost nothing again: see to these, then run again."
 
-    def __init__(self, what: str, reasons: Mapping[str, BaseException] | None = None) -> None:
-        super().__init__(what)
+    def __init__(self, message: str, reasons: Mapping[str, BaseException] | None = None) -> None:
+        super().__init__(message)
         self.reasons = dict(reasons or {})
 
     def __str__(self) -> str:
         return "\n".join(
             [
-                self.what,
+                self.message,
                 *(f"  {name}: {error}" for name, error in self.reasons.items()),
                 self.next_step,
             ]

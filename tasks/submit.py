@@ -82,7 +82,7 @@ async def _tell_of_held(error: ClipHeld, order: ClipOrder, archive: Archive) -> 
     """
     entry = await _held_entry(order, archive)
     if entry is None:
-        announce_alarm("held", order, error.told, job_id=error.job_id)
+        announce_alarm("held", order, error.summary, job_id=error.job_id)
         return
     announce_alarm("held", order, entry.history[-1].note, entry.at_most_usd, error.job_id)
     try:

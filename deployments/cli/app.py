@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from prefect_kling.kling.error_details import EvidencedError
+from prefect_kling.kling.error_details import DetailedError
 
 app = cyclopts.App(name="prefect-kling", help="Kling Omni-Video as dependable Prefect work.")
 ROOM = "prefect_kling.deployments"
@@ -207,7 +207,7 @@ def _expected() -> tuple[type[Exception], ...]:
     """Return the errors that are told in words."""
     from prefect_kling.blocks.load import BlockMissing
 
-    return EvidencedError, BlockMissing, ValidationError, RuntimeError, OSError
+    return DetailedError, BlockMissing, ValidationError, RuntimeError, OSError
 
 
 def _fail(words: str, kind: str = "Error") -> None:

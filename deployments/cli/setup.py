@@ -15,14 +15,14 @@ from rich.console import Console
 from rich.prompt import Prompt
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.kling.error_details import EvidencedError
+from prefect_kling.kling.error_details import DetailedError
 
 B = TypeVar("B", bound=Block)
 Given = dict[str, str]
 """Answers by the name of their environment variable; what was left empty is not there."""
 
 
-class SetupRefused(EvidencedError):
+class SetupRefused(DetailedError):
     """The blocks cannot be made from what was given, or exist with other values; nothing was changed."""
 
     next_step = "Nothing was changed."

@@ -47,7 +47,7 @@ def ending_of(clip: Clip, archive: Archive) -> Ending | None:
         return None if stored is None else Ending.model_validate_json(stored.body)
     except ValidationError as error:
         raise LedgerUnreadable(
-            f"{archive.bucket.uri(where)} cannot be read", words=str(error)[:300]
+            f"{archive.bucket.uri(where)} cannot be read", detail=str(error)[:300]
         ) from None
 
 

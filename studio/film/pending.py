@@ -47,5 +47,5 @@ def pending_films(archive: Archive) -> Iterator[PendingFilm]:
             yield PendingFilm.model_validate_json(stored.body)
         except ValidationError as error:
             raise LedgerUnreadable(
-                f"{archive.bucket.uri(name)} cannot be read", words=str(error)[:300]
+                f"{archive.bucket.uri(name)} cannot be read", detail=str(error)[:300]
             ) from None

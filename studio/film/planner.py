@@ -103,7 +103,7 @@ def plan_film(storyboard: Storyboard, where: Callable[[Place], str] = in_words) 
     try:
         board = located(storyboard)
     except InputUnusable as error:
-        raise StoryboardInvalid(f"{where(('references',))}: {error.told}") from None
+        raise StoryboardInvalid(f"{where(('references',))}: {error.summary}") from None
     for name in filter(BY_PLACE.fullmatch, board.references):
         told = f"<<<{name}>>> already points at a place in a request; take another name"
         raise StoryboardInvalid(f"{where(('references', name))}: {told}")

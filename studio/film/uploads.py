@@ -87,7 +87,7 @@ def _naming(what: str) -> Iterator[None]:
     try:
         yield
     except InputUnusable as error:
-        raise InputUnusable(f"{what}: {error.what}") from None
+        raise InputUnusable(f"{what}: {error.message}") from None
 
 
 def upload(path: Path, archive: Archive, *, is_video: bool) -> str:
@@ -164,7 +164,7 @@ def _check_video(path: Path) -> str:
             facts = read_facts(file)
             check_playable(file)
     except NotAVideo as error:
-        raise InputUnusable(f"{path} is no MP4 or MOV that can be read ({error.told})") from None
+        raise InputUnusable(f"{path} is no MP4 or MOV that can be read ({error.summary})") from None
     (shortest, longest), (low, high), (slow, fast) = VIDEO_SECONDS, VIDEO_PIXELS, VIDEO_FPS
     length = shortest - SLACK <= facts.seconds <= longest + SLACK
     _demand(length, path, f"lasts {facts.seconds:.2f} s; the API takes 3 to 10 s")

@@ -123,7 +123,7 @@ def named(number: int) -> Iterator[None]:
     try:
         yield
     except NotAVideo as error:
-        raise NotAVideo(f"clip {number}: {error.what}", words=error.words) from error
+        raise NotAVideo(f"clip {number}: {error.message}", detail=error.detail) from error
 
 
 def _timed(frames: Iterator[VideoFrame], lengths: dict[int, int]) -> Iterator[VideoFrame]:

@@ -130,7 +130,7 @@ def _refuse_other_kinds(start: bytes) -> None:
     kind = next((kind for signature, kind in _OTHERS.items() if text.startswith(signature)), None)
     if kind:
         words = start.decode("utf-8", "replace").strip()[:200] if text[:1] in b"<{" else ""
-        raise NotAVideo(f"this is {kind}, not a video", words=words)
+        raise NotAVideo(f"this is {kind}, not a video", detail=words)
     if start[4:8] not in _FIRST_BOXES:
         raise NotAVideo("this does not start like an MP4 video: there is no ftyp box")
 

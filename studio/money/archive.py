@@ -90,7 +90,7 @@ class Archive:
         except ValidationError as error:
             where = self.bucket.uri(_record(clip_key))
             raise LedgerUnreadable(
-                f"{where} cannot be read", clip_key=clip_key, words=str(error)[:300]
+                f"{where} cannot be read", clip_key=clip_key, detail=str(error)[:300]
             ) from None
 
     def clip_uri(self, clip_key: str) -> str:

@@ -141,7 +141,7 @@ class Budget:
             return Accounts.model_validate_json(stored.body), stored.etag
         except ValidationError as error:
             raise LedgerUnreadable(
-                f"{self.bucket.uri(PATH)} cannot be read", words=str(error)[:300]
+                f"{self.bucket.uri(PATH)} cannot be read", detail=str(error)[:300]
             ) from None
 
     def _check(

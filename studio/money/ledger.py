@@ -153,7 +153,7 @@ class Ledger:
         except ValidationError as error:
             where = self.bucket.uri(_path(clip_key))
             raise LedgerUnreadable(
-                f"{where} cannot be read", clip_key=clip_key, words=str(error)[:300]
+                f"{where} cannot be read", clip_key=clip_key, detail=str(error)[:300]
             ) from None
         return Page(entry, stored.etag, stored.age_seconds)
 

@@ -67,7 +67,9 @@ def _seconds_since_sent(entry: Entry) -> float:
 
 async def close_failed(entry: Entry, failure: JobFailed, archive: Archive) -> bool:
     """Note in the ledger that an entry's job failed, and free its money; whether nobody had done so. Safe to repeat."""
-    why = " ".join(part for part in (failure.fail_code, failure.words) if part) or "no reason given"
+    why = (
+        " ".join(part for part in (failure.fail_code, failure.detail) if part) or "no reason given"
+    )
     page = await in_thread(_page_of, entry, archive)
     # Somebody quicker may have begun a new attempt: this failure is not about that job. And what is archived stays so,
     # whatever the API says of it later.

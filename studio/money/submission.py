@@ -121,14 +121,14 @@ async def _take_turn(
         return await _send(page, client, archive, terms)
     except Unavailable as error:
         return _Later(
-            f"the API cannot take the request yet: {error.words or error.what}",
+            f"the API cannot take the request yet: {error.detail or error.message}",
             error.retry_after or 0.0,
             error,
         )
     except ClipHeld as error:
         if terms.on_unknown == "hold" or page.entry.attempt >= terms.max_attempts or error.job_id:
             raise
-        return _Later(f"sending again, as chosen, although it may be paid twice: {error.what}")
+        return _Later(f"sending again, as chosen, although it may be paid twice: {error.message}")
 
 
 async def _look(page: Page, client: KlingClient, archive: Archive, terms: Terms) -> Entry | _Later:
@@ -185,9 +185,9 @@ async def _send(page: Page, client: KlingClient, archive: Archive, terms: Terms)
     try:
         job = await client.create(signed)
     except (Unavailable, RequestRefused, KeyRefused, BalanceTooLow) as error:
-        await _give_back(page, archive, error.told)
+        await _give_back(page, archive, error.summary)
         if isinstance(error, BalanceTooLow):
-            error.what += await _balance_in_words(client)
+            error.message += await _balance_in_words(client)
         raise
     except BaseException as error:
         # A cancelled run, too, writes down that its request may have been paid.
@@ -241,7 +241,7 @@ async def _note_job(page: Page, job_id: str, archive: Archive) -> Entry:
     except StudioError as error:
         what = f"job {job_id} is paid for, and its id could not be written to the ledger"
         raise ClipHeld(
-            what, clip_key=page.entry.clip_key, job_id=job_id, words=str(error)
+            what, clip_key=page.entry.clip_key, job_id=job_id, detail=str(error)
         ) from error
     return noted
 
@@ -274,7 +274,7 @@ def _told_meanwhile(page: Page, archive: Archive) -> Entry | None:
 
 def _why(error: BaseException) -> str:
     return (
-        error.told
+        error.summary
         if isinstance(error, KlingError | StudioError)
         else f"{type(error).__name__}: {error}".rstrip(": ")
     )

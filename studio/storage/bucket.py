@@ -282,11 +282,11 @@ class Bucket:
             raise self._explain(error, path) from None
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise StorageRefused(
-                f"there are no credentials for {self.uri('')}", words=str(error)
+                f"there are no credentials for {self.uri('')}", detail=str(error)
             ) from None
         except BotoCoreError as error:
             raise StorageUnavailable(
-                f"the store behind {self.uri(path)} did not answer", words=str(error)
+                f"the store behind {self.uri(path)} did not answer", detail=str(error)
             ) from None
 
     def _explain(self, error: ClientError, path: str) -> StudioError:
@@ -301,11 +301,11 @@ class Bucket:
         words = f"{code}: {error.response['Error'].get('Message', '')}"
         if code == "NoSuchBucket":
             return StorageRefused(
-                f"the bucket {self.name} does not exist", status=status, words=words
+                f"the bucket {self.name} does not exist", status=status, detail=words
             )
         if status == 501:
             return StorageRefused(
-                f"the store cannot do what {self.uri(path)} needs", status=status, words=words
+                f"the store cannot do what {self.uri(path)} needs", status=status, detail=words
             )
         if (
             status >= 500
@@ -313,18 +313,18 @@ class Bucket:
             or code in ("RequestTimeout", "SlowDown", "Throttling")
         ):
             return StorageUnavailable(
-                f"the store failed at {self.uri(path)}", status=status, words=words
+                f"the store failed at {self.uri(path)}", status=status, detail=words
             )
         if status == 404:
-            return StorageRefused(f"{self.uri(path)} is not there", status=status, words=words)
-        return StorageRefused(f"the store refused {self.uri(path)}", status=status, words=words)
+            return StorageRefused(f"{self.uri(path)} is not there", status=status, detail=words)
+        return StorageRefused(f"the store refused {self.uri(path)}", status=status, detail=words)
 
 
 class _ConditionFailedError(StudioError):
     """A conditional write did not take place; `final` unless the store asked to try again (409)."""
 
-    def __init__(self, what: str, *, final: bool) -> None:
-        super().__init__(what)
+    def __init__(self, message: str, *, final: bool) -> None:
+        super().__init__(message)
         self.final = final
 
 

@@ -74,7 +74,7 @@ class _Transfer:
         if not self.is_done and self.fruitless >= FRUITLESS_ROUNDS:
             known = f" of {self.total:,}" if self.total >= 0 else ""
             raise DownloadBroken(
-                f"the download stopped after {self.size:,}{known} bytes", words=trouble
+                f"the download stopped after {self.size:,}{known} bytes", detail=trouble
             )
         if self.fruitless:
             time.sleep(0.25 * 2**self.fruitless)

@@ -277,7 +277,7 @@ async def test_each_permission_that_is_missing_is_named(
     """Whoever may write but neither read nor delete hears of both."""
 
     def refuse(self: Bucket, path: str) -> None:
-        raise StorageRefused("no", status=403, words="AccessDenied")
+        raise StorageRefused("no", status=403, detail="AccessDenied")
 
     monkeypatch.setattr(Bucket, "read", refuse)
     monkeypatch.setattr(Bucket, "delete", refuse)

@@ -199,7 +199,7 @@ async def test_the_servers_words_are_kept_wherever_they_stand(body: dict[str, An
         with pytest.raises(errors.RequestRefused) as caught:
             await client.create(REQUEST)
     error = caught.value
-    assert (error.status, error.code, error.words) == (400, 1201, "no")
+    assert (error.status, error.code, error.detail) == (400, 1201, "no")
     assert str(error).endswith(errors.RequestRefused.next_step)
 
 
@@ -285,7 +285,7 @@ def _leaves(kind: type[errors.KlingError]) -> list[type[errors.KlingError]]:
 @pytest.mark.parametrize("kind", _leaves(errors.KlingError))
 def test_every_error_survives_a_process_border(kind: type[errors.KlingError]) -> None:
     """Prefect carries exceptions between processes: message and evidence stay."""
-    error = kind("what happened", job_id="c1", status=500, code=5000, words="sorry")
+    error = kind("what happened", job_id="c1", status=500, code=5000, detail="sorry")
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.job_id) == (kind, str(error), "c1")
 

@@ -29,7 +29,7 @@ def test_every_error_tells_evidence_and_next_step_across_processes(
             "two failed", {"1.1": ValueError("no"), "1.2": OSError("no")}
         )
     else:
-        error = kind("what happened", clip_key="k", job_id="c1", status=500, words="sorry")
+        error = kind("what happened", clip_key="k", job_id="c1", status=500, detail="sorry")
     assert str(error).endswith(kind.next_step)
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is kind

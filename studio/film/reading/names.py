@@ -64,7 +64,7 @@ def _file_mistake(path: Path, is_video: bool, folder: Path) -> str:
             return f"there is no file {show(written)} beside this storyboard{_near_file(path)}"
         input_path(path, is_video=is_video)
     except InputUnusable as error:
-        return error.told.replace(str(path), written)
+        return error.summary.replace(str(path), written)
     except (OSError, ValueError):
         return f"{show(written)} is no name a file can have"
     return ""

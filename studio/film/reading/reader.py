@@ -74,7 +74,7 @@ def _plan(board: Storyboard, document: Document, name: str) -> None:
     try:
         plan_film(board, where)
     except StoryboardInvalid as error:
-        told = in_plain_words(error.what.removeprefix(f"{in_words(places[-1])}: "))
+        told = in_plain_words(error.message.removeprefix(f"{in_words(places[-1])}: "))
         raise StoryboardInvalid(
             lines([_narrow(places[-1], told, document)], document, name)
         ) from None

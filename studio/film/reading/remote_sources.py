@@ -58,7 +58,7 @@ def fetch_table(address: str, archive: Archive) -> str:
         try:
             return _Place(address.strip(), archive.bucket).text(Path(disk) / "text", TABLE_BYTES)
         except StoryboardInvalid as error:
-            raise TableInvalid(error.what) from None
+            raise TableInvalid(error.message) from None
 
 
 def _files_named(text: str, name: str) -> Iterator[str]:
@@ -120,7 +120,7 @@ class _Place:
             return path.read_text(encoding="utf-8-sig")
         except InputUnusable as error:
             raise StoryboardInvalid(
-                f"{shown(self.address)} is too long to be read: {error.what}"
+                f"{shown(self.address)} is too long to be read: {error.message}"
             ) from None
         except UnicodeDecodeError:
             raise StoryboardInvalid(f"{shown(self.address)} is no UTF-8 text") from None
@@ -145,7 +145,7 @@ class _Place:
                 f"{shown(self.address)}: {name!r} is no name a file can have"
             ) from None
         except InputUnusable as error:
-            raise InputUnusable(f"{name}: {error.what}") from None
+            raise InputUnusable(f"{name}: {error.message}") from None
 
     def _fetch(self, address: str, file: BinaryIO, most_bytes: int) -> bool:
         """Copy what is at an address into an open file; False if nothing is. Raises `InputUnusable` if it is longer."""

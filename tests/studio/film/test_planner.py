@@ -661,7 +661,8 @@ def test_what_cannot_be_made_is_refused_with_its_place(one: Said, words: str) ->
     with pytest.raises(StoryboardInvalid) as caught:
         plan(film(scene("A"), one))
     assert re.match(
-        f"scene 2, {words}" if words.startswith("shot") else f"scene 2: {words}", caught.value.told
+        f"scene 2, {words}" if words.startswith("shot") else f"scene 2: {words}",
+        caught.value.summary,
     )
 
 

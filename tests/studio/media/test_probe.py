@@ -53,7 +53,7 @@ def reason(data: bytes) -> str:
     """Say why bytes are refused; the test fails if they are not."""
     with pytest.raises(NotAVideo) as caught:
         facts_of(data)
-    return caught.value.what
+    return caught.value.message
 
 
 def all_boxes(data: bytes, start: int = 0, end: int | None = None) -> list[tuple[str, int, int]]:
@@ -250,7 +250,7 @@ def test_a_page_is_quoted() -> None:
     with pytest.raises(NotAVideo) as caught:
         facts_of(b"<Error><Code>AccessDenied</Code></Error>" + b" " * 5000 + b"secret")
     assert "AccessDenied" in str(caught.value)
-    assert len(caught.value.words) <= 200
+    assert len(caught.value.detail) <= 200
 
 
 def test_a_file_of_another_length_than_promised_is_refused() -> None:

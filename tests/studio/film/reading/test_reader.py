@@ -73,7 +73,7 @@ def refusal(text: str) -> str:
     """What is said about a text."""
     with pytest.raises(StoryboardInvalid) as caught:
         read_storyboard(text, "film.yaml", PICTURES)
-    return caught.value.what
+    return caught.value.message
 
 
 def changed(old: str, new: str) -> str:
@@ -88,7 +88,7 @@ def test_a_mistake_people_make_is_told_in_their_words(name: str) -> None:
     path = BROKEN / f"{name}.yaml"
     with pytest.raises(StoryboardInvalid) as caught:
         load_storyboard(path)
-    assert caught.value.what == f"{path}, {MESSAGES[name]}"
+    assert caught.value.message == f"{path}, {MESSAGES[name]}"
 
 
 FIRST, DURATION, TITLE = "- prompt: First", "duration: 4", "title: Harbour, éclair"

@@ -89,7 +89,7 @@ def test_what_is_not_there_is_told(address: str, words: str, site: str, filled: 
     """The address, and why nothing can be had from it."""
     with pytest.raises(StoryboardInvalid) as caught:
         fetch_storyboard(address.format(site=site), filled)
-    assert words in caught.value.what
+    assert words in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_file_that_is_not_beside_it_is_told(picture: str, words: str, archive:
     archive.bucket.put("secret.jpg", (PICTURES / "mug-front.jpg").read_bytes(), "image/jpeg")
     with pytest.raises(StoryboardInvalid) as caught:
         fetch_storyboard("boards/film.yaml", archive)
-    assert words in caught.value.what
+    assert words in caught.value.message
     assert list(archive.bucket.names("inputs/")) == []
 
 

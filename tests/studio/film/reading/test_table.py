@@ -79,4 +79,4 @@ def test_a_mistake_is_told_with_its_line(text: str, words: str) -> None:
     """All of them at once, as far as somebody would read on."""
     with pytest.raises(TableInvalid) as caught:
         read_requests(text, "mugs.csv")
-    assert words in caught.value.what
+    assert words in caught.value.message
