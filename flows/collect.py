@@ -10,8 +10,8 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.reconcile import Findings, SweepSettings, sweep
+from prefect_kling.studio.money.submission import sender_window
 from prefect_kling.studio.storage.bucket import in_thread
-from prefect_kling.tasks.submit import GRACE_SECONDS
 from prefect_kling.telemetry.events import announce_alarm, announce_ended
 from prefect_kling.telemetry.logs import run_logger
 from prefect_kling.telemetry.markdown import only_a_view, table
@@ -36,10 +36,9 @@ async def collect_finished(
         archive: The archive whose ledger is swept.
         at_once: How many clips to look at in parallel.
     """
-    settings = SweepSettings(
-        at_once=at_once, window_seconds=credentials.create_seconds + GRACE_SECONDS
-    )
     async with credentials.get_client() as client:
+        window_seconds = sender_window(client.settings)
+        settings = SweepSettings(at_once=at_once, window_seconds=window_seconds)
         findings = await sweep(archive.get_archive(), client, settings, announce_ended)
     log = run_logger()
     for kind, count in sorted(findings.counts.items()):

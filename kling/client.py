@@ -21,7 +21,7 @@ from prefect_kling.kling.errors import (
     UnreadableReply,
 )
 from prefect_kling.kling.job import VideoJob
-from prefect_kling.kling.reply import Meaning, Reply
+from prefect_kling.kling.reply import PaidOutcome, Reply, as_job_id
 from prefect_kling.kling.request import VideoRequest
 
 API_URL = "https://apimodels.app/api/v1"
@@ -135,17 +135,21 @@ class KlingClient:
         """Send one paid request, exactly once, and return the job.
 
         **Costs money** (see `quote`). Calling it twice pays twice: the API has no idempotency key. Raises
-        `RequestRefused`, `KeyRefused`, `BalanceTooLow` or `Unavailable` when certainly nothing was made, and
-        `OutcomeUnknown` in every other case, 5xx and lost answers included.
+        `RequestRefused`, `KeyRefused`, `BalanceTooLow` or `Unavailable` when certainly nothing was made (`reply.py` has
+        the lists), and `OutcomeUnknown` in every other case, 5xx and lost answers included; its `job_id` is the job
+        that the answer names, if any.
         """
         disputes = request.disputes()
         if disputes and self.settings.disputed_rules == "refuse":
             raise RequestRefused("; ".join(disputes))
         reply = await self._post(request.body(self.settings.multi_prompt_as))
         job = VideoJob.read(reply.data)
-        if job is not None and reply.meaning is Meaning.DONE:
-            return job
-        raise reply.create_error("the API did not take the request", job.job_id if job else None)
+        if reply.outcome is not PaidOutcome.TAKEN or job is None:
+            raise reply.create_error()
+        if job.job_id not in reply.named_job_ids:
+            message = "the API took the request, and the id in its answer cannot be one"
+            raise OutcomeUnknown(message, job_id=as_job_id(job.job_id), status=reply.status)
+        return job
 
     async def _post(self, body: dict[str, JsonValue]) -> Reply:
         """Send a paid call, once, within `create_seconds` in all, however slowly an answer trickles in."""
@@ -161,9 +165,8 @@ class KlingClient:
                 f"the API at {self.settings.base_url} cannot be reached", detail=_say(error)
             ) from None
         except (httpx.HTTPError, TimeoutError) as error:
-            raise OutcomeUnknown(
-                "the answer to a paid request was lost", detail=_say(error)
-            ) from None
+            message = "the answer was lost: whether the request was taken is not known, and it may be paid"
+            raise OutcomeUnknown(message, detail=_say(error)) from None
         return self._read(response)
 
     async def get(self, job_id: str) -> VideoJob:
@@ -227,7 +230,7 @@ class KlingClient:
         except httpx.HTTPError as error:
             raise Unavailable(what, job_id=job_id, detail=_say(error)) from None
         reply = self._read(response)
-        if reply.meaning is not Meaning.DONE:
+        if not reply.is_done:
             raise reply.read_error(what, job_id)
         return reply
 

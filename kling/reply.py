@@ -1,11 +1,14 @@
-"""One answer of the API, read leniently and sorted by what it means.
+"""One answer of the API: read leniently, and sorted by what it proves.
 
-Failures arrive both as an HTTP status and as a `code` inside a 200 body; the code wins, but
-for a 5xx status: what a failing gateway says about a paid call is no proof of anything.
+Failures arrive both as an HTTP status and as a `code` inside a 200 body. What an answer to a *free* call means is
+guessed generously: the call is repeated, or told. What an answer to a *paid* call means is never guessed. Such a call
+counts as refused only if the status and the code, where there is one, are both on the list of known refusals, and as
+busy only if both are on the list of busy answers. Every other answer leaves the outcome unknown: a gateway that says
+499 or 409 may have passed the request on before it gave up.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,147 +19,282 @@ from pydantic import JsonValue
 
 from prefect_kling.kling import errors
 
-WORDS_LIMIT = 300
+MESSAGE_LIMIT = 300
+JOB_ID_LIMIT = 256
+ID_FIELDS = ("taskId", "task_id", "jobId", "job_id")
+# A plain `id` names the job only where the page's envelope, or a known variant of it, puts the job.
+_JOB_OBJECTS = ("data", "task", "job", "result", "output")
+_DEEPEST = 6
 
 
-class Meaning(Enum):
-    """What an answer says about the call it answers."""
+class PaidOutcome(Enum):
+    """What an answer proves about the paid call that it answers."""
 
-    DONE = auto()
-    REQUEST = auto()
-    KEY = auto()
-    BALANCE = auto()
-    GONE = auto()
+    TAKEN = auto()
+    REFUSED = auto()
     BUSY = auto()
-    SERVER = auto()
-    STRANGE = auto()
+    UNKNOWN = auto()
 
 
-# HTTP statuses, and the codes of Kling's own API that a gateway may pass on inside a body.
-_MEANINGS: dict[int, Meaning] = {
-    401: Meaning.KEY,
-    402: Meaning.BALANCE,
-    403: Meaning.KEY,
-    404: Meaning.GONE,
-    408: Meaning.STRANGE,
-    429: Meaning.BUSY,
-    **dict.fromkeys(range(1000, 1005), Meaning.KEY),
-    **dict.fromkeys(range(1100, 1103), Meaning.BALANCE),
-    1103: Meaning.KEY,
-    **dict.fromkeys((1200, 1201, 1300, 1301), Meaning.REQUEST),
-    **dict.fromkeys((1202, 1203), Meaning.GONE),
-    **dict.fromkeys((1302, 1303), Meaning.BUSY),
-    1304: Meaning.KEY,
-    # A moved address: the call was not taken here, and the base URL is wrong.
-    **dict.fromkeys((301, 307, 308), Meaning.KEY),
+SUCCESS_STATUSES = frozenset({200, 201, 202})
+SUCCESS_CODES = frozenset({0, 200, 201, 202})
+BUSY = frozenset({429, 1302, 1303})
+# HTTP statuses and codes of the API that prove that nothing was made, with the error that names the remedy.
+# Sources: the operator's page (400, 401, 402, 404) and the error table of Kling's own API (1000 to 1304). 403, 405,
+# 413, 415 and 422 are refusals by definition (RFC 9110). A 404 cannot be about a job that does not exist yet: the
+# address is wrong.
+REFUSALS: dict[int, type[errors.KlingError]] = {
+    400: errors.RequestRefused,
+    401: errors.KeyRefused,
+    402: errors.BalanceTooLow,
+    403: errors.KeyRefused,
+    404: errors.KeyRefused,
+    405: errors.KeyRefused,
+    413: errors.RequestRefused,
+    415: errors.RequestRefused,
+    422: errors.RequestRefused,
+    1000: errors.KeyRefused,
+    1001: errors.KeyRefused,
+    1002: errors.KeyRefused,
+    1003: errors.KeyRefused,
+    1004: errors.KeyRefused,
+    1100: errors.BalanceTooLow,
+    1101: errors.BalanceTooLow,
+    1102: errors.BalanceTooLow,
+    1103: errors.KeyRefused,
+    1200: errors.RequestRefused,
+    1201: errors.RequestRefused,
+    1202: errors.KeyRefused,
+    1203: errors.KeyRefused,
+    1300: errors.RequestRefused,
+    1301: errors.RequestRefused,
+    1304: errors.KeyRefused,
 }
 
-_READ_ERRORS: dict[Meaning, type[errors.KlingError]] = {
-    Meaning.KEY: errors.KeyRefused,
-    Meaning.GONE: errors.JobGone,
-    Meaning.BUSY: errors.Unavailable,
-    Meaning.SERVER: errors.Unavailable,
-}
-# A paid call that met anything but a clear refusal may have been carried out.
-_CREATE_ERRORS: dict[Meaning, type[errors.KlingError]] = {
-    Meaning.REQUEST: errors.RequestRefused,
-    Meaning.KEY: errors.KeyRefused,
-    Meaning.BALANCE: errors.BalanceTooLow,
-    # There is no job to be missing yet: it is the address that is not there.
-    Meaning.GONE: errors.KeyRefused,
-    Meaning.BUSY: errors.Unavailable,
-}
+# What an answer to a free call says is wrong. Such a call may be repeated, so a range is good enough here.
+_KEY_IS_WRONG = frozenset({401, 403, 301, 307, 308, 1103, 1304, *range(1000, 1005)})
+_IS_NOT_THERE = frozenset({404, 1202, 1203})
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer: its HTTP status, the code its body names, the server's words, the data, and when to come back."""
+    """An answer: its HTTP status, the code in its body, the server's message, the data, and when to come back.
+
+    `has_unreadable_code`: the body holds a code, or may hold one, that could not be read.
+    `named_job_ids`: the ids in id fields of the body, wherever these stand; the likeliest first.
+    """
 
     status: int
     code: int | None
-    words: str
+    message: str
     data: Mapping[str, JsonValue]
-    retry_after: float | None
+    retry_after: float | None = None
+    has_unreadable_code: bool = False
+    named_job_ids: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, response: httpx.Response, hide: str) -> "Reply":
         """Read any answer; never raises, whatever the body holds. The secret to `hide` is blotted out."""
-        text = response.text.replace(hide, "<hidden>") if hide else response.text
-        try:
-            body = json.loads(text)
-        except (ValueError, RecursionError):
-            body = None
+        text = response.content.decode("utf-8-sig", "replace")
+        if hide:
+            text = text.replace(hide, "<hidden>")
+        body, is_broken = _parse(text)
+        retry_after = _retry_after(response)
         if not isinstance(body, dict):
-            return cls(response.status_code, None, _shorten(text), {}, _retry_after(response))
+            return cls(
+                status=response.status_code,
+                code=None,
+                message=_shorten(text),
+                data={},
+                retry_after=retry_after,
+                has_unreadable_code=is_broken or isinstance(body, list),
+            )
+        code = _number(body.get("code"))
         data = body.get("data")
         return cls(
             status=response.status_code,
-            code=_number(body.get("code")),
-            words=_shorten(_words(body)),
+            code=code,
+            message=_shorten(_message(body)),
             data=data if isinstance(data, dict) else {},
-            retry_after=_retry_after(response),
+            retry_after=retry_after,
+            has_unreadable_code="code" in body and code is None,
+            named_job_ids=_named_job_ids(body),
         )
 
     @property
-    def meaning(self) -> Meaning:
-        """What the answer says; a 5xx status is trouble at the server whatever the body claims."""
-        if self.status >= 500:
-            return Meaning.SERVER
+    def named_job_id(self) -> str | None:
+        """The likeliest id of a job that the answer names."""
+        if not self.named_job_ids:
+            return None
+        return self.named_job_ids[0]
+
+    @property
+    def outcome(self) -> PaidOutcome:
+        """What this answer to a paid call proves; an answer that is no plain success and names a job proves nothing."""
+        if self.has_unreadable_code:
+            return PaidOutcome.UNKNOWN
+        if self.status in SUCCESS_STATUSES and (self.code is None or self.code in SUCCESS_CODES):
+            return PaidOutcome.TAKEN
+        if self.named_job_id is not None:
+            return PaidOutcome.UNKNOWN
+        if self._is_on(REFUSALS):
+            return PaidOutcome.REFUSED
+        if self._is_on(BUSY):
+            return PaidOutcome.BUSY
+        return PaidOutcome.UNKNOWN
+
+    def _is_on(self, known: Mapping[int, object] | frozenset[int]) -> bool:
+        """Whether status and code are both on a list; the status may be 200, and there may be no code."""
+        if self.status == 200:
+            return self.code in known
+        if self.status not in known:
+            return False
+        return self.code is None or self.code in known
+
+    def create_error(self) -> errors.KlingError:
+        """Return the error for an answer to a paid call that is no plain success with a job."""
+        if self.outcome is PaidOutcome.REFUSED:
+            said = self.status if self.code is None else self.code
+            return self._error(REFUSALS[said], "the API refused the request")
+        if self.outcome is PaidOutcome.BUSY:
+            return self._error(errors.Unavailable, "the API is too busy to take the request")
+        if self.named_job_id is not None:
+            return self._error(
+                errors.OutcomeUnknown,
+                f"the answer is no plain success and names job {self.named_job_id}, which may be paid",
+                self.named_job_id,
+            )
+        return self._error(
+            errors.OutcomeUnknown,
+            "the answer does not tell whether the request was taken, and it may be paid",
+        )
+
+    @property
+    def is_done(self) -> bool:
+        """Whether a free call got what it asked for."""
         said = self.status if self.code is None else self.code
-        if said in _MEANINGS:
-            return _MEANINGS[said]
-        if said == 0 or 200 <= said < 300:
-            return Meaning.DONE if self.status < 400 else Meaning.STRANGE
-        if 400 <= said < 500:
-            return Meaning.REQUEST
-        return Meaning.SERVER if 500 <= said < 600 or 5000 <= said < 6000 else Meaning.STRANGE
+        return self.status < 400 and (said == 0 or 200 <= said < 300)
 
-    def read_error(self, what: str, job_id: str | None = None) -> errors.KlingError:
-        """Turn the answer to a free, repeatable call into the error that names the remedy."""
-        return self._error(_READ_ERRORS.get(self.meaning, errors.UnreadableReply), what, job_id)
+    def read_error(self, message: str, job_id: str | None = None) -> errors.KlingError:
+        """Return the error for an answer to a free call that did not get what it asked for."""
+        return self._error(self._read_error_kind(), message, job_id)
 
-    def create_error(self, what: str, job_id: str | None = None) -> errors.KlingError:
-        """Turn the answer to a paid call into its error; whatever is not a clear refusal is `OutcomeUnknown`."""
-        return self._error(_CREATE_ERRORS.get(self.meaning, errors.OutcomeUnknown), what, job_id)
+    def _read_error_kind(self) -> type[errors.KlingError]:
+        if self.status >= 500:
+            return errors.Unavailable
+        said = self.status if self.code is None else self.code
+        if said in _KEY_IS_WRONG:
+            return errors.KeyRefused
+        if said in _IS_NOT_THERE:
+            return errors.JobGone
+        if said in BUSY or 500 <= said < 600 or 5000 <= said < 6000:
+            return errors.Unavailable
+        return errors.UnreadableReply
 
     def _error(
-        self, kind: type[errors.KlingError], what: str, job_id: str | None
+        self, kind: type[errors.KlingError], message: str, job_id: str | None = None
     ) -> errors.KlingError:
-        error = kind(what, job_id=job_id, status=self.status, code=self.code, detail=self.words)
+        error = kind(
+            message, job_id=job_id, status=self.status, code=self.code, detail=self.message
+        )
         if isinstance(error, errors.Unavailable):
             error.retry_after = self.retry_after
         return error
 
 
+def _parse(text: str) -> tuple[JsonValue, bool]:
+    """Return the JSON of a body, and whether it is JSON that could not be read."""
+    try:
+        return json.loads(text), False
+    except (ValueError, RecursionError):
+        return None, text.lstrip()[:1] in ("{", "[")
+
+
+def _named_job_ids(body: JsonValue) -> tuple[str, ...]:
+    """Return the ids in id fields; those of fields named `id` come last, for other things have an id as well."""
+    named: dict[str, None] = {}
+    also: dict[str, None] = {}
+    for name, value in _id_fields(body, is_job=True, depth=0):
+        job_id = as_job_id(value)
+        if job_id is None:
+            continue
+        if name == "id":
+            also[job_id] = None
+        else:
+            named[job_id] = None
+    return tuple(named | also)
+
+
+def _id_fields(value: JsonValue, *, is_job: bool, depth: int) -> Iterator[tuple[str, JsonValue]]:
+    """Find id fields; a plain `id` counts only in an object that stands for the job."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, list):
+        for item in value:
+            yield from _id_fields(item, is_job=is_job, depth=depth + 1)
+        return
+    if not isinstance(value, dict):
+        return
+    for name, inner in value.items():
+        if name in ID_FIELDS or (name == "id" and is_job):
+            yield name, inner
+        else:
+            yield from _id_fields(inner, is_job=name in _JOB_OBJECTS, depth=depth + 1)
+
+
+def as_job_id(value: JsonValue) -> str | None:
+    """Return an id as text that can be written down; None for what is no id at all.
+
+    An id with characters that no id has is quoted, and a very long one is cut: either way it is kept for a person.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    text = str(value).strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isprintable()):
+        text = ascii(text)
+    return text[:JOB_ID_LIMIT]
+
+
 def _number(value: JsonValue) -> int | None:
+    """Return a code: a whole number, or one written as digits."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 10 else None
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
+        return int(value)
+    return None
 
 
-def _words(body: Mapping[str, JsonValue]) -> str:
+def _message(body: Mapping[str, JsonValue]) -> str:
+    """Return what the server says is wrong, wherever a known variant puts it."""
     error = body.get("error")
     data = body.get("data")
-    candidates = (
+    candidates = [
         data.get("failMsg") if isinstance(data, dict) else None,
         body.get("msg"),
         error.get("message") if isinstance(error, dict) else error,
         body.get("message"),
-    )
-    return next((text for text in candidates if isinstance(text, str) and text), "")
+    ]
+    for text in candidates:
+        if isinstance(text, str) and text:
+            return text
+    return ""
 
 
 def _shorten(text: str) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= WORDS_LIMIT else text[: WORDS_LIMIT - 1] + "…"
+    if len(text) <= MESSAGE_LIMIT:
+        return text
+    return text[: MESSAGE_LIMIT - 1] + "…"
 
 
 def _retry_after(response: httpx.Response) -> float | None:
     """Seconds or an HTTP date (RFC 9110 §10.2.3); nonsense counts as not given."""
     text = response.headers.get("retry-after", "").strip()
-    if text.isdecimal():
+    if text.isascii() and text.isdecimal() and len(text) < 10:
         return float(text)
     try:
         return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -54,10 +54,11 @@ class LedgerUnreadable(StudioError):
 
 
 class ClipHeld(StudioError):
-    """The clip was sent to the API and the outcome is unknown; it is never sent again by itself."""
+    """It is not known whether the clip's request was taken; it is never sent again by itself."""
 
     next_step = (
-        "It is never sent again by itself: `prefect-kling ledger show CLIP_KEY` says how to decide."
+        "It may be paid, and is never sent again by itself: `prefect-kling ledger show CLIP_KEY` says what to look for "
+        "and how to decide."
     )
 
 

@@ -18,9 +18,6 @@ from prefect_kling.studio.storage.bucket import in_thread
 from prefect_kling.telemetry.events import announce_alarm, announce_budget
 from prefect_kling.telemetry.logs import run_logger
 
-# How much longer than the longest paid call an intent must be silent before its sender counts as dead.
-GRACE_SECONDS = 180.0
-
 
 # No retries and no cache: a retry would repeat a paid request whose answer was lost, and Prefect's cache calls an
 # unreadable store a miss and pays again. The ledger alone decides whether anything is sent.
@@ -41,10 +38,9 @@ async def submit_video(
     log, studio = run_logger(), archive.get_archive()
     for dispute in order.request.disputes():
         log.warning("%s: %s", label, dispute)
-    window = max(terms.window, credentials.create_seconds + GRACE_SECONDS)
-    terms = replace(terms, window=window, callback=credentials.callback)
     try:
         async with credentials.get_client() as client:
+            terms = replace(terms, callback=credentials.callback)
             entry = await submit_once(
                 order, client, studio, terms, lambda text: log.info("%s: %s", label, text)
             )

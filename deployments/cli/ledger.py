@@ -82,15 +82,24 @@ def adopt(key: str, job_id: str, archive: str = "default", credentials: str = "d
 
 
 @ledger.command
-def release(key: str, archive: str = "default") -> None:
+def release(key: str, job_id: str | None = None, archive: str = "default") -> None:
     """Say that a held clip was certainly not made. It may then be sent, and paid, again.
 
     Args:
         key: The clip key, or enough of its beginning.
+        job_id: The id that the record names, if it names one: typing it says that this job was looked for.
         archive: Name of the KlingArchive block.
     """
     studio = _archive(archive)
     page = _decidable(studio, key)
+    named = page.entry.job_id
+    if named is not None and job_id != named:
+        raise WrongClip(
+            f"an answer named job {named}, which may be paid: look for it first. If it is not there, type its id: "
+            f"prefect-kling ledger release {page.entry.clip_key} {named}",
+            clip_key=page.entry.clip_key,
+            job_id=named,
+        )
     released = studio.ledger.release(page, f"released by {_who()}")
     studio.budget.settle(page.entry, NOTHING)
     console.print(f"clip {released.entry.clip_key} is released; running its flow sends it again.")

@@ -91,6 +91,20 @@ class Budget:
         capped = self.cap_usd is not None or (film is not None and film.usd is not None)
         self._change(set_aside, begin=capped)
 
+    def restore(self, entry: Entry, film: FilmCap | None = None) -> None:
+        """Set a clip's worst price aside once more: it was freed although its job is paid. No cap can refuse that."""
+        reservation = Reservation(
+            usd=entry.at_most_usd, claim=entry.claim, film=film.film if film else None
+        )
+
+        def set_aside(accounts: Accounts) -> Accounts:
+            if entry.clip_key in accounts.reserved:
+                return accounts
+            reserved = {**accounts.reserved, entry.clip_key: reservation}
+            return accounts.model_copy(update={"reserved": reserved})
+
+        self._change(set_aside, begin=False)
+
     def settle(self, entry: Entry, usd: Decimal) -> None:
         """Turn what is set aside for this claim into money spent; 0 is a refund. Nothing set aside, nothing done."""
 

@@ -5,7 +5,7 @@ from prefect_kling.studio.money.ledger import Entry, EntryState
 _STATES = {
     EntryState.INTENT: "about to be sent; if its process died, it is held once it is older than a paid call may take",
     EntryState.SUBMITTED: "paid for, and not archived yet; running the flow again, or collect_finished, archives it",
-    EntryState.HELD: "held: it was sent, and whether it was taken is unknown",
+    EntryState.HELD: "held: it is not known whether its request was taken, and it may be paid",
     EntryState.RELEASED: "not paid; it may be sent again",
     EntryState.FAILED: "failed at the API, which does not charge for that",
     EntryState.ARCHIVED: "archived and paid",
@@ -24,8 +24,12 @@ def explain(entry: Entry) -> str:
         "",
         f"- request: {entry.order.request.headline} ({entry.order.request.model}, take {entry.order.take})",
         f"- cost: {cost if entry.state not in (EntryState.RELEASED, EntryState.FAILED) else 'nothing'}",
-        f"- job: {entry.job_id or 'no job id is known'}",
+        f"- job: {_job(entry)}",
         f"- attempt: {entry.attempt}, sent to {entry.sent_to or 'nowhere yet'} by {entry.by}",
+        *(
+            f"- also: job {late.job_id} of an earlier claim, named {late.at:%Y-%m-%d %H:%M:%S}; it may be paid too"
+            for late in entry.late_jobs
+        ),
         "- history:",
         *(
             f"  - {event.at:%Y-%m-%d %H:%M:%S} {event.state}: {event.note}".rstrip(": ")
@@ -37,12 +41,34 @@ def explain(entry: Entry) -> str:
     return "\n".join(lines)
 
 
+def _job(entry: Entry) -> str:
+    if entry.job_id is None:
+        return "no job id is known"
+    if entry.state is EntryState.HELD:
+        return f"{entry.job_id}, named in the answer"
+    return entry.job_id
+
+
 def remedies(entry: Entry) -> list[str]:
-    """Name the two commands that resolve a held clip."""
-    job = entry.job_id or "JOB_ID"
+    """Say what to look for, and name the two commands that resolve a held clip."""
+    when = "at an unknown time"
+    if entry.sent_at is not None:
+        when = f"about {entry.sent_at:%Y-%m-%d %H:%M} UTC"
+    found = f"job {entry.job_id} is there"
+    adopt = f"prefect-kling ledger adopt {entry.clip_key} {entry.job_id}"
+    release = f"prefect-kling ledger release {entry.clip_key} {entry.job_id}"
+    if entry.job_id is None:
+        found = "the job is there"
+        adopt = f"prefect-kling ledger adopt {entry.clip_key} JOB_ID"
+        release = f"prefect-kling ledger release {entry.clip_key}"
+    look = (
+        "Whether the request was taken is not known. Look at the task list of your account at "
+        f"{entry.sent_to or 'the API'} for a job of {entry.order.request.model} with this prompt, "
+        f"sent {when}, and at what the account was charged or has frozen. Then either"
+    )
     return [
-        "Look at the task list of your account at the API. Then either",
+        look,
         "",
-        f"- the job is there: `prefect-kling ledger adopt {entry.clip_key} {job}` (it is waited for and archived), or",
-        f"- it is not: `prefect-kling ledger release {entry.clip_key}` (nothing was paid; it may be sent again).",
+        f"- {found}: `{adopt}` (it is waited for and archived), or",
+        f"- it is not, and nothing is charged for it: `{release}` (it may be sent, and paid, again).",
     ]

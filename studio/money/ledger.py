@@ -35,6 +35,8 @@ from prefect_kling.studio.storage.bucket import Bucket
 NOTHING = Decimal(0)
 # A clip queued for a busy API is released and claimed many times: the record keeps the latest steps.
 HISTORY = 50
+# How often to read a record again that others change while an id is added to it.
+CONFLICTS = 20
 
 
 class EntryState(StrEnum):
@@ -46,6 +48,16 @@ class EntryState(StrEnum):
     RELEASED = "released"
     FAILED = "failed"
     ARCHIVED = "archived"
+
+
+class LateJob(BaseModel):
+    """A job whose id arrived when the clip's record had moved on without it; it may be paid."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    claim: str
+    at: datetime
 
 
 class Event(BaseModel):
@@ -78,7 +90,9 @@ class Entry(BaseModel):
     sent_to: str = ""
     """The API it is sent to."""
     job_id: str | None = None
-    """The API's id of the paid job."""
+    """The API's id of the paid job. Of a held clip: the id that stood in an answer, which may be its job."""
+    late_jobs: tuple[LateJob, ...] = ()
+    """Jobs of earlier claims whose ids arrived too late to become the clip's job."""
     charged_usd: Decimal | None = None
     """What it cost in the end: the API's own figure when it offers one, else the price table's."""
     retryable: bool = False
@@ -89,6 +103,14 @@ class Entry(BaseModel):
     """Machine and process that wrote this version."""
     history: tuple[Event, ...] = ()
     """What happened last, oldest first."""
+
+    @property
+    def sent_at(self) -> datetime | None:
+        """When the latest request was about to be sent, by the sender's clock; None if the history is too long."""
+        for event in reversed(self.history):
+            if event.state is EntryState.INTENT:
+                return event.at
+        return None
 
     def moved(self, state: EntryState, note: str = "", **changes: object) -> "Entry":
         """Return the record after one step, with the step in its history."""
@@ -179,11 +201,13 @@ class Ledger:
         if entry.state is EntryState.RELEASED:
             return self._won(entry, terms, page.etag, attempt=entry.attempt, earlier_usd=NOTHING)
         if entry.attempt < terms.max_attempts:
-            if entry.state is EntryState.FAILED and entry.retryable:
+            if entry.state is EntryState.FAILED and entry.retryable and not entry.late_jobs:
                 return self._won(
                     entry, terms, page.etag, attempt=entry.attempt + 1, earlier_usd=NOTHING
                 )
-            if entry.state is EntryState.HELD and terms.resubmit_unknown:
+            # A job that may be paid is known by its id: it is looked for, never paid for once more.
+            is_without_a_job = entry.job_id is None and not entry.late_jobs
+            if entry.state is EntryState.HELD and terms.resubmit_unknown and is_without_a_job:
                 # What was sent before may be paid too, so it stays part of the worst price.
                 return self._won(
                     entry,
@@ -228,29 +252,86 @@ class Ledger:
     def submitted(self, page: Page, job_id: str, note: str = "") -> Page:
         """Note the id of the paid job. The most precious write there is: see `submit_once` for what guards it.
 
-        It wins over a hold: somebody may have called the sender dead, who now knows better.
+        It wins over a hold and over a release: somebody called the sender dead, who now knows better. Where another
+        claim has taken the clip over, the id is added to the record's `late_jobs`, and `LedgerMoved` is raised.
         """
         try:
             return self._move(page, EntryState.SUBMITTED, note or f"job {job_id}", job_id=job_id)
         except LedgerMoved:
             now = self.read(page.entry.clip_key)
-            if (
-                now is None
-                or now.entry.state is not EntryState.HELD
-                or now.entry.claim != page.entry.claim
-            ):
-                raise
-            return self.adopt(now, job_id, "its own sender")
+            if now is not None and now.entry.claim == page.entry.claim:
+                if now.entry.state is EntryState.HELD:
+                    return self.adopt(now, job_id, "its own sender")
+                if now.entry.state is EntryState.RELEASED:
+                    return self._reopen(now, EntryState.SUBMITTED, f"job {job_id}", job_id)
+            self._add_late_job(page.entry, job_id)
+            raise
 
     def hold(self, page: Page, why: str, job_id: str | None = None) -> Page:
-        """Note that the outcome is unknown; from now on only a person, or proof, moves this record."""
+        """Note that the outcome is unknown; from now on only a person, or proof, moves this record.
+
+        `job_id` is the id that the answer names. Like the id of a plain success it is never dropped: where the record
+        has moved on without it, it is added to what stands there.
+        """
         marker = _marker("held", page.entry)
         self.bucket.put(marker, b"", "text/plain")
         try:
             return self._move(page, EntryState.HELD, why, job_id=job_id)
         except LedgerMoved:
+            now = self.read(page.entry.clip_key)
+            is_ours = now is not None and now.entry.claim == page.entry.claim
+            if job_id is not None and now is not None and is_ours:
+                if now.entry.state is EntryState.HELD and now.entry.job_id in (None, job_id):
+                    return self._reopen(now, EntryState.HELD, why, job_id)
+                if now.entry.state is EntryState.RELEASED:
+                    return self._reopen(now, EntryState.HELD, why, job_id)
             self.bucket.delete(marker)
+            if job_id is not None:
+                self._add_late_job(page.entry, job_id)
             raise
+
+    def _reopen(self, page: Page, state: EntryState, note: str, job_id: str) -> Page:
+        """Write a job's id into a record that others held or released in the name of a sender that was not dead."""
+        self.bucket.put(_marker("open", page.entry), b"", "text/plain")
+        entry = page.entry.moved(state, note, job_id=job_id)
+        etag = self.bucket.replace(_path(entry.clip_key), _bytes(entry), page.etag)
+        if etag is None:
+            raise LedgerMoved(
+                f"somebody else changed the record while it became {state}",
+                clip_key=entry.clip_key,
+                job_id=job_id,
+            )
+        return Page(entry, etag, 0.0, is_mine=True)
+
+    def _add_late_job(self, sender: Entry, job_id: str) -> None:
+        """Add an id to the record of its clip, whatever became of the claim that it was sent under."""
+        for _ in range(CONFLICTS):
+            now = self.read(sender.clip_key)
+            if now is None:
+                raise LedgerUnreadable(
+                    "the record of a paid job is gone", clip_key=sender.clip_key, job_id=job_id
+                )
+            known = {now.entry.job_id, *(late.job_id for late in now.entry.late_jobs)}
+            if job_id in known:
+                return
+            if now.entry.state is EntryState.RELEASED:
+                # Left released, it would be paid for once more although this job may be paid.
+                self.bucket.put(_marker("held", now.entry), b"", "text/plain")
+                self._reopen(now, EntryState.HELD, f"job {job_id} was named late", job_id)
+                return
+            late = LateJob(job_id=job_id, claim=sender.claim, at=datetime.now(UTC))
+            entry = now.entry.moved(
+                now.entry.state,
+                f"job {job_id} of an earlier claim was named late; it may be paid too",
+                late_jobs=(*now.entry.late_jobs, late),
+            )
+            if self.bucket.replace(_path(entry.clip_key), _bytes(entry), now.etag) is not None:
+                return
+        raise StorageUnavailable(
+            f"{self.bucket.uri(_path(sender.clip_key))} is being written by many at once",
+            clip_key=sender.clip_key,
+            job_id=job_id,
+        )
 
     def release(self, page: Page, why: str) -> Page:
         """Note that certainly nothing was paid, so that the clip may be claimed again."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
-from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.client import ClientSettings, KlingClient
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.collection import Collected, collect
 from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Marker, Page
+from prefect_kling.studio.money.submission import sender_window
 from prefect_kling.studio.storage.bucket import in_thread
 
 NAMED = 100
@@ -37,7 +38,7 @@ class SweepSettings:
     """How to sweep: how many clips at a time, when an intent counts as abandoned, and how early to warn."""
 
     at_once: int = 32
-    window_seconds: float = 240.0
+    window_seconds: float = sender_window(ClientSettings())
     warn_before: timedelta = timedelta(days=1)
 
 

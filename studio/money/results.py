@@ -59,10 +59,9 @@ async def wait_for_paid_job(
 
 def _seconds_since_sent(entry: Entry) -> float:
     """How long ago the request was sent, by the clocks of two machines perhaps: good enough to time a poll."""
-    sent = next(
-        (event.at for event in reversed(entry.history) if event.state is EntryState.INTENT), None
-    )
-    return (datetime.now(UTC) - sent).total_seconds() if sent else float("inf")
+    if entry.sent_at is None:
+        return float("inf")
+    return (datetime.now(UTC) - entry.sent_at).total_seconds()
 
 
 async def close_failed(entry: Entry, failure: JobFailed, archive: Archive) -> bool:

@@ -1,15 +1,19 @@
 """The money path: from an order to the one paid job, whoever else wants the same clip at the same moment.
 
-| what became of the POST        | the client raises                               | the record becomes   |
-|--------------------------------|-------------------------------------------------|----------------------|
-| answered with a job id         | nothing                                         | submitted            |
-| never sent, or 429             | `Unavailable`                                   | released, and queued |
-| refused                        | `RequestRefused`, `KeyRefused`, `BalanceTooLow` | released             |
-| 5xx, lost answer, cancelled, … | `OutcomeUnknown`, everything else               | held                 |
+| what became of the POST            | the client raises                               | the record |
+|------------------------------------|-------------------------------------------------|------------|
+| success with a job id              | nothing                                         | submitted  |
+| never sent, or busy                | `Unavailable`                                   | released   |
+| refused                            | `RequestRefused`, `KeyRefused`, `BalanceTooLow` | released   |
+| any other answer, lost, cancelled  | `OutcomeUnknown`, everything else               | held       |
+
+*Busy* and *refused* are what HTTP status and code say together, by the lists in `kling/reply.py`. A busy API is queued
+for.
 
 The order of events is what makes it safe: intent (won by a conditional write) → money set aside → POST, once → job id.
 A process may die between any two of them: what it leaves is an intent without a job id, which others hold once it is
-older than a paid call can take, or a job id, which others adopt.
+older than its sender can live, or a job id, which others adopt. So few clips at a time are between the two, however
+many a process makes.
 """
 
 import asyncio
@@ -21,7 +25,7 @@ from typing import Literal, assert_never
 
 import tenacity
 
-from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.client import ClientSettings, KlingClient
 from prefect_kling.kling.errors import (
     BalanceTooLow,
     JobFailed,
@@ -32,16 +36,38 @@ from prefect_kling.kling.errors import (
 )
 from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.studio.errors import ClipHeld, LedgerMoved, StorageUnavailable, StudioError
+from prefect_kling.studio.errors import (
+    ClipHeld,
+    LedgerMoved,
+    StorageRefused,
+    StorageUnavailable,
+    StudioError,
+)
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.budget import FilmCap
 from prefect_kling.studio.money.ledger import NOTHING, Claim, Entry, EntryState, Page
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.send_limit import SendLimit
 from prefect_kling.studio.storage.bucket import in_thread, uninterrupted
 
-# How long to insist on writing a paid job's id down while the store does not answer.
-NOTE_SECONDS = 300.0
+PREPARE_SECONDS = 60.0
+"""How long a sender may take between its claim and its request; after that it gives the clip back."""
+INSIST_SECONDS = 300.0
+"""How long to insist on writing a paid job's id down while the store refuses or does not answer."""
+WINDOW_MARGIN = 60.0
 LONGEST_PAUSE = 60.0
+
+_sending = SendLimit()
+
+
+def sender_window(client: ClientSettings, insist: float = INSIST_SECONDS) -> float:
+    """Return after how many seconds without a word the sender of a claim counts as dead.
+
+    It covers preparing, connecting, sending and the whole time a sender may insist on writing its job's id, plus a
+    margin. Whoever holds, releases or resubmits a clip in another sender's place must wait that long.
+    """
+    answer_seconds = client.connect_seconds + client.create_seconds
+    return PREPARE_SECONDS + answer_seconds + insist + WINDOW_MARGIN
 
 
 @dataclass(frozen=True)
@@ -49,20 +75,25 @@ class Terms:
     """On what terms to submit; times in seconds.
 
     `film` limits what one film may cost. `on_unknown="resubmit"` sends again when an answer was lost, **which can pay
-    twice**. `window`: how old an intent without a job id must be before its sender counts as dead; longer than a paid
-    call may take. `busy`: how long to queue for an API that is too busy. `look_again`: the pause between two looks.
-    `rest`: how to wait that long for an API that is full, if there is a better way than sleeping. `callback`: where
-    the API is to call when a job ends, unless the request says so itself; addresses are secrets, the ledger has none.
+    twice**. `window`: how old an intent without a job id must be before its sender counts as dead; unless given, what
+    `sender_window` says.
+    `insist`: how long to try to write a job's id down. `busy`: how long to queue for an API that is too busy.
+    `look_again`: the pause between two looks. `rest`: how to wait that long for an API that is full, if there is a
+    better way than sleeping. `callback`: where the API is to call when a job ends, unless the request says so itself;
+    addresses are secrets, the ledger has none. `sends_at_once`: how many clips of this process may be between claim and
+    job id, which is how many a kill leaves held at most.
     """
 
     film: FilmCap | None = None
     on_unknown: Literal["hold", "resubmit"] = "hold"
     max_attempts: int = 3
-    window: float = 240.0
+    window: float | None = None
+    insist: float = INSIST_SECONDS
     busy: float = 3600.0
     look_again: float = 2.0
     rest: Callable[[float], Awaitable[None]] | None = None
     callback: Callable[[Entry], str] | None = None
+    sends_at_once: int = 4
 
 
 async def submit_once(
@@ -78,22 +109,41 @@ async def submit_once(
     however often. Raises `OverBudget` before anything is sent, `ClipHeld` when the outcome of a send is unknown,
     `JobFailed` when the job failed for good, and the errors in the table above. `say` is told why it takes time.
     """
-    end, price = time.monotonic() + terms.busy, quote(order.request).at_most_usd
-    resubmit = terms.on_unknown == "resubmit"
-    claim = Claim(price, client.settings.base_url, terms.max_attempts, resubmit_unknown=resubmit)
+    deadline = time.monotonic() + terms.busy
+    claim = Claim(
+        at_most_usd=quote(order.request).at_most_usd,
+        sent_to=client.settings.base_url,
+        max_attempts=terms.max_attempts,
+        resubmit_unknown=terms.on_unknown == "resubmit",
+    )
+    window = terms.window
+    if window is None:
+        window = sender_window(client.settings, terms.insist)
     pauses = _growing(terms.look_again)
     while True:
-        page = await in_thread(archive.ledger.claim, order, claim)
-        turn = await (_take_turn if page.is_mine else _look)(page, client, archive, terms)
+        async with _sending.place(max(1, terms.sends_at_once)):
+            page = await in_thread(archive.ledger.claim, order, claim)
+            turn = None
+            if page.is_mine:
+                turn = await _take_turn(page, client, archive, terms, window)
+        if turn is None:
+            turn = await _look(page, archive, terms, window)
         if isinstance(turn, Entry):
             if not page.is_mine:
                 say(f"resumed job {turn.job_id}, nothing is paid again")
             return turn
-        pause = terms.look_again if turn.error is None else max(turn.pause, next(pauses))
-        if turn.error is not None and time.monotonic() + pause > end:
+
+        say(turn.reason)
+        if turn.error is None:
+            await asyncio.sleep(terms.look_again)
+            continue
+        pause = max(turn.pause, next(pauses))
+        if time.monotonic() + pause > deadline:
             raise turn.error
-        say(turn.words)
-        await (terms.rest if terms.rest and turn.error else asyncio.sleep)(pause)
+        if terms.rest is not None:
+            await terms.rest(pause)
+        else:
+            await asyncio.sleep(pause)
 
 
 def _growing(first: float) -> Iterator[float]:
@@ -108,63 +158,45 @@ def _growing(first: float) -> Iterator[float]:
 class _Later:
     """Why there is no job yet, when to look again, and what to raise when there is no time left."""
 
-    words: str
+    reason: str
     pause: float = 0.0
     error: Unavailable | None = None
 
 
 async def _take_turn(
-    page: Page, client: KlingClient, archive: Archive, terms: Terms
+    page: Page, client: KlingClient, archive: Archive, terms: Terms, window: float
 ) -> Entry | _Later:
     """Send a claimed request; say when to come back if the API was busy, or if sending again was chosen."""
     try:
-        return await _send(page, client, archive, terms)
+        return await _send(page, client, archive, terms, window)
     except Unavailable as error:
-        return _Later(
-            f"the API cannot take the request yet: {error.detail or error.message}",
-            error.retry_after or 0.0,
-            error,
-        )
+        reason = f"the API cannot take the request yet: {error.detail or error.message}"
+        return _Later(reason, error.retry_after or 0.0, error)
     except ClipHeld as error:
-        if terms.on_unknown == "hold" or page.entry.attempt >= terms.max_attempts or error.job_id:
+        is_last_attempt = page.entry.attempt >= terms.max_attempts
+        if terms.on_unknown == "hold" or is_last_attempt or error.job_id is not None:
             raise
         return _Later(f"sending again, as chosen, although it may be paid twice: {error.message}")
 
 
-async def _look(page: Page, client: KlingClient, archive: Archive, terms: Terms) -> Entry | _Later:
-    """Return the record another process finished; hold it if that process died."""
-    return (
-        page.entry
-        if await _is_settled(page, archive, terms)
-        else _Later("another run is sending this request")
-    )
-
-
-async def _is_settled(page: Page, archive: Archive, terms: Terms) -> bool:
-    """Whether somebody else's record already names the job; raises when it never will by itself."""
+async def _look(page: Page, archive: Archive, terms: Terms, window: float) -> Entry | _Later:
+    """Return the record another process finished; hold it if that process died. Raises when there will be no job."""
+    elsewhere = _Later("another run is sending this request")
     entry = page.entry
-    if entry.state is EntryState.INTENT and page.age_seconds > terms.window:
+    if entry.state is EntryState.INTENT and page.age_seconds > window:
         why = f"the process {entry.by} vanished between its intent and a job id"
         try:
             entry = (await in_thread(archive.ledger.hold, page, why)).entry
         except LedgerMoved:
-            return False
-    if (
-        entry.state is EntryState.HELD
-        and terms.on_unknown == "resubmit"
-        and entry.attempt < terms.max_attempts
-    ):
-        return False
-    return _names_a_job(entry)
-
-
-def _names_a_job(entry: Entry) -> bool:
+            return elsewhere
     match entry.state:
         case EntryState.SUBMITTED | EntryState.ARCHIVED:
-            return True
+            return entry
         case EntryState.INTENT | EntryState.RELEASED:
-            return False
+            return elsewhere
         case EntryState.HELD:
+            if terms.on_unknown == "resubmit" and _may_be_resubmitted(entry, terms):
+                return elsewhere
             raise _held(entry)
         case EntryState.FAILED:
             why = entry.history[-1].note
@@ -175,12 +207,19 @@ def _names_a_job(entry: Entry) -> bool:
             assert_never(entry.state)
 
 
-async def _send(page: Page, client: KlingClient, archive: Archive, terms: Terms) -> Entry:
+def _may_be_resubmitted(entry: Entry, terms: Terms) -> bool:
+    names_a_job = entry.job_id is not None or bool(entry.late_jobs)
+    return not names_a_job and entry.attempt < terms.max_attempts
+
+
+async def _send(
+    page: Page, client: KlingClient, archive: Archive, terms: Terms, window: float
+) -> Entry:
     """Send the claimed request, once, and sort what became of it."""
     try:
-        signed = await in_thread(_prepare, page, archive, terms)
+        signed = await in_thread(_prepare, page, archive, terms, window)
     except BaseException as error:
-        await _give_back(page, archive, _why(error))
+        await _give_back(page, archive, _reason(error))
         raise
     try:
         job = await client.create(signed)
@@ -191,23 +230,23 @@ async def _send(page: Page, client: KlingClient, archive: Archive, terms: Terms)
         raise
     except BaseException as error:
         # A cancelled run, too, writes down that its request may have been paid.
-        entry = await uninterrupted(in_thread(_hold, page, error, archive))
+        entry = await _hold(page, error, archive, terms)
         if not isinstance(error, Exception):
             raise
         if entry.state is EntryState.HELD:
             raise _held(entry) from error
         return entry
-    return await _note_job(page, job.job_id, archive)
+    return await _note_job(page, job.job_id, archive, terms)
 
 
-def _prepare(page: Page, archive: Archive, terms: Terms) -> VideoRequest:
+def _prepare(page: Page, archive: Archive, terms: Terms, window: float) -> VideoRequest:
     """Sign the inputs and set the money aside: the last things that may fail without a cent at stake."""
     signed = archive.sign_inputs(page.entry.order.request)
     if terms.callback is not None and signed.callback_url is None:
         signed = signed.model_copy(update={"callback_url": terms.callback(page.entry)})
     archive.budget.reserve(page.entry, terms.film)
     # By the wall clock, which goes on while a machine sleeps: others may be about to call this sender dead.
-    if time.time() - page.read_at > terms.window / 2:
+    if time.time() - page.read_at > min(PREPARE_SECONDS, window / 2):
         raise Unavailable("this process was held up between its intent and its request")
     return signed
 
@@ -223,64 +262,86 @@ async def _balance_in_words(client: KlingClient) -> str:
         money = await client.balance()
     except KlingError:
         return "; the balance cannot be read"
-    held = f", {money.frozen} of it held for running jobs" if money.frozen else ""
-    return f"; the account has {money.balance} {money.currency}{held}"
+    frozen = f", {money.frozen} of it frozen for running jobs" if money.frozen else ""
+    return f"; the account has {money.balance} {money.currency}{frozen}"
 
 
-async def _note_job(page: Page, job_id: str, archive: Archive) -> Entry:
-    """Write the paid job's id down; while the store is away, keep trying for minutes rather than lose it."""
+async def _note_job(page: Page, job_id: str, archive: Archive, terms: Terms) -> Entry:
+    """Write the paid job's id down. Not even a cancelled run may go before this is written."""
+
+    def write() -> Entry:
+        try:
+            entry = archive.ledger.submitted(page, job_id).entry
+        except LedgerMoved:
+            known = _named_meanwhile(page, archive)
+            if known is None or known.job_id != job_id:
+                raise
+            return known
+        if any(event.state is EntryState.RELEASED for event in entry.history[-2:]):
+            archive.budget.restore(entry, terms.film)
+        return entry
+
+    try:
+        return await uninterrupted(_insist(write, terms))
+    except StudioError as error:
+        message = f"job {job_id} is paid for, and its id could not be written to the ledger"
+        raise ClipHeld(
+            message, clip_key=page.entry.clip_key, job_id=job_id, detail=str(error)
+        ) from error
+
+
+async def _hold(page: Page, error: BaseException, archive: Archive, terms: Terms) -> Entry:
+    """Write down that the outcome is unknown, with the id that the answer names: that is not given up easily."""
+    job_id: str | None = getattr(error, "job_id", None)
+
+    def write() -> Entry:
+        try:
+            return archive.ledger.hold(page, _reason(error), job_id).entry
+        except LedgerMoved:
+            known = _named_meanwhile(page, archive)
+            if known is None:
+                raise
+            return known
+
+    if job_id is None:
+        return await uninterrupted(in_thread(write))
+    try:
+        return await uninterrupted(_insist(write, terms))
+    except StudioError as trouble:
+        message = f"an answer names job {job_id}, which may be paid, and it could not be written to the ledger"
+        raise ClipHeld(
+            message, clip_key=page.entry.clip_key, job_id=job_id, detail=str(trouble)
+        ) from error
+
+
+async def _insist(write: Callable[[], Entry], terms: Terms) -> Entry:
+    """Repeat a write for minutes, whatever the store says, rather than lose the id of a paid job."""
     retrying = tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception_type(StorageUnavailable),
-        stop=tenacity.stop_after_delay(NOTE_SECONDS),
+        retry=tenacity.retry_if_exception_type((StorageUnavailable, StorageRefused)),
+        stop=tenacity.stop_after_delay(terms.insist),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
         reraise=True,
     )
-    try:
-        # Not even a cancelled run may go before this is written.
-        noted: Entry = await uninterrupted(retrying(in_thread, _noted, page, job_id, archive))
-    except StudioError as error:
-        what = f"job {job_id} is paid for, and its id could not be written to the ledger"
-        raise ClipHeld(
-            what, clip_key=page.entry.clip_key, job_id=job_id, detail=str(error)
-        ) from error
-    return noted
+    return await retrying(in_thread, write)
 
 
-def _noted(page: Page, job_id: str, archive: Archive) -> Entry:
-    try:
-        return archive.ledger.submitted(page, job_id).entry
-    except LedgerMoved:
-        known = _told_meanwhile(page, archive)
-        if known is None or known.job_id != job_id:
-            raise
-        return known
-
-
-def _hold(page: Page, error: BaseException, archive: Archive) -> Entry:
-    try:
-        return archive.ledger.hold(page, _why(error), getattr(error, "job_id", None)).entry
-    except LedgerMoved:
-        known = _told_meanwhile(page, archive)
-        if known is None:
-            raise
-        return known
-
-
-def _told_meanwhile(page: Page, archive: Archive) -> Entry | None:
+def _named_meanwhile(page: Page, archive: Archive) -> Entry | None:
     """Return the record if the API's own call named this attempt's job before its sender could, and maybe ended it."""
     now = archive.ledger.read(page.entry.clip_key)
-    return now.entry if now and now.entry.claim == page.entry.claim and now.entry.job_id else None
+    if now is None or now.entry.claim != page.entry.claim or now.entry.job_id is None:
+        return None
+    return now.entry
 
 
-def _why(error: BaseException) -> str:
-    return (
-        error.summary
-        if isinstance(error, KlingError | StudioError)
-        else f"{type(error).__name__}: {error}".rstrip(": ")
-    )
+def _reason(error: BaseException) -> str:
+    if isinstance(error, KlingError | StudioError):
+        return error.summary
+    return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 def _held(entry: Entry) -> ClipHeld:
-    why, cost = entry.history[-1].note, entry.at_most_usd
-    what = f"the outcome of a paid request is unknown, it may have cost up to ${cost}: {why}"
-    return ClipHeld(what, clip_key=entry.clip_key, job_id=entry.job_id)
+    message = (
+        f"it is not known whether the paid request was taken, it may have cost up to ${entry.at_most_usd}: "
+        f"{entry.history[-1].note}"
+    )
+    return ClipHeld(message, clip_key=entry.clip_key, job_id=entry.job_id)

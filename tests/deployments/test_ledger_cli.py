@@ -1,6 +1,7 @@
 """The two decisions only a person can take, taken as a person would."""
 
 import asyncio
+import json
 from collections.abc import Callable
 
 import pytest
@@ -81,7 +82,10 @@ def state(archive: Archive, key: str) -> EntryState:
 def test_a_held_clip_says_what_happened_and_what_to_do(run: Run, key: str) -> None:
     """`show` tells what happened, what it may have cost, and the two commands that resolve it."""
     told = run("ledger", "show", key[:8])
-    assert "held: it was sent, and whether it was taken is unknown" in told
+    assert "held: it is not known whether its request was taken, and it may be paid" in told
+    assert "does not tell whether the request was taken" in told
+    assert "Look at the task list of your account" in told
+    assert "nothing was paid" not in told.lower()
     assert "at most $0.1899" in told
     assert "HTTP 502" in told
     assert f"prefect-kling ledger adopt {key} JOB_ID" in told
@@ -138,6 +142,29 @@ def test_a_released_clip_is_sent_again(
     run("ledger", "release", key)
     asyncio.run(generate_clip(request_, credentials, archive_block))
     assert made(sandbox, request_) == 2
+
+
+def test_a_release_of_a_clip_whose_job_was_named_wants_the_id_typed_in(
+    run: Run,
+    key: str,
+    request_: VideoRequest,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
+) -> None:
+    """An answer named a job: who says that it is not there must have looked for that one."""
+    body = json.dumps({"code": 400, "data": {"taskId": "c7"}})
+    sandbox.fault(on="create", do={"status": 400, "body": body})
+    with pytest.raises(ClipHeld):
+        asyncio.run(generate_clip(request_, credentials, archive_block))
+    archive = archive_block.get_archive()
+    assert f"ledger release {key} c7" in run("ledger", "show", key)
+    for typed in ((), ("c8",)):
+        with pytest.raises(WrongClip, match="named job c7"):
+            run("ledger", "release", key, *typed)
+        assert state(archive, key) is EntryState.HELD
+    run("ledger", "release", key, "c7")
+    assert state(archive, key) is EntryState.RELEASED
 
 
 def test_only_held_clips_can_be_decided(

@@ -24,9 +24,9 @@ from prefect_kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.errors import FilmIncomplete
 from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.money import submission
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import EntryState
-from prefect_kling.tasks import submit
 
 KILLS = 10
 WINDOW_SECONDS = 4.0
@@ -53,9 +53,9 @@ import asyncio, os, sys
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows import produce_film
 from prefect_kling.studio.film.storyboard import Storyboard
-from prefect_kling.tasks import submit
+from prefect_kling.studio.money import submission
 
-submit.GRACE_SECONDS = {WINDOW_SECONDS}
+submission.sender_window = lambda *_: {2 * WINDOW_SECONDS}
 board = Storyboard.model_validate_json(sys.argv[1])
 for _ in sys.stdin:
     if (child := os.fork()) == 0:
@@ -98,7 +98,7 @@ def test_a_film_survives_ten_kills(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ten processes are shot at random moments; the next run makes the film an undisturbed one makes, paid once."""
-    monkeypatch.setattr(submit, "GRACE_SECONDS", WINDOW_SECONDS)
+    monkeypatch.setattr(submission, "sender_window", lambda *_: 2 * WINDOW_SECONDS)
     undisturbed = asyncio.run(
         produce_film(BOARD, access, local_archive(s3, prefix=f"{archive_block.prefix}-calm"))
     )

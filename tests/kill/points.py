@@ -55,21 +55,30 @@ class Passed:
 
 
 class Points:
-    """The points of this process: told as they are passed, deadly if chosen."""
+    """The points of this process: told as they are passed; the chosen one is deadly when passed for the `count`th time."""
 
     def __init__(
-        self, said: Connection, chosen: str | None = None, blow: int = signal.SIGKILL
+        self,
+        said: Connection,
+        chosen: str | None = None,
+        blow: int = signal.SIGKILL,
+        count: int = 1,
     ) -> None:
         if chosen is not None and chosen not in POINTS:
             raise ValueError(f"there is no point {chosen}")
-        self._said, self._chosen, self._blow = said, chosen, blow
+        self._said = said
+        self._chosen = chosen
+        self._blow = blow
+        self._count = count
         self._uploading = False
 
     def reach(self, point: str) -> None:
         """Tell that a point is reached, and die there if it is the chosen one."""
         self._said.send(Passed(point, time.monotonic()))
-        if point == self._chosen:
-            self._chosen = None
+        if point != self._chosen:
+            return
+        self._count -= 1
+        if self._count == 0:
             os.kill(os.getpid(), self._blow)
 
     def install(self) -> None:

@@ -129,9 +129,20 @@ def work(task: Assignment, said: Connection, start: "threading.Barrier | None" =
     said.send(asyncio.run(live()))
 
 
-def work_through(tasks: list[Assignment], said: Connection, at_once: int = 12) -> None:
-    """The life of a process that makes many clips side by side; each outcome goes into the pipe with its prompt."""
+def work_through(
+    tasks: list[Assignment],
+    said: Connection,
+    at_once: int = 12,
+    die_at: tuple[str, int] | None = None,
+) -> None:
+    """The life of a process that makes many clips side by side; each outcome goes into the pipe with its prompt.
+
+    `die_at`: the point, and how often it is passed before the process dies there.
+    """
     archives = {task.place: task.place.archive() for task in tasks}
+    if die_at is not None:
+        point, count = die_at
+        Points(said, point, count=count).install()
 
     async def one(task: Assignment, turn: asyncio.Semaphore) -> None:
         async with turn, task.place.client(task.create_seconds) as client:

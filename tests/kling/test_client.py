@@ -4,6 +4,7 @@ Answers come from a function in place of the network: what is tested is how each
 The sandbox tests run the same client over real HTTP.
 """
 
+import json
 import logging
 import pickle
 import traceback
@@ -68,8 +69,8 @@ def says(
         (says(400, msg="bad prompt"), errors.RequestRefused),
         (says(422), errors.RequestRefused),
         (says(404), errors.KeyRefused),
-        (says(308), errors.KeyRefused),
-        (says(429, 1304), errors.KeyRefused),
+        (says(308), errors.OutcomeUnknown),
+        (says(403, 1304), errors.KeyRefused),
         (says(401), errors.KeyRefused),
         (says(403), errors.KeyRefused),
         (says(402), errors.BalanceTooLow),
@@ -85,7 +86,7 @@ def says(
         (says(200, 402), errors.BalanceTooLow),
         (says(200, 429), errors.Unavailable),
         (says(429, 1303), errors.Unavailable),
-        (says(429, 1102), errors.BalanceTooLow),
+        (says(402, 1102), errors.BalanceTooLow),
         (says(200, 1301), errors.RequestRefused),
         (says(200, 500), errors.OutcomeUnknown),
         (says(200, 5001), errors.OutcomeUnknown),
@@ -109,6 +110,101 @@ async def test_a_paid_call_is_sent_once_and_its_outcome_sorted_by_certainty(
             await client.create(REQUEST)
     assert type(caught.value) is kind
     assert len(api.calls) == 1
+
+
+REFUSED = {400, 401, 402, 403, 404, 405, 413, 415, 422, *range(1000, 1005), *range(1100, 1104)}
+REFUSED |= {1200, 1201, 1202, 1203, 1300, 1301, 1304}
+BUSY = {429, 1302, 1303}
+CERTAIN = (errors.RequestRefused, errors.KeyRefused, errors.BalanceTooLow)
+NO_CODE: dict[str, Any] = {}
+
+
+@pytest.mark.parametrize("status", [200, *range(400, 600)])
+async def test_an_answer_proves_only_what_status_and_code_say_together(status: int) -> None:
+    """Refused or busy needs status and code on the same list; every other answer leaves the outcome unknown."""
+    codes: list[Any] = [*sorted(REFUSED | BUSY), 0, 200, 409, 425, 499, 500, 5001, 7777]
+    bodies: list[tuple[dict[str, Any], int | None]] = [(NO_CODE, None)]
+    bodies += [({"code": code}, code) for code in codes]
+    bodies += [({"code": str(code)}, code) for code in codes]
+    for body, code in bodies:
+        error = await create_error(status, body)
+        known = {code} if status == 200 else {status} if code is None else {status, code}
+        if known <= REFUSED:
+            assert isinstance(error, CERTAIN), (status, body)
+        elif known <= BUSY:
+            assert type(error) is errors.Unavailable, (status, body)
+        else:
+            assert type(error) is errors.OutcomeUnknown, (status, body)
+
+
+UNREADABLE = ["no", "", None, True, 4.0, [400], {"code": 400}, "4" * 30, "\uff14\uff10\uff10"]
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 402, 404, 422, 429, 499])
+async def test_a_code_that_cannot_be_read_proves_nothing(status: int) -> None:
+    """A code that is there and is no number, or may be there in a body that is broken, is no refusal."""
+    for code in UNREADABLE:
+        assert type(await create_error(status, {"code": code})) is errors.OutcomeUnknown
+    for text in ('{"code": 400', "[" * 5000, '[{"code": 400}]', '\ufeff{"code":'):
+        error = await create_error(status, text)
+        assert type(error) is errors.OutcomeUnknown, text
+
+
+ID_PLACES: list[dict[str, Any]] = [
+    {"data": {"taskId": "c7"}},
+    {"data": {"task_id": "c7"}},
+    {"data": {"id": "c7"}},
+    {"taskId": "c7"},
+    {"id": "c7"},
+    {"data": [{"taskId": "c7"}]},
+    {"data": {"task": {"id": "c7"}}},
+    {"error": {"details": {"job_id": "c7"}}},
+]
+
+
+@pytest.mark.parametrize("status", [200, *range(400, 600)])
+async def test_an_answer_that_names_a_job_is_never_a_refusal(status: int) -> None:
+    """Whatever status and code say: the job may be paid, and its id is kept."""
+    for place in ID_PLACES:
+        for code in (NO_CODE, {"code": 400}, {"code": 429}, {"code": 500}, {"code": "no"}):
+            if status == 200 and code is NO_CODE:
+                continue
+            error = await create_error(status, code | place)
+            assert type(error) is errors.OutcomeUnknown, (status, code, place)
+            assert error.job_id == "c7", (status, code, place)
+
+
+async def test_an_id_that_cannot_be_one_is_quoted_and_kept() -> None:
+    """A good answer whose id no ledger could hold is an unknown outcome that carries the id in a form for people."""
+    for odd in ("c\ud800", "c\x00", "c" * 9000, ["c1"]):
+        error = await create_error(200, json.dumps({"code": 200, "data": {"taskId": odd}}))
+        assert type(error) is errors.OutcomeUnknown
+        assert error.job_id is not None
+        assert error.job_id.encode("ascii")
+        assert len(error.job_id) <= 256
+
+
+async def test_a_refusal_and_an_unknown_outcome_never_share_a_sentence() -> None:
+    """Who reads that nothing was paid can believe it, and nothing of the kind stands in an unknown outcome."""
+    refusals = [await create_error(status, {}) for status in (400, 401, 402, 403, 404)]
+    unknown = [await create_error(status, {}) for status in (408, 409, 499, 500, 502)]
+    for error in unknown:
+        assert "may be paid" in str(error)
+        assert "does not tell whether the request was taken" in str(error)
+        assert "nothing was" not in str(error).lower()
+        assert "refused" not in str(error)
+    sentences = {part for error in refusals for part in str(error).split(". ")}
+    assert not sentences & {part for error in unknown for part in str(error).split(". ")}
+
+
+async def create_error(status: int, body: dict[str, Any] | str) -> errors.KlingError:
+    """What a paid call raises that is answered so."""
+    content = body if isinstance(body, str) else json.dumps(body)
+    answer = httpx.Response(status, content=content.encode())
+    async with client_of(Api(answer)) as client:
+        with pytest.raises(errors.KlingError) as caught:
+            await client.create(REQUEST)
+    return caught.value
 
 
 async def test_a_taken_request_returns_its_job() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from prefect_kling.blocks import KlingArchive
 from prefect_kling.kling.client import ClientSettings, KlingClient
 from prefect_kling.kling.errors import (
     BalanceTooLow,
@@ -17,15 +18,27 @@ from prefect_kling.kling.errors import (
     RequestRefused,
     Unavailable,
 )
+from prefect_kling.kling.job import VideoJob
 from prefect_kling.kling.polling import Patience
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
-from prefect_kling.studio.errors import ClipHeld, StorageUnavailable
+from prefect_kling.studio.errors import (
+    ClipHeld,
+    StorageRefused,
+    StorageUnavailable,
+    StudioError,
+)
 from prefect_kling.studio.money.archive import STANDIN, Archive
-from prefect_kling.studio.money.ledger import Claim, Entry, EntryState
+from prefect_kling.studio.money.ledger import Claim, Entry, EntryState, Page
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.reconcile import SweepSettings
 from prefect_kling.studio.money.results import close_failed, wait_for_paid_job
-from prefect_kling.studio.money.submission import Terms, submit_once
+from prefect_kling.studio.money.submission import (
+    PREPARE_SECONDS,
+    Terms,
+    sender_window,
+    submit_once,
+)
 from prefect_kling.studio.storage.bucket import in_thread
 
 USD = Decimal(1)
@@ -53,6 +66,9 @@ async def hasty(sandbox: Sandbox) -> AsyncIterator[KlingClient]:
 def made(sandbox: Sandbox, order: ClipOrder) -> int:
     """How many jobs the API really made for an order."""
     return sum(job["body"].get("prompt") == order.request.prompt for job in sandbox.jobs())
+
+
+NAMES_A_JOB = json.dumps({"code": 400, "msg": "no", "data": {"taskId": "c7"}})
 
 
 def record(archive: Archive, order: ClipOrder) -> Entry:
@@ -130,6 +146,148 @@ async def test_a_refusal_releases_the_intent(
     assert record(archive, order).state is EntryState.RELEASED
     assert (await submit_once(order, client, archive, QUICK)).state is EntryState.SUBMITTED
     assert made(sandbox, order) == 1
+
+
+@pytest.mark.parametrize("status", [409, 423, 425, 499])
+async def test_an_answer_on_no_list_is_held(
+    status: int, order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """A gateway that gave up, or says that such a job exists, proves no refusal: nothing is sent again."""
+    sandbox.fault(on="create", do={"status": status}, after_commit=True)
+    for _ in range(2):
+        with pytest.raises(ClipHeld, match="may have cost up to"):
+            await submit_once(order, client, archive, QUICK)
+    assert made(sandbox, order) == 1
+
+
+@pytest.mark.parametrize("status", [400, 429, 502])
+async def test_an_id_in_a_bad_answer_is_kept_and_never_paid_again(
+    status: int, order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """The clip is held with the id, and not even `resubmit` sends it again."""
+    sandbox.fault(on="create", do={"status": status, "body": NAMES_A_JOB}, after_commit=True)
+    for on_unknown in ("hold", "resubmit", "resubmit"):
+        terms = Terms(on_unknown=on_unknown, busy=0.3, look_again=0.05)
+        with pytest.raises(ClipHeld) as caught:
+            await submit_once(order, client, archive, terms)
+        assert caught.value.job_id == "c7"
+    entry = record(archive, order)
+    assert (entry.state, entry.job_id, entry.attempt) == (EntryState.HELD, "c7", 1)
+    assert made(sandbox, order) == 1
+
+
+@pytest.mark.parametrize("trouble", [StorageUnavailable, StorageRefused])
+async def test_an_id_in_a_bad_answer_is_written_with_insistence(
+    trouble: type[StudioError],
+    order: ClipOrder,
+    client: KlingClient,
+    archive: Archive,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A store that is away, or refuses for a while, delays the note of a job and does not prevent it."""
+    hold = archive.ledger.hold
+    failures = [trouble("not now"), trouble("not yet")]
+
+    def hold_in_the_end(*args: Any) -> Page:
+        if failures:
+            raise failures.pop()
+        return hold(*args)
+
+    monkeypatch.setattr(archive.ledger, "hold", hold_in_the_end)
+    sandbox.fault(on="create", do={"status": 500, "body": NAMES_A_JOB})
+    with pytest.raises(ClipHeld):
+        await submit_once(order, client, archive, QUICK)
+    assert (record(archive, order).state, record(archive, order).job_id) == (EntryState.HELD, "c7")
+    assert failures == []
+
+
+async def test_few_clips_at_a_time_are_between_claim_and_job_id(
+    client: KlingClient, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many clips a process makes, in however many event loops, a kill leaves this many in doubt at most."""
+    create = client.create
+    in_doubt: list[int] = []
+
+    async def counting(request: VideoRequest) -> VideoJob:
+        states = [page.entry.state for page in map(archive.ledger.read, keys) if page is not None]
+        in_doubt.append(states.count(EntryState.INTENT))
+        await asyncio.sleep(0.05)
+        return await create(request)
+
+    monkeypatch.setattr(client, "create", counting)
+    prompts = [f"few at a time {archive.bucket.prefix} {number}" for number in range(12)]
+    orders = [
+        ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3))
+        for prompt in prompts
+    ]
+    keys = [order.clip_key for order in orders]
+    terms = Terms(sends_at_once=3)
+
+    async def several(mine: list[ClipOrder]) -> None:
+        await asyncio.gather(*(submit_once(order, client, archive, terms) for order in mine))
+
+    await several(orders)
+    assert len(in_doubt) == 12
+    assert 2 <= max(in_doubt) <= 3
+
+
+def test_the_window_covers_all_that_a_sender_may_insist_on() -> None:
+    """Nobody calls a sender dead that may still be writing its job's id down."""
+    settings = ClientSettings(connect_seconds=7, create_seconds=90)
+    assert sender_window(settings, insist=300) > PREPARE_SECONDS + 7 + 90 + 300
+    assert SweepSettings().window_seconds >= sender_window(ClientSettings())
+
+
+async def test_a_job_that_is_named_after_a_release_is_waited_for_and_counted(
+    order: ClipOrder, client: KlingClient, archive_block: KlingArchive
+) -> None:
+    """A person released the clip while its sender was alive: the sender's job is the clip's job after all."""
+    archive = Archive(archive_block.get_archive().bucket, cap_usd=Decimal(5))
+    create = client.create
+
+    async def released_meanwhile(request: VideoRequest) -> VideoJob:
+        job = await create(request)
+        page = archive.ledger.read(order.clip_key)
+        assert page is not None
+        archive.ledger.release(archive.ledger.hold(page, "vanished"), "released by a person")
+        archive.budget.settle(page.entry, Decimal(0))
+        return job
+
+    client.create = released_meanwhile  # type: ignore[method-assign]
+    entry = await submit_once(order, client, archive, QUICK)
+    assert record(archive, order).state is EntryState.SUBMITTED
+    accounts = archive.budget.accounts()
+    assert accounts is not None
+    assert accounts.reserved[order.clip_key].claim == entry.claim
+    assert order.clip_key in {marker.clip_key for marker in archive.ledger.open_markers()}
+
+
+async def test_a_job_of_an_earlier_claim_is_added_to_the_record(
+    order: ClipOrder, client: KlingClient, archive: Archive
+) -> None:
+    """Another claim has the clip by now: the late id is told, noted, and no reason to send again."""
+    create = client.create
+
+    async def taken_over_meanwhile(request: VideoRequest) -> VideoJob:
+        page = archive.ledger.read(order.clip_key)
+        assert page is not None
+        archive.ledger.release(archive.ledger.hold(page, "vanished"), "released by a person")
+        archive.ledger.claim(order, Claim(USD))
+        return await create(request)
+
+    client.create = taken_over_meanwhile  # type: ignore[method-assign]
+    with pytest.raises(ClipHeld) as caught:
+        await submit_once(order, client, archive, QUICK)
+    entry = record(archive, order)
+    assert entry.state is EntryState.INTENT
+    assert [late.job_id for late in entry.late_jobs] == [caught.value.job_id]
+    page = archive.ledger.read(order.clip_key)
+    assert page is not None
+    archive.ledger.hold(page, "vanished")
+    chosen = Terms(on_unknown="resubmit", look_again=0.05)
+    with pytest.raises(ClipHeld):
+        await submit_once(order, client, archive, chosen)
 
 
 async def test_a_busy_api_is_queued_for(
@@ -265,7 +423,6 @@ async def test_a_job_id_that_cannot_be_written_is_told(
         raise StorageUnavailable("the store is gone")
 
     monkeypatch.setattr(archive.ledger, "submitted", gone)
-    monkeypatch.setattr("prefect_kling.studio.money.submission.NOTE_SECONDS", 0.2)
     with pytest.raises(ClipHeld, match="is paid for") as caught:
-        await submit_once(order, client, archive, QUICK)
+        await submit_once(order, client, archive, Terms(insist=0.2))
     assert caught.value.job_id
