@@ -55,7 +55,7 @@ class Passed:
 
 
 class Points:
-    """The points of this process: told as they are passed; the chosen one is deadly when passed for the `count`th time."""
+    """The points of this process, told as they are passed; the chosen one kills at its `count`th time."""
 
     def __init__(
         self,
