@@ -1,9 +1,11 @@
-"""What `prefect-kling doctor` and `prefect-kling setup` do."""
+"""`prefect-kling doctor` and `prefect-kling setup`."""
 
 import asyncio
 import os
 import sys
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 
 from prefect_kling.deployments.cli.doctor_text import line, sentence
@@ -28,15 +30,35 @@ COLOURS = {
 console = Console()
 
 
-def doctor(credentials: str, archive: str) -> int:
-    """Print a line for every check. Returns the exit code: 1 if there is a fault."""
+def doctor(*, credentials: str = "default", archive: str = "default") -> int:
+    """Check everything a production run needs, and say what is wrong and what to do.
+
+    Free. The exit code is 1 if there is a fault.
+
+    Args:
+        credentials: Name of the KlingCredentials block.
+        archive: Name of the KlingArchive block.
+    """
     return asyncio.run(_examine(credentials, archive))
 
 
-def setup(name: str, *, yes: bool, overwrite: bool) -> int:
-    """Create the blocks, then print what the doctor finds.
+def setup(
+    *,
+    name: str = "default",
+    yes: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Create the blocks from questions, or from the environment; then run the doctor.
 
-    The answers come from the environment and, at a terminal without `yes`, from a person.
+    With --yes or without a terminal nothing is asked. Read from the environment:
+    APIMODELS_API_KEY, KLING_BUCKET; optional APIMODELS_BASE_URL, KLING_PREFIX,
+    KLING_RECEIVER_URL, KLING_RECEIVER_SECRET and the AWS variables. What is not given
+    stays as a block has it.
+
+    Args:
+        name: What the blocks are called.
+        yes: Ask nothing.
+        overwrite: Change blocks that exist with other values.
     """
     given = from_environment(os.environ)
     if sys.stdin.isatty() and not yes:

@@ -15,7 +15,7 @@ from cyclopts import App
 from cyclopts.command_spec import CommandSpec
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.cli.app import app
+from prefect_kling.deployments.cli.app import COMMANDS, app
 from prefect_kling.deployments.local.processes import free_ports, running
 from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.studio.film.assembly import Film
@@ -86,7 +86,7 @@ def test_the_schema_is_json() -> None:
 def test_a_command_is_listed_in_its_own_words() -> None:
     """What is said about a command before it is imported is what its own text says."""
     listed = {name: spec for name, spec in app._commands.items() if isinstance(spec, CommandSpec)}
-    assert sorted(listed) == ["automations", "ledger", "receiver"]
+    assert len(listed) == len(COMMANDS)
     for spec in listed.values():
         module, _, name = spec.import_path.partition(":")
         command = getattr(import_module(module), name)

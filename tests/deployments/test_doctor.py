@@ -20,7 +20,7 @@ from prefect_aws import MinIOCredentials
 from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.catalogue import runnable
+from prefect_kling.deployments.catalogue import load_deployments
 from prefect_kling.deployments.cli.app import app
 from prefect_kling.deployments.cli.doctor_text import line, sentence
 from prefect_kling.deployments.doctor.checks import CHECKS, SERVER
@@ -398,7 +398,7 @@ async def test_sweeps_are_looked_for(
     none = await visit(name, credentials, archive_block)
     assert none["sweeps"].status is Status.HINT
     assert "prefect-kling serve" in none["sweeps"].fix
-    deployment = next(each for each in await runnable() if each.name == "collect-finished")
+    deployment = next(each for each in await load_deployments() if each.name == "collect-finished")
     made = await deployment.aapply()
     try:
         off = await visit(name, credentials, archive_block)
