@@ -41,6 +41,7 @@ def run(
     )
 
 
+@pytest.mark.slow
 def test_the_demo_makes_a_film_from_nothing(tmp_path: Path) -> None:
     """No key, no cloud: a film as long as its shots, a contact sheet and a manifest are left, and nothing else runs."""
     done = run("demo", cwd=tmp_path)

@@ -136,6 +136,7 @@ async def test_a_form_left_as_it_is_makes_what_it_shows(each: dict[str, Any]) ->
     assert state.is_completed(), state.message
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("worker")
 async def test_a_worker_runs_what_was_deployed(
     blocks: dict[str, Any], archive: Archive, api: PrefectClient
@@ -154,6 +155,7 @@ async def test_a_worker_runs_what_was_deployed(
     assert sum(name.endswith("film.mp4") for name in archive.bucket.names("films/")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("worker")
 async def test_a_schedule_fires_by_itself(
     blocks: dict[str, Any], archive: Archive, api: PrefectClient, sandbox: Sandbox
@@ -317,6 +319,7 @@ async def test_a_block_that_is_missing_is_named_in_the_log(api: PrefectClient) -
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("worker", "default_blocks")
 async def test_another_flow_starts_a_deployment() -> None:
     """The example that goes through a deployment gets its clip, with the blocks the deployment knows."""
