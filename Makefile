@@ -1,15 +1,18 @@
-# Four commands, the same on every machine and in CI. They need Python 3.11 or newer and nothing else.
+# The same commands on every machine and in CI. They need Python 3.11 or newer and nothing else.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ROOMS := kling sandbox studio blocks telemetry runs tasks flows deployments
 
-.PHONY: demo test lint bench torture clean
+.PHONY: demo test test-all lint bench torture clean
 
 demo: $(VENV)/ready  ## make the example film: no key, no cloud
 	$(BIN)/prefect-kling demo
 
-test: $(VENV)/ready  ## run all tests
+test: $(VENV)/ready  ## before each commit: every rule and every story, a kill at every named point
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+test-all: $(VENV)/ready  ## all tests: browsers, PostgreSQL, long films and many processes, too
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/ready build/types  ## style, types, import rules and the image

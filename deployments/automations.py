@@ -1,4 +1,4 @@
-"""Automations worth having, as code: who is told when a clip or the money needs somebody."""
+"""Automations as code: messages about alarms, and films that continue when a clip is finished."""
 
 import asyncio
 from dataclasses import dataclass
@@ -13,21 +13,25 @@ from prefect.exceptions import ObjectNotFound
 
 from prefect_kling.blocks.load import BlockMissing
 
-# Alarms are told by whoever meets them, every ten minutes perhaps: a message about one clip is sent once a day.
-REMINDED = timedelta(days=1)
-ADVANCE = "kling: a clip has landed"
-# A run that meets another one is cancelled: the other will see this clip, too, unless it has just looked for the last
-# time. So the run comes a little later, when that one has ended.
-ADVANCE_AFTER = timedelta(seconds=10)
+# Every run and sweep that meets a problem emits its event, every ten minutes perhaps. A message
+# about one clip or budget is sent once in this time.
+MESSAGE_INTERVAL = timedelta(days=1)
+ADVANCE_NAME = "kling: a clip has landed"
+ADVANCE_DEPLOYMENT = "advance-films/advance-films"
+# A run of advance-films that meets another one is cancelled. The other run will see this clip as
+# well, unless it has just looked for the last time. So the run starts when that one has ended.
+ADVANCE_DELAY = timedelta(seconds=10)
+
 _CLIP = "{{ event.payload.prompt }}\nClip {{ event.resource.name }}"
 _JOB = "{% if event.payload.job_id %}, job {{ event.payload.job_id }}{% endif %}"
 _COST = "{% if event.payload.at_most_usd %}, at most ${{ event.payload.at_most_usd }}{% endif %}"
+_WHY = "{{ event.payload.why }}"
 _SHOW = "prefect-kling ledger show {{ event.resource.name }}"
 
 
 @dataclass(frozen=True)
-class Message:
-    """What is sent about an event of some resource, as templates that Prefect fills in."""
+class AlarmMessage:
+    """The message about an event of some resource, as templates that Prefect fills in."""
 
     event: str
     resource: str
@@ -35,34 +39,70 @@ class Message:
     body: str
 
 
-TOLD = {
-    "kling: a clip is held": Message(
-        "kling.clip.held",
-        "kling.clip.*",
-        "Kling: a clip is held, it may have been paid for",
-        f"{_CLIP}{_JOB}{_COST}\n{{{{ event.payload.why }}}}\n"
-        f"It is never sent again by itself. To see it and decide: {_SHOW}",
+ALARM_MESSAGES = {
+    "kling: a clip is held": AlarmMessage(
+        event="kling.clip.held",
+        resource="kling.clip.*",
+        subject="Kling: a clip is held, it may have been paid for",
+        body=(
+            f"{_CLIP}{_JOB}{_COST}\n{_WHY}\n"
+            f"It is never sent again by itself. To see it and decide: {_SHOW}"
+        ),
     ),
-    "kling: a paid video is about to expire": Message(
-        "kling.clip.expiring",
-        "kling.clip.*",
-        "Kling: a paid video is about to be deleted",
-        f"{_CLIP}{_JOB}\n{{{{ event.payload.why }}}}\nEvery sweep tries again until then. To see it: {_SHOW}",
+    "kling: a paid video is about to expire": AlarmMessage(
+        event="kling.clip.expiring",
+        resource="kling.clip.*",
+        subject="Kling: a paid video is about to be deleted",
+        body=(f"{_CLIP}{_JOB}\n{_WHY}\nEvery sweep tries again until then. To see it: {_SHOW}"),
     ),
-    "kling: a paid video is gone": Message(
-        "kling.clip.gone",
-        "kling.clip.*",
-        "Kling: the API does not know a paid job any more",
-        f"{_CLIP}{_JOB}{_COST}\n{{{{ event.payload.why }}}}\nTo see it: {_SHOW}",
+    "kling: a paid video is gone": AlarmMessage(
+        event="kling.clip.gone",
+        resource="kling.clip.*",
+        subject="Kling: the API does not know a paid job any more",
+        body=f"{_CLIP}{_JOB}{_COST}\n{_WHY}\nTo see it: {_SHOW}",
     ),
-    "kling: the budget is nearly spent": Message(
-        "kling.budget.low",
-        "kling.budget.*",
-        "Kling: the budget of {{ event.resource.name }} is nearly spent",
-        "${{ event.payload.committed_usd }} of ${{ event.payload.cap_usd }} are spent or set aside.\n"
-        "What does not fit is refused before it is sent: raise the cap, or wait until running clips are settled.",
+    "kling: the budget is nearly spent": AlarmMessage(
+        event="kling.budget.low",
+        resource="kling.budget.*",
+        subject="Kling: the budget of {{ event.resource.name }} is nearly spent",
+        body=(
+            "${{ event.payload.committed_usd }} of ${{ event.payload.cap_usd }} "
+            "are spent or set aside.\n"
+            "What does not fit is refused before it is sent: raise the cap, or wait until "
+            "running clips are settled."
+        ),
     ),
 }
+
+
+def message_automations(notification_block: UUID) -> list[Automation]:
+    """Return automations that send a message through a notification block for every alarm."""
+    automations = []
+    for name, message in ALARM_MESSAGES.items():
+        action = SendNotification(
+            block_document_id=notification_block, subject=message.subject, body=message.body
+        )
+        automation = Automation(
+            name=name,
+            description=f"sends a message on {message.event}, once a day for each clip or budget",
+            trigger=_on(message.event, message.resource, within=MESSAGE_INTERVAL),
+            actions=[action],
+        )
+        automations.append(automation)
+    return automations
+
+
+def advance_automation(deployment: UUID) -> Automation:
+    """Return the automation that continues pending films whenever a clip is finished."""
+    run = RunDeployment(
+        source="selected", deployment_id=deployment, parameters={}, schedule_after=ADVANCE_DELAY
+    )
+    return Automation(
+        name=ADVANCE_NAME,
+        description="runs advance-films",
+        trigger=_on("kling.job.completed", "kling.clip.*"),
+        actions=[run],
+    )
 
 
 def _on(event: str, resource: str, within: timedelta = timedelta(0)) -> EventTrigger:
@@ -76,82 +116,70 @@ def _on(event: str, resource: str, within: timedelta = timedelta(0)) -> EventTri
     )
 
 
-def telling(notify: UUID) -> list[Automation]:
-    """Return automations that send a message through a notification block for every alarm of this package."""
-    return [
-        Automation(
-            name=name,
-            description=f"sends a message on {told.event}, once a day for each clip or budget",
-            trigger=_on(told.event, told.resource, REMINDED),
-            actions=[
-                SendNotification(block_document_id=notify, subject=told.subject, body=told.body)
-            ],
-        )
-        for name, told in TOLD.items()
-    ]
+async def create_missing(wanted: list[Automation]) -> list[str]:
+    """Create the automations that do not exist yet, and return the names of those created.
 
-
-def advancing(deployment: UUID) -> Automation:
-    """Return the automation that takes pending films on whenever a clip has landed."""
-    run = RunDeployment(
-        source="selected", deployment_id=deployment, parameters={}, schedule_after=ADVANCE_AFTER
-    )
-    trigger = _on("kling.job.completed", "kling.clip.*")
-    return Automation(
-        name=ADVANCE, description="runs advance-films", trigger=trigger, actions=[run]
-    )
-
-
-async def put_in_place(wanted: list[Automation]) -> list[str]:
-    """Create automations that do not exist yet, by name, and return the names of those made. Safe to repeat."""
-    made = []
+    An automation of the same name is left as it is, so calling this twice is safe.
+    """
+    created = []
     for automation in wanted:
         try:
             await Automation.aread(name=automation.name)
         except (ValueError, ObjectNotFound):
             await automation.acreate()
-            made.append(automation.name)
-    return made
-
-
-async def _id_of(deployment: str) -> UUID | None:
-    """Return the id of a deployment, None when it is not deployed."""
-    async with get_client() as api:
-        try:
-            return (await api.read_deployment_by_name(deployment)).id
-        except ObjectNotFound:
-            return None
+            created.append(automation.name)
+    return created
 
 
 def automations(*, notify: str | None = None) -> None:
-    """Create the automations of this package that do not exist yet: messages about alarms, and films that go on.
+    """Create the automations of this package that do not exist yet.
+
+    They send messages about alarms, and continue films when a clip is finished.
 
     Args:
-        notify: A stored notification block as type/name, such as slack-webhook/alerts; without one nobody is told.
+        notify: A stored notification block as type/name, such as slack-webhook/alerts; without
+            one nobody is told.
     """
     print("\n".join(asyncio.run(_create(notify))))
 
 
 async def _create(notify: str | None) -> list[str]:
-    wanted = telling(await _block_id(notify)) if notify else []
-    deployment = await _id_of("advance-films/advance-films")
+    """Create what is missing, and return a line about each automation."""
+    wanted = []
+    if notify:
+        wanted.extend(message_automations(await _block_id(notify)))
+    deployment = await _deployment_id(ADVANCE_DEPLOYMENT)
     if deployment is not None:
-        wanted.append(advancing(deployment))
-    made = await put_in_place(wanted)
-    lines = [
-        f"{'created' if each.name in made else 'left as it is'}: {each.name}" for each in wanted
-    ]
+        wanted.append(advance_automation(deployment))
+
+    created = await create_missing(wanted)
+    lines = []
+    for automation in wanted:
+        if automation.name in created:
+            lines.append(f"created: {automation.name}")
+        else:
+            lines.append(f"left as it is: {automation.name}")
     if deployment is None:
-        lines.append(f"left out, advance-films is not deployed: {ADVANCE}")
+        lines.append(f"left out, advance-films is not deployed: {ADVANCE_NAME}")
     return lines
 
 
-async def _block_id(reference: str) -> UUID:
-    kind, _, name = reference.partition("/")
-    async with get_client() as api:
+async def _deployment_id(name: str) -> UUID | None:
+    async with get_client() as client:
         try:
-            return (await api.read_block_document_by_name(name, kind)).id
+            deployment = await client.read_deployment_by_name(name)
+        except ObjectNotFound:
+            return None
+    return deployment.id
+
+
+async def _block_id(reference: str) -> UUID:
+    slug, _, name = reference.partition("/")
+    async with get_client() as client:
+        try:
+            document = await client.read_block_document_by_name(name, slug)
         except ObjectNotFound:
             raise BlockMissing(
                 f"there is no notification block {reference!r}; name it as type/name"
             ) from None
+    return document.id

@@ -1,4 +1,4 @@
-"""The deployments of `prefect.yaml`, for one process that serves them all without a work pool."""
+"""The deployments of `prefect.yaml`, for one process that serves them without a work pool."""
 
 from importlib import import_module
 from importlib.resources import files
@@ -12,41 +12,53 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import Flow
 from prefect.types.entrypoint import EntrypointType
 
-# What `prefect deploy` knows and `Flow.to_deployment` takes under the same name.
-SHARED = ("name", "description", "tags", "parameters")
+# Fields that `prefect.yaml` and `Flow.to_deployment` name alike.
+SHARED_FIELDS = ("name", "description", "tags", "parameters")
+SCHEDULE_FIELDS = ("active", "slug", "parameters")
 
 
-def described() -> list[dict[str, Any]]:
+def read_deployments() -> list[dict[str, Any]]:
     """Return the deployments as `prefect.yaml` describes them."""
     text = (files("prefect_kling.deployments") / "prefect.yaml").read_text(encoding="utf-8")
-    found: list[dict[str, Any]] = yaml.safe_load(text)["deployments"]
-    return found
+    deployments: list[dict[str, Any]] = yaml.safe_load(text)["deployments"]
+    return deployments
 
 
-def flow_at(entrypoint: str) -> Flow[..., Any]:
-    """Import the flow a module entrypoint names."""
+def import_flow(entrypoint: str) -> Flow[..., Any]:
+    """Import the flow that a module entrypoint names."""
     module, _, name = entrypoint.rpartition(".")
     found: Flow[..., Any] = getattr(import_module(module), name)
     return found
 
 
-async def runnable() -> list[RunnerDeployment]:
+async def load_deployments() -> list[RunnerDeployment]:
     """Return the deployments ready to be served. Nothing is sent to the Prefect server yet."""
-    return [
-        await flow_at(each["entrypoint"]).ato_deployment(
+    loaded = []
+    for description in read_deployments():
+        flow = import_flow(description["entrypoint"])
+        deployment = await flow.ato_deployment(
             entrypoint_type=EntrypointType.MODULE_PATH,
-            schedules=[_schedule(one) for one in each.get("schedules", ())],
-            concurrency_limit=_limit(each.get("concurrency_limit")),
-            **{name: each[name] for name in SHARED if name in each},
+            schedules=[_schedule(each) for each in description.get("schedules", ())],
+            concurrency_limit=_concurrency_limit(description.get("concurrency_limit")),
+            **_select(description, SHARED_FIELDS),
         )
-        for each in described()
-    ]
+        loaded.append(deployment)
+    return loaded
 
 
-def _schedule(one: dict[str, Any]) -> DeploymentScheduleCreate:
-    rest = {name: one[name] for name in ("active", "slug", "parameters") if name in one}
-    return DeploymentScheduleCreate(schedule=CronSchedule(cron=one["cron"]), **rest)
+def _schedule(description: dict[str, Any]) -> DeploymentScheduleCreate:
+    cron = CronSchedule(cron=description["cron"])
+    return DeploymentScheduleCreate(schedule=cron, **_select(description, SCHEDULE_FIELDS))
 
 
-def _limit(given: "int | dict[str, Any] | None") -> int | ConcurrencyLimitConfig | None:
-    return ConcurrencyLimitConfig.model_validate(given) if isinstance(given, dict) else given
+def _concurrency_limit(
+    description: "int | dict[str, Any] | None",
+) -> int | ConcurrencyLimitConfig | None:
+    if isinstance(description, dict):
+        return ConcurrencyLimitConfig.model_validate(description)
+    return description
+
+
+def _select(description: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return those of the named fields that are given: an absent field keeps Prefect's default."""
+    return {name: description[name] for name in names if name in description}

@@ -33,6 +33,8 @@ from prefect_kling.studio.money.collection import Collected
 from prefect_kling.studio.money.ledger import Entry
 
 LOG = logging.getLogger("kling.receiver")
+RECEIVER_HEADER = "X-Prefect-Kling-Receiver"
+"""Marks a refusal as one of this receiver, so that the doctor can tell it from another server."""
 LARGEST_BODY = 64 * 1024
 JOB_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 AT_ONCE = 16
@@ -90,7 +92,7 @@ class Receiver:
         """Answer before working: the API need not wait, and repeats a call it thinks was lost."""
         place = request.path_params
         if not self._addresses.is_ours(place["clip_key"], place["claim"], place["token"]):
-            return PlainTextResponse("no such address", 404)
+            return PlainTextResponse("no such address", 404, {RECEIVER_HEADER: "1"})
         try:
             body = await _bounded_body(request)
         except ClientDisconnect:

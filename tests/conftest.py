@@ -24,10 +24,11 @@ from prefect_kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.storage.bucket import Bucket
 
-# Two processes share the files: one that takes minutes must not be the last, while the other process has nothing to do.
+# Two processes share the files. One that takes a minute must not be the last, while the other
+# process has nothing to do.
 LONG = (
     "by_hand/test_by_hand.py",
-    "flows/test_sixty_shots.py",
+    "flows/test_changed_shots.py",
     "flows/test_example_films.py",
     "deployments/test_doctor.py",
     "deployments/test_cli.py",
@@ -44,9 +45,12 @@ LONG = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take long come first; all others keep their order."""
-    places = {str(Path(__file__).parent / name): place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: places.get(str(item.path), len(LONG)))
+    """Run the files of `LONG` first; all others keep their order."""
+    order = {Path(__file__).parent / name: place for place, name in enumerate(LONG)}
+    missing = [str(path) for path in order if not path.exists()]
+    if missing:
+        raise pytest.UsageError(f"tests/conftest.py: LONG names missing files: {missing}")
+    items.sort(key=lambda item: order.get(item.path, len(LONG)))
 
 
 @pytest.fixture(scope="session")

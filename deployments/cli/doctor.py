@@ -1,11 +1,14 @@
-"""What `prefect-kling doctor` and `prefect-kling setup` do."""
+"""`prefect-kling doctor` and `prefect-kling setup`."""
 
 import asyncio
 import os
 import sys
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 
+from prefect_kling.deployments.cli.doctor_text import line, sentence
 from prefect_kling.deployments.cli.setup import (
     SetupRefused,
     ask,
@@ -13,25 +16,50 @@ from prefect_kling.deployments.cli.setup import (
     require_whole,
     set_up,
 )
-from prefect_kling.deployments.doctor import Finding, Verdict, Visit, examine
-from prefect_kling.deployments.doctor_checks import CHECKS
+from prefect_kling.deployments.doctor.checks import CHECKS, SERVER
+from prefect_kling.deployments.doctor.context import DoctorContext
+from prefect_kling.deployments.doctor.examination import examine
+from prefect_kling.deployments.doctor.finding import Status
 
 COLOURS = {
-    Verdict.OK: "green",
-    Verdict.HINT: "yellow",
-    Verdict.FAULT: "red",
-    Verdict.SKIPPED: "dim",
+    Status.OK: "green",
+    Status.HINT: "yellow",
+    Status.FAULT: "red",
+    Status.SKIPPED: "dim",
 }
 console = Console()
 
 
-def doctor(credentials: str, archive: str) -> int:
-    """Print a line for every check; 1 if there is a fault."""
+def doctor(*, credentials: str = "default", archive: str = "default") -> int:
+    """Check everything a production run needs, and say what is wrong and what to do.
+
+    Free. The exit code is 1 if there is a fault.
+
+    Args:
+        credentials: Name of the KlingCredentials block.
+        archive: Name of the KlingArchive block.
+    """
     return asyncio.run(_examine(credentials, archive))
 
 
-def setup(name: str, *, yes: bool, overwrite: bool) -> int:
-    """Create blocks from the environment and, at a terminal, from answers; then print what the doctor finds."""
+def setup(
+    *,
+    name: str = "default",
+    yes: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Create the blocks from questions, or from the environment; then run the doctor.
+
+    With --yes or without a terminal nothing is asked. Read from the environment:
+    APIMODELS_API_KEY, KLING_BUCKET; optional APIMODELS_BASE_URL, KLING_PREFIX,
+    KLING_RECEIVER_URL, KLING_RECEIVER_SECRET and the AWS variables. What is not given
+    stays as a block has it.
+
+    Args:
+        name: What the blocks are called.
+        yes: Ask nothing.
+        overwrite: Change blocks that exist with other values.
+    """
     given = from_environment(os.environ)
     if sys.stdin.isatty() and not yes:
         given = ask(given, console)
@@ -40,26 +68,28 @@ def setup(name: str, *, yes: bool, overwrite: bool) -> int:
 
 
 async def _set_up(given: dict[str, str], name: str, *, overwrite: bool) -> int:
-    async for found in examine(Visit(), CHECKS[:1]):
-        if found.verdict is Verdict.FAULT:
+    async for finding in examine(DoctorContext(), [SERVER]):
+        if finding.status is Status.FAULT:
             raise SetupRefused(
-                f"the blocks are kept by a Prefect server, and {found.words} → {found.cure}"
+                f"the blocks are kept by a Prefect server, and {sentence(finding)} → {finding.fix}"
             )
-    for line in await set_up(given, name, overwrite=overwrite):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    for text in await set_up(given, name, overwrite=overwrite):
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
     console.print()
     return await _examine(name, name)
 
 
 async def _examine(credentials: str, archive: str) -> int:
-    found = []
-    async for each in examine(Visit(credentials, archive), CHECKS):
-        found.append(each)
-        _tell(each)
-    return int(any(each.verdict is Verdict.FAULT for each in found))
-
-
-def _tell(found: Finding) -> None:
-    console.print(
-        str(found), style=COLOURS[found.verdict], highlight=False, soft_wrap=True, markup=False
-    )
+    exit_code = 0
+    async for finding in examine(DoctorContext(credentials, archive), CHECKS):
+        console.print(
+            line(finding),
+            style=COLOURS[finding.status],
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
+        if finding.status is Status.FAULT:
+            exit_code = 1
+    return exit_code

@@ -1,10 +1,13 @@
-"""What `prefect-kling film`, `quote` and `demo` do."""
+"""`prefect-kling film`, `quote` and `demo`."""
 
 import asyncio
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Annotated
 
 import httpx
+from cyclopts import Parameter
 from prefect.settings import PREFECT_API_URL
 from rich.console import Console
 from rich.markup import escape
@@ -12,7 +15,6 @@ from rich.prompt import Confirm
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import BlockMissing, load_block
-from prefect_kling.deployments.cli.app import Blocks
 from prefect_kling.deployments.cli.live_table import LiveTable
 from prefect_kling.deployments.cli.quote_table import show_quote
 from prefect_kling.flows import produce_film
@@ -32,80 +34,128 @@ class Refused(RuntimeError):
     """A person was asked and said no."""
 
 
-def demo(storyboard: Path | None, folder: Path) -> None:
-    """Make a film with local stand-ins and say what it is and where."""
+@dataclass(frozen=True)
+class Blocks:
+    """Names of the blocks to use."""
+
+    credentials: str = "default"
+    """Name of the KlingCredentials block."""
+    archive: str = "default"
+    """Name of the KlingArchive block."""
+
+
+def demo(storyboard: Path | None = None, *, folder: Path = Path("demo-film")) -> None:
+    """Make a film on this machine with painted pictures: no key, no cloud, no cost.
+
+    Args:
+        storyboard: A YAML or JSON file; the example film unless given.
+        folder: Where film, contact sheet and manifest are left.
+    """
     # The S3 server belongs to the extra `demo`; nothing else needs it.
     from prefect_kling.deployments.local.demo import example_storyboard, make_demo_film
 
-    board = load_storyboard(storyboard) if storyboard else example_storyboard()
+    if storyboard is None:
+        board = example_storyboard()
+    else:
+        board = load_storyboard(storyboard)
+
     with LiveTable(console).on_screen() as table:
         made = make_demo_film(board, folder, table)
     console.print()
-    _tell(made.film)
+    _print_film(made.film)
     console.print(f"It took {made.jobs} jobs; at the API they would have cost ${made.paid_usd}.")
     for path in sorted(made.folder.iterdir()):
         console.print(f"  {path}  ({path.stat().st_size:,} bytes)", highlight=False)
 
 
 def film(
-    storyboard: Path, blocks: Blocks, budget_usd: Decimal | None, approve_above_usd: Decimal | None
+    storyboard: Path,
+    *,
+    blocks: Annotated[Blocks, Parameter(name="*")] = Blocks(),
+    budget_usd: Decimal | None = None,
+    approve_above_usd: Decimal | None = None,
 ) -> None:
-    """Make a film with stored blocks and say what it is and where. Raises `Refused` when a person says no."""
+    """Make a film from a storyboard.
+
+    Costs money for every shot that is not archived yet; see `quote`.
+
+    Args:
+        storyboard: A YAML or JSON file.
+        blocks: The blocks to use.
+        budget_usd: The most the film may cost in US dollars, earlier runs included.
+        approve_above_usd: Ask before sending anything when more than this is to be paid.
+    """
     board = load_storyboard(storyboard)
-    _tell(asyncio.run(_film(board, blocks, Spending(budget_usd=budget_usd), approve_above_usd)))
+    spending = Spending(budget_usd=budget_usd)
+    made = asyncio.run(_make_film(board, blocks, spending, approve_above_usd))
+    console.print()
+    _print_film(made)
 
 
-async def _film(
-    board: Storyboard, names: Blocks, spending: Spending, ask_above: Decimal | None
+async def _make_film(
+    board: Storyboard, blocks: Blocks, spending: Spending, approve_above_usd: Decimal | None
 ) -> Film:
-    credentials = await load_block(KlingCredentials, names.credentials)
-    archive = await load_block(KlingArchive, names.archive)
+    credentials = await load_block(KlingCredentials, blocks.credentials)
+    archive = await load_block(KlingArchive, blocks.archive)
     plan = plan_film(board)
-    if ask_above is not None:
+
+    if approve_above_usd is not None:
         quote = await quote_film(plan, archive.get_archive())
-        if quote.at_most_usd > ask_above:
+        if quote.at_most_usd > approve_above_usd:
             show_quote(quote, console, "")
             if not Confirm.ask("Make it?", console=console, default=False):
                 raise Refused("not approved; nothing was sent and nothing was paid")
+
     with LiveTable(console).on_screen() as table, watching(table.show):
         table.begin(plan)
-        made = await produce_film(board, credentials, archive, spending)
-    console.print()
-    return made
+        return await produce_film(board, credentials, archive, spending)
 
 
-def quote(storyboard: Path, archive: str | None) -> None:
-    """Show what a film would cost."""
+def quote(storyboard: Path, *, archive: str | None = None) -> None:
+    """Show the shots of a storyboard, and what is to be paid for them.
+
+    Says for each shot what it costs and whether it exists already. Free, needs no key.
+
+    Args:
+        storyboard: A YAML or JSON file.
+        archive: Name of the KlingArchive block to look clips up in; `default` if a Prefect
+            server is configured.
+    """
     plan = plan_film(load_storyboard(storyboard))
-    found, known = asyncio.run(_quote(plan, archive))
-    show_quote(found, console, known)
+    found, note = asyncio.run(_quote(plan, archive))
+    show_quote(found, console, note)
 
 
-async def _quote(plan: FilmPlan, name: str | None) -> tuple[FilmQuote, str]:
+async def _quote(plan: FilmPlan, archive: str | None) -> tuple[FilmQuote, str]:
     """Look clips up in the named archive, or in the default one where there is one."""
+    if archive is None and not PREFECT_API_URL.value():
+        quote = await quote_film(plan, None)
+        return quote, "No archive was asked: name its block with --archive."
+
     try:
-        if name is None and not PREFECT_API_URL.value():
-            return await quote_film(
-                plan, None
-            ), "No archive was asked: name its block with --archive."
-        archive = await load_block(KlingArchive, name or "default")
+        block = await load_block(KlingArchive, archive or "default")
     except (BlockMissing, httpx.ConnectError) as error:
-        if name is not None:
+        if archive is not None:
             raise
-        return await quote_film(
-            plan, None
-        ), f"No archive could be asked ({str(error).splitlines()[0]})."
-    return await quote_film(
-        plan, archive.get_archive()
-    ), f"Looked up in {archive.get_archive().bucket.uri('')}."
+        quote = await quote_film(plan, None)
+        reason = str(error).splitlines()[0]
+        return quote, f"No archive could be asked ({reason})."
+
+    found = block.get_archive()
+    quote = await quote_film(plan, found)
+    return quote, f"Looked up in {found.bucket.uri('')}."
 
 
-def _tell(made: Film) -> None:
-    how = "re-encoded" if made.re_encoded else "joined without re-encoding"
-    count = sum(len(clip.chapters) for clip in made.clips)
-    shots = f"{count} {'shot' if count == 1 else 'shots'}"
-    console.print(
-        f"[bold]{escape(made.title)}[/]: {made.seconds:.2f} s, {shots}, {how}, ${made.usd}"
-    )
-    for uri in (made.uri, made.contact_sheet_uri, made.manifest_uri):
+def _print_film(film: Film) -> None:
+    how = "joined without re-encoding"
+    if film.re_encoded:
+        how = "re-encoded"
+    count = sum(len(clip.chapters) for clip in film.clips)
+    shots = f"{count} shots"
+    if count == 1:
+        shots = "1 shot"
+
+    title = escape(film.title)
+    console.print(f"[bold]{title}[/]: {film.seconds:.2f} s, {shots}, {how}, ${film.usd}")
+    for uri in (film.uri, film.contact_sheet_uri, film.manifest_uri):
         console.print(f"  {uri}", highlight=False, soft_wrap=True)

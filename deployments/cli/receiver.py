@@ -21,9 +21,10 @@ def receiver(
     credentials: str = "default",
     archive: str = "default",
 ) -> None:
-    """Answer the API's calls until interrupted: whatever it says is finished is archived at once. Costs nothing.
+    """Answer the API's callbacks until interrupted; archive each finished clip at once.
 
-    Put it behind TLS at the receiver URL of the credentials block; it answers below that URL's path, and `/health`.
+    Free. Put it behind TLS at the receiver URL of the credentials block; it answers below
+    that URL's path, and `/health`.
 
     Args:
         host: Where to listen.
@@ -32,25 +33,29 @@ def receiver(
         archive: Name of the KlingArchive block.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(
-        logging.WARNING
-    )  # its lines hold addresses of the API only, many of them
-    service, path = asyncio.run(_service(credentials, archive))
-    # No access log: addresses are secrets. Prefect turns it on again when it sets up its logging, but for filters.
+    # httpx writes a line for every poll.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    service, path = asyncio.run(_load_receiver(credentials, archive))
+    # No access log: the addresses are secrets. Prefect enables the logger again when it sets up
+    # its logging, but keeps the filters.
     logging.getLogger("uvicorn.access").addFilter(lambda record: False)
     uvicorn.run(service.app(path), host=host, port=port, access_log=False, log_level="warning")
 
 
-async def _service(credentials: str, archive: str) -> tuple[Receiver, str]:
-    access = await load_block(KlingCredentials, credentials)
-    store = await load_block(KlingArchive, archive)
-    addresses = access.callbacks
+async def _load_receiver(credentials: str, archive: str) -> tuple[Receiver, str]:
+    """Return the receiver of these blocks and the path below which it answers."""
+    credentials_block = await load_block(KlingCredentials, credentials)
+    archive_block = await load_block(KlingArchive, archive)
+    addresses = credentials_block.callbacks
     if addresses is None:
         raise BlockMissing(
-            f"the KlingCredentials block {credentials!r} has no receiver: give it a URL and a secret"
+            f"the KlingCredentials block {credentials!r} has no receiver: "
+            f"give it a URL and a secret"
         )
+
     path = urlsplit(addresses.base_url).path.rstrip("/")
-    return Receiver(addresses, access.get_client(), store.get_archive(), _announce), path
+    client = credentials_block.get_client()
+    return Receiver(addresses, client, archive_block.get_archive(), _announce), path
 
 
 async def _announce(entry: Entry, collected: Collected) -> None:

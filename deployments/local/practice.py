@@ -1,4 +1,4 @@
-"""A place to practise in: the sandbox, and beside it an S3 server with an empty bucket."""
+"""A place to serve_with_store in: the sandbox, and beside it an S3 server with an empty bucket."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,7 +8,7 @@ from prefect_kling.deployments.local.seaweed import LocalS3, seaweed
 from prefect_kling.sandbox import SandboxSettings, serve
 
 
-def practise(settings: SandboxSettings, folder: Path | None) -> None:
+def serve_with_store(settings: SandboxSettings, folder: Path | None) -> None:
     """Run both until interrupted; print what a shell must know for `prefect-kling setup`. Costs nothing.
 
     The store's address and keys are new ones each time. Raises `RuntimeError` where its program is not installed.

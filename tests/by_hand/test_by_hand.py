@@ -10,6 +10,8 @@ from prefect_kling.deployments.local.demo import BUCKET
 from tests.browser import Version, require_browser
 from tests.by_hand.story import Site, make_film, set_up
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:

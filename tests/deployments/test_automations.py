@@ -16,12 +16,12 @@ from prefect.exceptions import ObjectNotFound
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.automations import (
-    ADVANCE,
-    TOLD,
+    ADVANCE_NAME,
+    ALARM_MESSAGES,
     _block_id,
     _create,
-    put_in_place,
-    telling,
+    create_missing,
+    message_automations,
 )
 from prefect_kling.flows import collect_finished, generate_clip
 from prefect_kling.kling.client import KlingClient
@@ -94,9 +94,9 @@ async def notified(inbox: Inbox) -> AsyncIterator[Inbox]:
     """An inbox to which the automations of this package send."""
     await inbox.block.asave("alerts", overwrite=True)
     block = await _block_id(f"{inbox.block.get_block_type_slug()}/alerts")
-    assert await put_in_place(telling(block)) == list(TOLD)
+    assert await create_missing(message_automations(block)) == list(ALARM_MESSAGES)
     yield inbox
-    for name in TOLD:
+    for name in ALARM_MESSAGES:
         await (await Automation.aread(name=name)).adelete()
 
 
@@ -109,9 +109,9 @@ async def test_automations_are_made_once(notified: Inbox) -> None:
                 (await api.read_deployment_by_name("advance-films/advance-films")).id
             )
     lines = await _create(f"{notified.block.get_block_type_slug()}/alerts")
-    left_out = f"left out, advance-films is not deployed: {ADVANCE}"
-    assert lines == [*(f"left as it is: {name}" for name in TOLD), left_out]
-    for name, told in TOLD.items():
+    left_out = f"left out, advance-films is not deployed: {ADVANCE_NAME}"
+    assert lines == [*(f"left as it is: {name}" for name in ALARM_MESSAGES), left_out]
+    for name, told in ALARM_MESSAGES.items():
         trigger = (await Automation.aread(name=name)).trigger
         assert told.event in str(trigger)
         assert told.resource in str(trigger)

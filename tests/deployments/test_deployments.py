@@ -27,8 +27,8 @@ from prefect.deployments import arun_deployment
 from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.automations import ADVANCE, _create
-from prefect_kling.deployments.catalogue import described, flow_at, runnable
+from prefect_kling.deployments.automations import ADVANCE_NAME, _create
+from prefect_kling.deployments.catalogue import import_flow, load_deployments, read_deployments
 from prefect_kling.deployments.local.processes import free_ports, running
 from prefect_kling.examples.composition import through_a_deployment
 from prefect_kling.flows import submit_batch, submit_film
@@ -114,28 +114,29 @@ async def ended(run: FlowRun, api: PrefectClient) -> FlowRun:
 
 async def test_serving_and_deploying_describe_the_same() -> None:
     """Every deployment names a flow that exists and says what it is for; all is off at first, and none is forgotten."""
-    served = {each.name: each for each in await runnable()}
-    for each in described():
-        assert flow_at(each["entrypoint"]).fn.__doc__
+    served = {each.name: each for each in await load_deployments()}
+    for each in read_deployments():
+        assert import_flow(each["entrypoint"]).fn.__doc__
         assert each["description"]
         assert served[each["name"]].entrypoint == each["entrypoint"]
         assert not any(trigger["enabled"] for trigger in each.get("triggers", ()))
         assert not any(schedule.active for schedule in served[each["name"]].schedules or ())
     from prefect_kling import flows
 
-    assert {flow_at(each["entrypoint"]).name for each in described()} == {
+    assert {import_flow(each["entrypoint"]).name for each in read_deployments()} == {
         getattr(flows, name).name for name in flows.__all__
     }
 
 
 @pytest.mark.usefixtures("default_blocks")
-@pytest.mark.parametrize("each", described(), ids=lambda each: str(each["name"]))
+@pytest.mark.parametrize("each", read_deployments(), ids=lambda each: str(each["name"]))
 async def test_a_form_left_as_it_is_makes_what_it_shows(each: dict[str, Any]) -> None:
     """Every deployment is filled in with an example that works, and with the blocks named default."""
-    state = await flow_at(each["entrypoint"])(**each["parameters"], return_state=True)
+    state = await import_flow(each["entrypoint"])(**each["parameters"], return_state=True)
     assert state.is_completed(), state.message
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("worker")
 async def test_a_worker_runs_what_was_deployed(
     blocks: dict[str, Any], archive: Archive, api: PrefectClient
@@ -143,7 +144,7 @@ async def test_a_worker_runs_what_was_deployed(
     """`prefect deploy --all` needs no path of this machine, and a process worker makes a film from a filled form."""
     deployed = await api.read_deployments()
     mine = {each.name: each for each in deployed if each.work_pool_name == "kling"}
-    assert set(mine) == {each["name"] for each in described()}
+    assert set(mine) == {each["name"] for each in read_deployments()}
     assert not any(each.pull_steps for each in mine.values())
     assert not any(each.path and str(ROOT) in each.path for each in mine.values())
     parameters = blocks | {"storyboard": storyboard(archive)}
@@ -154,6 +155,7 @@ async def test_a_worker_runs_what_was_deployed(
     assert sum(name.endswith("film.mp4") for name in archive.bucket.names("films/")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("worker")
 async def test_a_schedule_fires_by_itself(
     blocks: dict[str, Any], archive: Archive, api: PrefectClient, sandbox: Sandbox
@@ -213,7 +215,7 @@ async def test_a_film_that_was_sent_and_left_completes_itself(
     watched: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
     """Two chained shots: the receiver archives each, its event starts advance-films, and the film is joined."""
-    assert await _create(None) == [f"created: {ADVANCE}"]
+    assert await _create(None) == [f"created: {ADVANCE_NAME}"]
     tag = archive.bucket.prefix.strip("/")
     shots = [{"prompt": f"One {tag}"}, {"prompt": f"Two {tag}"}]
     scenes = [{"continuity": "last_frame", "shots": shots}]
@@ -227,7 +229,7 @@ async def test_a_film_that_was_sent_and_left_completes_itself(
             while list(pending_films(archive)):
                 await asyncio.sleep(0.5)
     finally:
-        await (await Automation.aread(name=ADVANCE)).adelete()
+        await (await Automation.aread(name=ADVANCE_NAME)).adelete()
     assert sum(name.endswith("film.mp4") for name in archive.bucket.names("films/")) == 1
     assert sum(tag in str(job["body"]) for job in sandbox.jobs()) == 2
 
@@ -317,6 +319,7 @@ async def test_a_block_that_is_missing_is_named_in_the_log(api: PrefectClient) -
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("worker", "default_blocks")
 async def test_another_flow_starts_a_deployment() -> None:
     """The example that goes through a deployment gets its clip, with the blocks the deployment knows."""

@@ -5,12 +5,11 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -21,12 +20,14 @@ from prefect_aws import MinIOCredentials
 from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments import doctor as doctor_module
-from prefect_kling.deployments import doctor_checks
-from prefect_kling.deployments.catalogue import runnable
+from prefect_kling.deployments.catalogue import load_deployments
 from prefect_kling.deployments.cli.app import app
-from prefect_kling.deployments.doctor import Finding, Verdict, Visit, examine
-from prefect_kling.deployments.doctor_checks import CHECKS, is_older
+from prefect_kling.deployments.cli.doctor_text import line, sentence
+from prefect_kling.deployments.doctor.checks import CHECKS, SERVER
+from prefect_kling.deployments.doctor.context import DoctorContext
+from prefect_kling.deployments.doctor.examination import examine
+from prefect_kling.deployments.doctor.finding import Finding, Reason, Status
+from prefect_kling.deployments.doctor.prefect_server import is_older
 from prefect_kling.deployments.local.processes import free_ports, running
 from prefect_kling.flows import generate_clip
 from prefect_kling.kling.request import VideoRequest
@@ -46,12 +47,24 @@ def name(prefect_ui: str) -> str:
     return f"doctor-{secrets.token_hex(4)}"
 
 
-async def visit(name: str, credentials: KlingCredentials, archive: KlingArchive) -> Findings:
+async def run_checks(context: DoctorContext) -> Findings:
+    """Run all checks, and form a sentence from whatever each one found."""
+    found = {each.check: each async for each in examine(context, CHECKS)}
+    assert all(line(each) for each in found.values())
+    return found
+
+
+async def visit(
+    name: str,
+    credentials: KlingCredentials,
+    archive: KlingArchive,
+    clock: Callable[[], float] = time.time,
+) -> Findings:
     """Store these blocks and have them examined."""
     await credentials.asave(name, overwrite=True)
     await archive.asave(name, overwrite=True)
-    found = {each.name: each async for each in examine(Visit(name, name), CHECKS)}
-    told = "\n".join(map(str, found.values()))
+    found = await run_checks(DoctorContext(name, name, clock=clock))
+    told = "\n".join(line(each) for each in found.values())
     keys = archive.bucket.credentials
     assert isinstance(keys, MinIOCredentials)
     for secret in (credentials.api_key, keys.minio_root_password, SecretStr(HIDDEN)):
@@ -62,12 +75,12 @@ async def visit(name: str, credentials: KlingCredentials, archive: KlingArchive)
 
 def faults(found: Findings) -> list[str]:
     """The checks that came to a fault."""
-    return [name for name, each in found.items() if each.verdict is Verdict.FAULT]
+    return [name for name, each in found.items() if each.status is Status.FAULT]
 
 
 def skipped(found: Findings) -> list[str]:
     """The checks that were not made."""
-    return [name for name, each in found.items() if each.verdict is Verdict.SKIPPED]
+    return [name for name, each in found.items() if each.status is Status.SKIPPED]
 
 
 def nowhere() -> str:
@@ -82,8 +95,8 @@ async def test_a_healthy_setup_has_no_fault_and_is_left_clean(
     found = await visit(name, credentials, archive_block)
     assert list(found) == [check.name for check in CHECKS]
     assert faults(found) == skipped(found) == []
-    assert "USD" in found["balance"].words
-    assert "not encrypted" in found["store"].words
+    assert found["balance"].subject == "USD"
+    assert found["store"].reason is Reason.NOT_ENCRYPTED
     assert list(archive_block.get_archive().bucket.names("")) == []
 
 
@@ -91,6 +104,16 @@ async def test_every_need_of_a_check_is_a_check_before_it() -> None:
     """A check cannot depend on one that does not exist or comes later."""
     for number, check in enumerate(CHECKS):
         assert set(check.needs) <= {earlier.name for earlier in CHECKS[:number]}
+
+
+@pytest.mark.parametrize("reason", Reason)
+@pytest.mark.parametrize("number", [0, 1, 2.5])
+def test_every_reason_has_a_sentence(reason: Reason, number: float) -> None:
+    """A check can report any reason; the command forms one line of text from it."""
+    text = line(Finding(Status.FAULT, reason, "subject", number, "do this", "a check"))
+    assert text.startswith("fault    a check: ")
+    assert text.endswith(" → do this")
+    assert "{" not in text
 
 
 def test_the_command_prints_a_line_for_each_check_and_fails_for_a_fault(
@@ -116,11 +139,11 @@ def test_the_command_prints_a_line_for_each_check_and_fails_for_a_fault(
 async def test_no_prefect_server_is_a_fault_and_the_rest_is_skipped() -> None:
     """Without a server nothing else can be looked at, and that is said."""
     with temporary_settings({PREFECT_API_URL: f"{nowhere()}/api"}):
-        found = {each.name: each async for each in examine(Visit(), CHECKS)}
+        found = await run_checks(DoctorContext())
     assert faults(found) == ["Prefect server"]
-    assert "prefect server start" in found["Prefect server"].cure
+    assert "prefect server start" in found["Prefect server"].fix
     assert len(skipped(found)) == len(CHECKS) - 1
-    assert found["API key"].words == "needs API address"
+    assert found["API key"].value == "API address"
 
 
 def test_an_older_server_is_recognised_by_major_and_minor() -> None:
@@ -132,12 +155,14 @@ def test_an_older_server_is_recognised_by_major_and_minor() -> None:
     assert not is_older("3.9.0.dev2+1.gabc", "3.8.8")
 
 
-async def test_an_old_server_is_a_fault(prefect_ui: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("prefect_ui")
+async def test_an_old_server_is_a_fault() -> None:
     """The server's real answer is compared with the version of this client."""
-    monkeypatch.setattr(doctor_checks, "prefect", SimpleNamespace(__version__="3.99.0"))
-    found = [each async for each in examine(Visit(), CHECKS[:1])]
-    assert found[0].verdict is Verdict.FAULT
-    assert "upgrade the server to 3.99.0" in found[0].cure
+    context = DoctorContext(client_version="3.99.0")
+    found = [each async for each in examine(context, [SERVER])]
+    assert found[0].status is Status.FAULT
+    assert found[0].reason is Reason.SERVER_TOO_OLD
+    assert "upgrade the server to 3.99.0" in found[0].fix
 
 
 def test_missing_block_types_and_blocks_are_faults(prefect_ui: str, call: Call) -> None:
@@ -166,9 +191,9 @@ async def test_a_stored_block_that_breaks_a_rule_is_told_without_its_values(
     """What was stored past the rules is found, and the secret in it is not quoted."""
     broken = credentials.model_copy(update={"receiver_secret": SecretStr(HIDDEN)})
     await broken.asave(name)
-    found = {each.name: each async for each in examine(Visit(name, name), CHECKS)}
-    assert "cannot be read" in found["credentials block"].words
-    assert HIDDEN not in "".join(map(str, found.values()))
+    found = await run_checks(DoctorContext(name, name))
+    assert found["credentials block"].reason is Reason.BLOCK_INVALID
+    assert HIDDEN not in "".join(line(each) for each in found.values())
 
 
 async def test_a_wrong_key_is_a_fault(
@@ -178,7 +203,7 @@ async def test_a_wrong_key_is_a_fault(
     wrong = credentials.model_copy(update={"api_key": SecretStr("sk_wrong_0123456789")})
     found = await visit(name, wrong, archive_block)
     assert faults(found) == ["API key"]
-    assert "Check the API key" in found["API key"].cure
+    assert "Check the API key" in found["API key"].fix
     assert skipped(found) == ["balance"]
 
 
@@ -192,7 +217,7 @@ async def test_an_empty_account_is_a_fault(
         )
         found = await visit(name, empty, archive_block)
     assert faults(found) == ["balance"]
-    assert "top up" in found["balance"].cure
+    assert "top up" in found["balance"].fix
 
 
 async def test_a_dead_api_address_is_a_fault(
@@ -202,8 +227,8 @@ async def test_a_dead_api_address_is_a_fault(
     dead = credentials.model_copy(update={"base_url": f"{nowhere()}/api/v1"})
     found = await visit(name, dead, archive_block)
     assert faults(found) == ["API address"]
-    assert "ConnectError" in found["API address"].words
-    assert "base URL" in found["API address"].cure
+    assert "ConnectError" in sentence(found["API address"])
+    assert "base URL" in found["API address"].fix
     assert skipped(found) == ["API key", "balance", "clock and API"]
 
 
@@ -214,8 +239,8 @@ async def test_a_missing_bucket_is_a_fault(
     bucket = archive_block.bucket.model_copy(update={"bucket_name": "no-such-bucket"})
     found = await visit(name, credentials, archive_block.model_copy(update={"bucket": bucket}))
     assert faults(found) == ["bucket"]
-    assert "the bucket no-such-bucket does not exist" in found["bucket"].words
-    assert "create the bucket" in found["bucket"].cure
+    assert "the bucket no-such-bucket does not exist" in sentence(found["bucket"])
+    assert "create the bucket" in found["bucket"].fix
     assert "conditional writes" in skipped(found)
 
 
@@ -229,8 +254,8 @@ async def test_a_wrong_secret_of_the_store_is_a_fault(
     bucket = archive_block.bucket.model_copy(update={"credentials": keys})
     found = await visit(name, credentials, archive_block.model_copy(update={"bucket": bucket}))
     assert faults(found) == ["bucket"]
-    assert "SignatureDoesNotMatch" in found["bucket"].words
-    assert "keys" in found["bucket"].cure
+    assert "SignatureDoesNotMatch" in sentence(found["bucket"])
+    assert "keys" in found["bucket"].fix
 
 
 async def test_a_dead_store_is_a_fault(
@@ -244,7 +269,7 @@ async def test_a_dead_store_is_a_fault(
     bucket = archive_block.bucket.model_copy(update={"credentials": keys})
     found = await visit(name, credentials, archive_block.model_copy(update={"bucket": bucket}))
     assert faults(found) == ["store"]
-    assert "endpoint" in found["store"].cure
+    assert "endpoint" in found["store"].fix
 
 
 async def test_a_store_that_ignores_conditional_writes_is_a_fault(
@@ -263,8 +288,8 @@ async def test_a_store_that_ignores_conditional_writes_is_a_fault(
     monkeypatch.setattr(s3, "put_object", careless)
     found = await visit(name, credentials, archive_block)
     assert faults(found) == ["conditional writes"]
-    assert "ignores conditional writes" in found["conditional writes"].words
-    assert "If-None-Match" in found["conditional writes"].cure
+    assert "ignores conditional writes" in sentence(found["conditional writes"])
+    assert "If-None-Match" in found["conditional writes"].fix
     assert list(archive_block.get_archive().bucket.names("")) == []
 
 
@@ -283,29 +308,25 @@ async def test_each_permission_that_is_missing_is_named(
     monkeypatch.setattr(Bucket, "delete", refuse)
     found = await visit(name, credentials, archive_block)
     assert faults(found) == ["permissions"]
-    assert re.findall(r"(\w+): no", found["permissions"].words) == ["get", "delete"]
-    assert "s3:DeleteObject" in found["permissions"].cure
+    assert re.findall(r"(\w+): no", sentence(found["permissions"])) == ["get", "delete"]
+    assert "s3:DeleteObject" in found["permissions"].fix
 
 
-@pytest.mark.parametrize(("hours", "words"), [(1, "3600 s ahead of"), (-1, "3600 s behind")])
+@pytest.mark.parametrize(("hours", "words"), [(1, " s ahead of the "), (-1, " s behind the ")])
 async def test_a_clock_that_is_off_is_a_fault(
     hours: int,
     words: str,
     name: str,
     credentials: KlingCredentials,
     archive_block: KlingArchive,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is compared with both others, and how far it is off is said."""
-    wrong = SimpleNamespace(time=lambda: time.time() + hours * 3600)
-    monkeypatch.setattr(doctor_module, "time", wrong)
-    found = await visit(name, credentials, archive_block)
+    found = await visit(name, credentials, archive_block, clock=lambda: time.time() + hours * 3600)
     assert faults(found) == ["clock and API", "clock and store"]
     for check in faults(found):
-        seconds = int(re.findall(r"\d+", found[check].words)[0])
-        assert abs(seconds - 3600) < 60
-        assert words.partition(" ")[2] in found[check].words
-        assert "NTP" in found[check].cure
+        assert abs(float(found[check].value) - hours * 3600) < 60
+        assert words in sentence(found[check])
+        assert "NTP" in found[check].fix
 
 
 async def test_a_receiver_that_cannot_be_reached_is_a_fault(
@@ -315,7 +336,7 @@ async def test_a_receiver_that_cannot_be_reached_is_a_fault(
     absent = _with_receiver(credentials, f"{nowhere()}/kling")
     found = await visit(name, absent, archive_block)
     assert faults(found) == ["receiver"]
-    assert "prefect-kling receiver" in found["receiver"].cure
+    assert "prefect-kling receiver" in found["receiver"].fix
     assert skipped(found) == ["unsigned calls"]
 
 
@@ -326,8 +347,11 @@ async def test_a_receiver_that_lets_everybody_in_is_a_fault(
     with _open_door() as address:
         found = await visit(name, _with_receiver(credentials, f"{address}/kling"), archive_block)
     assert faults(found) == ["unsigned calls"]
-    assert "answered 200 instead of 404" in found["unsigned calls"].words
-    assert "something else answers" in found["unsigned calls"].cure
+    assert (found["unsigned calls"].reason, found["unsigned calls"].value) == (
+        Reason.CALL_ACCEPTED,
+        200,
+    )
+    assert "something else answers" in found["unsigned calls"].fix
 
 
 async def test_the_real_receiver_is_healthy_and_a_wrong_path_is_noticed(
@@ -337,7 +361,7 @@ async def test_the_real_receiver_is_healthy_and_a_wrong_path_is_noticed(
     archive_block: KlingArchive,
     tmp_path: Path,
 ) -> None:
-    """Our receiver refuses in words the doctor knows; below another path they are missing."""
+    """Our receiver marks its answers; below another path the mark is missing."""
     address = nowhere()
     known = _with_receiver(credentials, f"{address}/kling")
     await known.asave(name)
@@ -359,9 +383,9 @@ async def test_the_real_receiver_is_healthy_and_a_wrong_path_is_noticed(
     with running(command, environment, tmp_path / "log", lambda: _is_up(f"{address}/health")):
         right = await visit(name, known, archive_block)
         wrong = await visit(name, _with_receiver(credentials, f"{address}/other"), archive_block)
-    assert right["unsigned calls"].verdict is right["receiver"].verdict is Verdict.OK
-    assert wrong["unsigned calls"].verdict is Verdict.HINT
-    assert "path" in wrong["unsigned calls"].cure
+    assert right["unsigned calls"].status is right["receiver"].status is Status.OK
+    assert wrong["unsigned calls"].status is Status.HINT
+    assert "path" in wrong["unsigned calls"].fix
 
 
 async def test_sweeps_are_looked_for(
@@ -372,9 +396,9 @@ async def test_sweeps_are_looked_for(
         for left in await client.read_deployments():
             await client.delete_deployment(left.id)  # of other tests on this server
     none = await visit(name, credentials, archive_block)
-    assert none["sweeps"].verdict is Verdict.HINT
-    assert "prefect-kling serve" in none["sweeps"].cure
-    deployment = next(each for each in await runnable() if each.name == "collect-finished")
+    assert none["sweeps"].status is Status.HINT
+    assert "prefect-kling serve" in none["sweeps"].fix
+    deployment = next(each for each in await load_deployments() if each.name == "collect-finished")
     made = await deployment.aapply()
     try:
         off = await visit(name, credentials, archive_block)
@@ -385,8 +409,8 @@ async def test_sweeps_are_looked_for(
     finally:
         async with get_client() as client:
             await client.delete_deployment(made)
-    assert off["sweeps"].words == "deployed, but no schedule is active"
-    assert on["sweeps"].verdict is Verdict.OK
+    assert off["sweeps"].reason is Reason.SWEEPS_NOT_SCHEDULED
+    assert on["sweeps"].status is Status.OK
 
 
 async def test_held_clips_are_counted(
@@ -399,13 +423,15 @@ async def test_held_clips_are_counted(
         await generate_clip(request, credentials, archive_block)
     found = await visit(name, credentials, archive_block)
     assert faults(found) == []
-    assert found["held clips"].words == "1 clip is held"
-    assert "prefect-kling ledger list" in found["held clips"].cure
+    assert sentence(found["held clips"]) == "1 clip is held"
+    assert "prefect-kling ledger list" in found["held clips"].fix
 
 
 def test_secrets_in_foreign_words_are_hidden() -> None:
     """Queries and passwords of addresses are cut out of whatever a library says."""
-    told = Visit().hide("no answer from https://me:pass@host/path?X-Amz-Signature=abc today")
+    told = DoctorContext().redact(
+        "no answer from https://me:pass@host/path?X-Amz-Signature=abc today"
+    )
     assert told == "no answer from https://host/path today"
 
 

@@ -21,6 +21,8 @@ from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.archive import Archive
 from tests.postgres import postgres
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

@@ -204,7 +204,7 @@ class Nuisance:
     root: str
 
     async def call(self, number: int) -> tuple[int, int]:
-        """Make one of a thousand calls; the status it should get, and the one it got."""
+        """Make one call; the status it should get, and the one it got."""
         kinds = [self._forged, self._garbled, self._garbled, self._replayed, self._misdirected]
         if number % 50 == 0:
             big = await self.http.post(self.held, content=b'{"taskId": "' + b"x" * 2**20)
@@ -245,7 +245,7 @@ class Nuisance:
         return 405, (await self.http.request(method, self.held)).status_code
 
 
-async def test_a_thousand_bad_calls_do_no_harm(
+async def test_bad_calls_do_no_harm(
     door: Door,
     client: KlingClient,
     archive: Archive,
@@ -270,9 +270,9 @@ async def test_a_thousand_bad_calls_do_no_harm(
     ]
     addresses = [door.addresses.address(record(archive, order)) for order in (good, bad)]
     nuisance = Nuisance(caller, *addresses, f"http://127.0.0.1:{door.port}")
-    answers = await asyncio.gather(*(nuisance.call(number) for number in range(1000)))
+    answers = await asyncio.gather(*(nuisance.call(number) for number in range(220)))
     wrong = {(meant, got) for meant, got in answers if meant != got}
-    assert (len(answers), wrong) == (1000, set())
+    assert (len(answers), wrong) == (220, set())
     assert (await caller.get(f"{nuisance.root}/health")).text == "ok"
     assert [record(archive, good), record(archive, bad)] == before[:2]
     assert [archive.find(good.clip_key), archive.budget.accounts()] == before[2:]
@@ -358,7 +358,7 @@ def test_the_safety_polls_fall_where_the_documents_say(credentials: KlingCredent
 
 
 @pytest.mark.usefixtures("prefect_ui")
-async def test_two_hundred_clips_that_nobody_waits_for_are_all_archived(
+async def test_clips_that_nobody_waits_for_are_all_archived(
     door: Door,
     credentials: KlingCredentials,
     archive_block: KlingArchive,
@@ -369,13 +369,13 @@ async def test_two_hundred_clips_that_nobody_waits_for_are_all_archived(
     tag = archive.bucket.prefix
     requests = [
         VideoRequest(model="kling-v3-omni", prompt=f"{number} {tag}", duration=3)
-        for number in range(200)
+        for number in range(40)
     ]
     deaf = with_receiver(credentials, free_ports(1)[0])
-    heard = await submit_batch(requests[:120], door.block, archive_block)
-    unheard = await submit_batch(requests[120:], deaf, archive_block)
+    heard = await submit_batch(requests[:24], door.block, archive_block)
+    unheard = await submit_batch(requests[24:], deaf, archive_block)
     assert not any(row.trouble for row in heard + unheard)
-    await until(lambda: len(door.outcomes()) == 120)
+    await until(lambda: len(door.outcomes()) == 24)
     assert all(archive.find(row.clip_key) for row in heard)
     assert not any(archive.find(row.clip_key) for row in unheard)
     await until(
@@ -384,5 +384,5 @@ async def test_two_hundred_clips_that_nobody_waits_for_are_all_archived(
         )
     )
     findings = await collect_finished(deaf, archive_block)
-    assert findings.counts == {"archived": 80}
-    assert len({job["id"] for job in sandbox.jobs() if tag in str(job["body"])}) == 200
+    assert findings.counts == {"archived": 16}
+    assert len({job["id"] for job in sandbox.jobs() if tag in str(job["body"])}) == 40

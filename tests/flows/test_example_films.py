@@ -12,6 +12,7 @@ from prefect_kling.studio.film.reading.reader import load_storyboard
 EXAMPLES = sorted((Path(__file__).parent.parent.parent / "examples").glob("*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_ui")
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 async def test_every_example_makes_its_film(

@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.utilities.callables import parameter_schema
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.catalogue import described, flow_at
+from prefect_kling.deployments.catalogue import import_flow, read_deployments
 from prefect_kling.flows import (
     generate_batch,
     produce_film,
@@ -160,10 +160,10 @@ async def test_runs_are_named_after_their_film(
     ]
 
 
-@pytest.mark.parametrize("each", described(), ids=lambda each: str(each["name"]))
+@pytest.mark.parametrize("each", read_deployments(), ids=lambda each: str(each["name"]))
 def test_no_form_asks_for_a_type(each: dict[str, Any]) -> None:
     """What may be left out is one plain field, never a switch between types; only `extra` is no field."""
-    schema = parameter_schema(flow_at(each["entrypoint"])).model_dump()
+    schema = parameter_schema(import_flow(each["entrypoint"])).model_dump()
     ours = {
         "ClipForm",
         "Spending",

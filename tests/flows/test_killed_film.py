@@ -89,6 +89,7 @@ def access(api: Sandbox) -> KlingCredentials:
     )
 
 
+@pytest.mark.slow
 def test_a_film_survives_ten_kills(
     prefect_ui: str,
     s3: LocalS3,

@@ -11,6 +11,7 @@ from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.archive import Archive, Clip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_ui")
 async def test_many_scenes_are_made_with_a_server_on_sqlite(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox

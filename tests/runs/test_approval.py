@@ -95,6 +95,7 @@ def made(sandbox: Sandbox, archive: Archive) -> int:
     return sum(archive.bucket.prefix.strip("/") in str(job["body"]) for job in sandbox.jobs())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["v1", "v2"])
 async def test_an_approved_film_is_made(
     version: Version,
@@ -117,6 +118,7 @@ async def test_an_approved_film_is_made(
     assert sum(name.endswith("film.mp4") for name in archive.bucket.names("films/")) == 1
 
 
+@pytest.mark.slow
 async def test_a_refused_film_costs_nothing(
     asked: FlowRun, prefect_ui: str, api: PrefectClient, archive: Archive, sandbox: Sandbox
 ) -> None:

@@ -1,0 +1,1 @@
+"""The doctor: free checks of everything that a production run needs."""
