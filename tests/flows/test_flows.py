@@ -27,7 +27,7 @@ from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.archive import Archive, Clip
-from prefect_kling.telemetry.progress import ShotNews, Stage, watching
+from prefect_kling.telemetry.progress import ShotProgress, Stage, subscribe
 from tests.flows.pictures import video
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
@@ -307,21 +307,21 @@ async def test_a_failing_shot_does_not_stop_the_others(
 async def test_a_scene_alone_can_be_made(
     tag: str, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox
 ) -> None:
-    """A scene returns its clips in order and tells its news to whoever watches."""
+    """A scene returns its clips in order and publishes its progress."""
     shots = [{"prompt": f"One {tag}"}, {"prompt": f"Two {tag}"}]
     scenes = [
         {"shots": [{"prompt": f"Not asked for {tag}"}]},
         {"title": "Alone", "duration": 3, "shots": shots},
     ]
     board = Storyboard.model_validate({"title": f"Two {tag}", "scenes": scenes})
-    news: list[ShotNews] = []
-    with watching(news.append):
+    progress: list[ShotProgress] = []
+    with subscribe(progress.append):
         clips = await produce_scene(board, credentials, archive_block, scene=2)
     with pytest.raises(StoryboardInvalid, match="no scene 3"):
         await produce_scene(board, credentials, archive_block, scene=3)
     assert made(sandbox, tag) == 2
     assert [clip.order.request.prompt for clip in clips] == [f"One {tag}", f"Two {tag}"]
-    stages = [each.stage for each in news if each.shot == "2.1"]
+    stages = [each.stage for each in progress if each.shot == "2.1"]
     assert stages == [
         Stage.WAITING,
         Stage.QUEUED,

@@ -138,7 +138,7 @@ async def test_a_wrong_storyboard_is_told_before_anything_is_sent(
 async def test_runs_are_named_after_their_film(
     credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:
-    """By its title where that is known, else by the end of its address; whatever the text, the run has a name."""
+    """By its title where that can be read, else by the end of its address."""
     names: list[str] = []
 
     def note(flow: object, run: FlowRun, state: object) -> None:
@@ -154,7 +154,7 @@ async def test_runs_are_named_after_their_film(
         with contextlib.suppress(StoryboardInvalid):
             await hooked(text, credentials, archive_block)
     assert names == [
-        "film from a storyboard with mistakes",
+        "film X",
         "send none.yaml",
         "scene 1 of Pasted once",
     ]
