@@ -63,8 +63,8 @@ async def require_approval(quote: FilmQuote, spending: Spending) -> None:
 
     The first time, this suspends the run and its process ends. When the form has been filled in,
     Prefect starts the run again from its beginning and it comes here with the answer. A retry uses
-    the answer of the attempt before. Raises `NotApproved` when the answer is no, when it allows less
-    than the quote, or where nobody can be asked.
+    the answer of the attempt before. Raises `NotApproved` when the answer is no, when it allows
+    less than the quote, or where nobody can be asked.
     """
     limit = spending.approve_above_usd
     if limit is None:

@@ -1,4 +1,4 @@
-"""A hook that names the blocks a run could not be started without; Prefect says only that some are."""
+"""A hook that names missing blocks; Prefect says only that a run could not resolve some."""
 
 from typing import Any
 

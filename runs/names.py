@@ -15,7 +15,7 @@ UNREADABLE = "from a storyboard with mistakes"
 
 
 def named_after_film(pattern: str) -> Callable[[], str]:
-    """Return a function that names a flow run by its parameters, with the film's title as `{title}`.
+    """Return a function that names a flow run by its parameters and the film's `{title}`.
 
     A storyboard at an address has not been read when its run is named; the last part of the address
     stands for its title.

@@ -25,7 +25,8 @@ def cell(text: str) -> str:
 def log_view_errors() -> Iterator[None]:
     """Log an error in writing an artifact, and go on.
 
-    An artifact only shows what was done. Errors of Prefect and of HTTP are logged, others are raised.
+    An artifact only shows what was done. Errors of Prefect and of HTTP are logged, all others are
+    raised.
     """
     try:
         yield

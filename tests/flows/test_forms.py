@@ -1,4 +1,4 @@
-"""The flows people start in the Prefect UI: short forms, and words when they are filled in wrongly."""
+"""The flows that people start in the Prefect UI: their forms, and errors for wrong input."""
 
 import contextlib
 from typing import Any
@@ -162,7 +162,7 @@ async def test_runs_are_named_after_their_film(
 
 @pytest.mark.parametrize("each", described(), ids=lambda each: str(each["name"]))
 def test_no_form_asks_for_a_type(each: dict[str, Any]) -> None:
-    """What may be left out is one plain field, never a switch between types; only `extra` is no field."""
+    """An optional field is one plain field, no switch between types; only `extra` is a box."""
     schema = parameter_schema(flow_at(each["entrypoint"])).model_dump()
     ours = {
         "ClipForm",

@@ -18,7 +18,7 @@ from prefect_kling.studio.money.submission import Terms
 async def test_many_scenes_are_made_with_a_server_on_sqlite(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """Scenes begin a few at a time, because all at once are refused; then all of them go on side by side."""
+    """Scenes begin a few at a time, for all at once are refused; then all run side by side."""
     tag, before = archive.bucket.prefix, sandbox.stats()["created"]
     scenes = [{"shots": [{"prompt": f"{tag} {number}", "duration": 3}]} for number in range(24)]
     film = await produce_film(

@@ -69,7 +69,7 @@ async def test_only_what_changed_is_paid(
     sandbox: Sandbox,
     tmp_path: Path,
 ) -> None:
-    """Sixty jobs at first, none for the same again, only what depends on a rewritten shot, none for a new order."""
+    """Sixty jobs; none for the same film or a new order; what depends on a rewritten shot."""
     for number in range(13):
         paint(tmp_path / f"{number}.png", (20 * number, 255 - 20 * number, 128))
 

@@ -16,7 +16,7 @@ class Job:
     lease: Lease
     name: str
     inside: list[str]
-    """The jobs that are inside now, in the order in which they came; shared by all jobs of a test."""
+    """The jobs that hold a lease now, in the order of their grants; shared by all jobs."""
     end: asyncio.Event = field(default_factory=asyncio.Event)
     full: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the API turns the job away: it waits once for capacity."""
@@ -80,7 +80,7 @@ class Crowd:
 
 
 async def settled() -> None:
-    """Let everything that can go on do so: nothing here waits for anything but events, so a few rounds are enough."""
+    """Let everything that can go on do so; a few rounds are enough, all wait for events only."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -162,7 +162,7 @@ async def test_a_lease_granted_to_a_waiter_cancelled_in_the_same_moment_goes_on(
 
 @pytest.mark.parametrize("seed", range(60))
 async def test_no_storm_of_cancellations_loses_a_lease(seed: int) -> None:
-    """Jobs begin, end, fail and are cancelled at random moments: never too many inside, and all others get through."""
+    """Jobs begin, end, fail and are cancelled at random; never too many hold a lease."""
     storm = Storm(random.Random(seed))
     tasks: list[asyncio.Task[None]] = []
     for number in range(150):
