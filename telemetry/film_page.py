@@ -40,10 +40,9 @@ class FilmPage:
         self._artifact_id: UUID | None = None
 
     def show(self, progress: ShotProgress) -> None:
-        """Show the progress of a shot with the next write. Shots of other films are ignored."""
-        if progress.shot in self._log:
-            self._log.record(progress)
-            self._changed.set()
+        """Show the progress of a shot with the next write."""
+        self._log.record(progress)
+        self._changed.set()
 
     @asynccontextmanager
     async def kept_current(self) -> AsyncIterator[None]:

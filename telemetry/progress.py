@@ -98,10 +98,6 @@ class ProgressLog:
         if progress.stage.is_final and shot in self._began:
             self._ended[shot] = self._clock()
 
-    def __contains__(self, shot: str) -> bool:
-        """Whether anything is known of the shot."""
-        return shot in self._latest
-
     def __iter__(self) -> Iterator[ShotProgress]:
         """Iterate over the latest progress of every shot."""
         return iter(list(self._latest.values()))

@@ -27,7 +27,7 @@ COLOURS = {
 
 
 class LiveTable:
-    """A terminal table fed by the news of shots; its rows keep the order of the film."""
+    """A terminal table of the progress of shots; its rows keep the order of the film."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()

@@ -1,5 +1,7 @@
 """Sent and left: nothing waits while Kling renders, and everything is collected all the same."""
 
+import asyncio
+
 import pytest
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
@@ -122,8 +124,6 @@ async def test_many_clips_are_sent_and_collected(
 
 async def wait_until_rendered(sandbox: Sandbox) -> None:
     """Wait until no job of the sandbox is running."""
-    import asyncio
-
     while any(job["state"] not in ("completed", "failed") for job in sandbox.jobs()):
         await asyncio.sleep(0.1)
 
