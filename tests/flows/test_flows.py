@@ -265,6 +265,9 @@ async def test_a_film_is_seen_in_prefect(film: Film, api: PrefectClient) -> None
         assert shot.clip.job_id in report
     runs = await api.read_flow_runs()
     assert f"film {film.title}" in [run.name for run in runs]
+    scenes = [run for run in runs if run.name.startswith("scene ") and run.parent_task_run_id]
+    assert {"scene 1 Chain", "scene 2 Cuts"} <= {run.name for run in scenes}
+    assert {tuple(run.parameters) for run in scenes} == {("scene",)}, "data, and nothing else"
 
 
 async def test_clips_and_films_are_assets(film: Film, archive: Archive, api: PrefectClient) -> None:
