@@ -1,4 +1,4 @@
-"""Prefect blocks: the outside world, configured. Registering this module registers exactly these two."""
+"""Prefect blocks: the outside world, configured. Registering this module registers these two."""
 
 from prefect_kling.blocks.archive import KlingArchive
 from prefect_kling.blocks.credentials import KlingCredentials

@@ -1,4 +1,4 @@
-"""The block that says where clips, films and the ledger live."""
+"""The block of the S3 bucket in which clips, films and the ledger are kept."""
 
 import functools
 from decimal import Decimal
@@ -9,16 +9,17 @@ from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials, MinIOCredentials, S3Bucket
 from pydantic import Field, WithJsonSchema
 
-from prefect_kling.blocks.logo import LOGO_URL
-from prefect_kling.blocks.schema import SchemaOnce
+from prefect_kling.blocks.links import DOCUMENTATION_URL, LOGO_URL
+from prefect_kling.blocks.schema import CachedSchema
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.storage.bucket import Bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# As many connections as there are storage threads; the standard mode repeats throttled and failed calls. Left alone,
-# boto3 may sign links by the old version 2, which newer AWS regions and KMS-encrypted buckets refuse.
+# As many connections as there are storage threads. The standard mode repeats throttled and failed
+# calls. By default boto3 may sign links by version 2, which newer AWS regions and KMS-encrypted
+# buckets refuse.
 S3_CONFIG = Config(
     signature_version="s3v4",
     max_pool_connections=48,
@@ -28,11 +29,12 @@ S3_CONFIG = Config(
 )
 
 
-class KlingArchive(SchemaOnce, Block):
-    """The S3 bucket in which clips and films are kept for good, with the ledger of what was paid beside them.
+class KlingArchive(CachedSchema, Block):
+    """The S3 bucket in which clips and films are kept, beside the ledger of what was paid.
 
-    Any S3-compatible store that honours conditional writes will do; one that does not is refused before any money
-    is spent. Existing AWS or MinIO credentials blocks are reused through the S3 Bucket block.
+    Any S3-compatible store that honours conditional writes will do; one that does not is refused
+    before any money is spent. Existing AWS or MinIO credentials blocks are reused through the S3
+    Bucket block.
 
     Example:
         Load a stored archive and look a clip up:
@@ -46,9 +48,13 @@ class KlingArchive(SchemaOnce, Block):
 
     _block_type_name = "Kling Archive"
     _block_type_slug = "kling-archive"
-    _description = "The S3 bucket in which clips and films are kept for good, with the ledger of what was paid."
-    _logo_url = LOGO_URL  # type: ignore[assignment]  # typed HttpUrl, read from text
-    _documentation_url = "https://github.com/prefect-kling/prefect-kling#blocks"  # type: ignore[assignment]  # likewise
+    _description = (
+        "The S3 bucket in which clips and films are kept for good, "
+        "with the ledger of what was paid."
+    )
+    # Prefect declares both as HttpUrl and reads them from text.
+    _logo_url = LOGO_URL  # type: ignore[assignment]
+    _documentation_url = DOCUMENTATION_URL  # type: ignore[assignment]
 
     bucket: S3Bucket = Field(
         title="Bucket", description="The S3 Bucket block with the bucket's name and credentials."
@@ -61,7 +67,8 @@ class KlingArchive(SchemaOnce, Block):
         default=None,
         ge=0,
         title="Cap (USD)",
-        description="The most that may be spent in this archive in US dollars, counted from when a cap was first set.",
+        description="The most that may be spent in this archive in US dollars, counted from when a "
+        "cap was first set.",
     )
 
     link_hours: int = Field(
@@ -69,7 +76,8 @@ class KlingArchive(SchemaOnce, Block):
         ge=0,
         le=168,
         title="Link lifetime (hours)",
-        description="How long the links on a film's page let whoever has them watch it; 0 for no links at all.",
+        description="How long the links on a film's page let whoever has them watch it; 0 for no "
+        "links at all.",
     )
 
     def film_uri(self, slug: str) -> str:
@@ -77,36 +85,39 @@ class KlingArchive(SchemaOnce, Block):
         return self.get_archive().bucket.uri(f"films/{slug}")
 
     def watch_link(self, uri: str) -> str | None:
-        """Return a link with which anybody can watch a film of this archive for `link_hours`, None if that is 0."""
+        """Return a link to a film of this archive that works for `link_hours`; None if that is 0.
+
+        Whoever has the link can watch the film.
+        """
+        if self.link_hours == 0:
+            return None
         bucket = self.get_archive().bucket
-        return (
-            bucket.sign(uri.removeprefix(bucket.uri("")), self.link_hours * 3600)
-            if self.link_hours
-            else None
-        )
+        path = uri.removeprefix(bucket.uri(""))
+        return bucket.sign(path, self.link_hours * 3600)
 
     def get_archive(self) -> Archive:
         """Return the archive. Opens no connection yet; S3 clients are shared within the process."""
-        folder = "/".join(
-            part.strip("/") for part in (self.bucket.bucket_folder, self.prefix) if part.strip("/")
-        )
-        return Archive(
-            _bucket(self.bucket.credentials, self.bucket.bucket_name, folder), self.cap_usd
-        )
+        folders = [self.bucket.bucket_folder.strip("/"), self.prefix.strip("/")]
+        prefix = "/".join(folder for folder in folders if folder)
+        bucket = _bucket(self.bucket.credentials, self.bucket.bucket_name, prefix)
+        return Archive(bucket, self.cap_usd)
 
 
 @functools.lru_cache(maxsize=64)
-def _bucket(credentials: AwsCredentials | MinIOCredentials, name: str, folder: str) -> Bucket:
-    """Keep a Bucket for the process: it proves once that its store honours conditional writes."""
-    return Bucket(_s3_client(credentials), name, folder)
+def _bucket(credentials: AwsCredentials | MinIOCredentials, name: str, prefix: str) -> Bucket:
+    """Return the process's Bucket: it checks once that its store honours conditional writes."""
+    return Bucket(_s3_client(credentials), name, prefix)
 
 
 @functools.lru_cache(maxsize=16)
 def _s3_client(credentials: AwsCredentials | MinIOCredentials) -> "S3Client":
-    """Build a client, which costs a tenth of a second, once per set of credentials."""
-    given = credentials.aws_client_parameters.get_params_override()
+    """Return the process's client for these credentials: building one takes 0.1 s."""
+    parameters = credentials.aws_client_parameters.get_params_override()
+    config = S3_CONFIG
+    if "config" in parameters:
+        config = S3_CONFIG.merge(parameters["config"])
+    parameters["config"] = config
     if credentials.region_name is not None:
-        given["region_name"] = credentials.region_name
-    given["config"] = S3_CONFIG.merge(given["config"]) if "config" in given else S3_CONFIG
-    client: S3Client = credentials.get_boto3_session().client("s3", **given)
+        parameters["region_name"] = credentials.region_name
+    client: S3Client = credentials.get_boto3_session().client("s3", **parameters)
     return client

@@ -1,30 +1,33 @@
 """The block that holds the API key and hands out clients."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, SecretStr, WithJsonSchema, model_validator
 
-from prefect_kling.blocks.logo import LOGO_URL
-from prefect_kling.blocks.schema import SchemaOnce
+from prefect_kling.blocks.links import DOCUMENTATION_URL, LOGO_URL
+from prefect_kling.blocks.schema import CachedSchema
 from prefect_kling.kling.client import API_URL, ClientSettings, KlingClient, WebAddress
 from prefect_kling.kling.polling import Patience
 from prefect_kling.studio.money.callbacks import CallbackAddresses
 from prefect_kling.studio.money.ledger import Entry
 
-# In forms, what may be left out is a plain field: pydantic's own schema would offer a choice of types in its place.
+# In forms, what may be left out is a plain field. For pydantic's own schema they would offer a
+# choice between types.
 PASSWORD = {"type": "string", "format": "password", "writeOnly": True}
-# With a receiver: polls 3, 10½ and 29 minutes after sending. Whatever the jitter, a fourth does not fall into the first
-# hour; with the receiver's own look at the job, the charge and the file that makes six reads of the API at most.
-SAFETY_SECONDS, SAFETY_GROWTH, LONGEST_SAFETY_SECONDS = 180.0, 2.5, 3600.0
+# How to poll where a receiver reports the ends of jobs: 3, 10½ and 29 minutes after sending.
+# Whatever the jitter, a fourth poll does not fall into the first hour; with the receiver's own
+# reads of the job, the charge and the file, the API is read six times at most.
+SAFETY_POLLS = Patience(first=450.0, longest=3600.0, growth=2.5, head_start=180.0)
 
 
-class KlingCredentials(SchemaOnce, CredentialsBlock):
+class KlingCredentials(CachedSchema, CredentialsBlock):
     """Access to the Kling Omni-Video API: the key, the address, and how patiently to ask.
 
-    The key is stored by Prefect and shown to nobody in the UI; any client of an unprotected Prefect API can read it,
-    so protect the API (`PREFECT_SERVER_API_AUTH_STRING`) where that matters.
+    The key is stored by Prefect and not shown in the UI. Any client of an unprotected Prefect API
+    can read it, so protect the API (`PREFECT_SERVER_API_AUTH_STRING`) where that matters.
 
     Example:
         Load stored credentials and ask for the balance, which costs nothing:
@@ -42,8 +45,9 @@ class KlingCredentials(SchemaOnce, CredentialsBlock):
     _description = (
         "Access to the Kling Omni-Video API: the key, the address, and how patiently to ask."
     )
-    _logo_url = LOGO_URL  # type: ignore[assignment]  # typed HttpUrl, read from text
-    _documentation_url = "https://github.com/prefect-kling/prefect-kling#blocks"  # type: ignore[assignment]  # likewise
+    # Prefect declares both as HttpUrl and reads them from text.
+    _logo_url = LOGO_URL  # type: ignore[assignment]
+    _documentation_url = DOCUMENTATION_URL  # type: ignore[assignment]
 
     api_key: SecretStr = Field(
         title="API key", description="The key from the apimodels.app console, sk_…."
@@ -60,7 +64,8 @@ class KlingCredentials(SchemaOnce, CredentialsBlock):
     create_seconds: float = Field(
         default=60.0,
         gt=0,
-        description="Longest wait for the answer to a paid request, in seconds; a later answer is an unknown outcome.",
+        description="Longest wait for the answer to a paid request, in seconds; a later answer is "
+        "an unknown outcome.",
     )
     first_poll_seconds: float = Field(
         default=5.0, gt=0, description="Pause between polls at first, in seconds."
@@ -71,45 +76,51 @@ class KlingCredentials(SchemaOnce, CredentialsBlock):
     wait_minutes: float = Field(
         default=60.0,
         gt=0,
-        description="How long to wait for one video, in minutes; the job itself goes on and is adopted by a later run.",
+        description="How long to wait for one video, in minutes; the job itself goes on and is "
+        "adopted by a later run.",
     )
     parallel_jobs: Annotated[int | None, WithJsonSchema({"type": "integer", "minimum": 1})] = Field(
         default=None,
         ge=1,
         title="Parallel jobs",
-        description="How many jobs a run may have going at once, if the account has a limit; the head of the longest "
-        "chain goes first. Left empty, everything is sent at once and the API says when it is too much.",
+        description="How many jobs a run may have going at once, if the account has a limit; the "
+        "head of the longest chain goes first. Left empty, everything is sent at once and the API "
+        "says when it is too much.",
     )
     receiver_url: Annotated[WebAddress | None, WithJsonSchema({"type": "string"})] = Field(
         default=None,
         title="Receiver URL",
-        description="Where the API can reach `prefect-kling receiver`, https. A run then polls only about 3, 10½ and "
-        "29 minutes after sending and at its end: few reads of the API, but where calls are lost a clip is found "
-        "minutes late. Left empty, jobs are polled as set above.",
+        description="Where the API can reach `prefect-kling receiver`, https. A run then polls "
+        "only about 3, 10½ and 29 minutes after sending and at its end: few reads of the API, but "
+        "where calls are lost a clip is found minutes late. Left empty, jobs are polled as set "
+        "above.",
     )
     receiver_secret: Annotated[SecretStr | None, WithJsonSchema(PASSWORD)] = Field(
         default=None,
         title="Receiver secret",
         min_length=16,
-        description="What callback addresses are made unguessable with; the receiver reads it from this same block.",
+        description="What callback addresses are made unguessable with; the receiver reads it from "
+        "this same block.",
     )
     webhook_url: Annotated[SecretStr | None, WithJsonSchema(PASSWORD)] = Field(
         default=None,
         title="Webhook URL",
-        description="Instead of a receiver: an address the API calls as it is when a job ends, such as a webhook of "
-        "Prefect Cloud. Jobs are polled all the same.",
+        description="Instead of a receiver: an address the API calls as it is when a job ends, "
+        "such as a webhook of Prefect Cloud. Jobs are polled all the same.",
     )
     disputed_rules: Literal["warn", "refuse"] = Field(
         default="warn",
-        description="What to do with requests on which the API's page and Kling's own documentation disagree.",
+        description="What to do with requests on which the API's page and Kling's own "
+        "documentation disagree.",
     )
     multi_prompt_as: Literal["string", "array"] = Field(
         default="string",
-        description="How multi_prompt is written: a JSON string (the API's page) or an array (Kling's own API).",
+        description="How multi_prompt is written: a JSON string (the API's page) or an array "
+        "(Kling's own API).",
     )
 
     def get_client(self) -> KlingClient:
-        """Return a client to be used as an asynchronous context manager. Opens no connection yet."""
+        """Return a client, to be used as an async context manager. Opens no connection yet."""
         return KlingClient(self.api_key, self.settings)
 
     @property
@@ -118,45 +129,43 @@ class KlingCredentials(SchemaOnce, CredentialsBlock):
         return ClientSettings(**self.model_dump(include=set(ClientSettings.model_fields)))
 
     @model_validator(mode="after")
-    def _calls_go_to_one_place(self) -> "KlingCredentials":
+    def _check_callback_addresses(self) -> "KlingCredentials":
         if (self.receiver_url is None) is not (self.receiver_secret is None):
             raise ValueError("a receiver needs both its URL and its secret")
-        if self.receiver_url is not None and self.webhook_url is not None:
+        if self.webhook_url is None:
+            return self
+        if self.receiver_url is not None:
             raise ValueError("the API calls one address: give a receiver or a webhook, not both")
-        if self.webhook_url is not None and not self.webhook_url.get_secret_value().startswith(
-            ("https://", "http://")
-        ):
+        if not self.webhook_url.get_secret_value().startswith(("https://", "http://")):
             raise ValueError("the webhook's address must begin with https://")
         return self
 
     @property
     def callbacks(self) -> CallbackAddresses | None:
-        """The addresses the API is to call when jobs end, None without a receiver."""
+        """The addresses that the API calls when jobs end; None without a receiver."""
         if self.receiver_url is None or self.receiver_secret is None:
             return None
         return CallbackAddresses(self.receiver_url, self.receiver_secret)
 
     @property
     def callback(self) -> Callable[[Entry], str] | None:
-        """Tells for each intent which address the API is to call, the receiver's or the webhook; None for neither."""
+        """A function from a ledger entry to the address that the API calls when its job ends.
+
+        It is an address of the receiver, or the webhook; None where there is neither.
+        """
         if self.callbacks is not None:
             return self.callbacks.address
-        webhook = self.webhook_url.get_secret_value() if self.webhook_url else None
-        return (lambda entry: webhook) if webhook is not None else None
+        if self.webhook_url is None:
+            return None
+        webhook = self.webhook_url.get_secret_value()
+        return lambda entry: webhook
 
     @property
     def patience(self) -> Patience:
         """How often to poll and how long to wait."""
         deadline = self.wait_minutes * 60
         if self.callbacks is not None:
-            # The receiver is the rule then, and polling the safety net.
-            first = SAFETY_SECONDS * SAFETY_GROWTH
-            return Patience(
-                first,
-                LONGEST_SAFETY_SECONDS,
-                SAFETY_GROWTH,
-                deadline=deadline,
-                head_start=SAFETY_SECONDS,
-            )
+            # The receiver reports the end of a job; polling is for the calls that are lost.
+            return replace(SAFETY_POLLS, deadline=deadline)
         longest = max(self.first_poll_seconds, self.longest_poll_seconds)
         return Patience(self.first_poll_seconds, longest, deadline=deadline)

@@ -8,20 +8,20 @@ B = TypeVar("B", bound=Block)
 
 
 class BlockMissing(ValueError):
-    """There is no such block on the Prefect server in use; nothing was sent and nothing was paid."""
+    """The Prefect server in use has no such block; nothing was sent and nothing was paid."""
 
 
 async def load_block(kind: type[B], name: str) -> B:
-    """Load a block of this kind by its name. Raises `BlockMissing` with the way to create it."""
+    """Load a block of this kind by its name. Raises `BlockMissing`, which says how to create it."""
     try:
-        loaded = await kind.aload(name)
+        return await kind.aload(name)
     except ValueError as error:
         slug = kind.get_block_type_slug()
         raise BlockMissing(
             f"there is no {kind.__name__} block named {name!r}: {error}\n"
-            f"Create it in the Prefect UI under Blocks (after `prefect block register -m prefect_kling.blocks`, "
-            f"the type is {slug}), or in Python:\n"
+            "Create it in the Prefect UI under Blocks"
+            f" (after `prefect block register -m prefect_kling.blocks`, the type is {slug}),"
+            " or in Python:\n"
             f"  from prefect_kling.blocks import {kind.__name__}\n"
             f"  {kind.__name__}(...).save({name!r})"
         ) from None
-    return loaded

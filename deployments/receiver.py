@@ -24,7 +24,7 @@ from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobGone, KlingError
 from prefect_kling.kling.job import VideoJob
 from prefect_kling.kling.polling import GONE_ANSWERS
-from prefect_kling.runs.retries import PASSING
+from prefect_kling.runs.retries import TRANSIENT_ERRORS
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.arrival import Call, heed
@@ -124,7 +124,7 @@ class Receiver:
         """Do what a call asks for; while store or API are in trouble, try again after growing pauses."""
         retrying = tenacity.AsyncRetrying(
             sleep=self._pause,
-            retry=tenacity.retry_if_exception_type((*PASSING, JobGone)),
+            retry=tenacity.retry_if_exception_type((*TRANSIENT_ERRORS, JobGone)),
             stop=self._is_over,
             wait=tenacity.wait_exponential(FIRST_PAUSE, LONGEST_PAUSE)
             + tenacity.wait_random(0, FIRST_PAUSE),
@@ -145,7 +145,7 @@ class Receiver:
         # A place is held while something is done, never through a pause.
         async with self._places:
             done = await heed(call, self._client, self._archive)
-        if done is not None and isinstance(done[1].trouble, PASSING):
+        if done is not None and isinstance(done[1].trouble, TRANSIENT_ERRORS):
             raise done[1].trouble
         return done
 

@@ -7,9 +7,13 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.deployments import arun_deployment
 
-from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.flows import generate_batch, generate_clip
-from prefect_kling.kling.request import VideoRequest
+from prefect_kling import (
+    KlingArchive,
+    KlingCredentials,
+    VideoRequest,
+    generate_batch,
+    generate_clip,
+)
 
 
 def request_for(product: str) -> VideoRequest:

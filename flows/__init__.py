@@ -1,4 +1,4 @@
-"""One user story per file: a clip, a scene, a film, a batch, and what was left behind."""
+"""One user story per file: a clip, a scene, a film, a batch, and jobs that nobody waits for."""
 
 from prefect_kling.flows.batch import generate_batch, submit_batch
 from prefect_kling.flows.clip import generate_clip

@@ -2,26 +2,26 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from prefect import flow
 from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.kling.errors import JobFailed
-from prefect_kling.kling.job import VideoJob
 from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.runs.job_limiter import Turn, current_slots
+from prefect_kling.runs.job_limiter import Lease
 from prefect_kling.runs.missing_blocks import name_missing_blocks
+from prefect_kling.runs.resources import RunResources
 from prefect_kling.studio.money.archive import Clip
-from prefect_kling.studio.money.ledger import Entry
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.submission import Terms
 from prefect_kling.studio.storage.bucket import in_thread
-from prefect_kling.tasks import archive_video, materializing, submit_video, wait_for_video
+from prefect_kling.tasks import archive_video, submit_video, wait_for_video
+from prefect_kling.telemetry.assets import materializing
 from prefect_kling.telemetry.logs import run_logger
-from prefect_kling.telemetry.progress import ShotNews, Stage, tell
+from prefect_kling.telemetry.progress import ShotProgress, Stage
 
 
 @flow(
@@ -36,90 +36,85 @@ async def generate_clip(
 ) -> Clip:
     """Make one clip and keep it in S3; a clip that was made before is returned and costs nothing.
 
-    **Costs what `quote(request)` says, once**: retried, run again or run twice at once, it adopts the paid job.
+    **Costs what `quote(request)` says, once**: retried, run again or run twice at once, it adopts
+    the paid job.
 
     Args:
         request: What to make.
         credentials: Access to the Kling API.
         archive: Where the clip and the ledger are kept.
         take: Raise it to have the same request made, and paid, once more.
-        on_unknown: What to do when the answer to a paid request is lost: hold the clip until somebody decides, or
-            send it again, which can pay twice.
+        on_unknown: What to do when the answer to a paid request is lost: hold the clip until
+            somebody decides, or send it again, which can pay twice.
     """
-    order, terms = ClipOrder(request=request, take=take), Terms(on_unknown=on_unknown)
-    return await make_clip(order, credentials, archive, terms, "clip")
+    order = ClipOrder(request=request, take=take)
+    resources = RunResources(credentials, archive)
+    return await make_clip(order, resources, Terms(on_unknown=on_unknown), "clip")
 
 
 async def make_clip(
     order: ClipOrder,
-    credentials: KlingCredentials,
-    archive: KlingArchive,
-    terms: Terms,
+    resources: RunResources,
+    options: Terms,
     label: str,
-    turn: Turn | None = None,
+    lease: Lease | None = None,
 ) -> Clip:
-    """Make one order's clip inside a flow: at most three task runs, none when it is archived already.
+    """Make one order's clip inside a flow: at most three task runs, none if it is archived already.
 
-    Raises what the three tasks raise; a failed job is tried again while its failure is a passing one. `turn` is
-    this clip's place among others where slots are few.
+    **Costs the order's price once.** Safe to repeat. A job that failed for a transient reason is
+    followed by another attempt. Raises what the three tasks raise. `lease` is the clip's place
+    among the other jobs of the run; without one it gets its own.
     """
-    kept = await in_thread(archive.get_archive().find, order.clip_key)
-    if kept is not None:
-        run_logger().info("%s: already archived, nothing to pay: %s", label, kept.uri)
-        tell(ShotNews(shot=label, stage=Stage.DONE, usd=kept.usd, clip=kept, reused=True))
-        return kept
-    tell(ShotNews(shot=label, stage=Stage.QUEUED, usd=quote(order.request).usd))
+    log = run_logger()
+    clips = resources.archive.get_archive()
+
+    def publish(stage: Stage, **details: Any) -> None:
+        resources.progress.publish(ShotProgress(shot=label, stage=stage, **details))
+
+    archived = await in_thread(clips.find, order.clip_key)
+    if archived is not None:
+        log.info("%s: already archived, nothing to pay: %s", label, archived.uri)
+        publish(Stage.DONE, usd=archived.usd, clip=archived, reused=True)
+        return archived
+
+    price = quote(order.request).usd
+    publish(Stage.QUEUED, usd=price)
+    if lease is None:
+        lease = resources.limiter.lease()
     try:
-        clip = await _make(
-            order, credentials, archive, terms, label, turn or current_slots().one(0.0)
+        # The lease is the job's: archiving the video does not keep the next job waiting.
+        async with lease:
+            job = None
+            while job is None:
+                publish(Stage.SUBMITTING, usd=price)
+                entry = await submit_video(
+                    order,
+                    resources.credentials,
+                    resources.archive,
+                    label,
+                    replace(options, rest=lease.wait_for_capacity),
+                )
+                publish(Stage.RENDERING, usd=price)
+                try:
+                    job = await wait_for_video(
+                        entry, resources.credentials, resources.archive, label
+                    )
+                except JobFailed as error:
+                    if not error.retryable:
+                        raise
+                    # Failed jobs are free. The ledger counts the attempts and refuses one too many.
+                    log.warning("%s: %s", label, error)
+
+        publish(Stage.ARCHIVING, usd=price)
+        archive_as_asset = materializing(archive_video, clips.clip_uri(order.clip_key))
+        clip: Clip = await archive_as_asset(
+            entry, job, resources.credentials, resources.archive, label
         )
     except asyncio.CancelledError:
-        tell(
-            ShotNews(
-                shot=label, stage=Stage.INTERRUPTED, words="the job goes on; a later run adopts it"
-            )
-        )
+        publish(Stage.INTERRUPTED, detail="the job goes on; a later run adopts it")
         raise
     except Exception as error:
-        tell(ShotNews(shot=label, stage=Stage.FAILED, words=str(error) or type(error).__name__))
+        publish(Stage.FAILED, detail=str(error) or type(error).__name__)
         raise
-    tell(ShotNews(shot=label, stage=Stage.DONE, usd=clip.usd, clip=clip))
+    publish(Stage.DONE, usd=clip.usd, clip=clip)
     return clip
-
-
-async def _make(
-    order: ClipOrder,
-    credentials: KlingCredentials,
-    archive: KlingArchive,
-    terms: Terms,
-    label: str,
-    turn: Turn,
-) -> Clip:
-    job, shot = None, ShotNews(shot=label, stage=Stage.SUBMITTING, usd=quote(order.request).usd)
-    # The slot is the job's: what comes after the rendering does not keep the next job waiting.
-    async with turn:
-        while job is None:
-            tell(shot)
-            entry = await submit_video(
-                order, credentials, archive, label, replace(terms, rest=turn.rest)
-            )
-            tell(shot.model_copy(update={"stage": Stage.RENDERING}))
-            job = await _wait(entry, credentials, archive, label)
-    tell(shot.model_copy(update={"stage": Stage.ARCHIVING}))
-    archiving = materializing(archive_video, archive.get_archive().clip_uri(order.clip_key))
-    clip: Clip = await archiving(entry, job, credentials, archive, label)
-    return clip
-
-
-async def _wait(
-    entry: Entry, credentials: KlingCredentials, archive: KlingArchive, label: str
-) -> VideoJob | None:
-    """Return the completed job, None if it failed in a way that may pass."""
-    try:
-        return await wait_for_video(entry, credentials, archive, label)
-    except JobFailed as error:
-        if not error.retryable:
-            raise
-        # Failed jobs are free. The ledger counts the attempts and refuses the one too many.
-        run_logger().warning("%s: %s", label, error)
-        return None

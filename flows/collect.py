@@ -1,5 +1,6 @@
-"""Whatever was paid and left behind: archived, closed or told, in one pass. Run it on a schedule."""
+"""Paid jobs that no run waits for: archived, closed or reported. Run it on a schedule."""
 
+import logging
 from typing import Annotated
 
 from prefect import flow
@@ -14,9 +15,11 @@ from prefect_kling.studio.money.submission import sender_window
 from prefect_kling.studio.storage.bucket import in_thread
 from prefect_kling.telemetry.events import announce_alarm, announce_ended
 from prefect_kling.telemetry.logs import run_logger
-from prefect_kling.telemetry.markdown import only_a_view, table
+from prefect_kling.telemetry.markdown import log_view_errors, table
 
-ALARMS = ("held", "expiring", "gone", "trouble")
+# Kinds of findings that need a person's attention, and those of them that are announced as events.
+ATTENTION = ("held", "expiring", "gone", "trouble")
+ALARMS = ("held", "expiring", "gone")
 
 
 @flow(persist_result=False, on_failure=[name_missing_blocks])
@@ -25,11 +28,11 @@ async def collect_finished(
     archive: KlingArchive,
     at_once: Annotated[int, Field(ge=1, le=256)] = 32,
 ) -> Findings:
-    """Look once at every clip that is paid and not finished, whoever started it and however its run ended.
+    """Look once at every clip that is paid and not finished, whoever started it.
 
-    Finished videos are archived, failed jobs closed and refunded, abandoned intents held, stray markers and
-    reservations repaired; what is held, gone, or about to expire is told as an artifact and as events. Free, and safe
-    beside anything else.
+    Finished videos are archived, failed jobs closed and refunded, abandoned intents held, stray
+    markers and reservations repaired. Clips that are held, gone, or about to expire are reported in
+    an artifact and as events. Free, and safe beside anything else.
 
     Args:
         credentials: Access to the Kling API.
@@ -40,42 +43,41 @@ async def collect_finished(
         window_seconds = sender_window(client.settings)
         settings = SweepSettings(at_once=at_once, window_seconds=window_seconds)
         findings = await sweep(archive.get_archive(), client, settings, announce_ended)
-    log = run_logger()
+
     for kind, count in sorted(findings.counts.items()):
-        log.log(30 if kind in ALARMS else 20, "%s: %d", kind, count)
-    with only_a_view():
+        level = logging.INFO
+        if kind in ATTENTION:
+            level = logging.WARNING
+        run_logger().log(level, "%s: %d", kind, count)
+    with log_view_errors():
         await acreate_markdown_artifact(
-            key="collected", markdown=tell(findings), description="what a sweep found"
+            key="collected",
+            markdown=_findings_page(findings),
+            description="what a sweep found",
         )
-    await _alarm(findings, archive.get_archive())
+    await _announce_alarms(findings, archive.get_archive())
     return findings
 
 
-def tell(findings: Findings) -> str:
-    """Put findings into words: the counts, then every clip that wants somebody's attention."""
+def _findings_page(findings: Findings) -> str:
+    """Return findings as Markdown: the counts, then every clip that needs attention."""
     if not findings.counts:
         return "Nothing was open."
-    lines = [
-        *table(
-            ("clips", "what"),
-            [[str(count), kind] for kind, count in sorted(findings.counts.items())],
-        )
-    ]
-    for kind in ALARMS:
-        some = findings.named.get(kind, {})
-        lines += (
-            ["", f"## {kind}", *(f"- `{key}` {words}" for key, words in some.items())]
-            if some
-            else []
-        )
+
+    rows = [[str(count), kind] for kind, count in sorted(findings.counts.items())]
+    lines = table(("clips", "what"), rows)
+    for kind in ATTENTION:
+        clips = findings.named.get(kind, {})
+        if clips:
+            lines += ["", f"## {kind}"]
+            lines += [f"- `{clip_key}` {detail}" for clip_key, detail in clips.items()]
     return "\n".join(lines)
 
 
-async def _alarm(findings: Findings, archive: Archive) -> None:
-    for kind in ("held", "expiring", "gone"):
-        for key, words in findings.named.get(kind, {}).items():
-            page = await in_thread(archive.ledger.read, key)
+async def _announce_alarms(findings: Findings, archive: Archive) -> None:
+    for kind in ALARMS:
+        for clip_key, detail in findings.named.get(kind, {}).items():
+            page = await in_thread(archive.ledger.read, clip_key)
             if page is not None:
-                announce_alarm(
-                    kind, page.entry.order, words, page.entry.at_most_usd, page.entry.job_id
-                )
+                entry = page.entry
+                announce_alarm(kind, entry.order, detail, entry.at_most_usd, entry.job_id)

@@ -1,6 +1,6 @@
 """One clip from a short form: what people without code start in the Prefect UI."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from prefect import flow
 from pydantic import BeforeValidator, Field
@@ -10,13 +10,14 @@ from prefect_kling.flows.clip import make_clip
 from prefect_kling.kling.form import FormModel
 from prefect_kling.kling.request import Url, VideoRequest
 from prefect_kling.runs.missing_blocks import name_missing_blocks
+from prefect_kling.runs.resources import RunResources
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.submission import Terms
 
 
-def _said(text: str | None) -> str | None:
-    """A field that was emptied again says nothing."""
+def _none_if_empty(text: str | None) -> str | None:
+    """Forms send an empty text for a field that was filled in and emptied again."""
     return text or None
 
 
@@ -47,7 +48,9 @@ class ClipForm(FormModel):
         bool,
         Field(title="Sound", description="Let the model make sound; costs half as much again."),
     ] = False
-    first_frame: Annotated[Url | None, BeforeValidator(_said), Field(title="First frame")] = None
+    first_frame: Annotated[
+        Url | None, BeforeValidator(_none_if_empty), Field(title="First frame")
+    ] = None
     """Link to a picture the clip begins with; leave empty for none."""
 
     @property
@@ -57,20 +60,18 @@ class ClipForm(FormModel):
 
     def request(self) -> VideoRequest:
         """Return the request of these choices. Raises pydantic's `ValidationError`."""
-        frames = (
-            [{"image_url": self.first_frame, "type": "first_frame"}] if self.first_frame else []
-        )
-        return VideoRequest.model_validate(
-            {
-                "model": "kling-v3-omni",
-                "prompt": self.prompt,
-                "duration": self.seconds,
-                "aspect_ratio": self.shape,
-                "mode": "std" if self.quality == "720p" else "pro",
-                "sound": "on" if self.sound else "off",
-                "image_list": frames,
-            }
-        )
+        fields: dict[str, Any] = {
+            "model": "kling-v3-omni",
+            "prompt": self.prompt,
+            "duration": self.seconds,
+            "aspect_ratio": self.shape,
+            "mode": {"720p": "std", "1080p": "pro"}[self.quality],
+            "sound": "on" if self.sound else "off",
+            "image_list": [],
+        }
+        if self.first_frame is not None:
+            fields["image_list"] = [{"image_url": self.first_frame, "type": "first_frame"}]
+        return VideoRequest.model_validate(fields)
 
 
 @flow(
@@ -96,4 +97,4 @@ async def quick_clip(
         take: Raise it to have another version made, and paid, of a clip that exists.
     """
     order = ClipOrder(request=clip.request(), take=take)
-    return await make_clip(order, credentials, archive, Terms(), "clip")
+    return await make_clip(order, RunResources(credentials, archive), Terms(), "clip")

@@ -1,22 +1,63 @@
-"""Send a film and leave: nothing waits while it renders, and it completes itself when its last clip lands."""
+"""Send a film and leave: nothing waits while it renders, and a later run completes it."""
+
+import asyncio
+from dataclasses import dataclass, field
 
 from prefect import flow
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.flows.sending import Step, advance
-from prefect_kling.kling.errors import KlingError
-from prefect_kling.runs.approval import ask
+from prefect_kling.flows.film import join_film
+from prefect_kling.kling.errors import KlingError, Unavailable
+from prefect_kling.runs.approval import authorize_film
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
+from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.errors import StudioError
+from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.pending import PendingFilm, pending_films
+from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
 from prefect_kling.studio.film.planner import plan_film
-from prefect_kling.studio.film.quote import quote_film
+from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.budget import FilmCap
+from prefect_kling.studio.money.submission import Terms
 from prefect_kling.studio.storage.bucket import in_thread
-from prefect_kling.tasks import StoryboardGiven, prepare_storyboard
+from prefect_kling.tasks import (
+    StoryboardInput,
+    hand_over_clip,
+    prepare_storyboard,
+    submit_video,
+)
 from prefect_kling.telemetry.logs import run_logger
+
+# How long to wait for an API that is full. What is not sent by then is sent by the next step.
+BUSY_SECONDS = 60.0
+CLIPS_AT_ONCE = 32
+
+
+@dataclass
+class Step:
+    """What one step of a film found and did, by clip name.
+
+    `sent` includes clips whose jobs were under way already.
+    """
+
+    title: str
+    archived: list[str] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    stopped: dict[str, str] = field(default_factory=dict)
+    film: Film | None = None
+
+    def __str__(self) -> str:
+        if self.film is not None:
+            return f"{self.title}: complete, {self.film.uri}"
+        counts = (
+            f"{len(self.archived)} archived, {len(self.sent)} under way,"
+            f" {len(self.waiting)} waiting"
+        )
+        stopped = [f"; {name} is stopped: {why}" for name, why in self.stopped.items()]
+        return f"{self.title}: {counts}{''.join(stopped)}"
 
 
 @flow(
@@ -25,66 +66,142 @@ from prefect_kling.telemetry.logs import run_logger
     on_failure=[name_missing_blocks],
 )
 async def submit_film(
-    storyboard: StoryboardGiven,
+    storyboard: StoryboardInput,
     credentials: KlingCredentials,
     archive: KlingArchive,
     spending: Spending = Spending(),
 ) -> Step:
     """Send every clip of a film that can be sent now, and end.
 
-    **Costs the sum of the shots that are not archived yet**, chained ones later, each once. The film is written down as
-    pending; `advance_films`, on a schedule and woken by clips that land, sends what has become possible and joins
-    the film at the end. Sending the same film again changes nothing.
+    **Costs the sum of the shots that are not archived yet**, chained ones later, each once. The
+    film is written down as pending; `advance_films`, on a schedule and started by clips that land,
+    sends what has become possible and joins the film at the end. Sending the same film again
+    changes nothing.
 
     Args:
-        storyboard: A storyboard (YAML or JSON), or where one is: a link, or a path in the archive such as
-            boards/film.yaml. Pictures and videos it names may lie beside it.
+        storyboard: A storyboard (YAML or JSON), or where one is: a link, or a path in the archive
+            such as boards/film.yaml. Pictures and videos it names may lie beside it.
         credentials: Access to the Kling API.
         archive: Where clips, films and the ledger are kept.
-        spending: How much the film may cost, and above what price a person is asked.
+        spending: How much the film may cost, and above what price a person is asked. What it says
+            about lost answers holds for this run; `advance_films` holds such clips.
     """
-    board = await prepare_storyboard(storyboard, archive)
-    plan, studio = plan_film(board), archive.get_archive()
-    quote = await quote_film(plan, studio)
-    await in_thread(studio.budget.check, quote.at_most_usd, FilmCap(plan.slug, spending.budget_usd))
-    await ask(quote, spending)
-    pending = PendingFilm(storyboard=board, budget_usd=spending.budget_usd)
-    # Written down first: a run that dies while it sends leaves a film that others complete.
-    await in_thread(pending.keep, studio)
-    return await advance(pending, credentials, archive)
+    prepared = await prepare_storyboard(storyboard, archive)
+    plan = plan_film(prepared)
+    await authorize_film(plan, archive, spending)
+
+    # Written down before anything is sent: a run that dies while it sends leaves a film that others
+    # complete.
+    pending = PendingFilm(storyboard=prepared, budget_usd=spending.budget_usd)
+    await in_thread(pending.keep, archive.get_archive())
+
+    resources = RunResources(credentials, archive)
+    options = Terms(spending.cap_of(plan.slug), spending.on_unknown, busy=BUSY_SECONDS)
+    return await _advance(pending, plan, resources, options)
 
 
 @flow(persist_result=False, on_failure=[name_missing_blocks])
 async def advance_films(credentials: KlingCredentials, archive: KlingArchive) -> list[Step]:
-    """Take every pending film one step on, again and again until there is nothing left to do now.
+    """Advance every pending film, again and again until there is nothing left to do now.
 
-    **Pays for the clips it sends**, within each film's budget; nothing for a film whose clips are all there. Waits for
-    no job. Safe to repeat and to run twice at once.
+    **Pays for the clips it sends**, within each film's budget; nothing for a film whose clips are
+    all there. Waits for no job. Safe to repeat and to run twice at once.
 
     Args:
         credentials: Access to the Kling API.
         archive: The archive whose pending films are advanced.
     """
-    done: list[Step] = []
-    steps: list[Step] = []
+    resources = RunResources(credentials, archive)
+    completed: list[Step] = []
+    unfinished: list[Step] = []
     while True:
-        before, steps = [str(step) for step in steps], []
-        for pending in await in_thread(lambda: list(pending_films(archive.get_archive()))):
-            step = await _advanced(pending, credentials, archive)
-            (steps if step.film is None else done).append(step)
-        # A clip may have landed while another film was looked at.
-        if [str(step) for step in steps] == before:
+        previous = unfinished
+        unfinished = []
+        for pending in await in_thread(_list_pending, archive.get_archive()):
+            step = await _advance_pending(pending, resources)
+            if step.film is None:
+                unfinished.append(step)
+            else:
+                completed.append(step)
+        # A clip may have landed while another film was advanced: go on until nothing changes.
+        if unfinished == previous:
             break
-    run_logger().info("%d films are complete, %d are pending", len(done), len(steps))
-    return done + steps
+
+    counts = (len(completed), len(unfinished))
+    run_logger().info("%d films are complete, %d are pending", *counts)
+    return completed + unfinished
 
 
-async def _advanced(
-    pending: PendingFilm, credentials: KlingCredentials, archive: KlingArchive
-) -> Step:
-    """Take one film on; what stops it as a whole is told in its step, for other films may go on."""
+def _list_pending(archive: Archive) -> list[PendingFilm]:
+    return list(pending_films(archive))
+
+
+async def _advance_pending(pending: PendingFilm, resources: RunResources) -> Step:
+    """Advance one film. An error that stops it is noted in its step, and other films go on."""
+    title = pending.storyboard.title
     try:
-        return await advance(pending, credentials, archive)
+        plan = plan_film(pending.storyboard)
+        options = Terms(FilmCap(plan.slug, pending.budget_usd), busy=BUSY_SECONDS)
+        return await _advance(pending, plan, resources, options)
     except (KlingError, StudioError) as error:
-        run_logger().error("%s: %s", pending.storyboard.title, error)
-        return Step(pending.storyboard.title, stopped={"film": str(error)})
+        run_logger().error("%s: %s", title, error)
+        return Step(title, stopped={"film": str(error)})
+
+
+async def _advance(
+    pending: PendingFilm, plan: FilmPlan, resources: RunResources, options: Terms
+) -> Step:
+    """Send every clip whose inputs are archived, or join the film if all its clips are.
+
+    **Pays for the clips it sends, each once ever**, within the film's budget. Safe to repeat, and
+    beside other runs. A clip that fails stops only what is made from it, and is noted in the step.
+    """
+    step = Step(pending.storyboard.title)
+    archive = resources.archive.get_archive()
+    clips = await _find_clips(plan, archive)
+    if len(clips) == len(plan.by_key):
+        step.film = await join_film(plan, clips, resources.archive)
+        await in_thread(pending.drop, archive)
+        return step
+
+    ready: list[PlannedClip] = []
+    for planned in plan.by_key.values():
+        if planned.clip_key in clips:
+            step.archived.append(planned.name)
+        elif planned.needs is not None and planned.needs.clip_key not in clips:
+            step.waiting.append(planned.name)
+        else:
+            ready.append(planned)
+
+    sending = asyncio.Semaphore(CLIPS_AT_ONCE)
+
+    async def send(planned: PlannedClip) -> None:
+        async with sending:
+            if planned.needs is not None:
+                source = plan.by_key[planned.needs.clip_key]
+                label = f"{source.name} to {planned.name}"
+                await hand_over_clip(
+                    clips[source.clip_key], planned.needs, resources.archive, label
+                )
+            await submit_video(
+                planned.order, resources.credentials, resources.archive, planned.name, options
+            )
+
+    results = await asyncio.gather(*map(send, ready), return_exceptions=True)
+    for planned, error in zip(ready, results, strict=True):
+        if error is None:
+            step.sent.append(planned.name)
+        elif isinstance(error, Unavailable):
+            step.waiting.append(planned.name)
+        elif isinstance(error, KlingError | StudioError):
+            step.stopped[planned.name] = str(error)
+        else:
+            raise error
+    run_logger().info("%s", step)
+    return step
+
+
+async def _find_clips(plan: FilmPlan, archive: Archive) -> dict[str, Clip]:
+    """Return the clips of a film that are archived, by key."""
+    found = await asyncio.gather(*(in_thread(archive.find, key) for key in plan.by_key))
+    return {clip.clip_key: clip for clip in found if clip is not None}

@@ -1,1 +1,1 @@
-"""What every run shares: limits, approvals, spending, retries, names."""
+"""What flows and tasks share: spending and approval, a limit of jobs, retries, names, errors."""

@@ -1,4 +1,7 @@
-"""A person decides before much is spent: the run is suspended, and holds no worker meanwhile."""
+"""Before a film is paid for: a quote, the budgets, and a person's approval.
+
+A run that waits for approval is suspended: it has no process and holds no worker meanwhile.
+"""
 
 from collections.abc import Awaitable
 from decimal import Decimal
@@ -10,15 +13,43 @@ from prefect.input import RunInput, aread_flow_run_input
 from prefect.runtime import deployment, flow_run
 from pydantic import Field, create_model
 
+from prefect_kling.blocks import KlingArchive
 from prefect_kling.runs.spending import Spending, Usd
 from prefect_kling.studio.errors import NotApproved
-from prefect_kling.studio.film.quote import FilmQuote
+from prefect_kling.studio.film.plan import FilmPlan
+from prefect_kling.studio.film.quote import FilmQuote, Standing, quote_film
+from prefect_kling.studio.storage.bucket import in_thread
 from prefect_kling.telemetry.film_page import quote_page
 from prefect_kling.telemetry.logs import run_logger
 
 
+async def authorize_film(plan: FilmPlan, archive: KlingArchive, spending: Spending) -> FilmQuote:
+    """Return the quote of a film whose cost is within its budgets and, if need be, approved.
+
+    Free. A film that cannot be finished within a budget is not begun: raises `OverBudget`. Raises
+    `NotApproved` when a person refuses, or where nobody can be asked; see `require_approval`.
+    """
+    log = run_logger()
+    clips = archive.get_archive()
+    quote = await quote_film(plan, clips, resubmit=spending.resubmits)
+    log.info(
+        "%s: %d clips (%d archived, %d under way), at most $%s to pay",
+        plan.title,
+        len(plan.by_key),
+        quote.count(Standing.ARCHIVED),
+        quote.count(Standing.UNDER_WAY),
+        quote.at_most_usd,
+    )
+    for note in plan.notes:
+        log.warning(note)
+
+    await in_thread(clips.budget.check, quote.at_most_usd, spending.cap_of(plan.slug))
+    await require_approval(quote, spending)
+    return quote
+
+
 class Approval(RunInput):
-    """The form a person fills in."""
+    """The form that a person fills in."""
 
     decision: Literal["approve", "refuse"] = Field(
         title="Your decision", description="Refused, the run ends and nothing is paid."
@@ -27,68 +58,92 @@ class Approval(RunInput):
     comment: str = Field(default="", title="Comment", description="Kept in the log.")
 
 
-async def ask(quote: FilmQuote, spending: Spending) -> None:
-    """Have a person approve the quote if it is above the limit; return at once if it is not.
+async def require_approval(quote: FilmQuote, spending: Spending) -> None:
+    """Have a person approve a quote that is above the limit; return at once if it is not.
 
-    The first time, this suspends the run: its process ends. Resumed with the form filled in, the run begins anew and
-    comes here again, now with the answer; a retry takes the answer of the try before. Raises `NotApproved` for a no, or
-    where nobody could be asked.
+    The first time, this suspends the run and its process ends. When the form has been filled in,
+    Prefect starts the run again from its beginning and it comes here with the answer. A retry uses
+    the answer of the attempt before. Raises `NotApproved` when the answer is no, when it allows
+    less than the quote, or where nobody can be asked.
     """
-    limit, asked = spending.approve_above_usd, quote.at_most_usd
+    limit = spending.approve_above_usd
     if limit is None:
         return
-    form = _form(quote_page(quote), asked)
-    # A no counts even if the price has fallen below the limit meanwhile.
+
+    form = _form(quote_page(quote), quote.at_most_usd)
+    # A refusal counts even if the price has fallen below the limit meanwhile.
     answer = await _earlier_answer(form)
-    if answer is None and asked <= limit:
-        return
-    answer = answer or await _answer(form, quote, spending)
-    told = f"{answer.decision}, up to ${answer.up_to_usd}{f': {answer.comment}' if answer.comment else ''}"
-    run_logger().info("the answer is: %s", told)
-    if answer.decision == "refuse" or answer.up_to_usd < asked:
+    if answer is None:
+        if quote.at_most_usd <= limit:
+            return
+        answer = await _suspend_for_answer(form, quote, spending)
+
+    described = f"{answer.decision}, up to ${answer.up_to_usd}"
+    if answer.comment:
+        described += f": {answer.comment}"
+    run_logger().info("the answer is: %s", described)
+    if answer.decision == "refuse" or answer.up_to_usd < quote.at_most_usd:
         raise NotApproved(
-            f"${asked} may be paid, and the answer was {told}. To be asked again, start a new run"
+            f"${quote.at_most_usd} may be paid, and the answer was {described}."
+            " To be asked again, start a new run"
         )
 
 
-async def _answer(form: type[Approval], quote: FilmQuote, spending: Spending) -> Approval:
+async def _suspend_for_answer(
+    form: type[Approval], quote: FilmQuote, spending: Spending
+) -> Approval:
     """Suspend the run until somebody has answered."""
-    why = f"${quote.at_most_usd} may be paid, above ${spending.approve_above_usd} somebody must approve"
+    reason = (
+        f"${quote.at_most_usd} may be paid,"
+        f" above ${spending.approve_above_usd} somebody must approve"
+    )
     if deployment.id is None:
         raise NotApproved(
-            f"{why}, and only a run of a deployment can wait; deploy the flow, or raise approve_above_usd"
+            f"{reason}, and only a run of a deployment can wait;"
+            " deploy the flow, or raise approve_above_usd"
         )
     if flow_run.parent_flow_run_id is not None:
-        raise NotApproved(f"{why}, and a flow inside another cannot wait; ask in the outer one")
-    page = quote_page(quote)
+        raise NotApproved(f"{reason}, and a flow inside another cannot wait; ask in the outer one")
+
     await acreate_markdown_artifact(
-        key=f"{quote.plan.slug}-quote", markdown=page, description="waits for approval"
+        key=f"{quote.plan.slug}-quote",
+        markdown=quote_page(quote),
+        description="waits for approval",
     )
-    seconds = round(spending.approve_within_hours * 3600)
-    # Prefect keeps the answer under the name of the pause and refuses a second pause of that name in the same run.
-    waiting = suspend_flow_run(wait_for_input=form, timeout=seconds, key=_key(flow_run.run_count))
-    return await cast("Awaitable[Approval]", waiting)
+    answer = suspend_flow_run(
+        wait_for_input=form,
+        timeout=round(spending.approve_within_hours * 3600),
+        key=_pause_key(flow_run.run_count),
+    )
+    return await cast("Awaitable[Approval]", answer)
 
 
 def _form(description: str, at_most_usd: Decimal) -> type[Approval]:
-    """Return the form with the sum filled in; `with_initial_data` would lose what the field says about itself."""
-    said = Approval.model_fields["up_to_usd"]
-    sum_of_run = Field(
-        float(at_most_usd), validate_default=True, title=said.title, description=said.description
+    """Return the form with the sum filled in.
+
+    `RunInput.with_initial_data` would lose the title and the description of the field.
+    """
+    declared = Approval.model_fields["up_to_usd"]
+    up_to_usd = Field(
+        float(at_most_usd),
+        validate_default=True,
+        title=declared.title,
+        description=declared.description,
     )
-    filled = create_model("Approval", __base__=Approval, up_to_usd=(Usd, sum_of_run))
-    filled._description = description  # noqa: SLF001  where Prefect's own with_initial_data puts it
-    return filled
+    form = create_model("Approval", __base__=Approval, up_to_usd=(Usd, up_to_usd))
+    form._description = description  # noqa: SLF001  where Prefect's own with_initial_data puts it
+    return form
 
 
 async def _earlier_answer(form: type[Approval]) -> Approval | None:
-    """Return what this run was answered before, if it was: by this try or one before it."""
-    for count in range(flow_run.run_count or 0, 0, -1):
-        said = await aread_flow_run_input(f"suspended-{_key(count)}-response")
-        if said is not None:
-            return form.model_validate(said)
+    """Return the answer that this run was given by this attempt or the last one before it."""
+    for run_count in range(flow_run.run_count or 0, 0, -1):
+        answer = await aread_flow_run_input(f"suspended-{_pause_key(run_count)}-response")
+        if answer is not None:
+            return form.model_validate(answer)
     return None
 
 
-def _key(run_count: int) -> str:
+def _pause_key(run_count: int) -> str:
+    """Return a name for the pause: Prefect refuses a second one of the same name in a run."""
     return f"approval-{run_count}"

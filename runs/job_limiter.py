@@ -1,83 +1,93 @@
-"""Who may have a job running: so many at once, the head of the longest chain first."""
+"""How many jobs of one run are under way at once; the head of the longest chain goes first."""
 
 import asyncio
 import heapq
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from types import TracebackType
 
+# Higher priority first; among equal priorities, the lease that was created first.
+Rank = tuple[float, int]
 
-class Slots:
-    """Places for running jobs, shared by the clips of one run.
 
-    Without a limit everybody gets in, and the API itself says when it is too much; whoever it turns away rests until
-    a job of this run ends. The most urgent goes first either way. For one event loop; costs and sends nothing.
+class JobLimiter:
+    """Grants leases to the clips of one run, at most `limit` at a time, the highest priority first.
+
+    Without a limit every lease is granted at once, and the API itself says when it is too much.
+    For one event loop; costs and sends nothing.
     """
 
     def __init__(self, limit: int | None = None) -> None:
-        self._limit, self._taken, self._arrivals = limit, 0, itertools.count()
-        self._queue, self._turned_away = _Line(), _Line()
+        self._limit = limit
+        self._granted = 0
+        self._created = itertools.count()
+        self._requested = _PriorityQueue()
+        self._turned_away = _PriorityQueue()
 
-    def one(self, urgency: float) -> "Turn":
-        """Return a turn: `async with` waits for a slot and holds it for the length of the block."""
-        return Turn(self, (-urgency, next(self._arrivals)))
+    def lease(self, priority: float = 0.0) -> "Lease":
+        """Return a lease: `async with` waits until it is granted and holds it for the block."""
+        return Lease(self, (-priority, next(self._created)))
 
-    def queue_up(self, turn: "Turn") -> None:
-        """Give a turn its slot if there is one, else a place in the queue."""
-        if self._limit is not None and self._taken >= self._limit:
-            self._queue.join(turn.rank, turn.granted)
+    def grant_or_queue(self, lease: "Lease") -> None:
+        """Grant a lease now if the limit allows it, else put it into the queue."""
+        if self._limit is None or self._granted < self._limit:
+            self._granted += 1
+            lease.granted.set_result(None)
         else:
-            self._taken += 1
-            turn.granted.set_result(None)
+            self._requested.push(lease.rank, lease.granted)
 
-    def leave(self) -> None:
-        """Take a slot back: a job has ended, or was never sent. Whoever is first in the queue has it at once."""
-        self._turned_away.wake()
-        if not self._queue.wake():
-            self._taken -= 1
+    def take_back(self) -> None:
+        """Take a granted lease back; the first in the queue has it at once."""
+        self._turned_away.wake_first()
+        if not self._requested.wake_first():
+            self._granted -= 1
 
-    async def rest(self, turn: "Turn") -> None:
-        """Wait until a job of this run has ended."""
+    async def wait_for_end(self, lease: "Lease") -> None:
+        """Wait until a job of this run has ended. Each end wakes one waiter."""
         ended = asyncio.get_running_loop().create_future()
-        self._turned_away.join(turn.rank, ended)
+        self._turned_away.push(lease.rank, ended)
         await ended
 
 
-class Turn:
-    """One clip's turn: asked for, then a slot that is held, then over.
+class Lease:
+    """The right of one clip to have its job under way: requested, then granted, then released.
 
-    `followers` are the turns of clips made from this one. They queue up the moment its job ends, before its slot is
-    given away: otherwise a long chain would lose its slot at every link to whoever happened to wait.
+    `dependents` are the leases of clips made from this one. They are requested when this lease's
+    block ends without an error, before the lease goes to anybody else: otherwise a long chain would
+    lose its place after every clip to whatever happened to wait.
     """
 
-    def __init__(self, slots: Slots, rank: tuple[float, int]) -> None:
-        self.rank, self.granted = rank, asyncio.get_running_loop().create_future()
-        self.followers: list[Turn] = []
-        self._slots, self._asked, self._over = slots, False, False
+    def __init__(self, limiter: JobLimiter, rank: Rank) -> None:
+        self.rank = rank
+        self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.dependents: list[Lease] = []
+        self._limiter = limiter
+        self._is_requested = False
+        self._is_released = False
 
-    def ask(self) -> None:
-        """Queue up; once is enough."""
-        if not self._asked and not self._over:
-            self._asked = True
-            self._slots.queue_up(self)
-
-    def give_up(self) -> None:
-        """Leave the queue, or give back the slot; once it is over, nothing more happens."""
-        if self._over:
+    def request(self) -> None:
+        """Ask for the lease. Safe to call again; after `release` it does nothing."""
+        if self._is_requested or self._is_released:
             return
-        self._over = True
-        # A future that is done cannot be cancelled: then there is a slot to give back.
-        if not self.granted.cancel() and not self.granted.cancelled():
-            self._slots.leave()
+        self._is_requested = True
+        self._limiter.grant_or_queue(self)
 
-    async def __aenter__(self) -> "Turn":
-        self.ask()
+    def release(self) -> None:
+        """Leave the queue, or give the lease back. Safe to call again, and before `request`."""
+        if self._is_released:
+            return
+        self._is_released = True
+        if self.granted.cancel():
+            return
+        # A future that cannot be cancelled is done: the lease was granted, or its waiter cancelled.
+        if not self.granted.cancelled():
+            self._limiter.take_back()
+
+    async def __aenter__(self) -> "Lease":
+        self.request()
         try:
             await self.granted
         except asyncio.CancelledError:
-            self.give_up()
+            self.release()
             raise
         return self
 
@@ -88,52 +98,37 @@ class Turn:
         trace: TracebackType | None,
     ) -> None:
         if error is None:
-            for follower in self.followers:
-                follower.ask()
-        self.give_up()
+            for dependent in self.dependents:
+                dependent.request()
+        self.release()
 
-    async def rest(self, seconds: float) -> None:
-        """Wait until a job of this run has ended, or so many seconds: what to do when the API is full."""
+    async def wait_for_capacity(self, seconds: float) -> None:
+        """Wait until a job of this run has ended, at most so long: for when the API is full.
+
+        The lease is held meanwhile.
+        """
         try:
             async with asyncio.timeout(seconds):
-                await self._slots.rest(self)
+                await self._limiter.wait_for_end(self)
         except TimeoutError:
             return
 
 
-class _Line:
-    """Who waits for the same thing, the most urgent first."""
+class _PriorityQueue:
+    """Futures that wait for the same thing, in order of their ranks."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[tuple[float, int], int, asyncio.Future[None]]] = []
-        self._entries = itertools.count()
+        self._heap: list[tuple[Rank, int, asyncio.Future[None]]] = []
+        self._pushed = itertools.count()
 
-    def join(self, rank: tuple[float, int], ready: "asyncio.Future[None]") -> None:
-        heapq.heappush(self._waiting, (rank, next(self._entries), ready))
+    def push(self, rank: Rank, future: "asyncio.Future[None]") -> None:
+        heapq.heappush(self._heap, (rank, next(self._pushed), future))
 
-    def wake(self) -> bool:
-        """Let the first in line go on; those that gave up meanwhile are passed over."""
-        while self._waiting:
-            *_, ready = heapq.heappop(self._waiting)
-            if not ready.done():
-                ready.set_result(None)
+    def wake_first(self) -> bool:
+        """Complete the first future that still waits, and return whether there was one."""
+        while self._heap:
+            _, _, future = heapq.heappop(self._heap)
+            if not future.done():
+                future.set_result(None)
                 return True
         return False
-
-
-_slots: ContextVar[Slots | None] = ContextVar("slots", default=None)
-
-
-@contextmanager
-def sharing(slots: Slots) -> Iterator[None]:
-    """Have all clips made inside the block share these slots; inside another such block, that one's are kept."""
-    token = _slots.set(_slots.get() or slots)
-    try:
-        yield
-    finally:
-        _slots.reset(token)
-
-
-def current_slots() -> Slots:
-    """Return the slots of the run, or unlimited ones of one's own."""
-    return _slots.get() or Slots()

@@ -1,4 +1,4 @@
-"""What a run is called that makes a film."""
+"""Names of flow runs that make a film."""
 
 from collections.abc import Callable
 from pathlib import PurePosixPath
@@ -7,20 +7,23 @@ from urllib.parse import urlsplit
 from prefect.runtime import flow_run
 
 from prefect_kling.studio.errors import StoryboardInvalid
-from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.film.reading.remote_sources import is_address
+from prefect_kling.studio.film.reading.yaml_text import parse
 from prefect_kling.studio.film.storyboard import Storyboard
+
+UNREADABLE = "from a storyboard with mistakes"
 
 
 def named_after_film(pattern: str) -> Callable[[], str]:
-    """Return what names a run by its parameters, with the film's title as `{title}`.
+    """Return a function that names a flow run by its parameters and the film's `{title}`.
 
-    A storyboard at an address has not been read when its run is named; the end of the address stands for its title.
+    A storyboard at an address has not been read when its run is named; the last part of the address
+    stands for its title.
     """
 
     def name() -> str:
-        given = flow_run.parameters
-        return pattern.format(**given, title=_title(given["storyboard"]))
+        parameters = flow_run.parameters
+        return pattern.format(**parameters, title=_title(parameters["storyboard"]))
 
     return name
 
@@ -29,8 +32,14 @@ def _title(storyboard: Storyboard | str) -> str:
     if isinstance(storyboard, Storyboard):
         return storyboard.title
     if is_address(storyboard):
-        return PurePosixPath(urlsplit(storyboard.strip()).path).name or storyboard.strip()
+        address = storyboard.strip()
+        return PurePosixPath(urlsplit(address).path).name or address
+
+    # The text is only parsed: that its rules are kept is checked when the run has begun.
     try:
-        return read_storyboard(storyboard).title
+        data = parse(storyboard, "storyboard").data
     except StoryboardInvalid:
-        return "from a storyboard with mistakes"
+        return UNREADABLE
+    if isinstance(data, dict) and isinstance(data.get("title"), str):
+        return str(data["title"])
+    return UNREADABLE

@@ -1,4 +1,4 @@
-"""Which failures of a free, repeatable task are worth another try by Prefect."""
+"""Which failures of a free, repeatable task Prefect retries."""
 
 from collections.abc import Callable
 from typing import Any, TypedDict
@@ -10,7 +10,7 @@ from prefect.tasks import Task, exponential_backoff
 from prefect_kling.kling.errors import Unavailable, UnreadableReply
 from prefect_kling.studio.errors import DownloadBroken, LedgerMoved, LinkExpired, StorageUnavailable
 
-PASSING = (
+TRANSIENT_ERRORS = (
     Unavailable,
     UnreadableReply,
     StorageUnavailable,
@@ -20,13 +20,17 @@ PASSING = (
 )
 
 
-async def is_passing(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """Whether the trouble may be over by itself; a failed job, a wrong key or a broken video never is."""
-    return isinstance(await state.aresult(raise_on_failure=False), PASSING)
+async def is_transient(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Whether a task run failed with an error that may be over by itself.
+
+    A failed job, a wrong key and a broken video are not.
+    """
+    result = await state.aresult(raise_on_failure=False)
+    return isinstance(result, TRANSIENT_ERRORS)
 
 
-class FreeTask(TypedDict):
-    """How Prefect treats a task that costs nothing and may be repeated."""
+class TaskOptions(TypedDict):
+    """Options of Prefect's `task` decorator."""
 
     retries: int
     retry_delay_seconds: Callable[[int], list[float]]
@@ -35,10 +39,11 @@ class FreeTask(TypedDict):
     cache_policy: CachePolicy
 
 
-FREE: FreeTask = {
+IDEMPOTENT_TASK: TaskOptions = {
     "retries": 3,
     "retry_delay_seconds": exponential_backoff(backoff_factor=10),
     "retry_jitter_factor": 0.5,
-    "retry_condition_fn": is_passing,
+    "retry_condition_fn": is_transient,
     "cache_policy": NO_CACHE,
 }
+"""Options of a task that costs nothing and may be repeated."""

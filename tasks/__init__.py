@@ -3,19 +3,17 @@
 from prefect_kling.tasks.archive import archive_video
 from prefect_kling.tasks.assemble import assemble_film
 from prefect_kling.tasks.handover import hand_over_clip
-from prefect_kling.tasks.requests import RequestsGiven, prepare_requests
-from prefect_kling.tasks.storyboard import StoryboardGiven, prepare_storyboard
+from prefect_kling.tasks.requests import RequestsInput, prepare_requests
+from prefect_kling.tasks.storyboard import StoryboardInput, prepare_storyboard
 from prefect_kling.tasks.submit import submit_video
 from prefect_kling.tasks.wait import wait_for_video
-from prefect_kling.telemetry.assets import materializing
 
 __all__ = [
-    "RequestsGiven",
-    "StoryboardGiven",
+    "RequestsInput",
+    "StoryboardInput",
     "archive_video",
     "assemble_film",
     "hand_over_clip",
-    "materializing",
     "prepare_requests",
     "prepare_storyboard",
     "submit_video",

@@ -1,10 +1,10 @@
-"""Keep a paid video for good."""
+"""Archive the video of a completed job."""
 
 from prefect import task
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.kling.job import VideoJob
-from prefect_kling.runs.retries import FREE
+from prefect_kling.runs.retries import IDEMPOTENT_TASK
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.collection import Collected, Outcome
 from prefect_kling.studio.money.ledger import Entry
@@ -14,7 +14,7 @@ from prefect_kling.telemetry.events import announce_ended
 from prefect_kling.telemetry.logs import run_logger
 
 
-@task(task_run_name="archive {label}", **FREE)
+@task(task_run_name="archive {label}", **IDEMPOTENT_TASK)
 async def archive_video(
     entry: Entry,
     job: VideoJob,
@@ -22,9 +22,10 @@ async def archive_video(
     archive: KlingArchive,
     label: str = "clip",
 ) -> Clip:
-    """Fetch a completed job's video, verify it, and store it whole or not at all. Free, safe to repeat.
+    """Download a completed job's video, verify it, and store it whole or not at all.
 
-    Differences from the order are logged and recorded, never refused. Raises `NotAVideo` when the bytes are broken.
+    Free, safe to repeat. A video that differs from the order is archived all the same; the
+    differences are logged and recorded. Raises `NotAVideo` when the bytes are broken.
     """
     log = run_logger()
     async with credentials.get_client() as client:
@@ -33,6 +34,7 @@ async def archive_video(
     announce_ended(entry, Collected(Outcome.ARCHIVED, clip.uri, clip, is_news=kept.is_news))
     for note in clip.notes:
         log.warning("%s: %s", label, note)
+
     describe_asset(
         clip.uri,
         job_id=clip.job_id,

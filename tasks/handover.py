@@ -1,9 +1,9 @@
-"""Hand a clip's picture or video to the next shot."""
+"""Extract from a clip what the next shot is made from: a picture, or its last seconds."""
 
 from prefect import task
 
 from prefect_kling.blocks import KlingArchive
-from prefect_kling.runs.retries import FREE
+from prefect_kling.runs.retries import IDEMPOTENT_TASK
 from prefect_kling.studio.film.continuation import hand_over
 from prefect_kling.studio.film.plan import Handover
 from prefect_kling.studio.money.archive import Clip
@@ -11,13 +11,14 @@ from prefect_kling.studio.storage.bucket import in_thread
 from prefect_kling.telemetry.logs import run_logger
 
 
-@task(task_run_name="hand over {label}", **FREE)
+@task(task_run_name="hand over {label}", **IDEMPOTENT_TASK)
 async def hand_over_clip(
     clip: Clip, handover: Handover, archive: KlingArchive, label: str = "clip"
 ) -> str:
-    """Keep what the next clip needs of this one and return the address by which a request names it. Free, repeatable.
+    """Store what the next clip needs of this one, and return the address its request uses for it.
 
-    Raises `InputUnusable` when the API would not take it; nothing is paid then.
+    Free, safe to repeat. Raises `InputUnusable` when the API would not accept it; then nothing is
+    paid.
     """
     address = await in_thread(hand_over, clip, handover, archive.get_archive())
     run_logger().info("%s: %s kept", label, handover.kind.replace("_", " "))

@@ -7,32 +7,32 @@ from pydantic import WithJsonSchema
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.runs.retries import FREE
+from prefect_kling.runs.retries import IDEMPOTENT_TASK
 from prefect_kling.studio.film.reading.remote_sources import fetch_table, is_address, shown
 from prefect_kling.studio.film.reading.table import read_requests
 from prefect_kling.studio.storage.bucket import in_thread
 from prefect_kling.telemetry.logs import run_logger
 
-# In forms it is one field for a text; programs that call a flow also hand over the requests themselves.
-RequestsGiven = Annotated[
+# Forms show one field for a text; programs that call a flow may pass the requests themselves.
+RequestsInput = Annotated[
     list[VideoRequest] | str, WithJsonSchema({"type": "string", "minLength": 1})
 ]
 """Requests as data, as the text of a table or list, or as the address of such a text."""
 
 
-async def prepare_requests(
-    given: list[VideoRequest] | str, archive: KlingArchive
-) -> list[VideoRequest]:
-    """Return the requests; no task run where nothing is to be fetched. Free, repeatable.
+async def prepare_requests(given: RequestsInput, archive: KlingArchive) -> list[VideoRequest]:
+    """Return the requests; there is a task run only for a text that must be fetched.
 
-    Raises `TableInvalid` with line, field and rule of what is wrong.
+    Free, safe to repeat. Raises `TableInvalid` with line, field and rule of every mistake.
     """
     if not isinstance(given, str):
         return given
-    return await _fetch(given, archive, shown(given)) if is_address(given) else read_requests(given)
+    if is_address(given):
+        return await _fetch(given, archive, shown(given))
+    return read_requests(given)
 
 
-@task(task_run_name="read {label}", **FREE)
+@task(task_run_name="read {label}", **IDEMPOTENT_TASK)
 async def _fetch(address: str, archive: KlingArchive, label: str) -> list[VideoRequest]:
     text = await in_thread(fetch_table, address, archive.get_archive())
     requests = read_requests(text, label)

@@ -1,1 +1,1 @@
-"""What other systems see of us: events, assets, artifacts, logs, progress."""
+"""What other systems see of a run: events, assets, artifacts, logs, progress."""

@@ -7,15 +7,16 @@ from prefect.assets import Asset, add_asset_metadata
 from prefect.tasks import MaterializingTask, Task
 from pydantic import ValidationError
 
-# The server drops an event with more than a hundred related resources, and Prefect adds some of its own.
-MOST_SOURCES = 96
+# The server drops an event with more than 100 related resources, and Prefect adds some of its own.
+MAX_SOURCES = 96
 
 
 def materializing(task: Task[..., Any], key: str, sources: Sequence[str] = ()) -> Task[..., Any]:
-    """Return a free task that, when it succeeds, records having made an asset from its sources.
+    """Return the task as one that also records that it made an asset from its sources.
 
-    It is a record for Prefect's event feed and asset graph, nothing depends on it: an address Prefect does not take
-    as a key (with a space in it, say) gives the task as it is.
+    The record feeds Prefect's events and its asset graph; nothing depends on it. Where Prefect does
+    not accept an address as the key of an asset (one with a space, say), the task is returned as it
+    is.
     """
     try:
         return MaterializingTask(
@@ -23,7 +24,7 @@ def materializing(task: Task[..., Any], key: str, sources: Sequence[str] = ()) -
             name=task.name,
             task_run_name=task.task_run_name,
             assets=[Asset(key=key)],
-            asset_deps=[Asset(key=each) for each in sources[:MOST_SOURCES]],
+            asset_deps=[Asset(key=source) for source in sources[:MAX_SOURCES]],
             materialized_by="prefect-kling",
             cache_policy=task.cache_policy,
             retries=task.retries,
@@ -35,9 +36,9 @@ def materializing(task: Task[..., Any], key: str, sources: Sequence[str] = ()) -
         return task
 
 
-def describe_asset(key: str, **facts: Any) -> None:
-    """Add facts to the asset the running task makes; nothing happens in a task that makes none."""
+def describe_asset(key: str, **metadata: Any) -> None:
+    """Add metadata to the asset that the running task makes; does nothing if it makes none."""
     try:
-        add_asset_metadata(key, facts)
+        add_asset_metadata(key, metadata)
     except (RuntimeError, ValueError):
         return

@@ -1,4 +1,4 @@
-"""What other people's automations hang on: the ends of jobs, told at most once, and clips that need somebody."""
+"""Prefect events for automations: ends of jobs, finished films, alarms about clips, low budgets."""
 
 from decimal import Decimal
 
@@ -9,44 +9,48 @@ from prefect_kling.studio.money.collection import Collected, Outcome
 from prefect_kling.studio.money.ledger import Entry
 from prefect_kling.studio.money.orders import ClipOrder
 
-NEARLY = Decimal("0.8")
-_ENDS = {Outcome.ARCHIVED: "kling.job.completed", Outcome.FAILED: "kling.job.failed"}
+# The part of a cap from which `kling.budget.low` is emitted.
+LOW_BUDGET = Decimal("0.8")
+
+_EVENT_OF_OUTCOME = {
+    Outcome.ARCHIVED: "kling.job.completed",
+    Outcome.FAILED: "kling.job.failed",
+}
 
 
 def announce_ended(entry: Entry, collected: Collected) -> None:
-    """Emit `kling.job.completed` or `kling.job.failed` for a job whose record the caller closed; else nothing.
+    """Emit `kling.job.completed` or `kling.job.failed`, once per job.
 
-    Of all who may meet the end of a job at once, a run, a receiver, a sweep, one closes its record and tells.
+    A run, a receiver and a sweep may find the end of a job at the same time. Only the one that
+    closed the job's record (`is_news`) emits the event; for the others this does nothing.
 
-    The payload holds the clip's address, its price in US dollars, its bytes, and how many seconds the API took; or why
-    it failed. Events are told to the Prefect server and to nobody else.
+    The payload of a completed job holds the clip's address, its price in US dollars, its size in
+    bytes, and how many seconds the API took; that of a failed job holds the reason. Events go to
+    the Prefect server only.
     """
-    kind = _ENDS.get(collected.outcome)
-    if kind is None or not collected.is_news:
+    event = _EVENT_OF_OUTCOME.get(collected.outcome)
+    if event is None or not collected.is_news:
         return
-    clip, failure = collected.clip, collected.failure
+
     payload: dict[str, str | int | float | None] = {
         "clip_key": entry.clip_key,
         "job_id": entry.job_id,
     }
-    if clip is not None:
-        payload |= {
-            "uri": clip.uri,
-            "usd": str(clip.usd),
-            "bytes": clip.bytes,
-            "render_seconds": clip.made_in_seconds,
-        }
-    if failure is not None:
-        payload |= {
-            "why": collected.words,
-            "fail_code": failure.fail_code,
-            "retryable": failure.retryable,
-        }
-    emit_event(kind, resource=resource_of(entry.clip_key), payload=payload)
+    if collected.clip is not None:
+        clip = collected.clip
+        payload["uri"] = clip.uri
+        payload["usd"] = str(clip.usd)
+        payload["bytes"] = clip.bytes
+        payload["render_seconds"] = clip.made_in_seconds
+    if collected.failure is not None:
+        payload["why"] = collected.words
+        payload["fail_code"] = collected.failure.fail_code
+        payload["retryable"] = collected.failure.retryable
+    emit_event(event, resource=resource_of(entry.clip_key), payload=payload)
 
 
 def announce_film(film: Film) -> None:
-    """Emit `kling.film.completed` for a film that was joined: its address, length and worth."""
+    """Emit `kling.film.completed` for a joined film: its address, length and price."""
     payload = {
         "uri": film.uri,
         "seconds": film.seconds,
@@ -67,24 +71,32 @@ def announce_alarm(
     at_most_usd: Decimal | None = None,
     job_id: str | None = None,
 ) -> None:
-    """Emit `kling.clip.held`, `.expiring` or `.gone`: a clip that somebody must look at.
+    """Emit `kling.clip.held`, `.expiring` or `.gone`: a clip that needs a person's attention.
 
-    Each sweep that meets it, and each run that meets a held one, tells it again: it is heard often, and not missed.
+    Every sweep that finds such a clip emits it again, and so does every run that finds a held one.
     """
-    cost = None if at_most_usd is None else str(at_most_usd)
+    cost = None
+    if at_most_usd is not None:
+        cost = str(at_most_usd)
     payload = {"prompt": order.request.headline, "why": why, "at_most_usd": cost, "job_id": job_id}
     emit_event(f"kling.clip.{kind}", resource=resource_of(order.clip_key), payload=payload)
 
 
-def resource_of(clip_key: str) -> dict[str, str]:
-    """Name a clip as Prefect's events do."""
-    return {"prefect.resource.id": f"kling.clip.{clip_key}", "prefect.resource.name": clip_key}
-
-
 def announce_budget(name: str, cap_usd: Decimal, committed_usd: Decimal, step_usd: Decimal) -> None:
-    """Emit `kling.budget.low` when the last step took what is spent or set aside past four fifths of a cap."""
-    if not committed_usd - step_usd < cap_usd * NEARLY <= committed_usd:
+    """Emit `kling.budget.low` if the last step took the committed money past four fifths of a cap.
+
+    `committed_usd` is what is spent and reserved, `step_usd` the last reservation in it.
+    """
+    threshold = cap_usd * LOW_BUDGET
+    before = committed_usd - step_usd
+    if not before < threshold <= committed_usd:
         return
+
     resource = {"prefect.resource.id": f"kling.budget.{name}", "prefect.resource.name": name}
     payload = {"cap_usd": str(cap_usd), "committed_usd": str(committed_usd)}
     emit_event("kling.budget.low", resource=resource, payload=payload)
+
+
+def resource_of(clip_key: str) -> dict[str, str]:
+    """Return a clip as the resource of an event."""
+    return {"prefect.resource.id": f"kling.clip.{clip_key}", "prefect.resource.name": clip_key}

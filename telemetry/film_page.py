@@ -1,10 +1,10 @@
-"""What a film looks like in the Prefect UI: one page that follows its shots and ends as the film's own."""
+"""A film in the Prefect UI: one page that follows its shots, and in the end describes the film."""
 
 import asyncio
 import base64
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from uuid import UUID
 
 from prefect.artifacts import acreate_markdown_artifact
@@ -17,179 +17,185 @@ from prefect_kling.studio.film.quote import FilmQuote, Standing
 from prefect_kling.studio.media.contact_sheet import shrink
 from prefect_kling.studio.money.ledger import NOTHING
 from prefect_kling.studio.storage.bucket import in_thread
-from prefect_kling.telemetry.markdown import cell, only_a_view, table
-from prefect_kling.telemetry.progress import ShotNews, Stage, watching
+from prefect_kling.telemetry.markdown import cell, log_view_errors, table
+from prefect_kling.telemetry.progress import ProgressLog, ShotProgress, Stage
 
-PAUSE_SECONDS = 1.0
-"""The least time between two writes: the UI does not ask for news more often."""
-_ENDED = (Stage.DONE, Stage.FAILED, Stage.INTERRUPTED)
+# The UI does not ask for changes more often.
+WRITE_INTERVAL_SECONDS = 1.0
 
 
 class FilmPage:
-    """A film's page under its flow run; its description tells how far the film is, and is what lists of pages show.
+    """A film's artifact under its flow run; its description says how far the film is.
 
-    At most one write per change and second. It is only a view: trouble with it is logged, and stops nothing.
+    It is written at most once per change and second. It is only a view: an error in writing it is
+    logged and does not stop the run.
     """
 
     def __init__(self, quote: FilmQuote) -> None:
-        self._quote, self._title, self._slug = quote, quote.plan.title, quote.plan.slug
-        self._news = {
-            clip.name: ShotNews(shot=clip.name, stage=Stage.WAITING) for clip in quote.plan.clips
-        }
-        self._began: dict[str, float] = {}
-        self._took: dict[str, float] = {}
+        self._quote = quote
+        self._log = ProgressLog()
+        for clip in quote.plan.clips:
+            self._log.record(ShotProgress(shot=clip.name, stage=Stage.WAITING))
         self._changed = asyncio.Event()
-        self._page: UUID | None = None
+        self._artifact_id: UUID | None = None
+
+    def show(self, progress: ShotProgress) -> None:
+        """Show the progress of a shot with the next write."""
+        self._log.record(progress)
+        self._changed.set()
 
     @asynccontextmanager
-    async def kept_up(self) -> AsyncIterator[None]:
-        """Show the shots until the block ends, and then how it ended."""
-        writing = asyncio.create_task(self._keep_writing())
+    async def kept_current(self) -> AsyncIterator[None]:
+        """Write the shots whenever they change, until the block ends, and once more after it."""
+        writing = asyncio.create_task(self._write_changes())
         try:
-            with watching(self._show):
-                yield
+            yield
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
             await self._write_shots()
 
-    async def finish(self, film: Film, archive: KlingArchive) -> None:
-        """Turn the page into the finished film's: picture, links, and every shot with its job, price and address."""
-        studio = archive.get_archive()
-        with only_a_view():
-            path = film.contact_sheet_uri.removeprefix(studio.bucket.uri(""))
-            stored = await in_thread(studio.bucket.read, path)
-            sheet = _data_uri(shrink(stored.body)) if stored else ""
+    async def show_film(self, film: Film, archive: KlingArchive) -> None:
+        """Turn the page into the finished film's: contact sheet, links, and every clip.
+
+        Each clip has its job, its price and its address.
+        """
+        bucket = archive.get_archive().bucket
+        with log_view_errors():
+            path = film.contact_sheet_uri.removeprefix(bucket.uri(""))
+            stored = await in_thread(bucket.read, path)
+            sheet = ""
+            if stored is not None:
+                sheet = _data_uri(shrink(stored.body))
             link = await in_thread(archive.watch_link, film.uri)
-            told = f"{film.title}: {film.seconds:.1f} s, ${film.usd}"
-            await self._write(_film_page(film, self._quote, sheet, link), told)
+            description = f"{film.title}: {film.seconds:.1f} s, ${film.usd}"
+            await self._write(_film_page(film, self._quote, sheet, link), description)
 
-    def _show(self, news: ShotNews) -> None:
-        if news.shot not in self._news:
-            return
-        now = time.monotonic()
-        if news.stage is Stage.SUBMITTING:
-            self._began.setdefault(news.shot, now)
-        if news.stage in _ENDED and news.shot in self._began:
-            self._took[news.shot] = now - self._began[news.shot]
-        self._news[news.shot] = news
-        self._changed.set()
-
-    async def _keep_writing(self) -> None:
+    async def _write_changes(self) -> None:
         while True:
             await self._write_shots()
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(WRITE_INTERVAL_SECONDS)
             await self._changed.wait()
 
     async def _write_shots(self) -> None:
         self._changed.clear()
-        ended = sum(news.stage is Stage.DONE for news in self._news.values())
-        with only_a_view():
-            await self._write(
-                self._shots_page(ended), f"{self._title}: {ended} of {len(self._news)} clips"
+        done = self._log.count(Stage.DONE)
+        description = f"{self._quote.plan.title}: {done} of {len(self._log)} clips"
+        with log_view_errors():
+            await self._write(_shots_page(self._quote, self._log), description)
+
+    async def _write(self, page: str, description: str) -> None:
+        if self._artifact_id is None:
+            slug = self._quote.plan.slug
+            created = await acreate_markdown_artifact(
+                key=slug, markdown=page, description=description
             )
+            self._artifact_id = UUID(str(created))
+            return
 
-    async def _write(self, page: str, told: str) -> None:
-        if self._page is None:
-            made = await acreate_markdown_artifact(key=self._slug, markdown=page, description=told)
-            self._page = UUID(str(made))
-        else:
-            async with get_client() as api:
-                await api.update_artifact(self._page, ArtifactUpdate(data=page, description=told))
+        async with get_client() as client:
+            update = ArtifactUpdate(data=page, description=description)
+            await client.update_artifact(self._artifact_id, update)
 
-    def _shots_page(self, ended: int) -> str:
-        quote = self._quote
-        rows = [
-            [cell(name), news.stage.value, self._duration(name), _usd(news), _where(news)]
-            for name, news in self._news.items()
-        ]
-        return "\n".join(
-            [
-                f"**{ended} of {len(rows)} clips are archived.** This run may pay ${quote.at_most_usd} at most.",
-                "",
-                *table(("shot", "state", "took", "price", "where"), rows),
-            ]
-        )
 
-    def _duration(self, name: str) -> str:
-        return f"{self._took[name]:.0f} s" if name in self._took else ""
+def _shots_page(quote: FilmQuote, log: ProgressLog) -> str:
+    """Return the page of a film that is being made."""
+    rows = []
+    for progress in log:
+        took = ""
+        seconds = log.seconds(progress.shot)
+        if progress.stage.is_final and seconds is not None:
+            took = f"{seconds:.0f} s"
+        price = ""
+        if progress.usd is not None:
+            price = f"${progress.usd}"
+        rows.append([cell(progress.shot), progress.stage.value, took, price, _where(progress)])
+
+    done = log.count(Stage.DONE)
+    archived = f"**{done} of {len(log)} clips are archived.**"
+    lines = [f"{archived} This run may pay ${quote.at_most_usd} at most."]
+    lines += ["", *table(("shot", "state", "took", "price", "where"), rows)]
+    return "\n".join(lines)
+
+
+def _where(progress: ShotProgress) -> str:
+    """Return where a shot's clip is, or what else is to be said about the shot."""
+    if progress.clip is None:
+        return cell(progress.detail)
+    where = f"`{progress.clip.uri}`"
+    if progress.reused:
+        where += " (was there)"
+    return where
 
 
 def _film_page(film: Film, quote: FilmQuote, sheet: str, link: str | None) -> str:
-    paid = {key for key, standing in quote.standings.items() if standing is not Standing.ARCHIVED}
-    bill = {each.clip.clip_key: each.clip.usd for each in film.clips} | {
-        each.clip_key: each.usd for each in film.unshown
-    }
-    now = sum((usd for key, usd in bill.items() if key in paid), NOTHING)
-    differ = any(each.clip.notes for each in film.clips)
-    headings = [
-        "shot",
-        "begins at",
-        "lasts",
-        "price",
-        *(["differs from the order"] if differ else []),
-        "job",
-        "clip",
-    ]
+    """Return the page of a finished film. `sheet` is the address of its contact sheet."""
     shots = sum(len(each.chapters) for each in film.clips)
-    return "\n".join(
-        [
-            f"**{film.seconds:.2f} s, {shots} shots, worth ${film.usd}; this run paid ${now}.**",
-            *(["", f"[Watch the film]({link})"] if link else []),
-            "",
-            f"![Contact sheet]({sheet})",
-            "",
-            f"- film: `{film.uri}`",
-            f"- contact sheet: `{film.contact_sheet_uri}`",
-            f"- manifest: `{film.manifest_uri}`",
-            "",
-            *table(headings, [_film_row(each, differ=differ) for each in film.clips]),
-        ]
-    )
-
-
-def _film_row(each: FilmClip, *, differ: bool) -> list[str]:
-    clip = each.clip
-    facts = [cell(each.name), f"{each.begins_at:.2f} s", f"{each.seconds:.2f} s", f"${clip.usd}"]
-    return [
-        *facts,
-        *([cell("; ".join(clip.notes))] if differ else []),
-        f"`{clip.job_id}`",
-        f"`{clip.uri}`",
+    paid = _paid_by_this_run(film, quote)
+    lines = [
+        f"**{film.seconds:.2f} s, {shots} shots, worth ${film.usd}; this run paid ${paid}.**",
     ]
+    if link is not None:
+        lines += ["", f"[Watch the film]({link})"]
+    lines += [
+        "",
+        f"![Contact sheet]({sheet})",
+        "",
+        f"- film: `{film.uri}`",
+        f"- contact sheet: `{film.contact_sheet_uri}`",
+        f"- manifest: `{film.manifest_uri}`",
+        "",
+    ]
+
+    headings = ["shot", "begins at", "lasts", "price", "job", "clip"]
+    rows = [_film_row(each) for each in film.clips]
+    if any(each.clip.notes for each in film.clips):
+        headings.insert(4, "differs from the order")
+        for row, each in zip(rows, film.clips, strict=True):
+            row.insert(4, cell("; ".join(each.clip.notes)))
+    lines += table(headings, rows)
+    return "\n".join(lines)
+
+
+def _film_row(each: FilmClip) -> list[str]:
+    return [
+        cell(each.name),
+        f"{each.begins_at:.2f} s",
+        f"{each.seconds:.2f} s",
+        f"${each.clip.usd}",
+        f"`{each.clip.job_id}`",
+        f"`{each.clip.uri}`",
+    ]
+
+
+def _paid_by_this_run(film: Film, quote: FilmQuote) -> Decimal:
+    """Return the sum of the clips that were not archived when the film was quoted."""
+    clips = [each.clip for each in film.clips]
+    clips += film.unshown
+    prices = {clip.clip_key: clip.usd for clip in clips}
+    paid = NOTHING
+    for key, standing in quote.standings.items():
+        if standing is not Standing.ARCHIVED:
+            paid += prices.get(key, NOTHING)
+    return paid
 
 
 def quote_page(quote: FilmQuote) -> str:
-    """Return what a film will cost as a page: the sum, what should be known, and every clip."""
+    """Return what a film will cost as a page: the sum, the notes of its plan, and every clip."""
     plan = quote.plan
-    rows = [
-        [
-            cell(clip.name),
-            f"{clip.seconds:g} s",
-            f"${clip.price.usd}",
-            quote.standings[clip.clip_key].value,
-        ]
-        for clip in plan.clips
-    ]
-    worst = f" (at most ${quote.at_most_usd})" if quote.at_most_usd != quote.usd else ""
-    return "\n".join(
-        [
-            f"**{plan.title}: ${quote.usd} are to be paid{worst}**, the whole film is worth ${plan.usd}.",
-            "",
-            *(f"- {cell(note)}" for note in plan.notes),
-            "",
-            *table(("shot", "lasts", "price", "now"), rows),
-        ]
-    )
+    worst_case = ""
+    if quote.at_most_usd != quote.usd:
+        worst_case = f" (at most ${quote.at_most_usd})"
+    rows = []
+    for clip in plan.clips:
+        standing = quote.standings[clip.clip_key]
+        rows.append([cell(clip.name), f"{clip.seconds:g} s", f"${clip.price.usd}", standing.value])
 
-
-def _usd(news: ShotNews) -> str:
-    return "" if news.usd is None else f"${news.usd}"
-
-
-def _where(news: ShotNews) -> str:
-    where = f"`{news.clip.uri}`" if news.clip else cell(news.words)
-    return f"{where} (was there)" if news.reused else where
+    to_pay = f"**{plan.title}: ${quote.usd} are to be paid{worst_case}**"
+    lines = [f"{to_pay}, the whole film is worth ${plan.usd}.", ""]
+    lines += [f"- {cell(note)}" for note in plan.notes]
+    lines += ["", *table(("shot", "lasts", "price", "now"), rows)]
+    return "\n".join(lines)
 
 
 def _data_uri(picture: bytes) -> str:

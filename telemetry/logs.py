@@ -1,4 +1,4 @@
-"""Where tasks and flows say what they do."""
+"""The logger of tasks and flows."""
 
 import logging
 from typing import Any
@@ -8,7 +8,10 @@ from prefect.logging import get_logger, get_run_logger
 
 
 def run_logger() -> "logging.Logger | logging.LoggerAdapter[Any]":
-    """Return the run's logger, or the package's own when called outside a run (as tests and scripts do with `.fn`)."""
+    """Return the logger of the current run; outside a run, the logger `prefect.kling`.
+
+    Tests and scripts that call a task's `.fn` are outside a run.
+    """
     try:
         return get_run_logger()
     except MissingContextError:

@@ -1,4 +1,4 @@
-"""What pages in the Prefect UI are made of, and how little may hang on them."""
+"""Markdown for artifacts in the Prefect UI."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,21 +9,26 @@ from prefect.exceptions import PrefectException
 from prefect_kling.telemetry.logs import run_logger
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table."""
-    for cells in (headings, ["---"] * len(headings), *rows):
-        yield f"| {' | '.join(cells)} |"
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table."""
+    rule = ["---"] * len(headings)
+    return [f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows)]
 
 
 def cell(text: str) -> str:
-    """Keep a user's words from breaking a table."""
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+    """Return a user's text so that it cannot break a table."""
+    escaped = text.replace("|", "\\|").replace("<", "&lt;")
+    return " ".join(escaped.split())
 
 
 @contextmanager
-def only_a_view() -> Iterator[None]:
-    """Log trouble with a page, and go on: it shows what was done, and is not what was done."""
+def log_view_errors() -> Iterator[None]:
+    """Log an error in writing an artifact, and go on.
+
+    An artifact only shows what was done. Errors of Prefect and of HTTP are logged, all others are
+    raised.
+    """
     try:
         yield
     except (PrefectException, httpx.HTTPError) as error:
-        run_logger().warning("a page could not be written; the run goes on all the same: %s", error)
+        run_logger().warning("an artifact could not be written, the run goes on: %s", error)

@@ -1,8 +1,11 @@
-"""What happens to each shot right now, for whoever wants to watch: a terminal table, a test, a progress page."""
+"""What happens to each shot right now, for a terminal table, a page in the Prefect UI, or a test.
 
+A run publishes the progress of its shots. Anything in the same process may subscribe to it.
+"""
+
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from decimal import Decimal
 from enum import StrEnum
 
@@ -23,9 +26,14 @@ class Stage(StrEnum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"
 
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more happens to the shot in this run."""
+        return self in (Stage.DONE, Stage.FAILED, Stage.INTERRUPTED)
 
-class ShotNews(BaseModel):
-    """One shot's latest news."""
+
+class ShotProgress(BaseModel):
+    """How far one shot is, and what is known of it by then."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,23 +42,77 @@ class ShotNews(BaseModel):
     usd: Decimal | None = None
     clip: Clip | None = None
     reused: bool = False
-    words: str = ""
+    detail: str = ""
 
 
-_watchers: ContextVar[tuple[Callable[[ShotNews], None], ...]] = ContextVar("watchers", default=())
+Subscriber = Callable[[ShotProgress], None]
+
+_subscribers: list[Subscriber] = []
 
 
 @contextmanager
-def watching(watcher: Callable[[ShotNews], None]) -> Iterator[None]:
-    """Have every shot made inside this block tell its news to `watcher` too; it must be quick and must not raise."""
-    token = _watchers.set((*_watchers.get(), watcher))
+def subscribe(subscriber: Subscriber) -> Iterator[None]:
+    """Call `subscriber` with the progress of every shot that this process makes, during the block.
+
+    It must be quick and must not raise.
+    """
+    _subscribers.append(subscriber)
     try:
         yield
     finally:
-        _watchers.reset(token)
+        _subscribers.remove(subscriber)
 
 
-def tell(news: ShotNews) -> None:
-    """Pass a shot's news on to everybody who is watching."""
-    for watcher in _watchers.get():
-        watcher(news)
+class ProgressPublisher:
+    """Publishes the progress of one run's shots.
+
+    It goes to the run's own subscriber, if there is one, and to those of the process.
+    """
+
+    def __init__(self, subscriber: Subscriber | None = None) -> None:
+        self._own_subscriber = subscriber
+
+    def publish(self, progress: ShotProgress) -> None:
+        """Tell every subscriber about the progress of a shot."""
+        if self._own_subscriber is not None:
+            self._own_subscriber(progress)
+        for subscriber in tuple(_subscribers):
+            subscriber(progress)
+
+
+class ProgressLog:
+    """The latest progress of every shot, and how long each has taken since it was submitted."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._latest: dict[str, ShotProgress] = {}
+        self._began: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
+
+    def record(self, progress: ShotProgress) -> None:
+        """Remember the progress of a shot. Shots keep the order in which they were first seen."""
+        shot = progress.shot
+        self._latest[shot] = progress
+        if progress.stage is Stage.SUBMITTING and shot not in self._began:
+            self._began[shot] = self._clock()
+        if progress.stage.is_final and shot in self._began:
+            self._ended[shot] = self._clock()
+
+    def __iter__(self) -> Iterator[ShotProgress]:
+        """Iterate over the latest progress of every shot."""
+        return iter(list(self._latest.values()))
+
+    def __len__(self) -> int:
+        """How many shots are known."""
+        return len(self._latest)
+
+    def count(self, stage: Stage) -> int:
+        """Return how many shots are at this stage."""
+        return sum(progress.stage is stage for progress in self._latest.values())
+
+    def seconds(self, shot: str) -> float | None:
+        """Return how long a shot took, or has taken until now; None if it was not submitted."""
+        if shot not in self._began:
+            return None
+        ended = self._ended.get(shot, self._clock())
+        return ended - self._began[shot]

@@ -1,5 +1,6 @@
 """The shape of the project: rooms, and what the wheel holds."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -7,6 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+import prefect_kling
 
 ROOT = Path(__file__).parent.parent
 ROOMS = (
@@ -28,19 +31,114 @@ def test_every_room_says_that_it_is_typed() -> None:
     assert [room for room in ROOMS if not (ROOT / room / "py.typed").exists()] == []
 
 
-def test_the_wheel_holds_every_source_file_and_nothing_at_the_top(tmp_path: Path) -> None:
-    """A new folder that was not listed, or a room that leaks to the top level, shows here."""
-    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT)]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, built."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    held = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_every_source_file_and_nothing_at_the_top(wheel: Path) -> None:
+    """A new folder that was not listed, or a room that leaks to the top level, shows here."""
+    held = set(zipfile.ZipFile(wheel).namelist())
     wanted = {f"prefect_kling/{path.relative_to(ROOT)}" for path in SOURCES}
     wanted |= {
         f"prefect_kling/{path.relative_to(ROOT)}" for path in (ROOT / "examples").glob("*.yaml")
     }
     wanted |= {f"prefect_kling/{room}/py.typed" for room in ROOMS}
+    wanted |= {"prefect_kling/__init__.py", "prefect_kling/py.typed"}
     assert wanted - held == set()
     assert {name.split("/")[0].split("-")[0] for name in held} == {"prefect_kling"}
+
+
+FRONT_DOOR = """
+import sys
+import prefect_kling
+
+loaded = {name.partition(".")[0] for name in sys.modules}
+assert not loaded & {"prefect", "boto3", "botocore", "pydantic", "httpx"}, loaded
+assert prefect_kling.__version__
+from prefect_kling import VideoRequest, quote
+assert "prefect" not in sys.modules, "what a request costs is known without Prefect"
+for name in prefect_kling.__all__:
+    getattr(prefect_kling, name)
+print(prefect_kling.__file__)
+"""
+
+
+def front_door(**surroundings: str) -> Path:
+    """Import every public name in a new process, started at the top; where it was imported from."""
+    done = subprocess.run(
+        [sys.executable, "-c", FRONT_DOOR],
+        env=os.environ | surroundings,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.splitlines()[-1])
+
+
+def test_the_front_door_is_lazy_and_complete_as_it_is_installed() -> None:
+    """Importing the package imports neither Prefect nor boto3; every name of `__all__` is there."""
+    assert front_door() == Path(prefect_kling.__file__)
+
+
+def test_the_front_door_is_lazy_and_complete_in_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    """The same for what users install."""
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    assert front_door(PYTHONPATH=str(tmp_path)) == tmp_path / "prefect_kling" / "__init__.py"
+
+
+def test_no_folder_at_the_top_hides_the_installed_package() -> None:
+    """Python puts the folder it is started in first: a `prefect_kling` here would be imported."""
+    assert not (ROOT / "prefect_kling").exists()
+
+
+def test_the_names_of_the_front_door_are_those_it_can_import() -> None:
+    """`__all__`, `dir()` and the table of where the names live agree; an unknown name is told."""
+    names = [*prefect_kling._HOMES, "__version__"]
+    assert sorted(names) == sorted(prefect_kling.__all__) == dir(prefect_kling)
+    with pytest.raises(AttributeError, match="no attribute 'KlingArchiv'"):
+        _ = prefect_kling.KlingArchiv  # type: ignore[attr-defined]
+
+
+TYPED = """
+from decimal import Decimal
+from typing import assert_type
+
+from prefect_kling import (
+    Clip, KlingArchive, KlingCredentials, Spending, Storyboard, VideoRequest, __version__,
+    generate_clip, quote,
+)
+
+async def make(credentials: KlingCredentials, archive: KlingArchive) -> Clip:
+    request = VideoRequest(model="kling-v3-omni", prompt="Dawn")
+    assert_type(quote(request).usd, Decimal)
+    assert_type(__version__, str)
+    clip = await generate_clip(request, credentials, archive)
+    assert_type(clip, Clip)
+    await generate_clip("Dawn", credentials, archive)
+    return clip
+
+assert_type(Spending().resubmits, bool)
+assert_type(Storyboard.model_validate({}).title, str)
+"""
+
+
+def test_type_checkers_see_through_the_front_door(tmp_path: Path) -> None:
+    """The types of the lazy names are known: the one wrong argument is found."""
+    subprocess.run(["make", "--quiet", "build/types"], check=True, cwd=ROOT)
+    example = tmp_path / "example.py"
+    example.write_text(TYPED)
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", str(example)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    (error,) = [line for line in done.stdout.splitlines() if ": error:" in line]
+    assert 'No overload variant of "__call__" of "Flow" matches argument types "str"' in error
 
 
 def test_the_image_is_built_from_what_the_package_is_built_from() -> None:

@@ -25,7 +25,7 @@ from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.quote import FilmQuote, quote_film
 from prefect_kling.studio.film.reading.reader import load_storyboard
 from prefect_kling.studio.film.storyboard import Storyboard
-from prefect_kling.telemetry.progress import watching
+from prefect_kling.telemetry.progress import subscribe
 
 console = Console()
 
@@ -106,7 +106,7 @@ async def _make_film(
             if not Confirm.ask("Make it?", console=console, default=False):
                 raise Refused("not approved; nothing was sent and nothing was paid")
 
-    with LiveTable(console).on_screen() as table, watching(table.show):
+    with LiveTable(console).on_screen() as table, subscribe(table.show):
         table.begin(plan)
         return await produce_film(board, credentials, archive, spending)
 

@@ -1,7 +1,6 @@
 """The shots of a film as a table that moves while they are made."""
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from prefect_kling.studio.film.plan import FilmPlan
-from prefect_kling.telemetry.progress import ShotNews, Stage
+from prefect_kling.telemetry.progress import ProgressLog, ShotProgress, Stage
 
 COLOURS = {
     Stage.WAITING: "dim",
@@ -28,14 +27,12 @@ COLOURS = {
 
 
 class LiveTable:
-    """A terminal table fed by the news of shots; its rows keep the order of the film."""
+    """A terminal table of the progress of shots; its rows keep the order of the film."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
         self._title = ""
-        self._news: dict[str, ShotNews] = {}
-        self._began: dict[str, float] = {}
-        self._took: dict[str, float] = {}
+        self._log = ProgressLog()
         self._live = Live(get_renderable=self._draw, console=self.console, refresh_per_second=4)
 
     @contextmanager
@@ -55,15 +52,11 @@ class LiveTable:
         """Show all shots of a film as waiting."""
         self._title = f"{plan.title}{f'   (Prefect UI while this runs: {ui})' if ui else ''}"
         for clip in plan.clips:
-            self.show(ShotNews(shot=clip.name, stage=Stage.WAITING, usd=clip.price.usd))
+            self.show(ShotProgress(shot=clip.name, stage=Stage.WAITING, usd=clip.price.usd))
 
-    def show(self, news: ShotNews) -> None:
-        """Take one shot's news."""
-        if news.stage is Stage.SUBMITTING:
-            self._began.setdefault(news.shot, time.monotonic())
-        if news.stage in (Stage.DONE, Stage.FAILED, Stage.INTERRUPTED) and news.shot in self._began:
-            self._took[news.shot] = time.monotonic() - self._began[news.shot]
-        self._news[news.shot] = news
+    def show(self, progress: ShotProgress) -> None:
+        """Show the progress of a shot."""
+        self._log.record(progress)
 
     def _draw(self) -> Table:
         table = Table(title=escape(self._title), title_justify="left", expand=False)
@@ -72,14 +65,14 @@ class LiveTable:
                 heading, justify="right" if heading in ("took", "price") else "left", no_wrap=True
             )
         table.add_column("where", overflow="fold")
-        for name, news in self._news.items():
-            state = "already archived" if news.reused else news.stage.value
-            price = f"${news.usd:.4f}" if news.usd is not None else ""
-            where = news.clip.uri if news.clip else news.words
+        for progress in self._log:
+            state = "already archived" if progress.reused else progress.stage.value
+            price = f"${progress.usd:.4f}" if progress.usd is not None else ""
+            where = progress.clip.uri if progress.clip else progress.detail
             words = (
-                escape(name),
-                f"[{COLOURS[news.stage]}]{state}[/]",
-                self._seconds(name),
+                escape(progress.shot),
+                f"[{COLOURS[progress.stage]}]{state}[/]",
+                self._seconds(progress.shot),
                 price,
                 escape(where),
             )
@@ -87,9 +80,8 @@ class LiveTable:
         return table
 
     def _seconds(self, name: str) -> str:
-        if name in self._took:
-            return f"{self._took[name]:.1f} s"
-        return f"{time.monotonic() - self._began[name]:.1f} s" if name in self._began else ""
+        seconds = self._log.seconds(name)
+        return "" if seconds is None else f"{seconds:.1f} s"
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.reading.reader import load_storyboard
 from prefect_kling.studio.film.storyboard import Storyboard
-from prefect_kling.telemetry.progress import watching
+from prefect_kling.telemetry.progress import subscribe
 
 BUCKET = "films"
 
@@ -95,7 +95,7 @@ def make_demo_film(storyboard: Storyboard, target: Path, table: LiveTable) -> De
         table.say("starting an S3 server and a Prefect server on this machine …")
         studio = running.enter_context(local_studio(disk, sandbox))
         table.begin(plan_film(storyboard), studio.ui)
-        with watching(table.show):
+        with subscribe(table.show):
             film = asyncio.run(produce_film(storyboard, studio.credentials, studio.archive))
         stats = sandbox.stats()
         _copy_out(film, studio.archive, target)

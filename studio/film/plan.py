@@ -114,7 +114,7 @@ class PlannedScene(BaseModel):
         return f"scene {self.number} {self.title}".rstrip()
 
     @cached_property
-    def urgency(self) -> dict[str, float]:
+    def priorities(self) -> dict[str, float]:
         """Per clip key, the seconds of video of the longest chain that begins with it; the longest should go first."""
         longest = {clip.clip_key: clip.seconds for clip in self.clips}
         # Clips need earlier ones only, so going backwards sees every follower before its leader.

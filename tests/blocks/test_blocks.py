@@ -29,7 +29,7 @@ class TestBlockStandards(BlockStandardTestSuite):
 
     @pytest.fixture(autouse=True)
     def _logo_from_this_checkout(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The logo's address leads to a file of this repository: look at that one, without a network."""
+        """Read the logo from this repository instead of the network."""
 
         def opened(url: str) -> BinaryIO:
             return io.BytesIO((ROOT / url.partition("/main/")[2]).read_bytes())
@@ -49,7 +49,7 @@ def test_the_room_holds_only_our_blocks() -> None:
 
 @pytest.mark.parametrize("block", [KlingCredentials, KlingArchive])
 def test_a_schema_known_already_is_the_one_prefect_makes(block: type[Block]) -> None:
-    """Asked again, also after somebody wrote into the answer, it is what Prefect works out itself."""
+    """It is Prefect's own, also after a caller has changed the one it was given."""
     for by_alias in (True, False):
         block.model_json_schema(by_alias=by_alias).clear()
         assert block.model_json_schema(by_alias=by_alias) == Block.model_json_schema.__func__(

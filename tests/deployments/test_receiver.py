@@ -311,7 +311,8 @@ async def test_polling_alone_finishes_everything(
     credentials: KlingCredentials, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every call is lost, for nobody listens: the safety polls find all clips."""
-    monkeypatch.setattr(credentials_module, "SAFETY_SECONDS", 0.2)
+    soon = Patience(first=0.5, longest=3600.0, growth=2.5, head_start=0.2)
+    monkeypatch.setattr(credentials_module, "SAFETY_POLLS", soon)
     monkeypatch.setattr(watch, "FETCH_SECONDS", 0.0)
     block = with_receiver(credentials, free_ports(1)[0])
     terms = Terms(look_again=0.05, callback=block.callback)

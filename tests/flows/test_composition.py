@@ -45,7 +45,7 @@ def test_mapped_over_a_list(archive: Archive) -> None:
 
 
 def test_from_a_table_and_back(tmp_path: Path) -> None:
-    """Every row gets its clip; a moderated one its reason; a second run has nothing left to do but that one."""
+    """Every row gets its clip or its reason; a second run has only the moderated one left."""
     database = tmp_path / "products.db"
     with sqlite3.connect(database) as table:
         table.execute("CREATE TABLE products (name, uri, bytes, usd, trouble)")

@@ -1,4 +1,4 @@
-"""What each continuity promises is what is seen: films made in the sandbox, looked at picture by picture."""
+"""Each continuity keeps its promise: sandbox films, compared picture by picture."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -59,7 +59,7 @@ async def test_a_cut_is_a_cut(make: Make, archive: Archive) -> None:
 
 
 async def test_the_last_picture_is_handed_over(make: Make, archive: Archive) -> None:
-    """On request the literal last picture of a clip is the first of the next, and every clip is shown whole."""
+    """With `handover: last` the last picture of a clip is the first of the next one."""
     film = await make("A boat", "The sail", "The gull", continuity="last_frame", handover="last")
     for before, after in around_joins(archive, film):
         assert difference(before, after) < ALIKE
@@ -70,7 +70,7 @@ async def test_the_last_picture_is_handed_over(make: Make, archive: Archive) -> 
 async def test_the_sharpest_final_picture_is_handed_over_and_the_film_ends_the_clip_there(
     make: Make, archive: Archive
 ) -> None:
-    """What a viewer sees on both sides of the join is one picture, from the last half second of the clip."""
+    """Both sides of the join show one picture, from the last half second of the clip."""
     film = await make("A boat", "The sail", "The gull", continuity="last_frame")
     for before, after in around_joins(archive, film):
         assert difference(before, after) < ALIKE
@@ -82,7 +82,7 @@ async def test_the_sharpest_final_picture_is_handed_over_and_the_film_ends_the_c
 async def test_keyframes_are_shared_by_neighbours(
     make: Make, archive: Archive, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Each shot begins and ends with the planned pictures, which meet at the join; no shot waits for another."""
+    """Each shot begins and ends with the planned pictures; no shot waits for another."""
     colours = [(200, 40, 40), (40, 200, 40), (40, 40, 200)]
     paths = [paint(tmp_path / f"{number}.png", colour) for number, colour in enumerate(colours)]
     named = {f"key{number}": {"image": str(path)} for number, path in enumerate(paths)}
@@ -104,7 +104,7 @@ async def test_keyframes_are_shared_by_neighbours(
 async def test_a_reference_video_is_continued(
     make: Make, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """The next shot is made from the video of the one before, without sound, and begins where that one ends."""
+    """The next shot is made from the last video, without sound, and begins where it ends."""
     film = await make("A dancer turns", "She leaps", continuity="reference_video", sound="on")
     body = next(body for body in jobs(sandbox, archive) if "video_list" in body)
     assert body["sound"] == "off"
@@ -116,7 +116,7 @@ async def test_a_reference_video_is_continued(
 async def test_fifteen_seconds_are_continued_from_their_last_ten(
     make: Make, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """A clip too long for the API is trimmed on the way in, and its end is what the next shot begins with."""
+    """A clip too long for the API is trimmed; its end is what the next shot begins with."""
     film = await make("A long walk", "The gate", continuity="reference_video", lengths=[12, 3])
     tail = video(archive, f"tails/{film.clips[0].clip.clip_key}.mp4")
     with av.open(tail) as container:
@@ -151,7 +151,7 @@ async def test_an_edit_keeps_time_with_what_it_edits(make: Make, archive: Archiv
 async def test_a_crossfade_mixes_two_shots(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive
 ) -> None:
-    """Where a shot begins anew it fades in over the one before, and the film is shorter by that much."""
+    """A shot that begins anew fades in over the one before; the film is shorter by that."""
     shots = [{"prompt": f"{name} {archive.bucket.prefix}"} for name in ("Dawn", "Dusk")]
     board = {
         "title": "Fade",

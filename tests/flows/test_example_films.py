@@ -18,7 +18,7 @@ EXAMPLES = sorted((Path(__file__).parent.parent.parent / "examples").glob("*.yam
 async def test_every_example_makes_its_film(
     path: Path, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox
 ) -> None:
-    """It is made as planned: every shot a chapter, every clip paid once, nothing again for a second run."""
+    """Every shot is a chapter, every clip is paid once, and a second run pays nothing."""
     board = load_storyboard(path)
     before = sandbox.stats()["created"]
     film = await produce_film(board, credentials, archive_block)

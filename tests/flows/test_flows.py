@@ -27,7 +27,7 @@ from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.archive import Archive, Clip
-from prefect_kling.telemetry.progress import ShotNews, Stage, watching
+from prefect_kling.telemetry.progress import ShotProgress, Stage, subscribe
 from tests.flows.pictures import video
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
@@ -167,7 +167,7 @@ async def test_a_failed_job_is_told_in_words(
     sandbox: Sandbox,
     tag: str,
 ) -> None:
-    """A final failure ends the flow at once, a passing one after three attempts; none is charged."""
+    """A final failure ends the flow at once, a transient one after three attempts; both free."""
     request = VideoRequest(model="kling-v3-omni", prompt=f"[fail:{code}] {tag}", duration=3)
     paid = sandbox.stats()["paid_usd"]
     with pytest.raises(JobFailed, match=code):
@@ -215,7 +215,7 @@ async def film(
 async def test_a_film_is_the_sum_of_its_shots(
     film: Film, archive: Archive, sandbox: Sandbox, tag: str, tmp_path: Path
 ) -> None:
-    """Five paid jobs, every frame in order, sound where a shot has it, chapters, and true hashes."""
+    """Five paid jobs, every frame in order, sound where a shot has it, chapters, hashes."""
     assert made(sandbox, tag) == 5
     path = film.uri.removeprefix(archive.bucket.uri(""))
     stored = video(archive, path)
@@ -241,7 +241,7 @@ async def test_an_unchanged_film_is_found_and_costs_nothing(
     sandbox: Sandbox,
     tag: str,
 ) -> None:
-    """Running again returns the same film; changing one shot makes that shot and what follows from it."""
+    """A second run returns the same film; a changed shot is made with what depends on it."""
     assert await produce_film(storyboard, credentials, archive_block) == film
     assert made(sandbox, tag) == 5
     changed = read_storyboard(FILM.format(tag=tag).replace("Second", "Zweite"))
@@ -265,10 +265,13 @@ async def test_a_film_is_seen_in_prefect(film: Film, api: PrefectClient) -> None
         assert shot.clip.job_id in report
     runs = await api.read_flow_runs()
     assert f"film {film.title}" in [run.name for run in runs]
+    scenes = [run for run in runs if run.name.startswith("scene ") and run.parent_task_run_id]
+    assert {"scene 1 Chain", "scene 2 Cuts"} <= {run.name for run in scenes}
+    assert {tuple(run.parameters) for run in scenes} == {("scene",)}, "data, and nothing else"
 
 
 async def test_clips_and_films_are_assets(film: Film, archive: Archive, api: PrefectClient) -> None:
-    """The server hears of every clip that was made, and of the film with the clips it is made of."""
+    """The server has every clip that was made, and the film with the clips it is made of."""
     address = archive.bucket.uri(f"films/{film.slug}")
     wanted = {
         "event": {"name": ["prefect.asset.materialization.succeeded"]},
@@ -292,7 +295,7 @@ async def test_a_failing_shot_does_not_stop_the_others(
     sandbox: Sandbox,
     tag: str,
 ) -> None:
-    """Everything else is finished, the film names the shot and the reason, and the next run continues."""
+    """The others are finished, the error names the shot and why, and the next run continues."""
     text = FILM.format(tag=tag)
     broken = read_storyboard(text.replace("Second", "[fail:CONTENT_MODERATION] Second"))
     with pytest.raises(FilmIncomplete) as caught:
@@ -307,21 +310,21 @@ async def test_a_failing_shot_does_not_stop_the_others(
 async def test_a_scene_alone_can_be_made(
     tag: str, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox
 ) -> None:
-    """A scene returns its clips in order and tells its news to whoever watches."""
+    """A scene returns its clips in order and publishes its progress."""
     shots = [{"prompt": f"One {tag}"}, {"prompt": f"Two {tag}"}]
     scenes = [
         {"shots": [{"prompt": f"Not asked for {tag}"}]},
         {"title": "Alone", "duration": 3, "shots": shots},
     ]
     board = Storyboard.model_validate({"title": f"Two {tag}", "scenes": scenes})
-    news: list[ShotNews] = []
-    with watching(news.append):
+    progress: list[ShotProgress] = []
+    with subscribe(progress.append):
         clips = await produce_scene(board, credentials, archive_block, scene=2)
     with pytest.raises(StoryboardInvalid, match="no scene 3"):
         await produce_scene(board, credentials, archive_block, scene=3)
     assert made(sandbox, tag) == 2
     assert [clip.order.request.prompt for clip in clips] == [f"One {tag}", f"Two {tag}"]
-    stages = [each.stage for each in news if each.shot == "2.1"]
+    stages = [each.stage for each in progress if each.shot == "2.1"]
     assert stages == [
         Stage.WAITING,
         Stage.QUEUED,
@@ -335,7 +338,7 @@ async def test_a_scene_alone_can_be_made(
 async def test_parameters_may_be_plain_data(
     tag: str, credentials: KlingCredentials, archive_block: KlingArchive, api: PrefectClient
 ) -> None:
-    """What a form or another program sends, plain dictionaries, is a storyboard or a request too."""
+    """A dictionary, as a form or another program sends it, is a request too."""
     request = {"model": "kling-v3-omni", "image_list": [], "prompt": f"Plain {tag}", "duration": 3}
     clip = await generate_clip(request, credentials, archive_block)  # type: ignore[arg-type]
     assert clip.media.frames == 72

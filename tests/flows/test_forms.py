@@ -1,4 +1,4 @@
-"""The flows people start in the Prefect UI: short forms, and words when they are filled in wrongly."""
+"""The flows that people start in the Prefect UI: their forms, and errors for wrong input."""
 
 import contextlib
 from typing import Any
@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.utilities.callables import parameter_schema
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.catalogue import import_flow, read_deployments
+from prefect_kling.deployments.catalogue import read_deployments
 from prefect_kling.flows import (
     generate_batch,
     produce_film,
@@ -138,7 +138,7 @@ async def test_a_wrong_storyboard_is_told_before_anything_is_sent(
 async def test_runs_are_named_after_their_film(
     credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:
-    """By its title where that is known, else by the end of its address; whatever the text, the run has a name."""
+    """By its title where that can be read, else by the end of its address."""
     names: list[str] = []
 
     def note(flow: object, run: FlowRun, state: object) -> None:
@@ -154,7 +154,7 @@ async def test_runs_are_named_after_their_film(
         with contextlib.suppress(StoryboardInvalid):
             await hooked(text, credentials, archive_block)
     assert names == [
-        "film from a storyboard with mistakes",
+        "film X",
         "send none.yaml",
         "scene 1 of Pasted once",
     ]
@@ -162,7 +162,7 @@ async def test_runs_are_named_after_their_film(
 
 @pytest.mark.parametrize("each", read_deployments(), ids=lambda each: str(each["name"]))
 def test_no_form_asks_for_a_type(each: dict[str, Any]) -> None:
-    """What may be left out is one plain field, never a switch between types; only `extra` is no field."""
+    """An optional field is one plain field, no switch between types; only `extra` is a box."""
     schema = parameter_schema(import_flow(each["entrypoint"])).model_dump()
     ours = {
         "ClipForm",

@@ -1,4 +1,4 @@
-"""A film whose process is killed with SIGKILL again and again is finished by the next run, at the price of one."""
+"""A film whose process is killed again and again is finished by the next run and paid once."""
 
 import asyncio
 import os
@@ -46,7 +46,8 @@ BOARD = Storyboard.model_validate(
     }
 )
 
-# Each line that is read lets one more process make the film; all are forked from one that has imported everything.
+# For each line that is read, one more process makes the film. All are forked from one that has
+# imported everything.
 # One thing differs from a user's run: a sender counts as dead after seconds instead of minutes.
 NEST = f"""
 import asyncio, os, sys
@@ -59,7 +60,8 @@ submission.sender_window = lambda *_: {2 * WINDOW_SECONDS}
 board = Storyboard.model_validate_json(sys.argv[1])
 for _ in sys.stdin:
     if (child := os.fork()) == 0:
-        credentials, archive = KlingCredentials.load("killed-film"), KlingArchive.load("killed-film")
+        credentials = KlingCredentials.load("killed-film")
+        archive = KlingArchive.load("killed-film")
         print(os.getpid(), flush=True)
         asyncio.run(produce_film(board, credentials, archive))
         os._exit(0)
@@ -98,7 +100,7 @@ def test_a_film_survives_ten_kills(
     archive_block: KlingArchive,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Ten processes are shot at random moments; the next run makes the film an undisturbed one makes, paid once."""
+    """After ten kills at random moments the film is that of an undisturbed run, paid once."""
     monkeypatch.setattr(submission, "sender_window", lambda *_: 2 * WINDOW_SECONDS)
     undisturbed = asyncio.run(
         produce_film(BOARD, access, local_archive(s3, prefix=f"{archive_block.prefix}-calm"))
@@ -121,7 +123,7 @@ def test_a_film_survives_ten_kills(
 
 @contextmanager
 def _nest(prefect_ui: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that has everything in memory and forks one that makes the film whenever it is asked to."""
+    """A process that has imported everything and forks one for each run of the film."""
     surroundings = os.environ | {
         "PREFECT_API_URL": f"{prefect_ui}/api",
         "PREFECT_LOGGING_LEVEL": "ERROR",
@@ -143,7 +145,7 @@ def _killed(nest: "subprocess.Popen[bytes]", seconds: float) -> bool:
 
 
 async def _finish(access: KlingCredentials, archive: KlingArchive, api: Sandbox) -> Film:
-    """Run to the end, deciding about held clips as a person would: by looking at the account's jobs."""
+    """Run to the end, deciding about held clips as a person would: by the account's jobs."""
     while True:
         try:
             return await produce_film(BOARD, access, archive)
@@ -163,7 +165,7 @@ def _decide(archive: Archive, api: Sandbox) -> int:
     }
     for page in held:
         prompt = page.entry.order.request.body()["prompt"]
-        # Without a stamp equal requests are told apart by who took them: the calm film's jobs came first.
+        # Without a stamp equal requests differ only in their order: the calm film's came first.
         mine = [str(job["id"]) for job in api.jobs() if job["body"]["prompt"] == prompt][1:]
         lost = [job for job in mine if job not in taken]
         if lost:

@@ -1,5 +1,6 @@
 """A flow run killed with SIGKILL is taken up by the next one, whatever Prefect remembers of it."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -40,8 +41,6 @@ def test_a_killed_run_is_continued_not_repeated(
 
     The guarantee is the ledger's: it is the same with Prefect's persisted results and without.
     """
-    import asyncio
-
     prompt = f"Killed {archive.bucket.prefix}"
     credentials.save("killed", overwrite=True)
     archive_block.save("killed", overwrite=True)

@@ -6,9 +6,12 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows import film, produce_film
+from prefect_kling.runs.resources import RunResources
 from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.film.plan import PlannedScene
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.archive import Archive, Clip
+from prefect_kling.studio.money.submission import Terms
 
 
 @pytest.mark.slow
@@ -16,7 +19,7 @@ from prefect_kling.studio.money.archive import Archive, Clip
 async def test_many_scenes_are_made_with_a_server_on_sqlite(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """Scenes begin a few at a time, because all at once are refused; then all of them go on side by side."""
+    """Scenes begin a few at a time, for all at once are refused; then all run side by side."""
     tag, before = archive.bucket.prefix, sandbox.stats()["created"]
     scenes = [{"shots": [{"prompt": f"{tag} {number}", "duration": 3}]} for number in range(24)]
     film = await produce_film(
@@ -36,24 +39,25 @@ async def test_a_prefect_server_that_is_too_busy_does_not_cost_a_film(
     sandbox: Sandbox,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A scene whose run the server refused with 503 is begun again; nothing is paid twice for it."""
-    begun, scene_run = 0, film.film_scene
+    """A scene that the server answered with 503 is begun again; nothing is paid twice for it."""
+    begun = 0
+    make_scene = film.make_scene
 
-    async def refused_at_first(*given: object) -> dict[str, Clip]:
+    async def refused_at_first(
+        scene: PlannedScene, resources: RunResources, options: Terms
+    ) -> dict[str, Clip]:
         nonlocal begun
         begun += 1
-        made: dict[str, Clip] = await scene_run(*given)  # type: ignore[arg-type]
+        clips = await make_scene(scene, resources, options)
         if begun == 1:
             request = httpx.Request("POST", "http://127.0.0.1/api/task_runs/")
             answer = httpx.Response(503, request=request)
             raise PrefectHTTPStatusError("busy", request=request, response=answer)
-        return made
+        return clips
 
-    monkeypatch.setattr(film, "film_scene", refused_at_first)
-    before, shots = (
-        sandbox.stats()["created"],
-        [{"prompt": f"Busy {archive.bucket.prefix}", "duration": 3}],
-    )
+    monkeypatch.setattr(film, "make_scene", refused_at_first)
+    before = sandbox.stats()["created"]
+    shots = [{"prompt": f"Busy {archive.bucket.prefix}", "duration": 3}]
     board = Storyboard.model_validate({"title": "Busy", "scenes": [{"shots": shots}]})
     assert len((await produce_film(board, credentials, archive_block)).clips) == 1
     assert begun == 2

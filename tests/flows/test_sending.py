@@ -1,5 +1,7 @@
 """Sent and left: nothing waits while Kling renders, and everything is collected all the same."""
 
+import asyncio
+
 import pytest
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
@@ -44,7 +46,7 @@ def board(archive: Archive, *, broken: bool = False) -> Storyboard:
 async def test_a_film_completes_itself(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """Each step sends what has become possible and waits for nothing; the last one joins the film."""
+    """Each step sends what has become possible and does not wait; the last joins the film."""
     step = await submit_film(board(archive), credentials, archive_block)
     assert (len(step.sent), len(step.waiting), made(sandbox, archive)) == (3, 2, 3)
     for sent in (4, 5):
@@ -80,7 +82,7 @@ async def test_a_broken_shot_stops_only_what_hangs_on_it(
 async def test_a_film_in_trouble_does_not_keep_others_from_completing(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """A film that cannot be joined, for one of its clips was deleted, comes first; the next one is complete."""
+    """The first film cannot be joined, for a clip was deleted; the next one is completed."""
     tag = archive.bucket.prefix
     boards = [
         Storyboard.model_validate(
@@ -122,8 +124,6 @@ async def test_many_clips_are_sent_and_collected(
 
 async def wait_until_rendered(sandbox: Sandbox) -> None:
     """Wait until no job of the sandbox is running."""
-    import asyncio
-
     while any(job["state"] not in ("completed", "failed") for job in sandbox.jobs()):
         await asyncio.sleep(0.1)
 
@@ -131,7 +131,7 @@ async def wait_until_rendered(sandbox: Sandbox) -> None:
 async def test_a_batch_keeps_its_order_and_tells_trouble_by_row(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """One moderated prompt is a row with its reason; the others are clips; equal requests are one clip."""
+    """A moderated prompt is a row with its reason; equal requests are one clip."""
     tag = archive.bucket.prefix
     prompts = [f"A {tag}", f"[fail:CONTENT_MODERATION] {tag}", f"B {tag}", f"A {tag}"]
     requests = [

@@ -1,4 +1,4 @@
-"""A person approves or refuses a film in the Prefect UI, in a real browser; the run waits without a process."""
+"""A person approves or refuses a film in the Prefect UI, in a real browser."""
 
 import asyncio
 import os
@@ -105,7 +105,7 @@ async def test_an_approved_film_is_made(
     archive: Archive,
     sandbox: Sandbox,
 ) -> None:
-    """The form says what it will cost; approved, the film is made and nothing more than it is paid."""
+    """The form says what it will cost; approved, the film is made for that price."""
     assert made(sandbox, archive) == 0
     async with browser_page() as page:
         form = await open_resume_form(page, prefect_ui, asked.id, version)

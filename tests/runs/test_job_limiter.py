@@ -1,4 +1,4 @@
-"""Places for running jobs: never too many, the most urgent first, and none is ever lost."""
+"""Leases for jobs: never too many, the highest priority first, and none is ever lost."""
 
 import asyncio
 import random
@@ -6,29 +6,29 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from prefect_kling.runs.job_limiter import Slots, Turn, current_slots, sharing
+from prefect_kling.runs.job_limiter import JobLimiter, Lease
 
 
 @dataclass
 class Job:
-    """A job that holds a slot until it is told to end."""
+    """A job that holds its lease until it is told to end."""
 
-    turn: Turn
+    lease: Lease
     name: str
     inside: list[str]
-    """The jobs that are inside now, in the order in which they came; shared by all jobs of a test."""
+    """The jobs that hold a lease now, in the order of their grants; shared by all jobs."""
     end: asyncio.Event = field(default_factory=asyncio.Event)
     full: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the API turns the job away: it rests once."""
+    """Set when the API turns the job away: it waits once for capacity."""
     rested: asyncio.Event = field(default_factory=asyncio.Event)
     patience: float = 3600.0
 
     async def run(self) -> str:
-        """Go in, rest if the API is full, and stay until told to go."""
-        async with self.turn as turn:
+        """Begin, wait if the API is full, and go on until told to end."""
+        async with self.lease as lease:
             self.inside.append(self.name)
             if self.full.is_set():
-                await turn.rest(self.patience)
+                await lease.wait_for_capacity(self.patience)
                 self.rested.set()
             await self.end.wait()
             self.inside.remove(self.name)
@@ -36,24 +36,25 @@ class Job:
 
 
 class Crowd:
-    """Jobs that share slots, and what became of them."""
+    """Jobs that share a limiter, and what became of them."""
 
     def __init__(self, limit: int | None) -> None:
-        self.slots, self.inside = Slots(limit), list[str]()
+        self.limiter = JobLimiter(limit)
+        self.inside: list[str] = []
         self.jobs: dict[str, Job] = {}
         self.tasks: dict[str, asyncio.Task[str]] = {}
 
     async def begin(
-        self, name: str, urgency: float = 0.0, *, full: bool = False, patience: float = 3600.0
+        self, name: str, priority: float = 0.0, *, full: bool = False, patience: float = 3600.0
     ) -> None:
         """Start a job and let it come as far as it can."""
-        await self.enter(name, self.slots.one(urgency), full=full, patience=patience)
+        await self.enter(name, self.limiter.lease(priority), full=full, patience=patience)
 
     async def enter(
-        self, name: str, turn: Turn, *, full: bool = False, patience: float = 3600.0
+        self, name: str, lease: Lease, *, full: bool = False, patience: float = 3600.0
     ) -> None:
-        """Start a job whose turn is known already."""
-        job = self.jobs[name] = Job(turn, name, self.inside, patience=patience)
+        """Start a job whose lease exists already."""
+        job = self.jobs[name] = Job(lease, name, self.inside, patience=patience)
         if full:
             job.full.set()
         self.tasks[name] = asyncio.create_task(job.run())
@@ -74,12 +75,12 @@ class Crowd:
         await settled()
 
     def woken(self) -> list[str]:
-        """The jobs whose rest is over."""
+        """The jobs whose wait for capacity is over."""
         return [name for name, job in self.jobs.items() if job.rested.is_set()]
 
 
 async def settled() -> None:
-    """Let everything that can go on do so: nothing here waits for anything but events, so a few rounds are enough."""
+    """Let everything that can go on do so; a few rounds are enough, all wait for events only."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -96,12 +97,12 @@ async def test_never_more_than_the_limit_are_inside() -> None:
     assert crowd.inside == ["c", "d"]
 
 
-async def test_the_most_urgent_goes_first() -> None:
+async def test_the_highest_priority_goes_first() -> None:
     """The highest number goes in next, and those that are alike in the order in which they came."""
     crowd = Crowd(1)
     await crowd.begin("first", 0)
-    for name, urgency in (("low", 1), ("high", 9), ("also high", 9), ("mid", 5)):
-        await crowd.begin(name, urgency)
+    for name, priority in (("low", 1), ("high", 9), ("also high", 9), ("mid", 5)):
+        await crowd.begin(name, priority)
     seen = []
     for _ in range(5):
         (name,) = crowd.inside
@@ -110,8 +111,8 @@ async def test_the_most_urgent_goes_first() -> None:
     assert seen == ["first", "high", "also high", "mid", "low"]
 
 
-async def test_who_comes_later_and_is_more_urgent_still_waits_for_a_slot() -> None:
-    """A running job is never put out, and a slot that was handed over is not taken away."""
+async def test_a_later_job_of_higher_priority_waits_for_a_lease() -> None:
+    """A running job is never interrupted, and a lease that was granted is not taken away."""
     crowd = Crowd(1)
     await crowd.begin("a", 1)
     await crowd.begin("b", 1)
@@ -122,28 +123,28 @@ async def test_who_comes_later_and_is_more_urgent_still_waits_for_a_slot() -> No
     assert crowd.inside == ["urgent"]
 
 
-async def test_an_error_inside_gives_the_slot_back() -> None:
+async def test_an_error_gives_the_lease_back() -> None:
     """A job that fails makes room like one that ends."""
-    slots = Slots(1)
+    limiter = JobLimiter(1)
     with pytest.raises(RuntimeError, match="broken"):
-        async with slots.one(0):
+        async with limiter.lease(0):
             raise RuntimeError("broken")
-    async with asyncio.timeout(5), slots.one(0):
+    async with asyncio.timeout(5), limiter.lease(0):
         pass
 
 
-async def test_who_gives_up_waiting_is_passed_over() -> None:
-    """A cancelled waiter takes no slot with it."""
+async def test_a_cancelled_waiter_is_passed_over() -> None:
+    """It takes no lease with it."""
     crowd = Crowd(1)
-    for name, urgency in (("a", 0), ("gone", 9), ("b", 1)):
-        await crowd.begin(name, urgency)
+    for name, priority in (("a", 0), ("gone", 9), ("b", 1)):
+        await crowd.begin(name, priority)
     await crowd.cancel("gone")
     await crowd.end("a")
     assert crowd.inside == ["b"]
 
 
-async def test_a_slot_handed_to_somebody_cancelled_in_the_same_moment_goes_on() -> None:
-    """Between being given a slot and running, a waiter may be cancelled: the next one gets it, or it is free."""
+async def test_a_lease_granted_to_a_waiter_cancelled_in_the_same_moment_goes_on() -> None:
+    """A waiter may be cancelled between the grant and running: the next one gets the lease."""
     crowd = Crowd(1)
     for name in ("a", "gone", "b"):
         await crowd.begin(name)
@@ -160,8 +161,8 @@ async def test_a_slot_handed_to_somebody_cancelled_in_the_same_moment_goes_on() 
 
 
 @pytest.mark.parametrize("seed", range(60))
-async def test_no_storm_of_cancellations_loses_a_slot(seed: int) -> None:
-    """Jobs begin, end, fail and are cancelled at random moments: never too many inside, and all others get through."""
+async def test_no_storm_of_cancellations_loses_a_lease(seed: int) -> None:
+    """Jobs begin, end, fail and are cancelled at random; never too many hold a lease."""
     storm = Storm(random.Random(seed))
     tasks: list[asyncio.Task[None]] = []
     for number in range(150):
@@ -179,40 +180,44 @@ async def test_no_storm_of_cancellations_loses_a_slot(seed: int) -> None:
     }
     assert storm.done == {number for number, result in enumerate(results) if result is None}
     assert storm.most == storm.limit
-    await assert_all_free(storm.slots, storm.limit)
+    await assert_all_free(storm.limiter, storm.limit)
 
 
 class Storm:
-    """Jobs that do everything a job may do, at random; some of them follow others."""
+    """Jobs that do everything a job may do, at random; some of them depend on others."""
 
     def __init__(self, chance: random.Random) -> None:
-        self.chance, self.limit = chance, chance.randint(1, 4)
-        self.slots, self.inside, self.done, self.most = Slots(self.limit), set[int](), set[int](), 0
-        self.turns: list[Turn] = []
+        self.chance = chance
+        self.limit = chance.randint(1, 4)
+        self.limiter = JobLimiter(self.limit)
+        self.inside: set[int] = set()
+        self.done: set[int] = set()
+        self.most = 0
+        self.leases: list[Lease] = []
 
     async def work(self, number: int) -> None:
-        """Have a turn, as a scene has it: it is given up at the end, whether it was taken or not."""
-        turn = self.slots.one(self.chance.random())
-        if self.turns and self.chance.random() < 0.5:
-            self.chance.choice(self.turns).followers.append(turn)
-        self.turns.append(turn)
+        """Use a lease as a scene does: it is released at the end, whether it was granted or not."""
+        lease = self.limiter.lease(self.chance.random())
+        if self.leases and self.chance.random() < 0.5:
+            self.chance.choice(self.leases).dependents.append(lease)
+        self.leases.append(lease)
         try:
             await self.pause(6)
             if self.chance.random() < 0.8:
-                await self.stay(number, turn)
+                await self.stay(number, lease)
         finally:
-            turn.give_up()
+            lease.release()
         self.done.add(number)
 
-    async def stay(self, number: int, turn: Turn) -> None:
-        """Be inside, and rest or fail there."""
-        async with turn:
+    async def stay(self, number: int, lease: Lease) -> None:
+        """Hold the lease, and wait for capacity or fail meanwhile."""
+        async with lease:
             self.inside.add(number)
             self.most = max(self.most, len(self.inside))
             try:
                 await self.pause(4)
                 if self.chance.random() < 0.3:
-                    await turn.rest(0)
+                    await lease.wait_for_capacity(0)
                 if self.chance.random() < 0.1:
                     raise RuntimeError
             finally:
@@ -224,10 +229,10 @@ class Storm:
             await asyncio.sleep(0)
 
 
-async def assert_all_free(slots: Slots, limit: int) -> None:
-    """Exactly so many slots are free: no more and no less."""
+async def assert_all_free(limiter: JobLimiter, limit: int) -> None:
+    """Exactly so many leases can be granted: no more and no less."""
     crowd = Crowd(limit)
-    crowd.slots = slots
+    crowd.limiter = limiter
     for number in range(limit + 1):
         await crowd.begin(str(number))
     assert len(crowd.inside) == limit
@@ -235,92 +240,92 @@ async def assert_all_free(slots: Slots, limit: int) -> None:
         await crowd.end(str(number))
 
 
-async def test_whoever_follows_a_job_is_in_the_queue_before_its_slot_is_given_away() -> None:
-    """A chain does not lose its slot at every link to somebody less urgent who happened to wait."""
+async def test_a_dependent_is_in_the_queue_before_the_lease_it_waits_for_is_given_away() -> None:
+    """A chain does not lose its place after every clip to a lower priority that waited."""
     crowd = Crowd(1)
-    leader, follower = crowd.slots.one(9), crowd.slots.one(8)
-    leader.followers.append(follower)
-    await crowd.enter("leader", leader)
+    source, dependent = crowd.limiter.lease(9), crowd.limiter.lease(8)
+    source.dependents.append(dependent)
+    await crowd.enter("source", source)
     await crowd.begin("other", 1)
-    await crowd.end("leader")
-    assert crowd.inside == [], "the slot is kept for the follower, which is not ready yet"
-    await crowd.enter("follower", follower)
-    assert crowd.inside == ["follower"]
-    await crowd.end("follower")
+    await crowd.end("source")
+    assert crowd.inside == [], "the lease is kept for the dependent, which is not ready yet"
+    await crowd.enter("dependent", dependent)
+    assert crowd.inside == ["dependent"]
+    await crowd.end("dependent")
     assert crowd.inside == ["other"]
 
 
-async def test_a_follower_waits_for_whoever_is_more_urgent() -> None:
+async def test_a_dependent_waits_for_higher_priorities() -> None:
     """It is only in the queue; its place there is decided like any other's."""
     crowd = Crowd(1)
-    leader, follower = crowd.slots.one(9), crowd.slots.one(2)
-    leader.followers.append(follower)
-    await crowd.enter("leader", leader)
+    source, dependent = crowd.limiter.lease(9), crowd.limiter.lease(2)
+    source.dependents.append(dependent)
+    await crowd.enter("source", source)
     await crowd.begin("longer chain", 5)
     await crowd.begin("short", 1)
-    await crowd.end("leader")
-    await crowd.enter("follower", follower)
+    await crowd.end("source")
+    await crowd.enter("dependent", dependent)
     assert crowd.inside == ["longer chain"]
     await crowd.end("longer chain")
-    assert crowd.inside == ["follower"]
+    assert crowd.inside == ["dependent"]
 
 
 @pytest.mark.parametrize("limit", [None, 2])
-async def test_several_may_follow_one_job(limit: int | None) -> None:
-    """Each of them asks for a slot of its own, once, also when it asks again by itself."""
+async def test_several_may_depend_on_one_job(limit: int | None) -> None:
+    """Each of them requests its own lease, once, also when it is requested again."""
     crowd = Crowd(limit)
-    leader, one, two = (crowd.slots.one(urgency) for urgency in (9, 5, 7))
-    leader.followers += [one, two, one]
-    await crowd.enter("leader", leader)
+    source, one, two = (crowd.limiter.lease(priority) for priority in (9, 5, 7))
+    source.dependents += [one, two, one]
+    await crowd.enter("source", source)
     await crowd.begin("other", 1)
     await crowd.begin("waiting", 6)
-    await crowd.end("leader")
-    for name, turn in (("one", one), ("two", two)):
-        turn.ask()
-        await crowd.enter(name, turn)
+    await crowd.end("source")
+    for name, lease in (("one", one), ("two", two)):
+        lease.request()
+        await crowd.enter(name, lease)
     assert crowd.inside == (["other", "two"] if limit else ["other", "waiting", "one", "two"])
     if limit:
         await crowd.end("two")
         await crowd.end("waiting")
         await crowd.end("one")
         await crowd.end("other")
-        await assert_all_free(crowd.slots, limit)
+        await assert_all_free(crowd.limiter, limit)
 
 
-async def test_nobody_follows_a_job_that_failed() -> None:
-    """What would be made from it is not made, so its slot goes to somebody else at once."""
-    slots = Slots(1)
-    leader, follower, other = slots.one(9), slots.one(8), slots.one(1)
-    leader.followers.append(follower)
+async def test_nothing_depends_on_a_job_that_failed() -> None:
+    """What would be made from it is not made, so its lease goes to another at once."""
+    limiter = JobLimiter(1)
+    source, dependent, other = limiter.lease(9), limiter.lease(8), limiter.lease(1)
+    source.dependents.append(dependent)
 
     async def fail() -> None:
-        async with leader:
-            other.ask()
+        async with source:
+            other.request()
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         await fail()
-    assert (other.granted.done(), follower.granted.done()) == (True, False)
+    assert (other.granted.done(), dependent.granted.done()) == (True, False)
 
 
-async def test_a_turn_that_is_given_up_leaves_nothing_behind() -> None:
-    """Before it was asked for, in the queue, with a slot in hand and afterwards: no slot is lost, none given twice."""
-    slots = Slots(1)
-    unasked, holding, queued, last = (slots.one(0) for _ in range(4))
-    unasked.give_up()
-    for turn in (unasked, holding, queued, last):
-        turn.ask()
+async def test_a_released_lease_leaves_nothing_behind() -> None:
+    """Released before it was requested, queued, granted or again: none is lost or granted twice."""
+    limiter = JobLimiter(1)
+    unrequested, holding, queued, last = (limiter.lease(0) for _ in range(4))
+    unrequested.release()
+    for lease in (unrequested, holding, queued, last):
+        lease.request()
     assert [
-        turn.granted.cancelled() or turn.granted.done() for turn in (holding, queued, last)
+        lease.granted.cancelled() or lease.granted.done() for lease in (holding, queued, last)
     ] == [True, False, False]
-    queued.give_up()
-    holding.give_up()
-    holding.give_up()
-    queued.give_up()
+    queued.release()
+    holding.release()
+    holding.release()
+    queued.release()
     assert last.granted.done()
     async with last:
-        last.give_up()
-    await assert_all_free(slots, 1)
+        last.release()
+    await assert_all_free(limiter, 1)
 
 
 async def test_without_a_limit_all_go_in() -> None:
@@ -332,15 +337,15 @@ async def test_without_a_limit_all_go_in() -> None:
 
 
 @pytest.mark.parametrize("limit", [None, 10])
-async def test_each_job_that_ends_wakes_one_that_rests_the_most_urgent_first(
+async def test_each_job_that_ends_wakes_the_waiter_of_the_highest_priority(
     limit: int | None,
 ) -> None:
-    """One place has become free at the API, so one may try again."""
+    """The API has room for one more, so one may try again."""
     crowd = Crowd(limit)
     await crowd.begin("a")
     await crowd.begin("b")
-    for name, urgency in (("low", 1), ("high", 9), ("mid", 5)):
-        await crowd.begin(name, urgency, full=True)
+    for name, priority in (("low", 1), ("high", 9), ("mid", 5)):
+        await crowd.begin(name, priority, full=True)
     assert crowd.woken() == []
     await crowd.end("a")
     assert crowd.woken() == ["high"]
@@ -350,8 +355,8 @@ async def test_each_job_that_ends_wakes_one_that_rests_the_most_urgent_first(
     assert crowd.woken() == ["low", "high", "mid"]
 
 
-async def test_a_rest_ends_by_itself() -> None:
-    """When no job of this run ends, the pause is over after its seconds; whoever stopped resting wakes nobody else."""
+async def test_waiting_for_capacity_ends_by_itself() -> None:
+    """If no job ends, the wait ends after its seconds, and does not use up the next end."""
     crowd = Crowd(None)
     await crowd.begin("a")
     await crowd.begin("impatient", 9, full=True, patience=0.0)
@@ -362,12 +367,12 @@ async def test_a_rest_ends_by_itself() -> None:
     assert crowd.woken() == ["impatient"]
     await crowd.end("a")
     assert crowd.woken() == ["impatient", "patient"], (
-        "a rest that is over does not use up the next end"
+        "a wait that is over does not use up the next end"
     )
 
 
-async def test_a_job_that_rests_keeps_its_slot() -> None:
-    """Whoever was turned away goes on with the same slot; nobody slips in meanwhile."""
+async def test_a_job_that_waits_for_capacity_keeps_its_lease() -> None:
+    """It goes on with the same lease; no other job begins meanwhile."""
     crowd = Crowd(2)
     await crowd.begin("a")
     await crowd.begin("resting", full=True)
@@ -378,7 +383,7 @@ async def test_a_job_that_rests_keeps_its_slot() -> None:
     assert crowd.inside == ["resting", "next"]
 
 
-async def test_a_cancelled_rest_leaves_the_wake_to_another() -> None:
+async def test_a_cancelled_wait_leaves_the_wake_to_another() -> None:
     """A job that is woken and cancelled in the same moment does not keep the next one sleeping."""
     crowd = Crowd(None)
     await crowd.begin("a")
@@ -393,63 +398,26 @@ async def test_a_cancelled_rest_leaves_the_wake_to_another() -> None:
     assert crowd.woken() == ["other"]
 
 
-async def test_a_job_may_rest_many_times() -> None:
-    """Each rest is a new one; those that were over long ago wake nobody and disturb nobody."""
-    slots, woken = Slots(), 0
+async def test_a_job_may_wait_many_times() -> None:
+    """Each wait is a new one; those that are over disturb nobody."""
+    limiter = JobLimiter()
+    woken = 0
     go = asyncio.Event()
 
     async def resting() -> None:
         nonlocal woken
-        async with slots.one(1) as turn:
+        async with limiter.lease(1) as lease:
             for _ in range(50):
-                await turn.rest(0)
+                await lease.wait_for_capacity(0)
             go.set()
-            await turn.rest(3600)
+            await lease.wait_for_capacity(3600)
             woken += 1
 
     task = asyncio.create_task(resting())
     async with asyncio.timeout(5):
-        async with slots.one(0):
+        async with limiter.lease(0):
             await go.wait()
             await settled()
             assert woken == 0
         await task
     assert woken == 1
-
-
-async def test_clips_of_a_run_share_its_slots() -> None:
-    """Inside the block everybody, tasks begun there included, finds the same slots; afterwards they are gone."""
-    slots = Slots(3)
-
-    async def found() -> Slots:
-        return current_slots()
-
-    with sharing(slots):
-        assert current_slots() is slots
-        assert (
-            await asyncio.gather(*(asyncio.create_task(found()) for _ in range(3))) == [slots] * 3
-        )
-    assert current_slots() is not slots
-
-
-async def test_the_outer_run_decides() -> None:
-    """A scene made inside a film keeps to the film's slots, also after another scene has ended."""
-    film, scene = Slots(3), Slots(1)
-    with sharing(film):
-        for _ in range(2):
-            with sharing(scene):
-                assert current_slots() is film
-            assert current_slots() is film
-    with pytest.raises(RuntimeError), sharing(scene):
-        raise RuntimeError
-    assert current_slots() not in (film, scene)
-
-
-async def test_a_clip_of_its_own_waits_for_nobody() -> None:
-    """Outside of a run there is no limit, and two clips have nothing to do with each other."""
-    assert current_slots() is not current_slots()
-    crowd = Crowd(None)
-    crowd.slots = current_slots()
-    for number in range(20):
-        await crowd.begin(str(number))
-    assert len(crowd.inside) == 20

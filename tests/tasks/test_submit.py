@@ -55,7 +55,7 @@ async def test_the_id_of_a_paid_job_is_told_although_the_store_is_away(
     sandbox: Sandbox,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Paid, and nothing can be written any more: error and event both name the job, for nobody else knows it."""
+    """Paid, and nothing can be written: error and event name the job, for nothing else does."""
     heard: list[dict[str, Any]] = []
     monkeypatch.setattr(
         events,

@@ -7,7 +7,7 @@ from prefect.states import Failed
 
 from prefect_kling import tasks
 from prefect_kling.kling import errors as kling_errors
-from prefect_kling.runs.retries import is_passing
+from prefect_kling.runs.retries import is_transient
 from prefect_kling.studio import errors as studio_errors
 
 
@@ -43,9 +43,9 @@ def _state(error: Exception) -> State[None]:
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_passing_trouble_is_worth_another_try(error: Exception) -> None:
+async def test_transient_errors_are_retried(error: Exception) -> None:
     """What may be over by itself is retried."""
-    assert await is_passing(tasks.wait_for_video, None, _state(error))  # type: ignore[arg-type]
+    assert await is_transient(tasks.wait_for_video, None, _state(error))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,6 @@ async def test_passing_trouble_is_worth_another_try(error: Exception) -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_final_trouble_is_not(error: Exception) -> None:
+async def test_final_errors_are_not_retried(error: Exception) -> None:
     """What no waiting can cure is told at once."""
-    assert not await is_passing(tasks.wait_for_video, None, _state(error))  # type: ignore[arg-type]
+    assert not await is_transient(tasks.wait_for_video, None, _state(error))  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.studio.errors import TableInvalid
+from prefect_kling.studio.errors import StoryboardInvalid, TableInvalid
 from prefect_kling.studio.film.prompts import did_you_mean
 from prefect_kling.studio.film.reading.yaml_text import parse
 
@@ -74,7 +74,10 @@ def _from_lines(text: str, name: str) -> Iterator[Row]:
 
 
 def _from_list(text: str, name: str) -> Iterator[Row]:
-    data = parse(text, name).data
+    try:
+        data = parse(text, name).data
+    except StoryboardInvalid as error:
+        raise TableInvalid(error.message) from None
     for number, fields in enumerate(data if isinstance(data, list) else (), 1):
         yield f"request {number}", _fields(fields, f"{name}, request {number}")
 

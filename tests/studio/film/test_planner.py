@@ -852,10 +852,10 @@ def test_equal_shots_are_one_clip_unless_they_continue_something() -> None:
 # Who goes first.
 
 
-def urgency(*shots: str | Said, **said: Any) -> list[float]:
-    """The urgency of each shot of a scene, in order."""
+def priorities(*shots: str | Said, **said: Any) -> list[float]:
+    """The priority of each shot of a scene, in order."""
     (planned,) = plan(film(scene(*shots, **said))).scenes
-    return [planned.urgency[clip.clip_key] for clip in planned.clips]
+    return [planned.priorities[clip.clip_key] for clip in planned.clips]
 
 
 def lasting(*lengths: int) -> Iterable[Said]:
@@ -867,12 +867,12 @@ def lasting(*lengths: int) -> Iterable[Said]:
 
 def test_urgent_is_who_has_the_longest_chain_behind_it() -> None:
     """Its own seconds and those of all that wait for it; without a chain only its own."""
-    assert urgency(*lasting(5, 3, 4), continuity="last_frame") == [12, 7, 4]
-    assert urgency(*lasting(5, 3, 4), continuity="reference_video") == [12, 7, 4]
-    assert urgency(*lasting(5, 3, 4), continuity="edit") == [15, 10, 5]
-    assert urgency(*lasting(5, 3, 4)) == [5, 3, 4]
-    assert urgency(*lasting(5, 3, 4), continuity="keyframes") == [5, 3, 4]
-    assert urgency(*lasting(5, 3, 4), continuity="multi_shot") == [12]
+    assert priorities(*lasting(5, 3, 4), continuity="last_frame") == [12, 7, 4]
+    assert priorities(*lasting(5, 3, 4), continuity="reference_video") == [12, 7, 4]
+    assert priorities(*lasting(5, 3, 4), continuity="edit") == [15, 10, 5]
+    assert priorities(*lasting(5, 3, 4)) == [5, 3, 4]
+    assert priorities(*lasting(5, 3, 4), continuity="keyframes") == [5, 3, 4]
+    assert priorities(*lasting(5, 3, 4), continuity="multi_shot") == [12]
 
 
 def test_a_cut_begins_a_new_chain() -> None:
@@ -880,13 +880,13 @@ def test_a_cut_begins_a_new_chain() -> None:
     first, second, third, fourth, fifth = lasting(5, 3, 4, 6, 7)
     cut = third | {"continuity": "cut"}
     shots = [first | {"shown": False}, second, cut, fourth, fifth]
-    assert urgency(*shots, continuity="last_frame") == [8, 3, 17, 13, 7]
+    assert priorities(*shots, continuity="last_frame") == [8, 3, 17, 13, 7]
 
 
 def test_a_clip_that_two_chains_begin_with_counts_the_longer_one() -> None:
     """The same opening shot twice is one clip, and everything after either of them waits for it."""
     opening: Said = {"prompt": "A", "duration": 5, "continuity": "cut"}
     shots = [opening, "B", {"prompt": "C", "duration": 9}, opening, {"prompt": "D", "duration": 15}]
-    assert urgency(*shots, continuity="last_frame") == [20, 14, 9, 20, 15]
-    assert urgency(*shots[3:], *shots[:3], continuity="last_frame") == [20, 15, 20, 14, 9]
-    assert urgency(*shots[:3], *shots[:2], continuity="last_frame") == [19, 14, 9, 19, 14]
+    assert priorities(*shots, continuity="last_frame") == [20, 14, 9, 20, 15]
+    assert priorities(*shots[3:], *shots[:3], continuity="last_frame") == [20, 15, 20, 14, 9]
+    assert priorities(*shots[:3], *shots[:2], continuity="last_frame") == [19, 14, 9, 19, 14]

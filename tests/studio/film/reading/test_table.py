@@ -68,6 +68,8 @@ def test_frames_are_columns_with_links() -> None:
         ),
         ('{"prompt": "A"}\n{"prompt": ', "mugs.csv, line 2: this is no JSON"),
         ("- A mug\n", "mugs.csv, request 1: this is no request"),
+        ("[{prompt: A mug}", "mugs.csv, line 1: a bracket is opened and never closed"),
+        ("- prompt: A mug\n\tduration: 3\n", "mugs.csv, line 2: this line is indented with a tab"),
         (
             "- {prompt: A}\n- {prompt: B, durations: 3}\n",
             "mugs.csv, request 2: durations: Extra inputs are not",
