@@ -19,9 +19,15 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
+from pydantic import BaseModel, ValidationError
 from s3transfer.utils import ReadFileChunk
 
-from prefect_kling.studio.errors import StorageRefused, StorageUnavailable, StudioError
+from prefect_kling.studio.errors import (
+    LedgerUnreadable,
+    StorageRefused,
+    StorageUnavailable,
+    StudioError,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -34,6 +40,7 @@ CONFLICT_PAUSE = 0.2
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Model = TypeVar("Model", bound=BaseModel)
 
 
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -62,11 +69,25 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
 
 @dataclass(frozen=True)
 class Stored:
-    """An object as it was read: its bytes, its version, and its age by the store's own clock."""
+    """An object as it was read."""
 
+    uri: str
+    """Where it is."""
     body: bytes
     etag: str
+    """Its version."""
     age_seconds: float
+    """How old this version is, by the store's own clock."""
+
+    def parse(self, model: type[Model], context: object = None) -> Model:
+        """Return the body, which is JSON, as a pydantic model.
+
+        `context` is handed to the model's validators. Raises `LedgerUnreadable` when the body is not such a model.
+        """
+        try:
+            return model.model_validate_json(self.body, context=context)
+        except ValidationError as error:
+            raise LedgerUnreadable(f"{self.uri} cannot be read", detail=str(error)[:300]) from None
 
 
 @dataclass(frozen=True)
@@ -105,7 +126,18 @@ class Bucket:
                     return None
                 raise
             age = _age(answer["ResponseMetadata"]["HTTPHeaders"], answer["LastModified"])
-            return Stored(answer["Body"].read(), answer["ETag"], age)
+            return Stored(self.uri(path), answer["Body"].read(), answer["ETag"], age)
+
+    def read_model(self, path: str, model: type[Model], context: object = None) -> Model | None:
+        """Read a JSON document as a pydantic model; None only when the key does not exist.
+
+        `context` is handed to the model's validators. Raises `LedgerUnreadable` when the document is not such a model.
+        To replace a document later, `read` it and `parse` what was read: that also gives its ETag.
+        """
+        stored = self.read(path)
+        if stored is None:
+            return None
+        return stored.parse(model, context)
 
     def create(self, path: str, body: bytes, content_type: str = "application/json") -> str | None:
         """Write an object that must not exist yet; return its ETag, or None when somebody else's stands there.

@@ -11,11 +11,12 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.stub import Stubber
+from pydantic import BaseModel
 
 from prefect_kling.deployments.local.demo import BUCKET
 from prefect_kling.deployments.local.processes import free_ports
 from prefect_kling.deployments.local.seaweed import LocalS3
-from prefect_kling.studio.errors import StorageRefused, StorageUnavailable
+from prefect_kling.studio.errors import LedgerUnreadable, StorageRefused, StorageUnavailable
 from prefect_kling.studio.storage import bucket as bucket_module
 from prefect_kling.studio.storage.bucket import Bucket, uninterrupted
 
@@ -63,6 +64,23 @@ def test_only_no_such_key_means_absent(bucket: Bucket, s3: LocalS3) -> None:
     assert bucket.read("nothing") is None
     with pytest.raises(StorageRefused, match="nowhere does not exist"):
         Bucket(s3.client(), "nowhere").read("nothing")
+
+
+class Note(BaseModel):
+    """A document of the tests."""
+
+    text: str
+
+
+def test_a_document_is_read_as_its_model(bucket: Bucket) -> None:
+    """A missing key is None, and a document that is damaged is an error, never taken as missing."""
+    assert bucket.read_model("note.json", Note) is None
+    bucket.create("note.json", b'{"text": "hello"}')
+    assert bucket.read_model("note.json", Note) == Note(text="hello")
+    bucket.put("note.json", b'{"text": ', "application/json")
+    with pytest.raises(LedgerUnreadable, match="cannot be read") as caught:
+        bucket.read_model("note.json", Note)
+    assert "Invalid JSON" in caught.value.detail
 
 
 def test_a_wrong_key_is_refused_not_absent(s3: LocalS3) -> None:
