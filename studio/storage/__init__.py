@@ -1,1 +1,1 @@
-"""The bucket and what goes in and out of it: conditional writes, the layout of keys, downloads."""
+"""The bucket: conditional writes, the layout of its keys, downloads."""

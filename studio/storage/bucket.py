@@ -1,92 +1,110 @@
-"""One S3 bucket and prefix, and the few operations durable clips need, conditional writes among them."""
+"""One S3 bucket and prefix: reading, listing, conditional writes and uploads."""
 
-import asyncio
 import base64
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
-import anyio.to_thread
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     NoCredentialsError,
     PartialCredentialsError,
 )
+from pydantic import BaseModel, ValidationError
 from s3transfer.utils import ReadFileChunk
 
-from prefect_kling.studio.errors import StorageRefused, StorageUnavailable, StudioError
+from prefect_kling.studio.errors import (
+    LedgerUnreadable,
+    StorageRefused,
+    StorageUnavailable,
+    StudioError,
+)
+from prefect_kling.studio.storage import layout
+from prefect_kling.studio.storage.concurrency import in_thread, uninterrupted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
+__all__ = ["Bucket", "Head", "Stored", "in_thread", "uninterrupted"]
+
 PART_BYTES = 64 * 2**20
 MULTIPART_ABOVE_BYTES = 256 * 2**20
 CONFLICT_TRIES = 5
-CONFLICT_PAUSE = 0.2
+CONFLICT_PAUSE_SECONDS = 0.2
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a blocking storage call in a thread."""
-    return await anyio.to_thread.run_sync(lambda: call(*args, **kwargs))
-
-
-async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Finish a piece of work even when the caller is cancelled meanwhile; the cancellation is passed on afterwards.
-
-    A task of its own holds the work, because a cancellation may come from asyncio (Ctrl-C, a cancelled `gather`),
-    against which a cancel scope alone is no shield.
-    """
-    task, cancelled = asyncio.ensure_future(work), None
-    with anyio.CancelScope(shield=True):
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as error:
-                cancelled = error
-    if cancelled is not None:
-        task.exception()
-        raise cancelled
-    return task.result()
+Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An object as it was read: its bytes, its version, and its age by the store's own clock."""
+    """An object as it was read."""
 
+    uri: str
+    """Where it is."""
     body: bytes
     etag: str
+    """Its version."""
     age_seconds: float
+    """How old this version is, by the store's own clock."""
+
+    def parse(self, model: type[Model], context: object = None) -> Model:
+        """Return the body, which is JSON, as a pydantic model.
+
+        `context` is passed to the model's validators. Raises `LedgerUnreadable` if the body is
+        not such a model.
+        """
+        try:
+            return model.model_validate_json(self.body, context=context)
+        except ValidationError as error:
+            detail = str(error)[:300]
+            raise LedgerUnreadable(f"{self.uri} cannot be read", detail=detail) from None
 
 
 @dataclass(frozen=True)
 class Head:
-    """What a store says about an object without sending it."""
+    """What the store says about an object without sending it."""
 
     size: int
+    """Length in bytes."""
     metadata: Mapping[str, str]
 
 
 class Bucket:
-    """A bucket and prefix. Every method blocks (see `in_thread`) and may be repeated.
+    """An S3 bucket and a prefix in it. Paths are relative to the prefix.
 
-    Paths are relative to the prefix. Every failure but "no such key" raises: `StorageUnavailable` when no
-    conclusion is possible, `StorageRefused` when somebody has to fix something.
+    Every method blocks (see `concurrency.in_thread`) and may be repeated. A key that does not exist
+    is an answer; every other failure raises: `StorageUnavailable` if the store did not answer or
+    failed, so that nothing is known about the object, and `StorageRefused` if somebody has to fix
+    the bucket, its permissions or the request.
+
+    Files larger than `multipart_above_bytes` are uploaded in parts of `part_bytes`; S3 takes parts
+    of 5 MiB and more.
     """
 
-    def __init__(self, s3: "S3Client", name: str, prefix: str = "") -> None:
-        self._s3, self.name = s3, name
-        self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    def __init__(
+        self,
+        s3: "S3Client",
+        name: str,
+        prefix: str = "",
+        *,
+        part_bytes: int = PART_BYTES,
+        multipart_above_bytes: int = MULTIPART_ABOVE_BYTES,
+    ) -> None:
+        self._s3 = s3
+        self._part_bytes = part_bytes
+        self._multipart_above_bytes = multipart_above_bytes
+        self.name = name
+        self.prefix = prefix.strip("/")
+        if self.prefix:
+            self.prefix += "/"
 
     def __repr__(self) -> str:
         return f"Bucket({self.uri('')!r})"
@@ -95,8 +113,15 @@ class Bucket:
         """Return the `s3://` address of a path."""
         return f"s3://{self.name}/{self.prefix}{path}"
 
+    def path_of(self, uri: str) -> str:
+        """Return the path of an `s3://` address; raises `ValueError` if it is not in here."""
+        root = self.uri("")
+        if not uri.startswith(root):
+            raise ValueError(f"{uri} is not in {root}")
+        return uri.removeprefix(root)
+
     def read(self, path: str) -> Stored | None:
-        """Read a small object; None only when the store says that the key does not exist."""
+        """Read a small object; None only if the store says that the key does not exist."""
         with self._errors(path):
             try:
                 answer = self._s3.get_object(Bucket=self.name, Key=self.prefix + path)
@@ -104,26 +129,47 @@ class Bucket:
                 if _code(error) == "NoSuchKey":
                     return None
                 raise
-            age = _age(answer["ResponseMetadata"]["HTTPHeaders"], answer["LastModified"])
-            return Stored(answer["Body"].read(), answer["ETag"], age)
+            age = _age_seconds(answer["ResponseMetadata"]["HTTPHeaders"], answer["LastModified"])
+            return Stored(self.uri(path), answer["Body"].read(), answer["ETag"], age)
+
+    def read_model(self, path: str, model: type[Model], context: object = None) -> Model | None:
+        """Read a JSON document as a pydantic model; None only if the key does not exist.
+
+        `context` is passed to the model's validators. Raises `LedgerUnreadable` if the document is
+        not such a model. To replace a document later, `read` it and `parse` the result: that also
+        gives its ETag.
+        """
+        stored = self.read(path)
+        if stored is None:
+            return None
+        return stored.parse(model, context)
 
     def create(self, path: str, body: bytes, content_type: str = "application/json") -> str | None:
-        """Write an object that must not exist yet; return its ETag, or None when somebody else's stands there.
+        """Write an object if its key does not exist yet, and return its ETag.
 
-        A lost answer is settled by reading back, so the body should be unique to its writer.
+        Returns None if another object is there. If the store's answer is lost, the object is read
+        back and compared, so the body should be unique to its writer.
         """
-        return self._write(path, body, content_type, {"IfNoneMatch": "*"})
+        return self._put_if(path, body, content_type, {"IfNoneMatch": "*"})
 
     def replace(
         self, path: str, body: bytes, etag: str, content_type: str = "application/json"
     ) -> str | None:
-        """Overwrite exactly the version `etag`; return the new ETag, or None when the object has changed."""
-        return self._write(path, body, content_type, {"IfMatch": etag})
+        """Overwrite the version with this ETag and return the new ETag.
 
-    def _write(
+        Returns None if the object has changed. A lost answer is settled as in `create`.
+        """
+        return self._put_if(path, body, content_type, {"IfMatch": etag})
+
+    def _put_if(
         self, path: str, body: bytes, content_type: str, condition: Mapping[str, Any]
     ) -> str | None:
-        """Put under a condition; 412 and 409 are decided by what stands there afterwards."""
+        """Write an object under a condition.
+
+        412 says that the condition does not hold, 409 that somebody else is writing. boto3 repeats
+        a request whose answer was lost, and then either may be about our own first write: what is
+        in the store afterwards decides.
+        """
         for _ in range(CONFLICT_TRIES):
             try:
                 with self._errors(path):
@@ -141,26 +187,29 @@ class Bucket:
                     return stored.etag
                 if failed.final:
                     return None
-            time.sleep(CONFLICT_PAUSE)
+            time.sleep(CONFLICT_PAUSE_SECONDS)
         raise StorageUnavailable(f"{self.uri(path)} is being written by many at once")
 
     def put_file(
         self, path: str, file: BinaryIO, size: int, sha256: str, content_type: str
     ) -> bool:
-        """Store a whole file that must not exist yet; False when something already stands there.
+        """Store a whole file if its key does not exist yet; return False if an object is there.
 
-        The store verifies the content (SHA-256 up to 256 MB, CRC of each part above) before anything is visible.
+        The store checks the content before anything is visible: by SHA-256 if the file is sent in
+        one piece, by a CRC of each part if it is sent in parts.
         """
-        put = self._put_parts if size > MULTIPART_ABOVE_BYTES else self._put_whole
         for _ in range(CONFLICT_TRIES):
             try:
                 with self._errors(path):
-                    put(self.prefix + path, file, size, sha256, content_type)
+                    if size > self._multipart_above_bytes:
+                        self._put_parts(self.prefix + path, file, size, sha256, content_type)
+                    else:
+                        self._put_whole(self.prefix + path, file, size, sha256, content_type)
                     return True
             except _ConditionFailedError as failed:
                 if failed.final:
                     return False
-            time.sleep(CONFLICT_PAUSE)
+            time.sleep(CONFLICT_PAUSE_SECONDS)
         raise StorageUnavailable(f"{self.uri(path)} is being written by many at once")
 
     def _put_whole(
@@ -181,69 +230,72 @@ class Bucket:
     def _put_parts(
         self, key: str, file: BinaryIO, size: int, sha256: str, content_type: str
     ) -> None:
-        metadata = {"sha256": sha256}
-        where: dict[str, Any] = {"Bucket": self.name, "Key": key}
-        upload = self._s3.create_multipart_upload(
-            **where, ContentType=content_type, Metadata=metadata
-        )["UploadId"]
+        upload: dict[str, Any] = {"Bucket": self.name, "Key": key}
+        created = self._s3.create_multipart_upload(
+            **upload, ContentType=content_type, Metadata={"sha256": sha256}
+        )
+        upload["UploadId"] = created["UploadId"]
+
         try:
             parts: list[CompletedPartTypeDef] = []
-            for number, start in enumerate(range(0, size, PART_BYTES), start=1):
+            for number, start in enumerate(range(0, size, self._part_bytes), start=1):
                 file.seek(start)
-                chunk = ReadFileChunk(file, min(PART_BYTES, size - start), size)
-                part = self._s3.upload_part(
-                    **where, UploadId=upload, PartNumber=number, Body=cast("BinaryIO", chunk)
-                )
+                length = min(self._part_bytes, size - start)
+                chunk = cast("BinaryIO", ReadFileChunk(file, length, size))
+                part = self._s3.upload_part(**upload, PartNumber=number, Body=chunk)
                 parts.append({"ETag": part["ETag"], "PartNumber": number})
             self._s3.complete_multipart_upload(
-                **where, UploadId=upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
+                **upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
             )
         except BaseException:
-            self._s3.abort_multipart_upload(**where, UploadId=upload)
+            self._s3.abort_multipart_upload(**upload)
             raise
 
     def head(self, path: str) -> Head:
-        """Ask about an object that is known to exist."""
+        """Return size and metadata of an object that exists; it is an error if it does not."""
         with self._errors(path):
             answer = self._s3.head_object(Bucket=self.name, Key=self.prefix + path)
             return Head(answer["ContentLength"], answer["Metadata"])
 
     def fetch(self, path: str, file: BinaryIO) -> None:
-        """Copy an object into an open file, in small pieces."""
+        """Copy an object into an open file, in pieces of 1 MiB."""
         with self._errors(path):
             body = self._s3.get_object(Bucket=self.name, Key=self.prefix + path)["Body"]
             for piece in body.iter_chunks(2**20):
                 file.write(piece)
 
     def put(self, path: str, body: bytes, content_type: str) -> None:
-        """Write an object whatever stood there before."""
+        """Write an object, whether or not the key exists."""
         with self._errors(path):
             self._s3.put_object(
                 Bucket=self.name, Key=self.prefix + path, Body=body, ContentType=content_type
             )
 
     def delete(self, path: str) -> None:
-        """Remove an object; no error when it is not there."""
+        """Remove an object; no error if it does not exist."""
         with self._errors(path):
             self._s3.delete_object(Bucket=self.name, Key=self.prefix + path)
 
     def names(self, path: str) -> Iterator[str]:
-        """List what stands under a path, a page at a time, as paths relative to the prefix."""
-        return (name for name, _ in self.ages(path))
+        """Yield the paths that begin with this one. Costs one request per thousand."""
+        for name, _ in self.ages(path):
+            yield name
 
     def ages(self, path: str) -> Iterator[tuple[str, float]]:
-        """List what stands under a path with its age in seconds by the store's own clock."""
+        """Yield the paths that begin with this one, with their ages in seconds (store clock)."""
         with self._errors(path):
-            pages = self._s3.get_paginator("list_objects_v2").paginate(
-                Bucket=self.name, Prefix=self.prefix + path
-            )
-            for page in pages:
+            paginator = self._s3.get_paginator("list_objects_v2")
+            for page in paginator.paginate(Bucket=self.name, Prefix=self.prefix + path):
                 headers = page["ResponseMetadata"]["HTTPHeaders"]
                 for item in page.get("Contents", []):
-                    yield item["Key"].removeprefix(self.prefix), _age(headers, item["LastModified"])
+                    name = item["Key"].removeprefix(self.prefix)
+                    yield name, _age_seconds(headers, item["LastModified"])
 
     def sign(self, path: str, seconds: int) -> str:
-        """Return a link that lets anyone read one object for some time. Never log or store it."""
+        """Return a link with which anyone can read one object for some time.
+
+        No request is made. The link is a secret: never log or store it.
+        """
         with self._errors(path):
             return self._s3.generate_presigned_url(
                 "get_object",
@@ -252,30 +304,33 @@ class Bucket:
             )
 
     def require_conditional_writes(self) -> None:
-        """Refuse a store that ignores `If-None-Match` or `If-Match`: with it, two writers could both win and both pay.
+        """Raise `StorageRefused` if the store ignores `If-None-Match` or `If-Match`.
 
-        Costs a few small writes, once per Bucket; `KlingArchive` keeps one Bucket for a process.
+        With such a store two writers could both win, and both pay. Costs a few small writes, once
+        per Bucket; `KlingArchive` keeps one Bucket per process.
         """
         if not self._keeps_conditions:
-            what = f"{self.uri('')} ignores conditional writes, so two runs could pay for the same clip"
-            raise StorageRefused(what)
+            raise StorageRefused(
+                f"{self.uri('')} ignores conditional writes, "
+                "so two runs could pay for the same clip"
+            )
 
     @cached_property
     def _keeps_conditions(self) -> bool:
-        probe = f"ledger/probe-{secrets.token_hex(8)}"
-        first = self.create(probe, b"1")
+        probe = layout.write_probe(secrets.token_hex(8))
+        is_created = self.create(probe, b"1") is not None
         try:
             return (
-                first is not None
+                is_created
                 and self.create(probe, b"2") is None
-                and not self.replace(probe, b"3", '"0"')
+                and self.replace(probe, b"3", '"0"') is None
             )
         finally:
             self.delete(probe)
 
     @contextmanager
     def _errors(self, path: str) -> Iterator[None]:
-        """Turn the store's errors into the studio's."""
+        """Turn boto3's errors into `StudioError`s."""
         try:
             yield
         except ClientError as error:
@@ -290,34 +345,30 @@ class Bucket:
             ) from None
 
     def _explain(self, error: ClientError, path: str) -> StudioError:
-        code, status = _code(error), int(error.response["ResponseMetadata"]["HTTPStatusCode"])
-        if status in (409, 412) and code in (
-            "PreconditionFailed",
-            "ConditionalRequestConflict",
-            "412",
-            "409",
-        ):
-            return _ConditionFailedError(f"{self.uri(path)} has changed", final=status == 412)
-        words = f"{code}: {error.response['Error'].get('Message', '')}"
+        code = _code(error)
+        status = int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+        detail = f"{code}: {error.response['Error'].get('Message', '')}"
+        uri = self.uri(path)
+
+        if status in (409, 412) and code in _CONDITION_CODES:
+            return _ConditionFailedError(f"{uri} has changed", final=status == 412)
         if code == "NoSuchBucket":
             return StorageRefused(
-                f"the bucket {self.name} does not exist", status=status, detail=words
+                f"the bucket {self.name} does not exist", status=status, detail=detail
             )
         if status == 501:
             return StorageRefused(
-                f"the store cannot do what {self.uri(path)} needs", status=status, detail=words
+                f"the store cannot do what {uri} needs", status=status, detail=detail
             )
-        if (
-            status >= 500
-            or status in (408, 429)
-            or code in ("RequestTimeout", "SlowDown", "Throttling")
-        ):
-            return StorageUnavailable(
-                f"the store failed at {self.uri(path)}", status=status, detail=words
-            )
+        if status >= 500 or status in (408, 429) or code in _BUSY_CODES:
+            return StorageUnavailable(f"the store failed at {uri}", status=status, detail=detail)
         if status == 404:
-            return StorageRefused(f"{self.uri(path)} is not there", status=status, detail=words)
-        return StorageRefused(f"the store refused {self.uri(path)}", status=status, detail=words)
+            return StorageRefused(f"{uri} is not there", status=status, detail=detail)
+        return StorageRefused(f"the store refused {uri}", status=status, detail=detail)
+
+
+_CONDITION_CODES = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+_BUSY_CODES = ("RequestTimeout", "SlowDown", "Throttling")
 
 
 class _ConditionFailedError(StudioError):
@@ -332,7 +383,10 @@ def _code(error: ClientError) -> str:
     return str(error.response["Error"].get("Code", ""))
 
 
-def _age(headers: Mapping[str, str], modified: datetime) -> float:
-    """Seconds since a change, by the store's clock on both ends; a store that tells no time makes nothing old."""
+def _age_seconds(headers: Mapping[str, str], modified: datetime) -> float:
+    """Return how long ago a change was, by the store's clock alone; 0 if it tells no time."""
     now = headers.get("date")
-    return max(0.0, (parsedate_to_datetime(now) - modified).total_seconds()) if now else 0.0
+    if not now:
+        return 0.0
+    age = parsedate_to_datetime(now) - modified
+    return max(0.0, age.total_seconds())

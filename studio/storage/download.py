@@ -1,4 +1,4 @@
-"""One result link into one open file: whole, counted and hashed, or not at all."""
+"""Downloading one link into one open file: whole, counted and hashed, or not at all."""
 
 import hashlib
 import time
@@ -10,115 +10,164 @@ import httpx
 from prefect_kling.kling.client import trust_store
 from prefect_kling.studio.errors import DownloadBroken, InputUnusable, LinkExpired
 
-BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36"
+BROWSER_USER_AGENT = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/130.0 Safari/537.36"
+)
 FRUITLESS_ROUNDS = 3
 TOTAL_SECONDS = 900.0
+PAUSE_SECONDS = 0.25
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 
 
 @dataclass(frozen=True)
 class Received:
-    """What arrived: its length in bytes and its SHA-256 in hex."""
+    """What was downloaded."""
 
     size: int
+    """Length in bytes."""
     sha256: str
+    """Hash of the bytes, in hex."""
 
 
 def download(
-    url: str, file: BinaryIO, total_seconds: float = TOTAL_SECONDS, most_bytes: float = float("inf")
+    url: str,
+    file: BinaryIO,
+    total_seconds: float = TOTAL_SECONDS,
+    most_bytes: float = float("inf"),
+    pause_seconds: float = PAUSE_SECONDS,
 ) -> Received:
-    """Fetch a link into an empty, open file; memory use does not depend on the length.
+    """Download a link into an empty, open file. Memory use does not depend on the length.
 
-    A dropped transfer goes on where it ended (Range with If-Range); a changed file starts over. Blocking and free
-    to repeat with an empty file. Raises `LinkExpired` on 403, 404 and 410 (403 only after a second try with a
-    browser's User-Agent, which one host of the operator asked for), `DownloadBroken` after three rounds without a new
-    byte, or after `total_seconds`, and `InputUnusable` as soon as there are more than `most_bytes`.
+    An interrupted transfer continues where it ended (Range with If-Range); if the file has changed
+    at the server, it starts over. `pause_seconds` is the pause after an attempt that brought no new
+    byte, doubled with each. Blocking, free, and safe to repeat with an empty file.
+
+    Raises `LinkExpired` on 403, 404 and 410 (on 403 only after a second attempt with a browser's
+    User-Agent, because one host of the operator refuses others), `DownloadBroken` after three
+    attempts in a row without a new byte or after `total_seconds`, and `InputUnusable` as soon as
+    more than `most_bytes` have arrived.
     """
-    transfer = _Transfer(url, file, time.monotonic() + total_seconds, most_bytes)
-    plain = {"Accept-Encoding": "identity"}
+    transfer = _Transfer(url, file, total_seconds, most_bytes, pause_seconds)
     with httpx.Client(
-        timeout=TIMEOUT, follow_redirects=True, headers=plain, verify=trust_store()
+        timeout=TIMEOUT,
+        follow_redirects=True,
+        headers={"Accept-Encoding": "identity"},
+        verify=trust_store(),
     ) as http:
-        while not transfer.is_done:
-            transfer.run_round(http)
-    return Received(transfer.size, transfer.sha.hexdigest())
+        while not transfer.is_complete:
+            transfer.attempt(http)
+    return Received(transfer.size, transfer.sha256.hexdigest())
 
 
 class _Transfer:
-    """The state of one download across its rounds."""
+    """The state of one download across its attempts."""
 
-    def __init__(self, url: str, file: BinaryIO, end: float, most_bytes: float) -> None:
-        self.url, self.file, self.end, self.most_bytes = url, file, end, most_bytes
-        self.browser = False
-        self.fruitless = 0
-        self.is_done = False
+    def __init__(
+        self,
+        url: str,
+        file: BinaryIO,
+        total_seconds: float,
+        most_bytes: float,
+        pause_seconds: float,
+    ) -> None:
+        self.url = url
+        self.file = file
+        self.deadline = time.monotonic() + total_seconds
+        self.most_bytes = most_bytes
+        self.pause_seconds = pause_seconds
+        self.as_browser = False
+        self.fruitless_count = 0
+        self.is_complete = False
         self._start_over()
 
     def _start_over(self) -> None:
         self.file.seek(0)
         self.file.truncate()
-        self.sha, self.size, self.etag, self.total = hashlib.sha256(), 0, "", -1
+        self.sha256 = hashlib.sha256()
+        self.size = 0
+        self.etag = ""
+        self.total: int | None = None
 
-    def run_round(self, http: httpx.Client) -> None:
-        """Open the link once and take what it gives."""
-        before, trouble = self.size, ""
+    def attempt(self, http: httpx.Client) -> None:
+        """Open the link once and take what arrives; raises if another attempt cannot help."""
+        size_before = self.size
+        problem = ""
         try:
             with http.stream("GET", self.url, headers=self._headers()) as response:
-                trouble = self._accept(response)
-                if not trouble:
+                problem = self._check(response)
+                if not problem:
                     self._take(response)
-                    self.is_done = self.total in (-1, self.size)
+                    self.is_complete = self.total is None or self.size == self.total
         except httpx.HTTPError as error:
-            trouble = f"{type(error).__name__}: {error}"
-        self.fruitless = 0 if self.size > before else self.fruitless + 1
-        if not self.is_done and self.fruitless >= FRUITLESS_ROUNDS:
-            known = f" of {self.total:,}" if self.total >= 0 else ""
-            raise DownloadBroken(
-                f"the download stopped after {self.size:,}{known} bytes", detail=trouble
-            )
-        if self.fruitless:
-            time.sleep(0.25 * 2**self.fruitless)
+            problem = f"{type(error).__name__}: {error}"
+
+        if self.is_complete:
+            return
+        if self.size > size_before:
+            self.fruitless_count = 0
+            return
+
+        self.fruitless_count += 1
+        if self.fruitless_count >= FRUITLESS_ROUNDS:
+            arrived = f"{self.size:,}"
+            if self.total is not None:
+                arrived = f"{self.size:,} of {self.total:,}"
+            raise DownloadBroken(f"the download stopped after {arrived} bytes", detail=problem)
+        time.sleep(self.pause_seconds * 2**self.fruitless_count)
 
     def _headers(self) -> dict[str, str]:
-        headers = {"User-Agent": BROWSER} if self.browser else {}
+        headers = {}
+        if self.as_browser:
+            headers["User-Agent"] = BROWSER_USER_AGENT
         if self.size and self.etag:
-            headers |= {"Range": f"bytes={self.size}-", "If-Range": self.etag}
+            headers["Range"] = f"bytes={self.size}-"
+            headers["If-Range"] = self.etag
         return headers
 
-    def _accept(self, response: httpx.Response) -> str:
-        """Prepare for the answer's body, or say why it is of no use; raises when the link is dead."""
-        if response.status_code == 403 and not self.browser:
-            self.browser = True
+    def _check(self, response: httpx.Response) -> str:
+        """Get ready for the body of an answer; return why it is of no use, or "".
+
+        Raises `LinkExpired` if no other attempt can help.
+        """
+        status = response.status_code
+        if status == 403 and not self.as_browser:
+            self.as_browser = True
             return "403, trying again as a browser"
-        if response.status_code in (403, 404, 410):
-            raise LinkExpired("the result link is no longer served", status=response.status_code)
-        if response.status_code == 206 and self._continues(response):
+        if status in (403, 404, 410):
+            raise LinkExpired("the result link is no longer served", status=status)
+        if status == 206 and self._is_continuation(response):
             return ""
-        if response.status_code == 429 or response.status_code >= 500:
-            return f"HTTP {response.status_code}"
+        if status == 429 or status >= 500:
+            return f"HTTP {status}"
+
         self._start_over()
-        if response.status_code != 200:
-            return f"HTTP {response.status_code}"
+        if status != 200:
+            return f"HTTP {status}"
         etag = response.headers.get("etag", "")
-        self.etag = "" if etag.startswith("W/") else etag
+        if not etag.startswith("W/"):  # weakly equal files may differ in their bytes
+            self.etag = etag
         length = response.headers.get("content-length", "")
-        self.total = int(length) if length.isdecimal() else -1
+        if length.isdecimal():
+            self.total = int(length)
         return ""
 
-    def _continues(self, response: httpx.Response) -> bool:
-        said: str = response.headers.get("content-range", "")
-        return said == f"bytes {self.size}-{self.total - 1}/{self.total}"
+    def _is_continuation(self, response: httpx.Response) -> bool:
+        if self.total is None:
+            return False
+        expected = f"bytes {self.size}-{self.total - 1}/{self.total}"
+        return bool(response.headers.get("content-range") == expected)
 
     def _take(self, response: httpx.Response) -> None:
-        # Without a size iter_raw hands over what has arrived; with one it throws a part-filled buffer away when the
-        # connection dies, and a link that dies often would never get anywhere.
+        # Without a size, iter_raw gives what has arrived. With one, it drops a buffer that is not
+        # full when the connection breaks, and a link that breaks often would never make progress.
         for piece in response.iter_raw():
             self.file.write(piece)
-            self.sha.update(piece)
+            self.sha256.update(piece)
             self.size += len(piece)
             if self.size > self.most_bytes:
                 raise InputUnusable(f"it holds more than {self.most_bytes:,} bytes")
-            if time.monotonic() > self.end:
+            if time.monotonic() > self.deadline:
                 raise DownloadBroken(
                     f"the download was too slow, {self.size:,} bytes arrived in time"
                 )

@@ -1,6 +1,5 @@
 """The bucket against a real S3 server, and against stores that fail or lie."""
 
-import asyncio
 import io
 import threading
 from collections.abc import Callable
@@ -11,15 +10,28 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.stub import Stubber
+from pydantic import BaseModel
 
 from prefect_kling.deployments.local.demo import BUCKET
 from prefect_kling.deployments.local.processes import free_ports
 from prefect_kling.deployments.local.seaweed import LocalS3
-from prefect_kling.studio.errors import StorageRefused, StorageUnavailable
-from prefect_kling.studio.storage import bucket as bucket_module
-from prefect_kling.studio.storage.bucket import Bucket, uninterrupted
+from prefect_kling.studio.errors import LedgerUnreadable, StorageRefused, StorageUnavailable
+from prefect_kling.studio.storage.bucket import Bucket
 
+PART_BYTES = 5 * 2**20
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"  # of b"test"
+
+
+@pytest.fixture
+def bucket_of_parts(bucket: Bucket, s3: LocalS3) -> Bucket:
+    """The same bucket prefix; whatever is larger than ten bytes is uploaded in parts of 5 MiB."""
+    return Bucket(
+        s3.client(),
+        bucket.name,
+        bucket.prefix,
+        part_bytes=PART_BYTES,
+        multipart_above_bytes=10,
+    )
 
 
 def test_an_object_is_created_once(bucket: Bucket) -> None:
@@ -65,6 +77,23 @@ def test_only_no_such_key_means_absent(bucket: Bucket, s3: LocalS3) -> None:
         Bucket(s3.client(), "nowhere").read("nothing")
 
 
+class Note(BaseModel):
+    """A document of the tests."""
+
+    text: str
+
+
+def test_a_document_is_read_as_its_model(bucket: Bucket) -> None:
+    """A missing key is None, and a document that is damaged is an error, never taken as missing."""
+    assert bucket.read_model("note.json", Note) is None
+    bucket.create("note.json", b'{"text": "hello"}')
+    assert bucket.read_model("note.json", Note) == Note(text="hello")
+    bucket.put("note.json", b'{"text": ', "application/json")
+    with pytest.raises(LedgerUnreadable, match="cannot be read") as caught:
+        bucket.read_model("note.json", Note)
+    assert "Invalid JSON" in caught.value.detail
+
+
 def test_a_wrong_key_is_refused_not_absent(s3: LocalS3) -> None:
     """No permission is never mistaken for no object."""
     wrong = LocalS3(s3.endpoint, s3.access_key, "wrong")
@@ -93,12 +122,9 @@ def test_a_file_that_was_damaged_on_the_way_is_not_stored(bucket: Bucket) -> Non
     assert bucket.read("f") is None
 
 
-def test_a_large_file_goes_up_in_parts_and_only_once(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Above the threshold the parts become visible together, or not at all when something stands there."""
-    monkeypatch.setattr(bucket_module, "MULTIPART_ABOVE_BYTES", 10)
-    monkeypatch.setattr(bucket_module, "PART_BYTES", 5 * 2**20)
+def test_a_large_file_goes_up_in_parts_and_only_once(bucket_of_parts: Bucket) -> None:
+    """Its parts become visible together, or not at all if the key exists."""
+    bucket = bucket_of_parts
     content = bytes(range(256)) * 4096 * 12
     assert bucket.put_file("big", io.BytesIO(content), len(content), SHA, "video/mp4")
     copy = io.BytesIO()
@@ -107,16 +133,13 @@ def test_a_large_file_goes_up_in_parts_and_only_once(
     assert not bucket.put_file("big", io.BytesIO(content), len(content), SHA, "video/mp4")
 
 
-def test_an_upload_that_fails_leaves_no_parts_behind(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_upload_that_fails_leaves_no_parts_behind(bucket_of_parts: Bucket) -> None:
     """A multipart upload that cannot be finished is aborted."""
-    monkeypatch.setattr(bucket_module, "MULTIPART_ABOVE_BYTES", 10)
-    monkeypatch.setattr(bucket_module, "PART_BYTES", 5 * 2**20)
+    bucket = bucket_of_parts
 
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
-            if self.tell() >= 5 * 2**20:
+            if self.tell() >= PART_BYTES:
                 raise OSError("disk gone")
             return super().read(size)
 
@@ -125,6 +148,14 @@ def test_an_upload_that_fails_leaves_no_parts_behind(
     uploads = bucket._s3.list_multipart_uploads(Bucket=bucket.name, Prefix=bucket.prefix)
     assert uploads.get("Uploads", []) == []
     assert bucket.read("big") is None
+
+
+def test_an_address_has_its_path_back(bucket: Bucket) -> None:
+    """An address of another bucket or prefix is an error, not a path."""
+    assert bucket.path_of(bucket.uri("clips/a.mp4")) == "clips/a.mp4"
+    for foreign in ("s3://elsewhere/clips/a.mp4", f"s3://{bucket.name}/clips/a.mp4", "clips/a.mp4"):
+        with pytest.raises(ValueError, match="is not in"):
+            bucket.path_of(foreign)
 
 
 def test_names_are_relative_and_complete(bucket: Bucket) -> None:
@@ -155,7 +186,7 @@ def _stubbed(script: Callable[[Stubber], None]) -> Bucket:
 
 
 def test_a_store_that_ignores_conditions_is_refused() -> None:
-    """A store that overwrites on If-None-Match could let two runs pay; no server here does that, so it is scripted."""
+    """It could let two runs pay. No server here ignores If-None-Match, so one is scripted."""
 
     def careless(stub: Stubber) -> None:
         stub.add_response("put_object", {"ETag": '"1"'})
@@ -167,7 +198,7 @@ def test_a_store_that_ignores_conditions_is_refused() -> None:
 
 
 def test_a_conflict_is_settled_by_reading_back_and_trying_again() -> None:
-    """AWS answers racing writers with 409, which no server here does: read back, then write again."""
+    """AWS answers 409 to racing writers, which no server here does: read back, write again."""
 
     def racing(stub: Stubber) -> None:
         stub.add_client_error("put_object", "ConditionalRequestConflict", http_status_code=409)
@@ -185,27 +216,6 @@ def test_a_conflict_over_a_file_is_tried_again() -> None:
         stub.add_response("put_object", {"ETag": '"1"'})
 
     assert _stubbed(racing).put_file("f", io.BytesIO(b"test"), 4, SHA, "video/mp4")
-
-
-async def test_work_that_must_be_finished_outlives_a_cancellation() -> None:
-    """Ctrl-C and cancelled siblings do not interrupt it; they are passed on when it is done."""
-    begun, go_on, done = asyncio.Event(), asyncio.Event(), []
-
-    async def work() -> None:
-        begun.set()
-        await go_on.wait()
-        done.append(True)
-
-    caller = asyncio.create_task(uninterrupted(work()))
-    await begun.wait()
-    for _ in range(3):
-        caller.cancel()
-        await asyncio.sleep(0)
-    assert not caller.done()
-    go_on.set()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
-    assert done == [True]
 
 
 @pytest.mark.parametrize(

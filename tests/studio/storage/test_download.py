@@ -1,4 +1,4 @@
-"""Downloads arrive whole, counted and hashed, from servers that misbehave in every way seen in the wild."""
+"""Downloads arrive whole, counted and hashed, from servers that misbehave in every known way."""
 
 import hashlib
 import io
@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from prefect_kling.studio.errors import DownloadBroken, LinkExpired
-from prefect_kling.studio.storage import download as download_module
 from prefect_kling.studio.storage.download import download
 
 CONTENT = bytes(range(256)) * 4000  # a million bytes, each place told from its neighbours
@@ -52,11 +51,8 @@ class Served(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def serve(
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Callable[[Callable[[Served, int], None]], str]]:
+def serve() -> Iterator[Callable[[Callable[[Served, int], None]], str]]:
     """Start a server that follows a script, and give its address."""
-    monkeypatch.setattr(download_module.time, "sleep", lambda seconds: None)
     servers: list[ThreadingHTTPServer] = []
 
     def start(script: Callable[[Served, int], None]) -> str:
@@ -75,7 +71,7 @@ def serve(
 def fetch(url: str) -> bytes:
     """Download into memory and check what is said about it."""
     file = io.BytesIO()
-    received = download(url, file)
+    received = download(url, file, pause_seconds=0.0)
     assert received.size == len(file.getvalue())
     assert received.sha256 == hashlib.sha256(file.getvalue()).hexdigest()
     return file.getvalue()

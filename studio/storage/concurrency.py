@@ -1,0 +1,42 @@
+"""Calling blocking code from asyncio, and finishing work that a cancellation must not interrupt."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+import anyio
+import anyio.to_thread
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a blocking call in a worker thread of anyio and return its result.
+
+    A cancellation of the caller takes effect only after the call has returned.
+    """
+    return await anyio.to_thread.run_sync(lambda: call(*args, **kwargs))
+
+
+async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Finish a coroutine even if the caller is cancelled meanwhile, and return its result.
+
+    The cancellation is raised once the work is done; an error of the work is then dropped.
+    """
+    # The work gets a task of its own. A cancel scope alone is no shield against a cancellation that
+    # comes from asyncio, such as Ctrl-C or a cancelled `gather`.
+    task = asyncio.ensure_future(work)
+    cancelled = None
+
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+
+    if cancelled is not None:
+        task.exception()  # marks an error as seen, so that asyncio does not report it
+        raise cancelled
+    return task.result()

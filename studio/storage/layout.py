@@ -1,0 +1,119 @@
+"""Where everything is in the bucket: every key, relative to the archive's prefix.
+
+```text
+clips/{clip_key}.mp4                   a clip
+clips/{clip_key}.json                  its record: order, job, price, hash, media facts
+films/{slug}/{film_key}/               one cut of a film: film.mp4, contact-sheet.jpg, manifest.json
+frames/{clip_key}.png                  the last picture of a clip, for the clip that continues it
+frames/{clip_key}.sharpest.png         the sharpest of its last pictures, for the same purpose
+frames/{clip_key}.sharpest.json        after which picture a film cuts that clip
+tails/{clip_key}.mp4                   the last seconds of a clip, for the clip that continues it
+inputs/{hash}.{extension}              a picture or video of the user, named by its content
+pending/{slug}.{hash}.json             a film that was sent and is not joined yet
+ledger/jobs/{clip_key}.json            the record of the money of one clip
+ledger/open/{clip_key}.{claim}         an empty marker: that record is not finished
+ledger/held/{clip_key}.{claim}         an empty marker: that record waits for a decision
+ledger/budget.json                     the accounts of the archive
+ledger/probe-{random}                  a test of conditional writes; removed at once
+```
+
+Existing archives rely on these keys: a key that changes loses what is stored under the old one.
+"""
+
+CLIPS = "clips/"
+INPUTS = "inputs/"
+PENDING_FILMS = "pending/"
+BUDGET = "ledger/budget.json"
+LEDGER_RECORDS = "ledger/jobs/"
+OPEN_MARKERS = "ledger/open/"
+HELD_MARKERS = "ledger/held/"
+
+MARKER_CLAIM_LENGTH = 8
+"""How many characters of a claim a marker carries."""
+
+
+def clip_video(clip_key: str) -> str:
+    """Return the path of a clip's video."""
+    return f"{CLIPS}{clip_key}.mp4"
+
+
+def clip_record(clip_key: str) -> str:
+    """Return the path of a clip's record."""
+    return f"{CLIPS}{clip_key}.json"
+
+
+def film_cuts(slug: str) -> str:
+    """Return the folder of all cuts of a film, without a slash at its end."""
+    return f"films/{slug}"
+
+
+def film_video(slug: str, film_key: str) -> str:
+    """Return the path of a film."""
+    return f"{film_cuts(slug)}/{film_key}/film.mp4"
+
+
+def film_contact_sheet(slug: str, film_key: str) -> str:
+    """Return the path of a film's contact sheet."""
+    return f"{film_cuts(slug)}/{film_key}/contact-sheet.jpg"
+
+
+def film_manifest(slug: str, film_key: str) -> str:
+    """Return the path of a film's manifest; it is written last."""
+    return f"{film_cuts(slug)}/{film_key}/manifest.json"
+
+
+def last_frame(clip_key: str) -> str:
+    """Return the path of a clip's last picture."""
+    return f"frames/{clip_key}.png"
+
+
+def sharpest_frame(clip_key: str) -> str:
+    """Return the path of the sharpest of a clip's last pictures."""
+    return f"frames/{clip_key}.sharpest.png"
+
+
+def cut_point(clip_key: str) -> str:
+    """Return the path of the record that says after which picture a film cuts a clip."""
+    return f"frames/{clip_key}.sharpest.json"
+
+
+def tail(clip_key: str) -> str:
+    """Return the path of a clip's last seconds."""
+    return f"tails/{clip_key}.mp4"
+
+
+def input_file(content_hash: str, extension: str) -> str:
+    """Return the path of a user's picture or video; `extension` has no dot."""
+    return f"{INPUTS}{content_hash}.{extension}"
+
+
+def pending_film(slug: str, content_hash: str) -> str:
+    """Return the path of a film that was sent and is not joined yet."""
+    return f"{PENDING_FILMS}{slug}.{content_hash}.json"
+
+
+def ledger_record(clip_key: str) -> str:
+    """Return the path of the record of a clip's money."""
+    return f"{LEDGER_RECORDS}{clip_key}.json"
+
+
+def open_marker(clip_key: str, claim: str) -> str:
+    """Return the path of the marker of a record that is not finished."""
+    return f"{OPEN_MARKERS}{clip_key}.{claim[:MARKER_CLAIM_LENGTH]}"
+
+
+def held_marker(clip_key: str, claim: str) -> str:
+    """Return the path of the marker of a record that waits for a decision."""
+    return f"{HELD_MARKERS}{clip_key}.{claim[:MARKER_CLAIM_LENGTH]}"
+
+
+def parse_marker(path: str) -> tuple[str, str]:
+    """Return the clip key of a marker's path, and the beginning of the claim it was set for."""
+    name = path.rpartition("/")[2]
+    clip_key, _, claim = name.partition(".")
+    return clip_key, claim
+
+
+def write_probe(token: str) -> str:
+    """Return the path of the object that proves conditional writes; `token` makes it unique."""
+    return f"ledger/probe-{token}"

@@ -1,0 +1,30 @@
+"""Work that a cancellation must not interrupt."""
+
+import asyncio
+
+import pytest
+
+from prefect_kling.studio.storage.concurrency import uninterrupted
+
+
+async def test_work_that_must_be_finished_outlives_a_cancellation() -> None:
+    """Ctrl-C and cancelled siblings do not interrupt it; they are passed on when it is done."""
+    begun = asyncio.Event()
+    go_on = asyncio.Event()
+    done: list[bool] = []
+
+    async def work() -> None:
+        begun.set()
+        await go_on.wait()
+        done.append(True)
+
+    caller = asyncio.create_task(uninterrupted(work()))
+    await begun.wait()
+    for _ in range(3):
+        caller.cancel()
+        await asyncio.sleep(0)
+    assert not caller.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert done == [True]
