@@ -141,7 +141,7 @@ class KlingClient:
         """
         disputes = request.disputes()
         if disputes and self.settings.disputed_rules == "refuse":
-            raise RequestRefused("; ".join(disputes))
+            raise RequestRefused("; ".join(str(dispute) for dispute in disputes))
         reply = await self._post(request.body(self.settings.multi_prompt_as))
         job = VideoJob.read(reply.data)
         if reply.outcome is not PaidOutcome.TAKEN or job is None:
