@@ -7,16 +7,23 @@ A specification decides what is accepted and what it costs. It never decides wha
 parameters, so that no change of this table can change the clip key of a request.
 """
 
+import os
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Mode = Literal["std", "pro"]
 AspectRatio = Literal["16:9", "9:16", "1:1"]
 RateKind = Literal["plain", "sound", "keep_sound"]
+Rates = dict[Mode, dict[RateKind, Annotated[Decimal, Field(ge=0)]]]
+
+FILE_SETTING = "PREFECT_KLING_MODELS"
+"""The environment variable that names a `ModelsFile`; without it only the built-in models are known."""
 
 DEFAULT_MODEL = "kling-v3-omni"
 """The model of storyboards and tables that name none. Changing it would change the clip keys of existing films."""
@@ -74,10 +81,17 @@ class ModelSpecification(BaseModel):
     max_shot_prompt_length: Annotated[int, Field(ge=1)] = 512
     """Longest prompt of one shot of a multi-shot clip, in characters."""
 
-    rates: dict[Mode, dict[RateKind, Annotated[Decimal, Field(ge=0)]]]
+    rates: Rates
     """US dollars per second by mode and kind: `plain`, with `sound`, or keeping an input video's sound."""
     rates_are_confirmed: bool = False
     """Whether the rates were read in the operator's price table; budgets reserve the dearest rate if not."""
+
+    @model_validator(mode="after")
+    def _every_mode_has_a_price(self) -> "ModelSpecification":
+        for mode in self.modes:
+            if "plain" not in self.rates.get(mode, {}):
+                raise ValueError(f"{self.name} has mode {mode} and no plain rate for it")
+        return self
 
     def rate(self, mode: Mode, kind: RateKind) -> Decimal:
         """Return US dollars per second. A kind without a rate of its own costs what a plain clip costs."""
@@ -148,19 +162,53 @@ BUILT_IN_MODELS = (
     ),
 )
 
-_models: dict[str, ModelSpecification] = {each.name: each for each in BUILT_IN_MODELS}
+
+class ModelsFile(BaseModel):
+    """A file of models that this package does not know, and of prices that an account has for models it knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    models: list[ModelSpecification] = []
+    """Models to add; one with the name of a built-in model replaces it."""
+    prices: dict[str, Rates] = {}
+    """US dollars per second by model, mode and kind, in place of the rates of a known model."""
+
+
+class ModelsFileInvalid(Exception):
+    """The file named by `PREFECT_KLING_MODELS` cannot be used. Nothing is sent at prices that may be wrong."""
+
+
+class _Registry:
+    """The models known in this process. The file is read once, when a model is first asked for."""
+
+    def __init__(self) -> None:
+        self.models = {model.name: model for model in BUILT_IN_MODELS}
+        self.file_is_read = False
+
+    def read_file(self) -> None:
+        if self.file_is_read:
+            return
+        path = os.environ.get(FILE_SETTING)
+        if path:
+            self.models |= {model.name: model for model in read_models(Path(path))}
+        self.file_is_read = True
+
+
+_registry = _Registry()
 
 
 def known_models() -> Iterator[ModelSpecification]:
-    """Yield the specifications known in this process: the built-in ones first, then in order of registration."""
-    yield from tuple(_models.values())
+    """Yield the specifications known in this process: the built-in ones first, then the added ones."""
+    _registry.read_file()
+    yield from tuple(_registry.models.values())
 
 
 def find_model(name: str) -> ModelSpecification:
     """Return the specification of a model. Raises `ModelUnknown`."""
-    if name not in _models:
-        raise ModelUnknown(name, tuple(_models))
-    return _models[name]
+    _registry.read_file()
+    if name not in _registry.models:
+        raise ModelUnknown(name, tuple(_registry.models))
+    return _registry.models[name]
 
 
 def register_model(specification: ModelSpecification) -> None:
@@ -168,12 +216,40 @@ def register_model(specification: ModelSpecification) -> None:
 
     Requests, quotes, plans, forms and JSON Schemas made afterwards follow it. Calling it twice is safe.
     """
-    _models[specification.name] = specification
+    _registry.read_file()
+    _registry.models[specification.name] = specification
 
 
 def unregister_model(name: str) -> None:
     """Undo `register_model`: a built-in model gets its own limits and prices back, any other is forgotten."""
-    _models.pop(name, None)
+    _registry.read_file()
+    _registry.models.pop(name, None)
     for built_in in BUILT_IN_MODELS:
         if built_in.name == name:
-            _models[name] = built_in
+            _registry.models[name] = built_in
+
+
+def read_models(path: Path) -> list[ModelSpecification]:
+    """Read a `ModelsFile` in YAML or JSON and return the specifications that it adds or changes.
+
+    Free, and safe to repeat. Raises `ModelsFileInvalid` naming the file and what is wrong with it.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        file = ModelsFile.model_validate(content)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ModelsFileInvalid(f"the models file {path} cannot be used: {error}") from error
+
+    known = {model.name: model for model in (*BUILT_IN_MODELS, *file.models)}
+    changed = {model.name: model for model in file.models}
+    for name, rates in file.prices.items():
+        if name not in known:
+            raise ModelsFileInvalid(
+                f"the models file {path} has prices of {name!r}, which is not a known model"
+            )
+        fields = known[name].model_dump() | {"rates": rates, "source": f"prices in {path.name}"}
+        try:
+            changed[name] = ModelSpecification.model_validate(fields)
+        except ValueError as error:
+            raise ModelsFileInvalid(f"the models file {path} cannot be used: {error}") from error
+    return list(changed.values())
