@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, WithJsonSchema, model_validator
 from prefect_kling.blocks.logo import LOGO_URL
 from prefect_kling.blocks.schema import SchemaOnce
 from prefect_kling.kling.client import API_URL, ClientSettings, KlingClient, WebAddress
-from prefect_kling.kling.polling import Patience
+from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.studio.money.callbacks import CallbackAddresses
 from prefect_kling.studio.money.ledger import Entry
 
@@ -145,18 +145,18 @@ class KlingCredentials(SchemaOnce, CredentialsBlock):
         return (lambda entry: webhook) if webhook is not None else None
 
     @property
-    def patience(self) -> Patience:
+    def patience(self) -> PollPolicy:
         """How often to poll and how long to wait."""
         deadline = self.wait_minutes * 60
         if self.callbacks is not None:
             # The receiver is the rule then, and polling the safety net.
             first = SAFETY_SECONDS * SAFETY_GROWTH
-            return Patience(
+            return PollPolicy(
                 first,
                 LONGEST_SAFETY_SECONDS,
                 SAFETY_GROWTH,
                 deadline=deadline,
-                head_start=SAFETY_SECONDS,
+                initial_delay=SAFETY_SECONDS,
             )
         longest = max(self.first_poll_seconds, self.longest_poll_seconds)
-        return Patience(self.first_poll_seconds, longest, deadline=deadline)
+        return PollPolicy(self.first_poll_seconds, longest, deadline=deadline)

@@ -172,7 +172,7 @@ class KlingClient:
     async def get(self, job_id: str) -> VideoJob:
         """Ask how a job stands. Free, safe to repeat.
 
-        Raises `JobGone`, `KeyRefused`, `Unavailable` (after `read_attempts` tries) or `UnreadableReply`.
+        Raises `JobNotFound`, `KeyRefused`, `Unavailable` (after `read_attempts` tries) or `UnreadableReply`.
         """
         reply = await self._fetch(
             "/video/generations", f"job {job_id} could not be read", task_id=job_id

@@ -23,7 +23,7 @@ from prefect_kling.kling.models import (
     unregister_model,
 )
 from prefect_kling.kling.parameters import RequestParameters
-from prefect_kling.kling.polling import Patience, wait_for_job
+from prefect_kling.kling.polling import PollPolicy, poll_until_done
 from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox, SandboxSettings
@@ -103,8 +103,8 @@ async def test_a_clip_is_made_with_it(archive: Archive) -> None:
         async with KlingClient(SecretStr(sandbox.key), address) as client:
             entry = await submit_once(order, client, capped, Terms(look_again=0.05))
             assert entry.at_most_usd == Decimal("0.33")
-            patience = Patience(first=0.05, longest=0.1, deadline=60)
-            job = await wait_for_job(client, str(entry.job_id), patience)
+            patience = PollPolicy(first=0.05, longest=0.1, deadline=60)
+            job = await poll_until_done(client, str(entry.job_id), patience)
             kept = await keep_paid_job(entry, job, client, capped)
     assert kept.clip.listed_usd == Decimal("0.21")
     assert kept.clip.order.request.model == "kling-v4"
@@ -124,8 +124,8 @@ async def test_a_paid_clip_is_archived_even_where_its_model_is_unknown(
         address = ClientSettings(base_url=sandbox.base_url)
         async with KlingClient(SecretStr(sandbox.key), address) as client:
             entry = await submit_once(order, client, archive, Terms(look_again=0.05))
-            patience = Patience(first=0.05, longest=0.1, deadline=60)
-            job = await wait_for_job(client, str(entry.job_id), patience)
+            patience = PollPolicy(first=0.05, longest=0.1, deadline=60)
+            job = await poll_until_done(client, str(entry.job_id), patience)
             unregister_model(v4.name)
             kept = await keep_paid_job(entry, job, client, archive)
     assert archive.find(order.clip_key) is not None
