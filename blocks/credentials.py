@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, WithJsonSchema, model_validator
 from prefect_kling.blocks.links import DOCUMENTATION_URL, LOGO_URL
 from prefect_kling.blocks.schema import CachedSchema
 from prefect_kling.kling.client import API_URL, ClientSettings, KlingClient, WebAddress
-from prefect_kling.kling.polling import Patience
+from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.studio.money.callbacks import CallbackAddresses
 from prefect_kling.studio.money.ledger import Entry
 
@@ -20,7 +20,7 @@ PASSWORD = {"type": "string", "format": "password", "writeOnly": True}
 # How to poll where a receiver reports the ends of jobs: 3, 10½ and 29 minutes after sending.
 # Whatever the jitter, a fourth poll does not fall into the first hour; with the receiver's own
 # reads of the job, the charge and the file, the API is read six times at most.
-SAFETY_POLLS = Patience(first=450.0, longest=3600.0, growth=2.5, head_start=180.0)
+SAFETY_POLLS = PollPolicy(first=450.0, longest=3600.0, growth=2.5, initial_delay=180.0)
 
 
 class KlingCredentials(CachedSchema, CredentialsBlock):
@@ -161,11 +161,11 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
         return lambda entry: webhook
 
     @property
-    def patience(self) -> Patience:
+    def patience(self) -> PollPolicy:
         """How often to poll and how long to wait."""
         deadline = self.wait_minutes * 60
         if self.callbacks is not None:
             # The receiver reports the end of a job; polling is for the calls that are lost.
             return replace(SAFETY_POLLS, deadline=deadline)
         longest = max(self.first_poll_seconds, self.longest_poll_seconds)
-        return Patience(self.first_poll_seconds, longest, deadline=deadline)
+        return PollPolicy(self.first_poll_seconds, longest, deadline=deadline)

@@ -21,9 +21,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from prefect_kling.kling.client import KlingClient
-from prefect_kling.kling.errors import JobGone, KlingError
+from prefect_kling.kling.errors import JobNotFound, KlingError
 from prefect_kling.kling.job import VideoJob
-from prefect_kling.kling.polling import GONE_ANSWERS
+from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.runs.retries import TRANSIENT_ERRORS
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.money.archive import Archive
@@ -124,7 +124,7 @@ class Receiver:
         """Do what a call asks for; while store or API are in trouble, try again after growing pauses."""
         retrying = tenacity.AsyncRetrying(
             sleep=self._pause,
-            retry=tenacity.retry_if_exception_type((*TRANSIENT_ERRORS, JobGone)),
+            retry=tenacity.retry_if_exception_type((*TRANSIENT_ERRORS, JobNotFound)),
             stop=self._is_over,
             wait=tenacity.wait_exponential(FIRST_PAUSE, LONGEST_PAUSE)
             + tenacity.wait_random(0, FIRST_PAUSE),
@@ -152,10 +152,10 @@ class Receiver:
     def _is_over(self, state: tenacity.RetryCallState) -> bool:
         crowded = self._pausing >= MOST_PAUSING
         # The API may not know a new job everywhere at once; a job it goes on not to know is somebody's invention.
-        unknown = state.outcome is not None and isinstance(state.outcome.exception(), JobGone)
+        unknown = state.outcome is not None and isinstance(state.outcome.exception(), JobNotFound)
         return (
             crowded
-            or (unknown and state.attempt_number >= GONE_ANSWERS)
+            or (unknown and state.attempt_number >= PollPolicy.not_found_limit)
             or self._closing.is_set()
             or tenacity.stop_after_delay(TRY_SECONDS)(state)
         )

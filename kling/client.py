@@ -141,7 +141,7 @@ class KlingClient:
         """
         disputes = request.disputes()
         if disputes and self.settings.disputed_rules == "refuse":
-            raise RequestRefused("; ".join(disputes))
+            raise RequestRefused("; ".join(str(dispute) for dispute in disputes))
         reply = await self._post(request.body(self.settings.multi_prompt_as))
         job = VideoJob.read(reply.data)
         if reply.outcome is not PaidOutcome.TAKEN or job is None:
@@ -172,7 +172,7 @@ class KlingClient:
     async def get(self, job_id: str) -> VideoJob:
         """Ask how a job stands. Free, safe to repeat.
 
-        Raises `JobGone`, `KeyRefused`, `Unavailable` (after `read_attempts` tries) or `UnreadableReply`.
+        Raises `JobNotFound`, `KeyRefused`, `Unavailable` (after `read_attempts` tries) or `UnreadableReply`.
         """
         reply = await self._fetch(
             "/video/generations", f"job {job_id} could not be read", task_id=job_id

@@ -7,7 +7,7 @@ KlingError
 ├── BalanceTooLow     top up the account
 ├── Unavailable       wait: nothing has happened on the server, the same call may be made again
 ├── OutcomeUnknown    do not repeat: the answer does not tell whether the request was taken, it may be paid
-├── JobGone           the API does not know this job (any more)
+├── JobNotFound       the API does not know this job (any more)
 ├── JobFailed         the job ended without a video; failed jobs are not charged
 ├── StillRunning      the job is fine, only the waiting ended; wait again with the same job id
 └── UnreadableReply   the API answered something nobody could read
@@ -73,10 +73,14 @@ class OutcomeUnknown(KlingError):
     )
 
 
-class JobGone(KlingError):
+class JobNotFound(KlingError):
     """The API does not know the job id."""
 
     next_step = "Check the id and the base URL; the API keeps results for 7 days."
+
+
+JobGone = JobNotFound
+"""The name of `JobNotFound` before this version; kept for programs that catch it."""
 
 
 class JobFailed(KlingError):

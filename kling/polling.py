@@ -1,124 +1,149 @@
 """Waiting for a job: the only poll loop there is."""
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, assert_never
+from typing import Protocol
 
 from prefect_kling.kling.errors import (
     JobFailed,
-    JobGone,
+    JobNotFound,
     StillRunning,
     Unavailable,
     UnreadableReply,
 )
 from prefect_kling.kling.job import JobState, VideoJob
 
-GONE_ANSWERS = 3
-LONGEST_PAUSE = 60.0
-
 
 @dataclass(frozen=True)
-class Patience:
-    """How often to ask and how long to wait, in seconds.
+class PollPolicy:
+    """How often to ask for a job and how long to wait for it, in seconds.
 
-    The page asks for a poll every 5 to 10 seconds. `head_start` puts the first one off. The deadline stops the
-    waiting, never the job.
+    The page asks for a poll every 5 to 10 seconds. The deadline stops the waiting, never the job.
     """
 
     first: float = 5.0
+    """Delay between the first two polls."""
     longest: float = 10.0
+    """Longest delay between two polls."""
     growth: float = 1.2
+    """Factor by which the delay grows from one poll to the next."""
     jitter: float = 0.2
+    """Largest random change of a delay, as a part of it."""
     deadline: float = 3600.0
-    head_start: float = 0.0
+    """Longest time to wait in all."""
+    initial_delay: float = 0.0
+    """Delay before the first poll."""
+    not_found_limit: int = 3
+    """How many answers in a row must say that there is no such job before that is believed."""
+    longest_retry_after: float = 60.0
+    """Longest delay that the server may ask for."""
 
-    def pauses(self) -> Iterator[float]:
-        """Yield the pause before each poll: the head start, then from `first` growing to `longest`, with jitter."""
-        pause, following = self.head_start, self.first
+    def delays(self) -> Iterator[float]:
+        """Yield the delay before each poll: the initial one, then from `first` growing to `longest`."""
+        yield self._with_jitter(self.initial_delay)
+        delay = self.first
         while True:
-            yield pause * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311  not for secrets
-            pause, following = following, min(following * self.growth, self.longest)
+            yield self._with_jitter(delay)
+            delay = min(delay * self.growth, self.longest)
+
+    def _with_jitter(self, delay: float) -> float:
+        return delay * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311  not for secrets
 
 
-class Asks(Protocol):
-    """Knows how a job stands: a `KlingClient`, or somebody who may spare it the question."""
+class JobReader(Protocol):
+    """Reads how a job stands: a `KlingClient`, or something that may save it the request."""
 
     async def get(self, job_id: str) -> VideoJob:
-        """Tell how a job stands; raises what `KlingClient.get` raises."""
+        """Return the job as it stands now. Raises what `KlingClient.get` raises."""
 
 
-async def wait_for_job(
-    client: Asks,
+def ignore(job: VideoJob) -> None:
+    """Do nothing with an update."""
+
+
+async def poll_until_done(
+    reader: JobReader,
     job_id: str,
-    patience: Patience,
-    seen: Callable[[VideoJob], None] = lambda job: None,
-    bell: asyncio.Event | None = None,
+    policy: PollPolicy,
+    on_update: Callable[[VideoJob], None] = ignore,
+    completed: asyncio.Event | None = None,
 ) -> VideoJob:
-    """Poll until the job is completed and return it. Free; call it as often as you like.
+    """Poll until the job is completed and return it. Free, and safe to repeat.
 
-    `seen` is told about every answer; `bell`, when it rings, cuts a pause short. An API that is away or talks nonsense
-    is asked again until the deadline. Raises `JobFailed` when the job ended without a video, `StillRunning` at the
-    deadline, `JobGone` when the API says three times in a row that it does not know the job, and `KeyRefused` at once.
+    `on_update` is called with every job that was read. Setting the event `completed` ends the current delay early.
+    An API that is unavailable or sends unreadable answers is asked again until the deadline.
+
+    Raises `JobFailed` when the job ended without a video, `StillRunning` at the deadline, `JobNotFound` when the API
+    says `policy.not_found_limit` times in a row that it does not know the job, and `KeyRefused` at once.
     """
-    end, gone, job, trouble = time.monotonic() + patience.deadline, 0, None, ""
-    pauses = patience.pauses()
-    await _pause(min(next(pauses), patience.deadline), bell)
-    for pause in pauses:
+    deadline = time.monotonic() + policy.deadline
+    delays = policy.delays()
+    not_found_count = 0
+    last_seen: VideoJob | None = None
+    last_error = ""
+    await _sleep(min(next(delays), policy.deadline), completed)
+
+    for delay in delays:
+        retry_after = 0.0
         try:
-            job = await client.get(job_id)
-            gone, trouble = 0, ""
-            seen(job)
-        except JobGone:
-            # A job just made may be unknown to a replica for a moment.
-            gone += 1
-            if gone >= GONE_ANSWERS:
+            last_seen = await reader.get(job_id)
+        except JobNotFound:
+            # A job that was just made may be unknown to a replica for a moment.
+            not_found_count += 1
+            if not_found_count >= policy.not_found_limit:
                 raise
-        except (Unavailable, UnreadableReply) as error:
-            asked = min(getattr(error, "retry_after", None) or 0.0, LONGEST_PAUSE)
-            pause, trouble = max(pause, asked), str(error)
-        if job is not None and job.state.is_terminal:
-            return _ended(job)
-        left = end - time.monotonic()
-        if left <= 0:
+        except Unavailable as error:
+            last_error = str(error)
+            retry_after = min(error.retry_after or 0.0, policy.longest_retry_after)
+        except UnreadableReply as error:
+            last_error = str(error)
+        else:
+            not_found_count = 0
+            last_error = ""
+            on_update(last_seen)
+            if last_seen.state is JobState.COMPLETED:
+                return last_seen
+            if last_seen.state is JobState.FAILED:
+                raise failure_of(last_seen)
+
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
             break
-        # A bell may ring until the last moment, however long the pauses are.
-        await _pause(min(pause, left), bell)
-    state = job.said_state if job else "not seen yet"
-    what = f"job {job_id} is not done after waiting {patience.deadline:g} s (state: {state})"
-    raise StillRunning(what, job_id=job_id, detail=trouble)
+        # The event may be set until the last moment, however long the delays are.
+        await _sleep(min(max(delay, retry_after), remaining), completed)
+
+    state = "not seen yet"
+    if last_seen is not None:
+        state = last_seen.said_state
+    raise StillRunning(
+        f"job {job_id} is not done after waiting {policy.deadline:g} s (state: {state})",
+        job_id=job_id,
+        detail=last_error,
+    )
 
 
-async def _pause(seconds: float, bell: asyncio.Event | None) -> None:
-    if bell is None:
+async def _sleep(seconds: float, completed: asyncio.Event | None) -> None:
+    """Sleep, or return early when the event is set; the event is cleared then."""
+    if completed is None:
         await asyncio.sleep(seconds)
         return
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(bell.wait(), seconds)
-        # Rung once: if there was nothing to see, the pauses go on as they were.
-        bell.clear()
-
-
-def _ended(job: VideoJob) -> VideoJob:
-    match job.state:
-        case JobState.COMPLETED:
-            return job
-        case JobState.FAILED:
-            raise failure_of(job)
-        case JobState.PENDING | JobState.PROCESSING:
-            raise AssertionError(f"{job.state} is not an end")
-        case _:
-            assert_never(job.state)
+    try:
+        await asyncio.wait_for(completed.wait(), seconds)
+    except TimeoutError:
+        return
+    completed.clear()
 
 
 def failure_of(job: VideoJob) -> JobFailed:
-    """Return the error that tells why a failed job failed."""
-    what = f"job {job.job_id} failed{f' with {job.fail_code}' if job.fail_code else ''}"
+    """Return the error that says why a failed job failed."""
+    message = f"job {job.job_id} failed"
+    if job.fail_code:
+        message = f"{message} with {job.fail_code}"
     return JobFailed(
-        what,
+        message,
         fail_code=job.fail_code,
         retryable=job.retryable,
         job_id=job.job_id,

@@ -186,7 +186,7 @@ class Reply:
         if said in _KEY_IS_WRONG:
             return errors.KeyRefused
         if said in _IS_NOT_THERE:
-            return errors.JobGone
+            return errors.JobNotFound
         if said in BUSY or 500 <= said < 600 or 5000 <= said < 6000:
             return errors.Unavailable
         return errors.UnreadableReply

@@ -3,286 +3,390 @@
 Sources are named as in the project's API notes: "page" is the operator's own page, "Kling" the official
 documentation of the models behind it, "clients" what several independent clients enforce. A *disputed* rule is
 one on which these contradict each other; there the page wins and the rule only warns, unless told otherwise.
+
+A rule finds facts. The sentences about them are formed in `violations`.
 """
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.models import ModelSpecification, find_model, known_models
+from prefect_kling.kling.parameters import RequestParameters
+from prefect_kling.kling.violations import Place, Violation
 
-LONGEST_SECONDS = {"kling-video-o1": 10, "kling-v3-omni": 15}
 REFERENCE = re.compile(r"<<<[^<>]*>>>")
 
 
 @dataclass(frozen=True)
-class Rule:
-    """One rule: the field it speaks of, what it says, who says so, and how to find an offence.
+class Finding:
+    """What breaks a rule, what the rule allows, and where it stands if that is not the rule's field itself."""
 
-    `find` returns the offending value in words, or None.
-    """
+    value: object = None
+    limit: object = None
+    place: Place | None = None
 
-    name: str
-    field: str
-    says: str
-    source: str
-    disputed: bool
-    find: Callable[["VideoRequest"], str | None]
+
+Check = Callable[[RequestParameters, ModelSpecification], Finding | None]
 
 
 @dataclass(frozen=True)
-class Offence:
-    """A rule that a request breaks, and the value that breaks it."""
+class Rule:
+    """One rule: the field it speaks of, who says so, and how to find what breaks it."""
 
-    rule: Rule
-    value: str
-
-    def __str__(self) -> str:
-        return f"{self.rule.field} ({self.value}): {self.rule.says} [{self.rule.source}]"
+    name: str
+    field: str
+    source: str
+    is_disputed: bool
+    find: Check
 
 
 RULES: list[Rule] = []
 
 
-def offences(request: "VideoRequest") -> Iterator[Offence]:
+def check(request: RequestParameters) -> Iterator[Violation]:
     """Yield every rule the request breaks, disputed ones included, in the order of the table."""
+    model = find_model(request.model)
     for rule in RULES:
-        value = rule.find(request)
-        if value is not None:
-            yield Offence(rule, value)
+        finding = rule.find(request, model)
+        if finding is None:
+            continue
+        yield Violation(
+            place=finding.place or (rule.field,),
+            field=rule.field,
+            rule=rule.name,
+            value=finding.value,
+            limit=finding.limit,
+            model=model.name,
+            source=rule.source,
+            is_disputed=rule.is_disputed,
+        )
 
 
-_Find = Callable[["VideoRequest"], str | None]
-
-
-def _rule(
-    field: str, says: str, source: str, *, disputed: bool = False
-) -> Callable[[_Find], _Find]:
-    def register(find: _Find) -> _Find:
-        RULES.append(Rule(find.__name__.strip("_"), field, says, source, disputed, find))
+def _rule(field: str, source: str, *, disputed: bool = False) -> Callable[[Check], Check]:
+    def register(find: Check) -> Check:
+        RULES.append(Rule(find.__name__.strip("_"), field, source, disputed, find))
         return find
 
     return register
 
 
-def _plain_images(request: "VideoRequest") -> int:
-    return sum(image.type is None for image in request.image_list)
-
-
-@_rule("prompt", "at least one of prompt, image_list or video_list must be given", "page")
-def _something_asked(request: "VideoRequest") -> str | None:
-    asked = request.prompt or request.image_list or request.video_list or request.multi_prompt
-    return None if asked else "empty, like image_list and video_list"
-
-
-@_rule("prompt", "Kling wants a prompt, the page does not", "Kling", disputed=True)
-def _prompt_given(request: "VideoRequest") -> str | None:
-    return None if request.prompt or request.multi_prompt else "empty"
-
-
-@_rule("duration", "kling-video-o1 makes 3 to 10 seconds, kling-v3-omni 3 to 15", "page")
-def _duration_of_model(request: "VideoRequest") -> str | None:
-    too_long = request.duration > LONGEST_SECONDS[request.model] and not request.edits_video
-    return f"{request.duration} with {request.model}" if too_long else None
-
-
-@_rule("duration", "with a feature video a clip has at most 10 seconds", "Kling")
-def _duration_with_feature(request: "VideoRequest") -> str | None:
-    feature = request.video is not None and not request.edits_video
-    return f"{request.duration}" if feature and request.duration > 10 else None
-
-
-@_rule(
-    "duration",
-    "text alone, or a first frame alone, makes 5 or 10 seconds on O1",
-    "Kling's table",
-    disputed=True,
-)
-def _duration_of_plain_o1(request: "VideoRequest") -> str | None:
-    plain = not (request.video_list or request.element_list or len(request.image_list) > 1)
-    plain = plain and _plain_images(request) == 0
-    odd = request.model == "kling-video-o1" and plain and request.duration not in (5, 10)
-    return f"{request.duration}" if odd else None
-
-
-@_rule("image_list", "an end_frame needs a first_frame", "Kling")
-def _end_needs_first(request: "VideoRequest") -> str | None:
-    lone = request.image_of_type("end_frame") and not request.image_of_type("first_frame")
-    return "an end_frame without a first_frame" if lone else None
-
-
-@_rule("image_list", "there is at most one first_frame and one end_frame", "page")
-def _one_of_each_frame(request: "VideoRequest") -> str | None:
-    types = [image.type for image in request.image_list if image.type]
-    double = sorted({kind for kind in types if types.count(kind) > 1})
-    return " and ".join(f"{types.count(kind)} times {kind}" for kind in double) or None
-
-
-@_rule("image_list", "first and end frames cannot be combined with a base video", "Kling")
-def _frames_exclude_base(request: "VideoRequest") -> str | None:
-    framed = any(image.type for image in request.image_list)
-    return "a frame next to a base video" if framed and request.edits_video else None
-
-
-@_rule("image_list", "images and elements are at most 7 together, 4 with a video", "Kling")
-def _references_within_limit(request: "VideoRequest") -> str | None:
-    count, limit = (
-        len(request.image_list) + len(request.element_list),
-        4 if request.video_list else 7,
-    )
-    return f"{count} images and elements, the limit here is {limit}" if count > limit else None
-
-
-@_rule("image_list", "with more than 2 images O1 takes no end frame", "Kling")
-def _o1_end_frame_among_few(request: "VideoRequest") -> str | None:
-    crowded = request.model == "kling-video-o1" and len(request.image_list) > 2
-    return (
-        f"{len(request.image_list)} images with an end_frame"
-        if crowded and _has_end(request)
-        else None
-    )
-
-
-@_rule(
-    "image_list",
-    "with more than 2 images O1 takes no first frame either",
-    "Kling's text",
-    disputed=True,
-)
-def _o1_first_frame_among_few(request: "VideoRequest") -> str | None:
-    crowded = request.model == "kling-video-o1" and len(request.image_list) > 2
-    framed = request.image_of_type("first_frame") is not None
-    return f"{len(request.image_list)} images with a first_frame" if crowded and framed else None
-
-
-@_rule("image_list", "an end_frame goes without reference images", "clients", disputed=True)
-def _end_frame_without_references(request: "VideoRequest") -> str | None:
-    return (
-        "an end_frame next to reference images"
-        if _has_end(request) and _plain_images(request)
-        else None
-    )
-
-
-@_rule(
-    "element_list",
-    "with a first frame there are at most 3 elements (with an end frame too, O1 takes none)",
-    "Kling",
-)
-def _elements_with_frames(request: "VideoRequest") -> str | None:
-    none_allowed = request.model == "kling-video-o1" and _has_end(request)
-    limit = 0 if none_allowed else 3
-    framed = request.image_of_type("first_frame") is not None
-    count = len(request.element_list)
-    return f"{count} elements with a first frame" if framed and count > limit else None
-
-
-@_rule("sound", "sound cannot be made when an input video is given", "Kling")
-def _silent_with_video(request: "VideoRequest") -> str | None:
-    return "on, with a video_list" if request.sound == "on" and request.video_list else None
-
-
-@_rule(
-    "sound", "several clients say O1 makes no sound; the page sells it", "clients", disputed=True
-)
-def _o1_sound(request: "VideoRequest") -> str | None:
-    return (
-        "on, with kling-video-o1"
-        if request.sound == "on" and request.model == "kling-video-o1"
-        else None
-    )
-
-
-@_rule("multi_shot", "only kling-v3-omni makes several shots in one clip", "Kling")
-def _multi_shot_model(request: "VideoRequest") -> str | None:
-    return (
-        "true, with kling-video-o1"
-        if request.multi_shot and request.model == "kling-video-o1"
-        else None
-    )
-
-
-@_rule("multi_shot", "an edit keeps the cuts of its input video", "Kling")
-def _multi_shot_without_edit(request: "VideoRequest") -> str | None:
-    return "true, with a base video" if request.multi_shot and request.edits_video else None
-
-
-@_rule(
-    "extra",
-    "what the request has a field for is said there, where it is checked and priced",
-    "this package",
-)
-def _extra_is_extra(request: "VideoRequest") -> str | None:
-    known = sorted(set(request.extra) & (set(type(request).model_fields) - {"shot_type"}))
-    return f"naming {', '.join(known)}" if known else None
-
-
-@_rule("shot_type", "multi_shot needs a shot_type: customize or intelligence", "Kling")
-def _multi_shot_needs_type(request: "VideoRequest") -> str | None:
-    named = request.shot_type or "shot_type" in request.extra
-    return "missing" if request.multi_shot and not named else None
-
-
-@_rule("multi_shot", "shot_type and multi_prompt only have a meaning with multi_shot", "Kling")
-def _multi_fields_need_multi_shot(request: "VideoRequest") -> str | None:
-    given = [name for name in ("shot_type", "multi_prompt") if getattr(request, name)]
-    return f"false, with {' and '.join(given)}" if given and not request.multi_shot else None
-
-
-@_rule("multi_prompt", "shot_type customize needs 1 to 6 shots", "Kling")
-def _customize_needs_segments(request: "VideoRequest") -> str | None:
-    return "empty" if request.shot_type == "customize" and not request.multi_prompt else None
-
-
-@_rule("multi_prompt", "shot_type intelligence cuts the prompt itself", "Kling")
-def _intelligence_takes_prompt(request: "VideoRequest") -> str | None:
-    if request.shot_type != "intelligence":
+@_rule("prompt", "page")
+def _something_asked(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if request.prompt or request.image_list or request.video_list or request.multi_prompt:
         return None
+    return Finding()
+
+
+@_rule("prompt", "Kling", disputed=True)
+def _prompt_given(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if request.prompt or request.multi_prompt:
+        return None
+    return Finding()
+
+
+@_rule("prompt", "page")
+def _prompt_length(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    length = len(request.prompt or "")
+    if length <= model.max_prompt_length:
+        return None
+    return Finding(length, limit=model.max_prompt_length)
+
+
+@_rule("mode", "this model's specification")
+def _mode_of_model(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if request.mode in model.modes and request.mode in model.rates:
+        return None
+    return Finding(request.mode, limit=model.modes)
+
+
+@_rule("aspect_ratio", "this model's specification")
+def _aspect_ratio_of_model(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if request.aspect_ratio in model.aspect_ratios:
+        return None
+    return Finding(request.aspect_ratio, limit=model.aspect_ratios)
+
+
+@_rule("duration", "page")
+def _duration_of_model(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    most = model.max_seconds
+    if request.edits_video:
+        # The clip is as long as its input; the duration is not sent.
+        most = max(each.max_seconds for each in known_models())
+    if model.min_seconds <= request.duration <= most:
+        return None
+    return Finding(request.duration, limit=(model.min_seconds, most))
+
+
+@_rule("duration", "Kling")
+def _duration_with_feature(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if request.video is None or request.edits_video:
+        return None
+    if request.duration <= model.max_seconds_with_feature:
+        return None
+    return Finding(request.duration, limit=model.max_seconds_with_feature)
+
+
+@_rule("duration", "Kling's table", disputed=True)
+def _plain_duration(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if model.plain_seconds is None or request.duration in model.plain_seconds:
+        return None
+    if request.video_list or request.element_list or len(request.image_list) > 1:
+        return None
+    if _reference_images(request):
+        return None
+    return Finding(request.duration, limit=model.plain_seconds)
+
+
+@_rule("image_list", "Kling")
+def _end_needs_first(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if _has_end(request) and not _has_first(request):
+        return Finding()
+    return None
+
+
+@_rule("image_list", "page")
+def _one_of_each_frame(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    types = [image.type for image in request.image_list]
+    repeated = tuple(kind for kind in ("end_frame", "first_frame") if types.count(kind) > 1)
+    if not repeated:
+        return None
+    return Finding(repeated, limit=1)
+
+
+@_rule("image_list", "Kling")
+def _frames_exclude_base(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if request.edits_video and (_has_first(request) or _has_end(request)):
+        return Finding()
+    return None
+
+
+@_rule("image_list", "Kling")
+def _references_within_limit(
+    request: RequestParameters, model: ModelSpecification
+) -> Finding | None:
+    count = len(request.image_list) + len(request.element_list)
+    limit = model.max_references
+    if request.video_list:
+        limit = model.max_references_with_video
+    if count <= limit:
+        return None
+    return Finding(count, limit=limit)
+
+
+@_rule("image_list", "Kling")
+def _end_frame_among_few(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    limit = model.max_images_with_frame
+    if limit is None or len(request.image_list) <= limit or not _has_end(request):
+        return None
+    return Finding(len(request.image_list), limit=limit)
+
+
+@_rule("image_list", "Kling's text", disputed=True)
+def _first_frame_among_few(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    limit = model.max_images_with_frame
+    if limit is None or len(request.image_list) <= limit or not _has_first(request):
+        return None
+    return Finding(len(request.image_list), limit=limit)
+
+
+@_rule("image_list", "clients", disputed=True)
+def _end_frame_without_references(
+    request: RequestParameters, model: ModelSpecification
+) -> Finding | None:
+    if _has_end(request) and _reference_images(request):
+        return Finding()
+    return None
+
+
+@_rule("element_list", "Kling")
+def _elements_with_frames(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if not _has_first(request):
+        return None
+    limit = model.max_elements_with_first_frame
+    if _has_end(request):
+        limit = min(limit, model.max_elements_with_end_frame)
+    if len(request.element_list) <= limit:
+        return None
+    return Finding(len(request.element_list), limit=limit)
+
+
+@_rule("video_list", "this model's specification")
+def _video_of_model(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if len(request.video_list) <= model.max_videos:
+        return None
+    return Finding(len(request.video_list), limit=model.max_videos)
+
+
+@_rule("sound", "this model's specification")
+def _sound_of_model(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if request.sound == "off" or model.sound:
+        return None
+    return Finding("on", limit="off")
+
+
+@_rule("sound", "Kling")
+def _silent_with_video(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if request.sound == "on" and request.video_list:
+        return Finding("on", limit="off")
+    return None
+
+
+@_rule("sound", "clients", disputed=True)
+def _disputed_sound(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if request.sound == "on" and model.sound and model.sound_is_disputed:
+        return Finding("on", limit="off")
+    return None
+
+
+@_rule("multi_shot", "Kling")
+def _multi_shot_model(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if not request.multi_shot or model.max_shots > 0:
+        return None
+    able = tuple(each.name for each in known_models() if each.max_shots > 0)
+    return Finding(True, limit=able)
+
+
+@_rule("multi_shot", "Kling")
+def _multi_shot_without_edit(
+    request: RequestParameters, model: ModelSpecification
+) -> Finding | None:
+    if request.multi_shot and request.edits_video:
+        return Finding(True, limit=False)
+    return None
+
+
+@_rule("extra", "this package")
+def _extra_is_extra(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    fields = set(RequestParameters.model_fields) - {"shot_type"}
+    known = sorted(fields & set(request.extra))
+    if not known:
+        return None
+    return Finding(tuple(known))
+
+
+@_rule("shot_type", "Kling")
+def _multi_shot_needs_type(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if not request.multi_shot or request.shot_type or "shot_type" in request.extra:
+        return None
+    return Finding()
+
+
+@_rule("multi_shot", "Kling")
+def _multi_fields_need_multi_shot(
+    request: RequestParameters, model: ModelSpecification
+) -> Finding | None:
+    if request.multi_shot:
+        return None
+    given = []
+    if request.shot_type:
+        given.append("shot_type")
     if request.multi_prompt:
-        return f"{len(request.multi_prompt)} shots"
-    return None if request.prompt else "empty, and the prompt is empty too"
+        given.append("multi_prompt")
+    if not given:
+        return None
+    return Finding(tuple(given))
 
 
-@_rule("multi_prompt", "the shots must add up to the duration", "Kling")
-def _segments_add_up(request: "VideoRequest") -> str | None:
+@_rule("multi_prompt", "Kling")
+def _customize_needs_segments(
+    request: RequestParameters, model: ModelSpecification
+) -> Finding | None:
+    if request.shot_type == "customize" and not request.multi_prompt:
+        return Finding(0, limit=model.max_shots)
+    return None
+
+
+@_rule("multi_prompt", "Kling")
+def _intelligence_takes_no_segments(
+    request: RequestParameters, model: ModelSpecification
+) -> Finding | None:
+    if request.shot_type == "intelligence" and request.multi_prompt:
+        return Finding(len(request.multi_prompt), limit=0)
+    return None
+
+
+@_rule("prompt", "Kling")
+def _intelligence_needs_prompt(
+    request: RequestParameters, model: ModelSpecification
+) -> Finding | None:
+    if request.shot_type != "intelligence" or request.multi_prompt or request.prompt:
+        return None
+    return Finding()
+
+
+@_rule("multi_prompt", "Kling")
+def _segments_within_limit(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if model.max_shots == 0 or len(request.multi_prompt) <= model.max_shots:
+        return None
+    return Finding(len(request.multi_prompt), limit=model.max_shots)
+
+
+@_rule("multi_prompt", "page")
+def _segment_prompt_length(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    for index, segment in enumerate(request.multi_prompt):
+        if len(segment.prompt) > model.max_shot_prompt_length:
+            return Finding(
+                len(segment.prompt),
+                limit=model.max_shot_prompt_length,
+                place=("multi_prompt", index, "prompt"),
+            )
+    return None
+
+
+@_rule("multi_prompt", "Kling")
+def _segments_add_up(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if not request.multi_prompt:
+        return None
     total = sum(segment.duration for segment in request.multi_prompt)
-    wrong = request.multi_prompt and total != request.duration
-    return f"{total} seconds in all, the duration says {request.duration}" if wrong else None
+    if total == request.duration:
+        return None
+    return Finding(total, limit=request.duration)
 
 
-@_rule("image_list", "a multi-shot clip takes no end_frame", "Kling")
-def _multi_shot_without_end(request: "VideoRequest") -> str | None:
-    return "an end_frame with multi_shot" if request.multi_shot and _has_end(request) else None
+@_rule("image_list", "Kling")
+def _multi_shot_without_end(
+    request: RequestParameters, model: ModelSpecification
+) -> Finding | None:
+    if request.multi_shot and _has_end(request):
+        return Finding()
+    return None
 
 
-@_rule(
-    "image_list",
-    "Kling's text forbids a first_frame with multi_shot, its table lists it",
-    "Kling",
-    disputed=True,
-)
-def _multi_shot_with_first(request: "VideoRequest") -> str | None:
-    framed = request.multi_shot and request.image_of_type("first_frame") is not None
-    return "a first_frame with multi_shot" if framed else None
+@_rule("image_list", "Kling", disputed=True)
+def _multi_shot_with_first(request: RequestParameters, model: ModelSpecification) -> Finding | None:
+    if request.multi_shot and _has_first(request):
+        return Finding()
+    return None
 
 
-@_rule("prompt", "what a prompt names must be in its list, counted from 1 in list order", "Kling")
-def _references_exist(request: "VideoRequest") -> str | None:
+@_rule("prompt", "Kling")
+def _references_exist(request: RequestParameters, model: ModelSpecification) -> Finding | None:
     given = {
         "image": len(request.image_list),
         "element": len(request.element_list),
         "video": len(request.video_list),
     }
+    known = set()
+    for kind, count in given.items():
+        for number in range(1, count + 1):
+            known.add(f"<<<{kind}_{number}>>>")
+
     texts = [request.prompt or "", *(segment.prompt for segment in request.multi_prompt)]
-    named = [found for text in texts for found in REFERENCE.findall(text)]
-    known = {
-        f"<<<{kind}_{number}>>>" for kind, count in given.items() for number in range(1, count + 1)
-    }
+    named = REFERENCE.findall("\n".join(texts))
     missing = [name for name in named if name not in known]
-    return f"naming {', '.join(missing)}" if missing else None
+    if not missing:
+        return None
+    return Finding(tuple(missing))
 
 
-def _has_end(request: "VideoRequest") -> bool:
+def _has_first(request: RequestParameters) -> bool:
+    return request.image_of_type("first_frame") is not None
+
+
+def _has_end(request: RequestParameters) -> bool:
     return request.image_of_type("end_frame") is not None
+
+
+def _reference_images(request: RequestParameters) -> int:
+    return sum(image.type is None for image in request.image_list)

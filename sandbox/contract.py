@@ -5,7 +5,7 @@ accepts. Wire types are exactly the page's: a duration is a string, sound is "on
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ _SHORTEST_SECONDS = 3
 _SHOT_TYPES = ("customize", "intelligence")
 
 
-def violations(body: object) -> list[str]:
+def violations(body: object, extra_models: Collection[str] = ()) -> list[str]:
     """Return what is wrong with the JSON body of a create call, one sentence each; an empty list means accepted.
 
     Names, types and values come first; combinations are only judged when those are right.
@@ -25,6 +25,8 @@ def violations(body: object) -> list[str]:
     if not isinstance(body, dict):
         return ["the body must be a JSON object"]
     try:
+        if body.get("model") in extra_models:
+            body = body | {"model": "kling-v3-omni"}
         wish = _Wish.model_validate(body)
     except ValidationError as refused:
         return [_describe(error) for error in refused.errors()]

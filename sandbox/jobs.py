@@ -75,7 +75,7 @@ class Desk:
 
     def take_in(self, body: dict[str, Any], origin: str) -> Job:
         """Accept a valid body as a new job. Raises BalanceTooLow or NoFreeSlot, and then there is no job."""
-        price = to_units(worst_price(body))
+        price = to_units(worst_price(body, self._settings.extra_models))
         with self._lock:
             self._settle()
             if to_units(self._settings.balance_usd) - self._paid - self._held < price:

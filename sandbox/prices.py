@@ -16,11 +16,15 @@ USD_PER_SECOND: dict[str, dict[tuple[str, str], Decimal]] = {
     | {("std", "keep"): Decimal("0.0853"), ("pro", "keep"): Decimal("0.1059")},
 }
 LONGEST_INPUT_SECONDS = 10
+ExtraModels = Mapping[str, Mapping[str, str]]
+NO_MODELS: ExtraModels = {}
 _UNITS_PER_USD = 10_000
 
 
-def rate_of(body: Mapping[str, Any]) -> Decimal:
+def rate_of(body: Mapping[str, Any], extra_models: ExtraModels = NO_MODELS) -> Decimal:
     """Return the USD per second of a valid body. The page lists no keep-sound price for O1: it pays the plain one."""
+    if body["model"] in extra_models:
+        return Decimal(extra_models[body["model"]][body.get("mode", "std")])
     rates, mode = USD_PER_SECOND[body["model"]], body.get("mode", "std")
     if body.get("sound") == "on":
         return rates[mode, "sound"]
@@ -28,18 +32,22 @@ def rate_of(body: Mapping[str, Any]) -> Decimal:
     return rates.get((mode, "keep"), rates[mode, "plain"]) if keeps else rates[mode, "plain"]
 
 
-def worst_price(body: Mapping[str, Any]) -> Decimal:
+def worst_price(body: Mapping[str, Any], extra_models: ExtraModels = NO_MODELS) -> Decimal:
     """Return the most a valid body can cost in USD: an edit's length is only known once its input was read."""
-    return rate_of(body) * (
+    return rate_of(body, extra_models) * (
         LONGEST_INPUT_SECONDS if edits(body) else int(body.get("duration", "5"))
     )
 
 
-def price_of(body: Mapping[str, Any], clip_seconds: float) -> Decimal:
+def price_of(
+    body: Mapping[str, Any], clip_seconds: float, extra_models: ExtraModels = NO_MODELS
+) -> Decimal:
     """Return what a completed job costs in USD. Edits pay for the length of their input in whole seconds."""
     if edits(body):
-        return rate_of(body) * Decimal(clip_seconds).quantize(Decimal(1), ROUND_HALF_UP)
-    return rate_of(body) * int(body.get("duration", "5"))
+        return rate_of(body, extra_models) * Decimal(clip_seconds).quantize(
+            Decimal(1), ROUND_HALF_UP
+        )
+    return rate_of(body, extra_models) * int(body.get("duration", "5"))
 
 
 def edits(body: Mapping[str, Any]) -> bool:

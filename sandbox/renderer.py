@@ -86,7 +86,9 @@ class Workshop:
             if not path.exists():
                 paint_clip(recipe, contents, path, self._closing.is_set)
         seconds = clip_seconds(path) if edits(job.body) else 0
-        return Outcome(file=path.name, cost=to_units(price_of(job.body, seconds)))
+        return Outcome(
+            file=path.name, cost=to_units(price_of(job.body, seconds, self._settings.extra_models))
+        )
 
     def _client(self) -> httpx.Client:
         """Return the one client, made when it is first needed because that takes longer than starting a sandbox."""

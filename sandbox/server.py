@@ -92,7 +92,7 @@ class SandboxApp:
             body = json.loads(await request.body())
         except ValueError as error:
             raise HTTPException(400, f"Bad Request - the body is not JSON: {error}") from error
-        if wrong := violations(body):
+        if wrong := violations(body, self.settings.extra_models):
             raise HTTPException(400, f"Bad Request - {'; '.join(wrong)}")
         try:
             job = self.desk.take_in(body, _origin(request))

@@ -1,6 +1,7 @@
 """What can be set about a sandbox."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal
@@ -35,6 +36,8 @@ class SandboxSettings:
     """How many clips are painted at a time."""
     stamp_job_id: bool = True
     """Burn the job id in. Without it, equal requests are painted once and share one file."""
+    extra_models: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """USD per second by mode of models that the page does not have; else they obey kling-v3-omni's rules."""
     host: str = "127.0.0.1"
     """Where to listen. Anyone who can reach it can set faults."""
     port: int = 0

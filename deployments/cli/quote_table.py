@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from prefect_kling.kling.prices import PAGE_PRICES
+from prefect_kling.kling.models import find_model
 from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
 from prefect_kling.studio.film.quote import FilmQuote, Standing
 
@@ -35,7 +35,9 @@ def show_quote(quote: FilmQuote, console: Console, known: str) -> None:
     console.print(
         f"[bold]To be paid: ${quote.usd}[/]{worst}; the whole film is worth ${plan.usd}. {known}"
     )
-    console.print(f"Prices by {PAGE_PRICES.source} of {PAGE_PRICES.as_of}.", style="dim")
+    for name in sorted({clip.order.request.model for clip in plan.clips}):
+        model = find_model(name)
+        console.print(f"Prices of {name}: {model.source}, {model.as_of}.", style="dim")
 
 
 def _origin(plan: FilmPlan, clip: PlannedClip) -> str:

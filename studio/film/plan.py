@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.kling.prices import Quote, quote
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.violations import describe
 from prefect_kling.studio.money.archive import STANDIN
 from prefect_kling.studio.money.orders import ClipOrder
 
@@ -160,7 +161,7 @@ class FilmPlan(BaseModel):
         told = [
             f"{clip.name}: {note}"
             for clip in self.clips
-            for note in (*clip.notes, *clip.order.request.disputes())
+            for note in (*clip.notes, *map(describe, clip.order.request.disputes()))
         ]
         shown = [clip.order.request for clip in self.clips if clip.shown]
         shapes = sorted({f"{r.aspect_ratio} {r.mode}" for r in shown if _has_own_shape(r)})

@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from prefect_kling.kling.prices import LONGEST_INPUT_SECONDS
+from prefect_kling.kling.models import DEFAULT_MODEL, find_model
 from prefect_kling.kling.request import ImageInput, Segment, VideoInput, VideoRequest, WatermarkInfo
+from prefect_kling.kling.violations import ERROR_TYPE, Violation, describe
 from prefect_kling.studio.errors import InputUnusable, StoryboardInvalid
 from prefect_kling.studio.film.plan import (
     FilmPlan,
@@ -39,7 +40,7 @@ from prefect_kling.studio.film.uploads import located
 from prefect_kling.studio.money.orders import ClipOrder
 
 FIRST_SETTINGS = ShotSettings(
-    model="kling-v3-omni", mode="std", aspect_ratio="16:9", sound="off", duration=5
+    model=DEFAULT_MODEL, mode="std", aspect_ratio="16:9", sound="off", duration=5
 )
 PROMPT_LIMIT, SEGMENT_LIMIT = 2500, 512
 SHORTEST_CLIP, SEGMENTS, MULTI_SHOT_SECONDS = 3, 6, 15
@@ -66,6 +67,7 @@ class _Page:
     scene: Scene
     number: int
     where: Callable[[Place], str]
+    describe: Callable[[Violation], str]
 
     def place(self, shot: int | None = None) -> Place:
         scene: Place = ("scenes", self.number - 1)
@@ -75,30 +77,38 @@ class _Page:
     def settings(self) -> ShotSettings:
         return self.scene.over(self.board.defaults.over(FIRST_SETTINGS))
 
+    def sentences(self, error: ValidationError) -> str:
+        """Say what is wrong with a request and with which field; a rule's sentence names its field itself."""
+        sentences = []
+        for each in error.errors():
+            if each["type"] == ERROR_TYPE:
+                sentences.append(self.describe(each["ctx"]["violation"]))
+            else:
+                sentences.append(f"{in_words(each['loc'])}: {each['msg']}")
+        return "; ".join(sentences)
+
     @contextmanager
     def refusing(self, shot: int | None = None) -> Iterator[None]:
         """Turn what goes wrong inside into an error that names the scene and the shot."""
         try:
             yield
         except ValidationError as error:
-            raise StoryboardInvalid(f"{self.where(self.place(shot))}: {_told(error)}") from None
+            raise StoryboardInvalid(
+                f"{self.where(self.place(shot))}: {self.sentences(error)}"
+            ) from None
         except Unsayable as error:
             raise StoryboardInvalid(f"{self.where(self.place(shot))}: {error}") from None
 
 
-def _told(error: ValidationError) -> str:
-    """What is wrong and with which field; the rules of the API name theirs themselves."""
-    found = error.errors()
-    return "; ".join(
-        f"{in_words(each['loc'])}: {each['msg']}" if each["loc"] else each["msg"] for each in found
-    )
-
-
-def plan_film(storyboard: Storyboard, where: Callable[[Place], str] = in_words) -> FilmPlan:
+def plan_film(
+    storyboard: Storyboard,
+    where: Callable[[Place], str] = in_words,
+    describe: Callable[[Violation], str] = describe,
+) -> FilmPlan:
     """Turn a storyboard into orders. Free, and the same every time; reads the files that references name.
 
     Raises `StoryboardInvalid` naming the scene and shot whose request breaks a rule, or the reference whose file is
-    not usable. `where` says how a place is named.
+    not usable. `where` says how a place is named, `describe` how a broken rule of the API is.
     """
     try:
         board = located(storyboard)
@@ -110,7 +120,7 @@ def plan_film(storyboard: Storyboard, where: Callable[[Place], str] = in_words) 
     if not any(shot.shown for scene in board.scenes for shot in scene.shots):
         raise StoryboardInvalid(f"{where(('scenes',))}: no shot is shown, so there is no film")
     scenes = [
-        _plan_scene(_Page(board, scene, number, where))
+        _plan_scene(_Page(board, scene, number, where, describe))
         for number, scene in enumerate(board.scenes, 1)
     ]
     return FilmPlan(title=board.title, slug=board.slug, scenes=tuple(scenes))
@@ -154,7 +164,7 @@ def _plan_shot(page: _Page, index: int, shot: Shot, before: PlannedClip | None) 
     settings, notes = _silence(shot, settings, opening)
     request = VideoRequest.model_validate(_fields(settings, shown, opening, prompt))
     seconds = (
-        (opening.input_seconds or LONGEST_INPUT_SECONDS)
+        (opening.input_seconds or find_model(request.model).max_input_seconds)
         if request.edits_video
         else request.duration
     )
@@ -192,7 +202,8 @@ def _open(page: _Page, index: int, shot: Shot, before: PlannedClip | None) -> _O
         )
         frames = *own.frames, ImageInput(image_url=needs.address, type="first_frame")
         return _Opening(frames=frames, needs=needs)
-    return _from_video(before, "base" if link == "edit" else "feature")
+    limit = find_model(shot.over(page.settings).model or DEFAULT_MODEL).max_input_seconds
+    return _from_video(before, "base" if link == "edit" else "feature", limit)
 
 
 def _own_opening(board: Storyboard, shot: Shot) -> _Opening:
@@ -229,20 +240,22 @@ def _demand_free(shot: Shot, link: str) -> None:
             )
 
 
-def _from_video(before: PlannedClip, refer_type: Literal["base", "feature"]) -> _Opening:
-    """Continue from the clip before as a video: its last ten seconds at most."""
+def _from_video(
+    before: PlannedClip, refer_type: Literal["base", "feature"], limit: int
+) -> _Opening:
+    """Continue from the clip before as a video: its last `limit` seconds at most."""
     notes: tuple[str, ...] = ()
-    if before.seconds > LONGEST_INPUT_SECONDS:
+    if before.seconds > limit:
         if refer_type == "base":
             raise Unsayable(
-                f"an edit takes at most 10 seconds of video; the shot before lasts {before.seconds:g}: shorten it"
+                f"an edit takes at most {limit} seconds of video; the shot before lasts {before.seconds:g}: shorten it"
             )
         notes = (
-            f"continues from the last 10 of the {before.seconds:g} seconds before it: the API takes no more",
+            f"continues from the last {limit} of the {before.seconds:g} seconds before it: the API takes no more",
         )
     needs = Handover(kind="tail", clip_key=before.clip_key)
     video = VideoInput(video_url=needs.address, refer_type=refer_type)
-    seconds = min(before.seconds, LONGEST_INPUT_SECONDS)
+    seconds = min(before.seconds, limit)
     return _Opening(video=video, needs=needs, input_seconds=seconds, notes=notes)
 
 

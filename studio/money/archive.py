@@ -10,6 +10,7 @@ from typing import BinaryIO, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prefect_kling.kling.job import VideoJob
+from prefect_kling.kling.models import ModelUnknown
 from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import STORED, VideoRequest
 from prefect_kling.studio.errors import (
@@ -145,17 +146,24 @@ class Archive:
     def _describe(
         self, order: ClipOrder, job: VideoJob, received: Received, facts: MediaFacts
     ) -> Clip:
+        notes = order.differences(facts.seconds, facts.width, facts.height, facts.audio)
+        try:
+            listed_usd = quote(order.request, input_seconds=facts.seconds).usd
+        except ModelUnknown as error:
+            # A paid video is archived even where its model is not configured.
+            listed_usd = Decimal(0)
+            notes.append(f"the listed price is not known here: {error}")
         return Clip(
             clip_key=order.clip_key,
             uri=self.clip_uri(order.clip_key),
             sha256=received.sha256,
             bytes=received.size,
             media=facts,
-            notes=tuple(order.differences(facts.seconds, facts.width, facts.height, facts.audio)),
+            notes=tuple(notes),
             order=order,
             job_id=job.job_id,
             model=job.model,
-            listed_usd=quote(order.request, input_seconds=facts.seconds).usd,
+            listed_usd=listed_usd,
             made_in_seconds=job.seconds,
             archived_at=datetime.now(UTC),
         )

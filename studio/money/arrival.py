@@ -29,7 +29,7 @@ async def heed(call: Call, client: KlingClient, archive: Archive) -> tuple[Entry
 
     Free, and safe to repeat, to come late, early, or out of order: the ledger says what the call is about, and the API
     how the job stands. A call that names the job of a held intent resolves it. Raises storage and client errors,
-    `JobGone` among them where the API does not know that job.
+    `JobNotFound` among them where the API does not know that job.
     """
     page = await in_thread(archive.ledger.read, call.clip_key)
     if page is None or page.entry.claim[:CLAIM_LENGTH] != call.claim:

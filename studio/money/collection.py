@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from prefect_kling.kling.client import KlingClient
-from prefect_kling.kling.errors import JobFailed, JobGone, KlingError
+from prefect_kling.kling.errors import JobFailed, JobNotFound, KlingError
 from prefect_kling.kling.job import JobState, VideoJob
 from prefect_kling.kling.polling import failure_of
 from prefect_kling.studio.errors import StudioError
@@ -54,7 +54,7 @@ async def collect(
     """
     try:
         job = await client.get(str(entry.job_id))
-    except JobGone as error:
+    except JobNotFound as error:
         # The video may be safe even if the API has forgotten it.
         if await in_thread(archive.find, entry.clip_key) is None:
             return Collected(Outcome.GONE, str(error))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobFailed
 from prefect_kling.kling.job import VideoJob
-from prefect_kling.kling.polling import Patience, wait_for_job
+from prefect_kling.kling.polling import PollPolicy, poll_until_done
 from prefect_kling.studio.errors import LedgerUnreadable, LinkExpired
 from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.completion_watch import LedgerFirst, open_clips
@@ -28,7 +28,7 @@ async def wait_for_paid_job(
     entry: Entry,
     client: KlingClient,
     archive: Archive,
-    patience: Patience,
+    patience: PollPolicy,
     seen: Callable[[VideoJob], None] = lambda job: None,
     *,
     is_watched: bool = False,
@@ -37,7 +37,7 @@ async def wait_for_paid_job(
 
     `is_watched`: a receiver may finish the clip. Then the ledger is watched for it, and the API is asked only about
     what the ledger cannot tell; the patience's head start counts from when the request was sent. Free, safe to
-    repeat. Raises what `wait_for_job` raises.
+    repeat. Raises what `poll_until_done` raises.
     """
     if entry.job_id is None:
         raise LedgerUnreadable(
@@ -45,11 +45,11 @@ async def wait_for_paid_job(
         )
     try:
         if not is_watched:
-            return await wait_for_job(client, entry.job_id, patience, seen)
+            return await poll_until_done(client, entry.job_id, patience, seen)
         with open_clips(archive).bell(entry) as bell:
-            left = patience.head_start - _seconds_since_sent(entry)
-            patience = replace(patience, head_start=min(max(left, 0.0), patience.head_start))
-            return await wait_for_job(
+            left = patience.initial_delay - _seconds_since_sent(entry)
+            patience = replace(patience, initial_delay=min(max(left, 0.0), patience.initial_delay))
+            return await poll_until_done(
                 LedgerFirst(client, archive, entry, bell), entry.job_id, patience, seen, bell
             )
     except JobFailed as error:

@@ -16,7 +16,7 @@ from prefect_kling.deployments.local.demo import BUCKET, local_archive
 from prefect_kling.deployments.local.seaweed import seaweed
 from prefect_kling.kling.client import ClientSettings, KlingClient
 from prefect_kling.kling.job import VideoJob
-from prefect_kling.kling.polling import Patience, wait_for_job
+from prefect_kling.kling.polling import PollPolicy, poll_until_done
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.media.contact_sheet import Caption, contact_sheet
@@ -51,7 +51,7 @@ def order(name: str, **fields: object) -> ClipOrder:
 async def made(client: KlingClient, asked: ClipOrder) -> VideoJob:
     """The completed job of an order."""
     job = await client.create(asked.request)
-    return await wait_for_job(client, job.job_id, Patience(0.1, 0.5, deadline=120))
+    return await poll_until_done(client, job.job_id, PollPolicy(0.1, 0.5, deadline=120))
 
 
 async def bench_waiting(sandbox: Sandbox, client: KlingClient) -> list[Row]:
@@ -59,8 +59,8 @@ async def bench_waiting(sandbox: Sandbox, client: KlingClient) -> list[Row]:
     job = await client.create(order("waiting").request)
     sandbox.fault(on="get", do={"state": "processing"}, times=None)
     cpu = time.process_time()
-    patience = Patience(first=1.0, longest=1.0, deadline=10.5)
-    waits = [wait_for_job(client, job.job_id, patience) for _ in range(WAITING)]
+    patience = PollPolicy(first=1.0, longest=1.0, deadline=10.5)
+    waits = [poll_until_done(client, job.job_id, patience) for _ in range(WAITING)]
     start = time.perf_counter()
     await asyncio.gather(*waits, return_exceptions=True)
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu

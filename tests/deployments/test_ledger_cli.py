@@ -10,7 +10,7 @@ from prefect.artifacts import Artifact
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.cli.app import app
 from prefect_kling.flows import collect_finished, generate_clip
-from prefect_kling.kling.errors import JobGone
+from prefect_kling.kling.errors import JobNotFound
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld, WrongClip
@@ -121,7 +121,7 @@ def test_an_adopted_job_is_archived_and_never_paid_again(
 @pytest.mark.usefixtures("held")
 def test_an_adopted_job_must_exist(run: Run, key: str, archive: Archive) -> None:
     """A mistyped id is refused by asking the API, and the clip stays held."""
-    with pytest.raises(JobGone):
+    with pytest.raises(JobNotFound):
         run("ledger", "adopt", key, "clmistyped", "--credentials", "ledger-test")
     assert state(archive, key) is EntryState.HELD
 

@@ -18,7 +18,7 @@ from prefect_kling.deployments.local.processes import free_ports
 from prefect_kling.deployments.receiver import LARGEST_BODY
 from prefect_kling.flows import collect_finished, submit_batch
 from prefect_kling.kling.client import KlingClient
-from prefect_kling.kling.polling import Patience
+from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld
@@ -311,7 +311,7 @@ async def test_polling_alone_finishes_everything(
     credentials: KlingCredentials, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every call is lost, for nobody listens: the safety polls find all clips."""
-    soon = Patience(first=0.5, longest=3600.0, growth=2.5, head_start=0.2)
+    soon = PollPolicy(first=0.5, longest=3600.0, growth=2.5, initial_delay=0.2)
     monkeypatch.setattr(credentials_module, "SAFETY_POLLS", soon)
     monkeypatch.setattr(watch, "FETCH_SECONDS", 0.0)
     block = with_receiver(credentials, free_ports(1)[0])
@@ -324,12 +324,12 @@ async def test_polling_alone_finishes_everything(
     assert list(archive.ledger.open_markers()) == []
 
 
-def polls_by(seconds: float, patience: Patience) -> int:
+def polls_by(seconds: float, patience: PollPolicy) -> int:
     """How often a wait has polled when a job ends after so many seconds, by arithmetic alone."""
     return len(
         list(
             takewhile(
-                lambda at: at < min(seconds, patience.deadline), accumulate(patience.pauses())
+                lambda at: at < min(seconds, patience.deadline), accumulate(patience.delays())
             )
         )
     )
@@ -343,7 +343,7 @@ def test_no_render_of_an_hour_takes_more_than_six_gets(
     patience = with_receiver(credentials, 1).patience
     off = 1 + jitter * patience.jitter
     patience = replace(
-        patience, jitter=0, first=patience.first * off, head_start=patience.head_start * off
+        patience, jitter=0, first=patience.first * off, initial_delay=patience.initial_delay * off
     )
     assert patience.deadline == credentials.wait_minutes * 60 == 3600
     most = {seconds: polls_by(seconds, patience) + 3 for seconds in range(3601)}
@@ -353,7 +353,7 @@ def test_no_render_of_an_hour_takes_more_than_six_gets(
 def test_the_safety_polls_fall_where_the_documents_say(credentials: KlingCredentials) -> None:
     """With a receiver 3, 10½ and 29 minutes after sending, and when the wait ends; without, as ever."""
     patience = replace(with_receiver(credentials, 1).patience, jitter=0)
-    times = takewhile(lambda at: at < patience.deadline, accumulate(patience.pauses()))
+    times = takewhile(lambda at: at < patience.deadline, accumulate(patience.delays()))
     assert [at / 60 for at in times] == [3.0, 10.5, 29.25]
     assert credentials.patience.longest == credentials.longest_poll_seconds
 

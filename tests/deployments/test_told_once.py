@@ -11,7 +11,7 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks import credentials as credentials_module
 from prefect_kling.flows import collect_finished, generate_batch, submit_batch
 from prefect_kling.kling.client import KlingClient
-from prefect_kling.kling.polling import Patience
+from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.money import completion_watch as watch
 from prefect_kling.studio.money.archive import Archive
@@ -38,7 +38,7 @@ def door(
     credentials: KlingCredentials, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Door]:
     """A receiver that tells, and runs that poll all the time and leave it nothing."""
-    often = Patience(first=0.1, longest=0.1, head_start=0.05)
+    often = PollPolicy(first=0.1, longest=0.1, initial_delay=0.05)
     monkeypatch.setattr(credentials_module, "SAFETY_POLLS", often)
     monkeypatch.setattr(watch, "FETCH_SECONDS", 0.0)
     with open_door(credentials, archive, events.announce_ended) as door:

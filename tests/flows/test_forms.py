@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.utilities.callables import parameter_schema
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.catalogue import read_deployments
+from prefect_kling.deployments.catalogue import import_flow, read_deployments
 from prefect_kling.flows import (
     generate_batch,
     produce_film,

@@ -26,7 +26,7 @@ from typing import Any
 from rich.console import Console
 
 from prefect_kling.deployments.local.seaweed import seaweed
-from prefect_kling.kling.polling import Patience
+from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.reconcile import SweepSettings, sweep
 from prefect_kling.studio.money.submission import Terms
@@ -63,7 +63,7 @@ BAD_ANSWERS: list[dict[str, Any]] = [
 def assignment(place: Place, prompt: str) -> Assignment:
     """One clip to make on the terms of this program."""
     terms = Terms(window=WINDOW, busy=60.0, look_again=0.5)
-    patience = Patience(first=1.0, longest=2.0, deadline=300)
+    patience = PollPolicy(first=1.0, longest=2.0, deadline=300)
     return Assignment(place, prompt, terms, create_seconds=WINDOW / 2, patience=patience)
 
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.kling.client import ClientSettings, KlingClient
 from prefect_kling.kling.errors import KlingError
-from prefect_kling.kling.polling import Patience
+from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.money.archive import Archive
@@ -64,8 +64,8 @@ class Assignment:
     prompt: str
     terms: Terms = Terms(window=6.0, busy=20.0, look_again=0.1)
     create_seconds: float = 3.0
-    patience: Patience = field(
-        default_factory=lambda: Patience(first=0.1, longest=0.3, deadline=120)
+    patience: PollPolicy = field(
+        default_factory=lambda: PollPolicy(first=0.1, longest=0.3, deadline=120)
     )
     die_at: str | None = None
     blow: int = signal.SIGKILL

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from prefect_kling.kling.prices import PAGE_PRICES, quote
+from prefect_kling.kling.models import find_model
+from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import VideoRequest
 
 FEATURE = {"video_url": "https://example.com/in.mp4", "refer_type": "feature"}
@@ -59,12 +60,16 @@ def test_an_edit_is_billed_on_its_input() -> None:
     assert quote(edit).seconds == 10
 
 
-def test_the_table_can_be_replaced() -> None:
-    """An account with other prices brings its own table."""
-    doubled = {
-        model: {
-            mode: {extra: rate * 2 for extra, rate in rows.items()} for mode, rows in modes.items()
-        }
-        for model, modes in PAGE_PRICES.rates.items()
-    }
-    assert quote(ask(), PAGE_PRICES.model_copy(update={"rates": doubled})).usd == Decimal("0.6330")
+def test_an_account_can_have_prices_of_its_own() -> None:
+    """A specification with other rates prices the same request."""
+    model = find_model("kling-v3-omni")
+    cheap = model.model_copy(update={"rates": {"std": {"plain": Decimal("0.05")}}})
+    assert quote(ask(), cheap).usd == Decimal("0.25")
+
+
+def test_the_dearest_rate_is_reserved_for_a_model_whose_price_nobody_confirmed() -> None:
+    """The expected price is the configured one, the reservation the highest of its mode."""
+    model = find_model("kling-v3-omni").model_copy(update={"rates_are_confirmed": False})
+    price = quote(ask(), model)
+    assert (price.usd, price.at_most_usd) == (Decimal("0.3165"), Decimal("0.4780"))
+    assert price.notes

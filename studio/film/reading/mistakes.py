@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from prefect_kling.kling.rules import RULES
+from prefect_kling.kling.violations import Violation, describe_rule, describe_value
 from prefect_kling.studio.film.prompts import did_you_mean
 from prefect_kling.studio.film.reading.yaml_text import Document
 from prefect_kling.studio.film.storyboard import (
@@ -283,24 +283,24 @@ _RULES_IN_OTHER_WORDS = {
     "end_needs_first": "end_frame: it needs a first_frame, too",
     "frames_exclude_base": "edit_of: an edited video takes no first_frame and no end_frame",
     "references_within_limit": "references ({value}): at most 7 pictures and subjects, 4 where a video goes in",
-    "o1_end_frame_among_few": "end_frame: kling-video-o1 takes none beside more than 2 pictures",
+    "end_frame_among_few": "end_frame: {model} takes none beside more than {limit} pictures",
     "elements_with_frames": "references ({value}): {says}",
     "silent_with_video": "sound: Kling makes none for a shot that is made from a video; say `sound: off` or nothing",
-    "multi_shot_model": "model: only kling-v3-omni makes multi_shot scenes",
+    "multi_shot_model": "model: {model} makes no multi_shot scenes",
     "references_exist": "prompt ({value}): what is named by its place must be there, counted from 1",
 }
 
 
-def in_plain_words(told: str) -> str:
-    """Return what planning said without the names that only the API's requests have, and without the rules' sources."""
-    for rule in RULES:
-        words = _RULES_IN_OTHER_WORDS.get(rule.name, "{field} ({value}): {says}")
-        written = rf"{rule.field} \(([^()]*(?:\([^()]*\)[^()]*)*)\): {re.escape(f'{rule.says} [{rule.source}]')}"
-        found = re.search(written, told)
-        if found is not None:
-            plain = words.format(field=rule.field, value=found[1], says=rule.says)
-            told = told[: found.start()] + plain + told[found.end() :]
-    return told
+def in_plain_words(violation: Violation) -> str:
+    """Say which rule is broken without the names that only the API's requests have, and without the source."""
+    words = _RULES_IN_OTHER_WORDS.get(violation.rule, "{field} ({value}): {says}")
+    return words.format(
+        field=violation.field,
+        value=describe_value(violation),
+        says=describe_rule(violation),
+        model=violation.model,
+        limit=violation.limit,
+    )
 
 
 def lines(mistakes: Iterable[Mistake], document: Document, name: str) -> str:

@@ -72,9 +72,9 @@ def _plan(board: Storyboard, document: Document, name: str) -> None:
         return in_words(place)
 
     try:
-        plan_film(board, where)
+        plan_film(board, where, in_plain_words)
     except StoryboardInvalid as error:
-        told = in_plain_words(error.message.removeprefix(f"{in_words(places[-1])}: "))
+        told = error.message.removeprefix(f"{in_words(places[-1])}: ")
         raise StoryboardInvalid(
             lines([_narrow(places[-1], told, document)], document, name)
         ) from None

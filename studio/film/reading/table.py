@@ -8,12 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from prefect_kling.kling.models import DEFAULT_MODEL
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.violations import ERROR_TYPE
 from prefect_kling.studio.errors import StoryboardInvalid, TableInvalid
 from prefect_kling.studio.film.prompts import did_you_mean
 from prefect_kling.studio.film.reading.yaml_text import parse
 
-DEFAULT_MODEL = "kling-v3-omni"
 FRAMES = ("first_frame", "end_frame")
 """Columns of a table that hold links to pictures."""
 COLUMNS = ("prompt", "model", "mode", "duration", "sound", "aspect_ratio", *FRAMES)
@@ -50,6 +51,8 @@ def read_requests(text: str, name: str = "table") -> list[VideoRequest]:
 def _in_words(error: Any, *, is_table: bool) -> str:
     if is_table and error["loc"][:1] == ("image_list",):
         return f"{error['input']!r} is no link, and pictures are given as links"
+    if error["type"] == ERROR_TYPE:
+        return str(error["msg"])
     field = ".".join(str(step) for step in error["loc"])
     return f"{field}: {error['msg']}" if field else str(error["msg"])
 

@@ -13,7 +13,7 @@ from prefect_kling.deployments.local.demo import BUCKET
 from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.job import VideoJob
-from prefect_kling.kling.polling import Patience, wait_for_job
+from prefect_kling.kling.polling import PollPolicy, poll_until_done
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import DownloadBroken, LedgerUnreadable, LinkExpired, NotAVideo
@@ -24,7 +24,7 @@ from prefect_kling.studio.money.results import keep_paid_job
 from prefect_kling.studio.money.submission import submit_once
 from prefect_kling.studio.storage import download as download_module
 
-EAGER = Patience(first=0.05, longest=0.1, deadline=30)
+EAGER = PollPolicy(first=0.05, longest=0.1, deadline=30)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def order(request: pytest.FixtureRequest) -> ClipOrder:
 @pytest.fixture
 async def job(order: ClipOrder, client: KlingClient) -> VideoJob:
     """The order's job, made and completed."""
-    return await wait_for_job(client, (await client.create(order.request)).job_id, EAGER)
+    return await poll_until_done(client, (await client.create(order.request)).job_id, EAGER)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ async def test_a_dead_link_is_replaced_by_a_fresh_one(
 ) -> None:
     """The API is asked once more and the video is kept; the record is closed."""
     entry = await submit_once(order, client, archive)
-    job = await wait_for_job(client, str(entry.job_id), EAGER)
+    job = await poll_until_done(client, str(entry.job_id), EAGER)
     sandbox.fault(on="file", do={"expire": True})
     clip = (await keep_paid_job(entry, job, client, archive)).clip
     assert clip.media.frames == 72

@@ -11,8 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from prefect_kling.kling.client import ClientSettings, KlingClient
-from prefect_kling.kling.errors import JobGone
-from prefect_kling.kling.polling import Patience, wait_for_job
+from prefect_kling.kling.errors import JobNotFound
+from prefect_kling.kling.polling import PollPolicy, poll_until_done
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld
 from prefect_kling.studio.money.archive import Archive
@@ -24,7 +24,7 @@ from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.submission import Terms, submit_once
 from tests.orders import ordered, record
 
-EAGER = Patience(first=0.05, longest=0.1, deadline=60)
+EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
 STEADY = Terms(look_again=0.05)
 
 
@@ -158,7 +158,7 @@ async def test_a_call_that_names_no_job_of_the_api_leaves_a_clip_held(
 ) -> None:
     """A job the API does not know proves nothing, and is told: it may know it a little later."""
     entry = await held(client, archive, sandbox, order, is_made=False)
-    with pytest.raises(JobGone):
+    with pytest.raises(JobNotFound):
         await heed(call_for(entry, named), client, archive)
     assert record(archive, order) == entry
 
@@ -178,7 +178,7 @@ async def test_a_call_finishes_an_intent_whose_sender_died(
     """Sent, and killed before the job id could be noted: the call brings it."""
     entry = archive.ledger.claim(order, Claim(Decimal(1))).entry
     job = await client.create(order.request)
-    await wait_for_job(client, job.job_id, EAGER)
+    await poll_until_done(client, job.job_id, EAGER)
     assert await heed(call_for(entry, job.job_id), client, archive)
     assert record(archive, order).state is EntryState.ARCHIVED
 

@@ -11,7 +11,7 @@ import pytest
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import StillRunning
 from prefect_kling.kling.job import JobState, VideoJob
-from prefect_kling.kling.polling import Patience
+from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.money import completion_watch as watch
@@ -24,7 +24,7 @@ from prefect_kling.studio.money.results import keep_paid_job, wait_for_paid_job
 from prefect_kling.studio.money.submission import Terms, submit_once
 
 # Nobody polls a second time in these tests: who returns was woken.
-SAFETY = Patience(first=600.0, longest=600.0, deadline=6000.0)
+SAFETY = PollPolicy(first=600.0, longest=600.0, deadline=6000.0)
 ENOUGH_SECONDS = 60.0
 
 
@@ -46,7 +46,7 @@ async def paid(client: KlingClient, archive: Archive, name: str, terms: Terms = 
 
 @asynccontextmanager
 async def waiters(
-    count: int, entry: Entry, client: KlingClient, archive: Archive, patience: Patience = SAFETY
+    count: int, entry: Entry, client: KlingClient, archive: Archive, patience: PollPolicy = SAFETY
 ) -> AsyncIterator[list[asyncio.Task[VideoJob]]]:
     """Tasks that have seen the job processing once and wait; they must end before the block has long ended."""
     asked = asyncio.Semaphore(0)
@@ -120,7 +120,7 @@ async def test_a_job_just_sent_is_not_asked_about(
     """With a head start nobody polls at once: the receiver's look is the only one; an old job is polled at once."""
     entry = await paid(client, archive, "fresh")
     polled = sandbox.stats()["polled"]
-    patience = replace(SAFETY, head_start=600.0)
+    patience = replace(SAFETY, initial_delay=600.0)
     waiting = asyncio.create_task(
         wait_for_paid_job(entry, client, archive, patience, is_watched=True)
     )
@@ -172,7 +172,7 @@ async def test_a_deadline_nearer_than_the_next_poll_is_waited_for(
     entry = await paid(client, archive, "short")
     sandbox.fault(on="get", do={"state": "processing"}, job_id=entry.job_id)
     async with waiters(
-        1, entry, client, archive, Patience(first=600.0, longest=600.0, deadline=59.0)
+        1, entry, client, archive, PollPolicy(first=600.0, longest=600.0, deadline=59.0)
     ) as tasks:
         await receive(entry, client, archive)
     assert tasks[0].result().state is JobState.COMPLETED
@@ -184,7 +184,7 @@ async def test_a_deadline_ends_a_watched_wait(
     """Nobody finished the clip: the waiter is told that the job goes on."""
     entry = await paid(client, archive, "never")
     sandbox.fault(on="get", do={"state": "processing"}, times=None, job_id=entry.job_id)
-    patience = Patience(first=600.0, longest=600.0, deadline=0.2)
+    patience = PollPolicy(first=600.0, longest=600.0, deadline=0.2)
     with pytest.raises(StillRunning, match=str(entry.job_id)):
         await wait_for_paid_job(entry, client, archive, patience, is_watched=True)
 

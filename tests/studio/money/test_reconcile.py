@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from prefect_kling.kling.client import KlingClient
-from prefect_kling.kling.polling import Patience, wait_for_job
+from prefect_kling.kling.polling import PollPolicy, poll_until_done
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.money.archive import Archive
@@ -16,7 +16,7 @@ from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.reconcile import SweepSettings, sweep
 from prefect_kling.studio.money.submission import submit_once
 
-EAGER = Patience(first=0.05, longest=0.1, deadline=60)
+EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
 AT_ONCE = SweepSettings(window_seconds=-1.0)
 
 
@@ -34,7 +34,7 @@ async def submitted(archive: Archive, client: KlingClient, name: str) -> Entry:
 async def ended(client: KlingClient, entry: Entry) -> None:
     """Wait until the API is done with a job, whatever came of it."""
     while not (await client.get(str(entry.job_id))).state.is_terminal:
-        await wait_for_job(client, str(entry.job_id), EAGER)
+        await poll_until_done(client, str(entry.job_id), EAGER)
 
 
 def state(archive: Archive, key: str) -> EntryState:
@@ -133,7 +133,7 @@ async def test_a_job_the_api_forgot_is_finished_if_its_video_is_safe(
     """A run killed after the video was stored is completed even when the API no longer knows the job."""
     entry = await submitted(archive, client, f"forgotten {known}")
     if known:
-        job = await wait_for_job(client, str(entry.job_id), EAGER)
+        job = await poll_until_done(client, str(entry.job_id), EAGER)
         archive.keep(entry.order, job)
     sandbox.fault(on="get", do={"status": 404}, times=None)
     findings = await sweep(archive, client)

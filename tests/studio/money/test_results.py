@@ -6,7 +6,7 @@ import pytest
 
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobFailed
-from prefect_kling.kling.polling import Patience, wait_for_job
+from prefect_kling.kling.polling import PollPolicy, poll_until_done
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.errors import LedgerMoved, StorageUnavailable
 from prefect_kling.studio.money.archive import Archive
@@ -15,7 +15,7 @@ from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.results import close_failed, keep_paid_job
 from prefect_kling.studio.money.submission import Terms, submit_once
 
-EAGER = Patience(first=0.05, longest=0.1, deadline=60)
+EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
 FAILURE = JobFailed("the API changed its mind", fail_code="UPSTREAM_FAILED", retryable=True)
 
 
@@ -52,7 +52,7 @@ async def test_an_archived_clip_never_fails(
     client: KlingClient, archive: Archive, sent: Entry
 ) -> None:
     """An API that calls a finished job failed later on must not have the clip paid again."""
-    job = await wait_for_job(client, str(sent.job_id), EAGER)
+    job = await poll_until_done(client, str(sent.job_id), EAGER)
     kept = await keep_paid_job(sent, job, client, archive)
     assert await close_failed(sent, FAILURE, archive) is False
     assert state(archive, sent) is EntryState.ARCHIVED
@@ -68,7 +68,7 @@ async def test_who_loses_the_race_refunds_nothing(
     client: KlingClient, archive: Archive, sent: Entry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One process archives while another is about to note a failure: what was spent stays spent."""
-    job = await wait_for_job(client, str(sent.job_id), EAGER)
+    job = await poll_until_done(client, str(sent.job_id), EAGER)
     read = archive.ledger.read(sent.clip_key)
     kept = await keep_paid_job(sent, job, client, archive)
     # What the slower one read before the other archived.
@@ -88,7 +88,7 @@ async def test_a_marker_that_cannot_be_removed_takes_no_news_away(
     def away(path: str) -> None:
         raise StorageUnavailable(f"{path} cannot be reached")
 
-    job = await wait_for_job(client, str(sent.job_id), EAGER)
+    job = await poll_until_done(client, str(sent.job_id), EAGER)
     monkeypatch.setattr(archive.ledger.bucket, "delete", away)
     kept = await keep_paid_job(sent, job, client, archive)
     assert kept.is_news

@@ -19,7 +19,7 @@ from prefect_kling.kling.errors import (
     Unavailable,
 )
 from prefect_kling.kling.job import VideoJob
-from prefect_kling.kling.polling import Patience
+from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import (
@@ -44,7 +44,7 @@ from prefect_kling.studio.storage.bucket import in_thread
 USD = Decimal(1)
 QUICK = Terms(busy=0.3, look_again=0.05)
 STEADY = Terms(look_again=0.05)
-EAGER = Patience(first=0.05, longest=0.1, deadline=30)
+EAGER = PollPolicy(first=0.05, longest=0.1, deadline=30)
 
 
 @pytest.fixture

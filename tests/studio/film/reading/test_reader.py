@@ -734,8 +734,7 @@ PLANNED = [
         "duration: 3",
         "duration: 12\n        model: kling-video-o1",
         (
-            "line 18: scene 1, shot 2, duration (12 with kling-video-o1): kling-video-o1 makes 3 to 10 seconds, "
-            "kling-v3-omni 3 to 15"
+            "line 18: scene 1, shot 2, duration (12 with kling-video-o1): kling-video-o1 makes 3 to 10 seconds"
         ),
     ),
     (

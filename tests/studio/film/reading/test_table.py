@@ -55,12 +55,12 @@ def test_frames_are_columns_with_links() -> None:
         ),
         (
             "prompt,duration\nA,3\nB,99\n",
-            "mugs.csv, line 3: duration: Input should be less than or equal to 15",
+            "mugs.csv, line 3: duration (99 with kling-v3-omni): kling-v3-omni makes 3 to 15 seconds",
         ),
         ("prompt,duration\nA mug, red,3\n", "mugs.csv, line 2: more cells than the header"),
         (
             "prompt\n" + "x" * 2501,
-            "mugs.csv, line 2: prompt: String should have at most 2500 characters",
+            "mugs.csv, line 2: prompt (2501 characters): a prompt of kling-v3-omni has at most 2500 characters",
         ),
         (
             "prompt,first_frame\nA,mug.jpg\n",

@@ -1,0 +1,214 @@
+"""The parameters of the operator's page: names, types, and what fields mean."""
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from prefect_kling.kling.form import FormModel
+from prefect_kling.kling.models import (
+    AspectRatio,
+    Mode,
+    ModelUnknown,
+    find_model,
+    known_models,
+)
+
+# The context in which stored documents are read. They were checked by the rules of their day: a rule that came later,
+# or a model that is no longer configured, must not make a paid clip unreadable.
+STORED: dict[str, bool] = {"stored": True}
+
+
+def _known_model(value: str, info: ValidationInfo) -> str:
+    if info.context is STORED:
+        return value
+    try:
+        find_model(value)
+    except ModelUnknown as error:
+        expected = " or ".join(f"'{name}'" for name in error.known)
+        raise PydanticCustomError(
+            "literal_error", "Input should be {expected}", {"expected": expected}
+        ) from None
+    return value
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    has_host = parts.scheme in ("http", "https") and parts.hostname
+    has_space = any(character.isspace() for character in value)
+    if not has_host or has_space:
+        raise PydanticCustomError(
+            "http_url", "must be an http or https URL, this is {value}", {"value": value}
+        )
+    return value
+
+
+def _on_off(value: object) -> object:
+    """YAML reads a bare `on` as true; the API wants the word."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return value
+
+
+def _yes_no(value: object) -> object:
+    """YAML reads a bare `yes` as true; the API wants the word."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value
+
+
+def _none_if_blank(value: str) -> str | None:
+    if value.strip():
+        return value
+    return None
+
+
+# What the models allow is written into the JSON Schema when the schema is made; rules check it for the model of the
+# request.
+
+
+def _model_choices(schema: dict[str, Any]) -> None:
+    schema["enum"] = [model.name for model in known_models()]
+
+
+def _clip_lengths(schema: dict[str, Any]) -> None:
+    schema["minimum"] = min(model.min_seconds for model in known_models())
+    schema["maximum"] = max(model.max_seconds for model in known_models())
+
+
+def _longest_shot(schema: dict[str, Any]) -> None:
+    schema["maximum"] = max(model.max_seconds for model in known_models())
+
+
+def _longest_prompt(schema: dict[str, Any]) -> None:
+    schema["maxLength"] = max(model.max_prompt_length for model in known_models())
+
+
+def _longest_shot_prompt(schema: dict[str, Any]) -> None:
+    schema["maxLength"] = max(model.max_shot_prompt_length for model in known_models())
+
+
+def _most_shots(schema: dict[str, Any]) -> None:
+    schema["maxItems"] = max(model.max_shots for model in known_models())
+
+
+ModelName = Annotated[str, AfterValidator(_known_model), Field(json_schema_extra=_model_choices)]
+Url = Annotated[str, AfterValidator(_http_url)]
+OnOff = Annotated[Literal["on", "off"], BeforeValidator(_on_off)]
+YesNo = Annotated[Literal["yes", "no"], BeforeValidator(_yes_no)]
+Prompt = Annotated[str, Field(json_schema_extra=_longest_prompt), AfterValidator(_none_if_blank)]
+
+
+class ImageInput(FormModel):
+    """A picture: the first or last frame of the clip, or (without a type) a reference for its look."""
+
+    image_url: Url
+    """Link to a JPG or PNG of at most 10 MB, 300 px or more on each side."""
+    type: Literal["first_frame", "end_frame"] | None = None
+    """Leave empty for a plain reference picture, named `<<<image_1>>>` in the prompt."""
+
+
+class VideoInput(FormModel):
+    """A video to continue from (feature) or to edit (base)."""
+
+    video_url: Url
+    """Link to an MP4 or MOV of 3 to 10 seconds, 720 to 2160 px a side, at most 200 MB."""
+    refer_type: Literal["feature", "base"]
+    """feature: the clip takes motion, camera and scene from it. base: the video itself is edited."""
+    keep_original_sound: YesNo = "no"
+    """Keep the sound of the input video; it costs more per second."""
+
+
+class ElementInput(FormModel):
+    """A subject registered with Kling (experimental: ids belong to the account that made them)."""
+
+    element_id: Annotated[int, Field(ge=0)]
+    """Number of the subject; a string of digits is accepted."""
+
+
+class Segment(FormModel):
+    """One shot inside a multi-shot clip."""
+
+    prompt: Annotated[str, Field(min_length=1, json_schema_extra=_longest_shot_prompt)]
+    """What happens in this shot, at most 512 characters."""
+    duration: Annotated[int, Field(ge=1, json_schema_extra=_longest_shot)]
+    """Length of this shot in whole seconds."""
+
+
+class WatermarkInfo(FormModel):
+    """Whether the API also marks the clip."""
+
+    enabled: bool
+    """Ask for a watermarked version."""
+
+
+class RequestParameters(FormModel):
+    """The fields of a request, each right by itself; rules about several fields are in `rules`."""
+
+    model: ModelName
+    """Which model makes the clip."""
+    prompt: Prompt | None = None
+    """What happens in the clip. Inputs are named by their place: `<<<image_1>>>`, `<<<element_1>>>`,
+    `<<<video_1>>>`."""
+    image_list: list[ImageInput] = []
+    """Pictures: first frame, last frame, references."""
+    video_list: Annotated[list[VideoInput], Field(max_length=1)] = []
+    """At most one video to continue from or to edit."""
+    element_list: list[ElementInput] = []
+    """Registered subjects."""
+    mode: Mode = "std"
+    """std is 720p, pro is 1080p."""
+    duration: Annotated[int, Field(ge=1, json_schema_extra=_clip_lengths)] = 5
+    """Length in whole seconds: 3 to 10, with Kling V3 Omni up to 15. An edit takes its length from the input video."""
+    sound: OnOff = "off"
+    """Let the model make sound. Not together with an input video."""
+    aspect_ratio: AspectRatio = "16:9"
+    """Shape of the picture. A first frame or an edited video decides it instead."""
+    callback_url: Url | None = None
+    """Called by the API when the job ends."""
+    multi_shot: bool = False
+    """Several shots in one clip (Kling V3 Omni only)."""
+    shot_type: Literal["customize", "intelligence"] | None = None
+    """Who cuts a multi-shot clip: customize takes multi_prompt, intelligence lets the model cut the prompt."""
+    multi_prompt: Annotated[list[Segment], Field(json_schema_extra=_most_shots)] = []
+    """The shots of a multi-shot clip in order; their lengths add up to the duration."""
+    watermark_info: WatermarkInfo | None = None
+    """Ask for a watermarked version."""
+    extra: dict[str, JsonValue] = {}
+    """Parameters the page does not know yet, or a shot_type of your own. Sent as they are, unchecked."""
+
+    @property
+    def headline(self) -> str:
+        """The request in a few words, for names of runs: the beginning of its prompt."""
+        texts = [self.prompt, *(segment.prompt for segment in self.multi_prompt)]
+        for text in texts:
+            if text:
+                return _shorten(text)
+        return "without a prompt"
+
+    @property
+    def video(self) -> VideoInput | None:
+        """The input video, if there is one."""
+        if self.video_list:
+            return self.video_list[0]
+        return None
+
+    @property
+    def edits_video(self) -> bool:
+        """Whether the input video itself is edited; such a clip has the length and shape of its input."""
+        return self.video is not None and self.video.refer_type == "base"
+
+    def image_of_type(self, kind: Literal["first_frame", "end_frame"]) -> ImageInput | None:
+        """Return the picture that plays this part, if any."""
+        for image in self.image_list:
+            if image.type == kind:
+                return image
+        return None
+
+
+def _shorten(text: str) -> str:
+    text = " ".join(text.split())
+    if len(text) <= 60:
+        return text
+    return f"{text[:59]}…"
