@@ -12,6 +12,7 @@ from prefect_kling.sandbox.renderer import PAINTER_AGENT
 
 BASE_PATH = "/api/v1"
 _WHOLE_ANSWERS = frozenset({"status", "code", "html", "stall", "drop", "cut_after", "replace"})
+_BODILESS_STATUSES = (204, 304)
 _FAREWELL_SECONDS = 5
 _HTML = "<!doctype html><title>Just a moment...</title><h1>Checking your browser</h1>"
 _COUNTED: dict[Call, str] = {"create": "posts", "get": "polled", "file": "downloads"}
@@ -83,8 +84,12 @@ def _recognise(scope: Scope) -> tuple[Call | None, str | None]:
 def _false_answer(deed: Deed) -> Response:
     if deed.status:
         headers = {} if deed.retry_after is None else {"retry-after": str(deed.retry_after)}
-        if deed.body is not None:
+        if deed.status in _BODILESS_STATUSES:
+            return Response(None, deed.status, headers)
+        if isinstance(deed.body, str):
             return Response(deed.body, deed.status, headers)
+        if deed.body is not None:
+            return JSONResponse(deed.body, deed.status, headers)
         return JSONResponse({"code": deed.status, "msg": "Fault on order"}, deed.status, headers)
     if deed.code is not None:
         return JSONResponse({"code": deed.code, "msg": "Fault on order"})

@@ -3,7 +3,15 @@
 import threading
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 Call = Literal["create", "get", "file", "balance", "record"]
 _ONLY_FOR: dict[str, Call] = {
@@ -23,10 +31,13 @@ class _Strict(BaseModel):
 class Deed(_Strict):
     """What goes wrong: exactly one of these is set, and `body` and `retry_after` go with `status`."""
 
-    status: Annotated[int, Field(ge=400, le=599)] | None = None
+    status: Annotated[int, Field(ge=200, le=599)] | None = None
     """Answer with this HTTP status."""
-    body: str | None = None
-    """The body that goes with `status`, instead of the page's envelope."""
+    body: JsonValue = None
+    """The body that goes with `status`: a string is sent as text, any other value as JSON.
+
+    Without it the answer has the API's envelope. 204 and 304 never have a body.
+    """
     retry_after: int | str | None = None
     """The Retry-After header that goes with `status`: seconds or a date."""
     code: int | None = None
