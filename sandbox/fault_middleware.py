@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prefect_kling.sandbox.faults import Call, Deed, Fault, Faults
-from prefect_kling.sandbox.renderer import PAINTER_AGENT
+from prefect_kling.sandbox.renderer import RENDERER_USER_AGENT
 
 BASE_PATH = "/api/v1"
 _WHOLE_ANSWERS = frozenset({"status", "code", "html", "stall", "drop", "cut_after", "replace"})
@@ -68,7 +68,7 @@ class Gate:
 
 def _recognise(scope: Scope) -> tuple[Call | None, str | None]:
     """Return which call of the API this is, and the job it is about."""
-    if scope["type"] != "http" or (b"user-agent", PAINTER_AGENT.encode()) in scope["headers"]:
+    if scope["type"] != "http" or (b"user-agent", RENDERER_USER_AGENT.encode()) in scope["headers"]:
         return None, None
     method, path = scope["method"], scope["path"].removeprefix(BASE_PATH)
     if path == "/video/generations":

@@ -33,7 +33,7 @@ def read_frame_code(image: "Image.Image") -> tuple[int, int] | None:
     """Read (job number & 0xFFFF, frame index & 0xFFF) from a picture of a painted clip, at any scale.
 
     Returns None for a picture without a code, or with one that is damaged. Without burnt-in job ids the first
-    number names the picture's recipe instead of the job.
+    number names the clip's digest instead of the job.
     """
     width, height = image.size
     box = (0, height - strip_height(image.size), width, height)

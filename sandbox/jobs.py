@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from prefect_kling.sandbox.callbacks import Bell
+from prefect_kling.sandbox.clip_request import read_fail_code
 from prefect_kling.sandbox.prices import to_units, to_usd, worst_price
-from prefect_kling.sandbox.recipe import read_fail_code
-from prefect_kling.sandbox.renderer import Workshop
+from prefect_kling.sandbox.renderer import Renderer
 from prefect_kling.sandbox.settings import SandboxSettings
 from prefect_kling.sandbox.store import Job, Outcome, Store
 
@@ -59,8 +59,8 @@ class Desk:
         self._clips.mkdir(parents=True, exist_ok=True)
         self._store = Store(Path(folder) / "jobs.sqlite3")
         self._closers.callback(self._store.close)
-        self._workshop = Workshop(self._settings, self._clips, self._finish)
-        self._closers.callback(self._workshop.close)
+        self._renderer = Renderer(self._settings, self._clips, self._finish)
+        self._closers.callback(self._renderer.close)
         sums = self._store.sums()
         self._running, self._held, self._paid = sums.jobs, sums.held, sums.paid
         self._last_number = self._store.last_number()
@@ -174,7 +174,7 @@ class Desk:
         if code := read_fail_code(job.body):
             self._finish(job, Outcome(fail_code=code, fail_msg=_FAIL_WORDS.get(code, code)))
         else:
-            self._workshop.order(job)
+            self._renderer.submit(job)
 
     def _resume(self) -> None:
         """Go on where a sandbox on the same folder stopped."""

@@ -31,18 +31,18 @@ def rate_of(body: Mapping[str, Any]) -> Decimal:
 def worst_price(body: Mapping[str, Any]) -> Decimal:
     """Return the most a valid body can cost in USD: an edit's length is only known once its input was read."""
     return rate_of(body) * (
-        LONGEST_INPUT_SECONDS if edits(body) else int(body.get("duration", "5"))
+        LONGEST_INPUT_SECONDS if is_edit(body) else int(body.get("duration", "5"))
     )
 
 
 def price_of(body: Mapping[str, Any], clip_seconds: float) -> Decimal:
     """Return what a completed job costs in USD. Edits pay for the length of their input in whole seconds."""
-    if edits(body):
+    if is_edit(body):
         return rate_of(body) * Decimal(clip_seconds).quantize(Decimal(1), ROUND_HALF_UP)
     return rate_of(body) * int(body.get("duration", "5"))
 
 
-def edits(body: Mapping[str, Any]) -> bool:
+def is_edit(body: Mapping[str, Any]) -> bool:
     """Say whether a body edits a base video."""
     return any(video["refer_type"] == "base" for video in body.get("video_list", ()))
 

@@ -18,7 +18,7 @@ from prefect_kling.sandbox.fault_middleware import BASE_PATH, Gate
 from prefect_kling.sandbox.faults import Call, Deed, Fault, Faults, parse_faults
 from prefect_kling.sandbox.jobs import BalanceTooLow, Desk, NoFreeSlot, is_retryable, now_ms
 from prefect_kling.sandbox.prices import to_usd
-from prefect_kling.sandbox.renderer import PAINTER_AGENT, require_paint
+from prefect_kling.sandbox.renderer import RENDERER_USER_AGENT, require_pillow
 from prefect_kling.sandbox.settings import SandboxSettings
 from prefect_kling.sandbox.store import Job
 
@@ -34,7 +34,7 @@ class SandboxApp:
     """The whole sandbox as one ASGI application. Serve it with uvicorn; it lives from lifespan start to end."""
 
     def __init__(self, settings: SandboxSettings) -> None:
-        require_paint()
+        require_pillow()
         self.settings, self.desk, self.faults = settings, Desk(settings), Faults()
         self.failure: Exception | None = None
         self.gate = Gate(self._routes(), self.faults)
@@ -183,7 +183,7 @@ class SandboxApp:
 
     def _deed(self, request: Request, call: Call, job_id: str, kinds: set[str]) -> Deed | None:
         """Return the fault this call has to perform inside its answer, if any."""
-        if request.headers.get("user-agent") == PAINTER_AGENT:
+        if request.headers.get("user-agent") == RENDERER_USER_AGENT:
             return None
         fault: Fault | None = self.faults.take(call, job_id, frozenset(kinds))
         return fault.do if fault else None
