@@ -33,7 +33,7 @@ def require_pillow() -> None:
 
 
 class Renderer:
-    """A pool of threads that render jobs. `on_finished` is called in them, once per finished job."""
+    """Renders jobs in threads, and calls `on_finished` there, once per finished job."""
 
     def __init__(
         self, settings: SandboxSettings, folder: Path, on_finished: Callable[[Job, Outcome], None]
@@ -145,7 +145,7 @@ class Renderer:
         return bytes(received)
 
     def _http_client(self) -> httpx.Client:
-        """Return the client, made on first use because that takes longer than starting a sandbox."""
+        """Return the client, made on first use because that delays the start of a sandbox."""
         with self._client_lock:
             if self._client is None:
                 # Unlike the real API, which refuses private addresses, most inputs are on this

@@ -1,4 +1,4 @@
-"""Misbehaviour on order, as a plain client sees it."""
+"""Faults, as a plain client sees them."""
 
 import io
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def until_broken(reply: httpx.Response) -> Iterator[bytes]:
 
 
 def test_status(caller: Any) -> None:
-    """A status is answered with the envelope, as often as ordered, and then everything is well again."""
+    """A status is answered with the envelope, as often as the rule says, and then no more."""
     assert order(caller, {"on": "balance", "do": {"status": 503}, "times": 2}).status_code == 200
     replies = [caller.http.get("/balance") for _ in range(3)]
     assert [reply.status_code for reply in replies] == [503, 503, 200]
@@ -179,7 +179,7 @@ def test_completed_without_link(caller: Any) -> None:
 
 
 def test_expired_link(caller: Any) -> None:
-    """A link can die early; the next poll hands out another that works, and the old one stays dead."""
+    """A link can expire early. The next poll gives one that works; the old one stays expired."""
     job_id = caller.finish()["taskId"]
     old = caller.poll(job_id)["resultUrls"][0]
     order(caller, {"on": "file", "do": {"expire": True}})

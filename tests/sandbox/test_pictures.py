@@ -26,7 +26,7 @@ def sky(frame: Image.Image) -> tuple[int, ...]:
     ],
 )
 def test_clip_facts(gallery: Any, more: dict[str, Any], size: tuple[int, int]) -> None:
-    """A clip has the size of its mode and ratio, 24 pictures a second for its whole length, and B-frames."""
+    """A clip has the size of its mode and ratio, 24 pictures a second throughout, and B-frames."""
     clip = gallery.clip(**more)
     assert (clip.size, clip.rate, clip.seconds, len(clip.frames)) == (size, 24, 3.0, 72)
     assert (clip.pixels, clip.reordered, clip.sound) == ("yuv420p", True, [])
@@ -54,7 +54,7 @@ def test_real_sizes(body: dict[str, str], size: tuple[int, int]) -> None:
 
 
 def test_every_frame_is_coded(gallery: Any) -> None:
-    """Each frame carries its job's number and its own, and is another picture than its neighbours."""
+    """Each frame shows the numbers of its job and its own, and differs from its neighbours."""
     clip = gallery.clip()
     number = codes(clip)[0][0]
     assert codes(clip) == [(number, index) for index in range(72)]
@@ -71,7 +71,7 @@ def test_prompt_decides_the_scene(gallery: Any) -> None:
 
 
 def test_clips_can_be_joined(gallery: Any) -> None:
-    """Clips of one mode and ratio share their decoder settings, with sound or without; other sizes do not."""
+    """Clips of one mode and ratio share their decoder settings; other sizes do not."""
     one, two, three = (
         gallery.clip(),
         gallery.clip(prompt="other", sound="on", duration="4"),

@@ -11,7 +11,7 @@ from prefect_kling.sandbox.painter import draw_titles
 from tests.sandbox.looking import PICTURE, codes, difference, steps
 
 CUT, CALM = 12.0, 3.0
-"""Mean differences of neighbouring pictures: above, something else is shown; below, the same goes on."""
+"""Mean differences of neighbouring pictures: above the first is a cut, below the second none."""
 STORY = "A wolf howls at the moon. A hunter wakes by the fire! Snow begins to fall"
 
 
@@ -46,7 +46,7 @@ def cut_by_model(prompt: str, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_cuts(gallery: Any, more: dict[str, Any], borders: list[int]) -> None:
-    """Shots meet in hard cuts at the ordered seconds, or where the model cuts; within a shot the picture is calm."""
+    """Shots meet in hard cuts at the requested seconds, or where the model cuts."""
     clip = gallery.clip(**more)
     changes = steps(clip.frames, PICTURE)
     assert [index + 1 for index, change in enumerate(changes) if change > CUT] == borders
@@ -81,7 +81,7 @@ def ink(prompt: str, shot: str) -> Image.Image:
 
 
 def reads(frame: Image.Image, prompt: str, shot: str) -> bool:
-    """Say whether a prompt is written in a picture: whether where its ink would be it is white throughout."""
+    """Return whether a prompt is written in a picture: whether its ink would be white there."""
     mask = ink(prompt, shot)
     shades = frame.convert("L").crop((0, 200, 640, 330)).tobytes()
     under = [shade for shade, written in zip(shades, mask.tobytes(), strict=True) if written]
@@ -101,7 +101,7 @@ def reads(frame: Image.Image, prompt: str, shot: str) -> bool:
 def test_each_shot_shows_its_own_prompt(
     open_sandbox: Any, more: dict[str, Any], texts: list[str] | None
 ) -> None:
-    """From its first picture to its last a shot has its own prompt written in it, and no other's."""
+    """From its first picture to its last a shot shows its own prompt, and no other."""
     texts = texts or [part["prompt"] for part in more["multi_prompt"]]
     clip = open_sandbox(short_side=360, stamp_job_id=False).clip(**more)
     for place in (0, 12, 23):
@@ -125,7 +125,7 @@ def test_each_shot_shows_its_own_prompt(
     ],
 )
 def test_model_cuts_by_sentences(prompt: str, seconds: int, shots: list[tuple[str, int]]) -> None:
-    """Left to the model, a prompt is cut into equal shots of a sentence each, as many as last a second."""
+    """Left to the model, a prompt is cut into equal shots of one sentence, none below a second."""
     ordered = read_shots(
         {"model": "kling-v3-omni", "duration": str(seconds)} | cut_by_model(prompt)
     )
