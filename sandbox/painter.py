@@ -144,8 +144,8 @@ def draw_titles(
     width, height = size
     unit = min(size) / 100
     margin = round(4 * unit)
-    lines = wrap(prompt, typeface(prompt, 4.4 * unit), width * 3 // 4, 4 if width >= height else 7)
-    written = [(line, 4.4, _WHITE) for line in lines]
+    lines = wrap(prompt, typeface(prompt, 5 * unit), width * 3 // 4, 4 if width >= height else 7)
+    written = [(line, 5.0, _WHITE) for line in lines]
     written.append((job_id, 2.3, _GREY))
 
     if inputs.base:
