@@ -85,7 +85,7 @@ class Jobs:
 
         Raises BalanceTooLow or NoFreeSlot, and then there is no job.
         """
-        price = to_units(worst_price(body))
+        price = to_units(worst_price(self._settings.with_known_model(body)))
         with self._lock:
             self._settle()
             if to_units(self._settings.balance_usd) - self._paid - self._frozen < price:

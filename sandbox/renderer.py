@@ -106,7 +106,8 @@ class Renderer:
         seconds = 0.0
         if is_edit(job.body):
             seconds = clip_seconds(path)
-        return Outcome(file=path.name, cost=to_units(price_of(job.body, seconds)))
+        price = price_of(self._settings.with_known_model(job.body), seconds)
+        return Outcome(file=path.name, cost=to_units(price))
 
     def _digest(self, job: Job, contents: list[tuple[Input, bytes]], job_id: str) -> str:
         """Return the name of a clip's file: clips with equal names have equal pictures."""

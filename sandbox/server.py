@@ -94,7 +94,10 @@ class SandboxApp:
             body = json.loads(await request.body())
         except ValueError as error:
             raise HTTPException(400, f"Bad Request - the body is not JSON: {error}") from error
-        found = violations(body)
+        checked = body
+        if isinstance(body, dict):
+            checked = self.settings.with_known_model(body)
+        found = violations(checked)
         if found:
             raise HTTPException(400, f"Bad Request - {'; '.join(found)}")
         try:

@@ -1,9 +1,10 @@
 """The settings of a sandbox."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 DEFAULT_KEY = "sk_sandbox0000000000000"
 _WEEK = 7 * 24 * 3600
@@ -44,6 +45,11 @@ class SandboxSettings:
 
     Without it, equal requests are painted once and share one file.
     """
+    extra_models: Mapping[str, str] = field(default_factory=dict)
+    """Further models to accept, each with the known model whose rules and prices it follows.
+
+    For example `{"kling-v4-omni": "kling-v3-omni"}`.
+    """
     host: str = "127.0.0.1"
     """Where to listen. Anyone who can reach it can set faults."""
     port: int = 0
@@ -63,3 +69,10 @@ class SandboxSettings:
             raise ValueError(
                 "short_side must be at least 90: frame codes cannot be read on smaller pictures"
             )
+
+    def with_known_model(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body with its extra model replaced by the model it follows."""
+        model = body.get("model")
+        if isinstance(model, str) and model in self.extra_models:
+            return body | {"model": self.extra_models[model]}
+        return body
