@@ -1,10 +1,11 @@
 """A local server that behaves like the API, paints real MP4s and can be told to misbehave.
 
-It follows the operator's page to the letter, with a few differences on purpose: inputs and callbacks may lie on
-private and loopback addresses, a prompt with a word such as `[fail:UPSTREAM_BUSY]` fails with that code, and the
-routes under `/sandbox` show and steer what is going on.
+It follows the operator's page, with three intended differences: inputs and callbacks may be on
+private and loopback addresses, a prompt with, for example, `[fail:UPSTREAM_BUSY]` fails with that
+code, and the routes under `/sandbox` show jobs and set faults.
 
-`violations` is the page's parameter table as a check; `read_frame_code` tells which job and frame a painted picture is.
+`violations` checks a body against the page's parameter table. `read_frame_code` reads from a
+painted picture which job and frame it shows.
 """
 
 from prefect_kling.sandbox.contract import violations

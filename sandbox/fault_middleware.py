@@ -1,4 +1,4 @@
-"""The outermost layer of the sandbox: counts the calls, and performs the faults that spoil a whole answer."""
+"""The outermost layer: counts calls, and applies the faults that spoil a whole answer."""
 
 import asyncio
 from collections import Counter
@@ -7,113 +7,76 @@ from urllib.parse import parse_qs
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from prefect_kling.sandbox.faults import Call, Deed, Fault, Faults
-from prefect_kling.sandbox.renderer import PAINTER_AGENT
+from prefect_kling.sandbox.faults import Call, Fault, FaultAction, Faults
+from prefect_kling.sandbox.renderer import RENDERER_USER_AGENT
 
 BASE_PATH = "/api/v1"
-_WHOLE_ANSWERS = frozenset({"status", "code", "html", "stall", "drop", "cut_after", "replace"})
-_FAREWELL_SECONDS = 5
+_KINDS = frozenset({"status", "code", "html", "stall", "drop", "cut_after", "replace"})
+_BODILESS_STATUSES = (204, 304)
+_DISCONNECT_SECONDS = 5
 _HTML = "<!doctype html><title>Just a moment...</title><h1>Checking your browser</h1>"
-_COUNTED: dict[Call, str] = {"create": "posts", "get": "polled", "file": "downloads"}
+_COUNT_NAMES: dict[Call, str] = {"create": "posts", "get": "polled", "file": "downloads"}
 
 
-class Gate:
-    """An ASGI application around the real one. The sandbox's own downloads pass unseen."""
+class FaultMiddleware:
+    """An ASGI application around the real one. The sandbox's own downloads are passed through."""
 
-    def __init__(self, inner: ASGIApp, faults: Faults) -> None:
-        self._inner, self._faults = inner, faults
+    def __init__(self, app: ASGIApp, faults: Faults) -> None:
+        self._app = app
+        self._faults = faults
         self._counts: Counter[str] = Counter()
-        self._released = asyncio.Event()
+        self._closing = asyncio.Event()
 
     def counts(self) -> dict[str, int]:
-        """Return the calls seen so far, answered well or not."""
-        return {name: self._counts[name] for name in _COUNTED.values()}
+        """Return the number of calls so far, whatever they were answered."""
+        return {name: self._counts[name] for name in _COUNT_NAMES.values()}
 
-    def release(self) -> None:
+    def end_stalls(self) -> None:
         """End all stalls, because the sandbox closes. Call it inside the event loop."""
-        self._released.set()
+        self._closing.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
-        call, job_id = _recognise(scope)
+        call, job_id = _identify(scope)
         if call is None:
-            await self._inner(scope, receive, send)
+            await self._app(scope, receive, send)
             return
-        self._counts[_COUNTED.get(call, call)] += 1
-        fault = self._faults.take(call, job_id, _WHOLE_ANSWERS)
+        self._counts[_COUNT_NAMES.get(call, call)] += 1
+        fault = self._faults.take(call, job_id, _KINDS)
         if fault is None:
-            await self._inner(scope, receive, send)
+            await self._app(scope, receive, send)
         else:
-            await self._perform(fault, scope, receive, send)
+            await self._apply(fault, scope, receive, send)
 
-    async def _perform(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
-        deed = fault.do
+    async def _apply(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        action = fault.do
         if fault.after_commit:
-            await self._inner(scope, receive, _keep_back)
-        if deed.stall:
-            await _wait_for_client(receive, deed.stall, self._released)
-        if deed.cut_after is not None:
-            shears = _Shears(send, deed.cut_after)
-            await self._inner(scope, receive, shears)
-            gone = shears.closed
-        elif gone := bool(deed.stall or deed.drop):
-            hang_up(send)
+            await self._app(scope, receive, _discard)
+        if action.stall:
+            await _wait_for_disconnect(receive, action.stall, self._closing)
+
+        closed = False
+        if action.cut_after is not None:
+            cutting = _CuttingSend(send, action.cut_after)
+            await self._app(scope, receive, cutting)
+            closed = cutting.closed
+        elif action.stall or action.drop:
+            close_connection(send)
+            closed = True
         else:
-            await _false_answer(deed)(scope, receive, send)
-        if gone:
-            # Returning before the connection is gone would make uvicorn complain about a missing answer.
-            await _wait_for_client(receive, _FAREWELL_SECONDS, self._released)
+            await _response(action)(scope, receive, send)
+
+        if closed:
+            # Returning while the connection is open would make uvicorn log a missing answer.
+            await _wait_for_disconnect(receive, _DISCONNECT_SECONDS, self._closing)
 
 
-def _recognise(scope: Scope) -> tuple[Call | None, str | None]:
-    """Return which call of the API this is, and the job it is about."""
-    if scope["type"] != "http" or (b"user-agent", PAINTER_AGENT.encode()) in scope["headers"]:
-        return None, None
-    method, path = scope["method"], scope["path"].removeprefix(BASE_PATH)
-    if path == "/video/generations":
-        query = parse_qs(scope["query_string"].decode("latin-1"))
-        return ("create", None) if method == "POST" else ("get", query.get("task_id", [None])[0])
-    if path.startswith("/files/"):
-        return "file", path.removeprefix("/files/").removesuffix(".mp4")
-    if path.startswith("/records/"):
-        return "record", path.removeprefix("/records/")
-    return ("balance", None) if path == "/balance" else (None, None)
-
-
-def _false_answer(deed: Deed) -> Response:
-    if deed.status:
-        headers = {} if deed.retry_after is None else {"retry-after": str(deed.retry_after)}
-        if deed.body is not None:
-            return Response(deed.body, deed.status, headers)
-        return JSONResponse({"code": deed.status, "msg": "Fault on order"}, deed.status, headers)
-    if deed.code is not None:
-        return JSONResponse({"code": deed.code, "msg": "Fault on order"})
-    return HTMLResponse(_HTML)
-
-
-async def _wait_for_client(receive: Receive, seconds: float, released: asyncio.Event) -> None:
-    """Wait until the client has gone or the stalls are released, at most so long."""
-
-    async def departure() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    waits = [asyncio.ensure_future(departure()), asyncio.ensure_future(released.wait())]
-    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
-    await asyncio.gather(*waits, return_exceptions=True)
-
-
-async def _keep_back(message: Message) -> None:
-    """Take an answer and send it nowhere."""
-
-
-def hang_up(send: Send) -> None:
+def close_connection(send: Send) -> None:
     """Close the connection of a call at once; what was sent so far still arrives.
 
-    ASGI has no message for that. In uvicorn the outermost `send` is a method of the object that serves one request
-    and holds the transport, which is why the gate has to stand outside of Starlette. Raises RuntimeError elsewhere.
+    ASGI has no message for that. In uvicorn the outermost `send` is a method of the object that
+    serves one request and holds the transport, which is why the middleware has to be outside of
+    Starlette. Raises RuntimeError under other servers.
     """
     transport = getattr(getattr(send, "__self__", None), "transport", None)
     if transport is None:
@@ -121,21 +84,81 @@ def hang_up(send: Send) -> None:
     transport.close()
 
 
-class _Shears:
-    """A `send` that hangs up when a body grows past so many bytes."""
+class _CuttingSend:
+    """A `send` that closes the connection after so many bytes of a body."""
 
-    def __init__(self, send: Send, most: int) -> None:
-        self._send, self._left = send, most
+    def __init__(self, send: Send, max_bytes: int) -> None:
+        self._send = send
+        self._bytes_left = max_bytes
         self.closed = False
 
     async def __call__(self, message: Message) -> None:
-        body = message.get("body", b"")
         if self.closed:
             return
-        if len(body) <= self._left:
-            self._left -= len(body)
+        body = message.get("body", b"")
+        if len(body) <= self._bytes_left:
+            self._bytes_left -= len(body)
             await self._send(message)
             return
-        await self._send({**message, "body": body[: self._left], "more_body": True})
+        await self._send({**message, "body": body[: self._bytes_left], "more_body": True})
         self.closed = True
-        hang_up(self._send)
+        close_connection(self._send)
+
+
+async def _discard(message: Message) -> None:
+    """Send an answer nowhere."""
+
+
+def _identify(scope: Scope) -> tuple[Call | None, str | None]:
+    """Return which call of the API this is, and the job it is about."""
+    if scope["type"] != "http":
+        return None, None
+    if (b"user-agent", RENDERER_USER_AGENT.encode()) in scope["headers"]:
+        return None, None
+
+    path = scope["path"].removeprefix(BASE_PATH)
+    if path == "/video/generations" and scope["method"] == "POST":
+        return "create", None
+    if path == "/video/generations":
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        return "get", query.get("task_id", [None])[0]
+    if path.startswith("/files/"):
+        return "file", path.removeprefix("/files/").removesuffix(".mp4")
+    if path.startswith("/records/"):
+        return "record", path.removeprefix("/records/")
+    if path == "/balance":
+        return "balance", None
+    return None, None
+
+
+def _response(action: FaultAction) -> Response:
+    if action.code is not None:
+        return JSONResponse({"code": action.code, "msg": "Fault on order"})
+    if action.status is None:
+        return HTMLResponse(_HTML)
+
+    headers = {}
+    if action.retry_after is not None:
+        headers["retry-after"] = str(action.retry_after)
+    if action.status in _BODILESS_STATUSES:
+        return Response(None, action.status, headers)
+    if isinstance(action.body, str):
+        return Response(action.body, action.status, headers)
+    body = action.body
+    if body is None:
+        body = {"code": action.status, "msg": "Fault on order"}
+    return JSONResponse(body, action.status, headers)
+
+
+async def _wait_for_disconnect(receive: Receive, seconds: float, closing: asyncio.Event) -> None:
+    """Wait until the client has disconnected or the sandbox closes, at most so long."""
+
+    async def disconnected() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    waits = [asyncio.ensure_future(disconnected()), asyncio.ensure_future(closing.wait())]
+    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Running a sandbox: in a background thread of this process, or as the process itself."""
+"""Running a sandbox: in a background thread of this process, or as a process of its own."""
 
 import contextlib
 import socket
@@ -39,7 +39,7 @@ class Sandbox:
 
     @property
     def root_url(self) -> str:
-        """Where the `/sandbox` routes hang."""
+        """The address of the `/sandbox` routes, without their path."""
         return _address(self._socket)
 
     def stats(self) -> dict[str, Any]:
@@ -48,21 +48,24 @@ class Sandbox:
 
     def jobs(self) -> list[dict[str, Any]]:
         """Return what `GET /sandbox/jobs` returns."""
-        return self._app.jobs()
+        return self._app.list_jobs()
 
     def fault(self, **rule: Any) -> None:
-        """Add one rule, such as `fault(on="get", do={"status": 503}, times=2)`. Raises ValueError for nonsense."""
+        """Add one rule, such as `fault(on="get", do={"status": 503}, times=2)`.
+
+        Raises ValueError for a rule that cannot work.
+        """
         self._app.faults.add(parse_faults([rule]))
 
     def clear_faults(self) -> None:
-        """Behave well again."""
+        """Remove all faults."""
         self._app.faults.clear()
 
     def start(self) -> None:
         """Start serving and return when it does. Not to be called twice.
 
-        Raises OSError if the port is taken, ModuleNotFoundError without Pillow, and RuntimeError if the folder
-        cannot be used.
+        Raises OSError if the port is taken, ModuleNotFoundError without Pillow, and RuntimeError if
+        the folder cannot be used.
         """
         self._app = create_app(self.settings)
         self._socket = _listen(self.settings)
@@ -78,7 +81,10 @@ class Sandbox:
             ) from self._app.failure
 
     def stop(self) -> None:
-        """Stop serving and return when all threads and files are gone. Calling twice is harmless."""
+        """Stop serving and return when all threads and temporary files are gone.
+
+        Calling it twice is safe.
+        """
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
@@ -97,7 +103,7 @@ class Sandbox:
 
     def _serve(self) -> None:
         try:
-            # uvicorn ends a failed start with SystemExit; `start` tells the reason better.
+            # uvicorn ends a failed start with SystemExit; `start` raises the reason.
             with contextlib.suppress(SystemExit):
                 self._server.run(sockets=[self._socket])
         finally:
@@ -105,21 +111,28 @@ class Sandbox:
 
 
 def serve(settings: SandboxSettings | None = None) -> None:
-    """Run a sandbox until interrupted, and print where it listens. Meant for a process of its own."""
+    """Run a sandbox until interrupted, and print its address and key.
+
+    Blocks, and handles signals: meant for a process of its own.
+    """
     settings = settings or SandboxSettings()
     app = create_app(settings)
     with contextlib.closing(_listen(settings)) as listener:
-        words = f"Kling sandbox on {_address(listener)}{BASE_PATH} with key {settings.key}"
+
+        def announce() -> None:
+            base_url = f"{_address(listener)}{BASE_PATH}"
+            print(f"Kling sandbox on {base_url} with key {settings.key}", flush=True)
+
         with contextlib.suppress(KeyboardInterrupt):
-            _Server(app, lambda: print(words, flush=True)).run(sockets=[listener])
+            _Server(app, announce).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that says when it is ready, and lets go of stalled calls when it ends."""
+    """A uvicorn server that reports when it is ready, and ends stalled calls when it stops."""
 
-    def __init__(self, app: SandboxApp, announce: Callable[[], None]) -> None:
-        # h11 even where httptools is installed: faults that drop connections rely on it. The caller's logging is
-        # left as it is.
+    def __init__(self, app: SandboxApp, on_ready: Callable[[], None]) -> None:
+        # h11 even where httptools is installed: faults that drop connections rely on it. No log
+        # configuration, so that the caller's stays as it is.
         config = uvicorn.Config(
             app,
             http="h11",
@@ -130,15 +143,16 @@ class _Server(uvicorn.Server):
             timeout_graceful_shutdown=2,
         )
         super().__init__(config)
-        self._gate, self._announce = app.gate, announce
+        self._fault_middleware = app.fault_middleware
+        self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
-            self._announce()
+            self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._gate.release()
+        self._fault_middleware.end_stalls()
         await super().shutdown(sockets=sockets)
 
 

@@ -1,28 +1,30 @@
-"""Where clips get painted: fetches the inputs, paints in a few threads, and never paints the same picture twice."""
+"""Rendering clips: fetches the inputs, paints in a few threads, and paints each clip once."""
 
+import hashlib
+import json
 import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
 
-from prefect_kling.sandbox.prices import edits, price_of, to_units
-from prefect_kling.sandbox.recipe import Input, UnusableInput, read_recipe
+from prefect_kling.sandbox.clip_request import Input, UnusableInput, read_inputs
+from prefect_kling.sandbox.prices import is_edit, price_of, to_units
 from prefect_kling.sandbox.settings import SandboxSettings
 from prefect_kling.sandbox.store import Job, Outcome
 
 logger = logging.getLogger(__name__)
 
-PAINTER_AGENT = "kling-sandbox-painter"
-_MOST_MEGABYTES = {"first_frame": 10, "end_frame": 10, "reference": 10, "feature": 200, "base": 200}
+RENDERER_USER_AGENT = "kling-sandbox-renderer"
+_MAX_IMAGE_BYTES = 10_000_000
+_MAX_VIDEO_BYTES = 200_000_000
 
 
-def require_paint() -> None:
-    """Raise ModuleNotFoundError with the cure if Pillow is not installed; does not import it."""
+def require_pillow() -> None:
+    """Raise ModuleNotFoundError, with what to install, without Pillow. Does not import it."""
     if find_spec("PIL") is None:
         raise ModuleNotFoundError(
             "the sandbox paints its videos with Pillow: pip install 'prefect-kling[demo]'",
@@ -30,86 +32,109 @@ def require_paint() -> None:
         )
 
 
-class Workshop:
-    """A pool of painters. `report` is called from their threads, once per finished job."""
+class Renderer:
+    """Renders jobs in threads, and calls `on_finished` there, once per finished job."""
 
     def __init__(
-        self, settings: SandboxSettings, folder: Path, report: Callable[[Job, Outcome], None]
+        self, settings: SandboxSettings, folder: Path, on_finished: Callable[[Job, Outcome], None]
     ) -> None:
-        self._settings, self._folder, self._report = settings, folder, report
+        self._settings = settings
+        self._folder = folder
+        self._on_finished = on_finished
         self._closing = threading.Event()
         self._pool = ThreadPoolExecutor(
-            settings.painters, thread_name_prefix="kling-sandbox-painter"
+            settings.painters, thread_name_prefix="kling-sandbox-renderer"
         )
-        self._closers, self._lock = ExitStack(), threading.Lock()
-        self._http: httpx.Client | None = None
-        self._locks: dict[str, threading.Lock] = {}
+        self._client_lock = threading.Lock()
+        self._client: httpx.Client | None = None
+        self._path_locks: dict[Path, threading.Lock] = {}
 
-    def order(self, job: Job) -> None:
-        """Have a job painted as soon as a painter is free."""
-        self._pool.submit(self._work, job)
+    def submit(self, job: Job) -> None:
+        """Render a job as soon as a thread is free."""
+        self._pool.submit(self._run, job)
 
     def close(self) -> None:
         """Drop what is not finished and end the threads. Unfinished jobs are not reported."""
         self._closing.set()
         self._pool.shutdown(cancel_futures=True)
-        self._closers.close()
+        if self._client is not None:
+            self._client.close()
 
-    def _work(self, job: Job) -> None:
-        """Paint one job and report, whatever happens, unless the workshop closes."""
+    def _run(self, job: Job) -> None:
         try:
-            outcome = self._make(job)
+            outcome = self._render(job)
         except UnusableInput as error:
             outcome = Outcome(fail_code="INVALID_INPUT", fail_msg=str(error))
-        except (
-            Exception
-        ):  # a job must end whatever its painting meets, or its client would wait for ever
-            if self._closing.is_set():
-                return
-            logger.exception("painting job %s failed", job.id)
+        except Exception:
+            # Whatever happens, a job must end, or its client would wait for ever.
+            if not self._closing.is_set():
+                logger.exception("painting job %s failed", job.id)
             outcome = Outcome(
                 fail_code="INTERNAL_ERROR", fail_msg="the sandbox failed to paint this clip"
             )
         if not self._closing.is_set():
-            self._report(job, outcome)
+            self._on_finished(job, outcome)
 
-    def _make(self, job: Job) -> Outcome:
-        # Imported here, so that a sandbox can be imported and started without loading two picture libraries.
-        from prefect_kling.sandbox.footage import clip_seconds
+    def _render(self, job: Job) -> Outcome:
+        # Imported here, so that a sandbox can be imported and started without loading two picture
+        # libraries.
+        from prefect_kling.sandbox.decoded_inputs import clip_seconds
         from prefect_kling.sandbox.painter import paint_clip
 
-        stamp = (job.id, job.number) if self._settings.stamp_job_id else ("", 0)
-        recipe = read_recipe(job.body, self._settings.short_side, *stamp)
-        contents = {item.url: self._fetch(item) for item in recipe.inputs}
-        path = self._folder / f"{recipe.digest(contents)}.mp4"
-        with self._locks.setdefault(path.name, threading.Lock()):
-            if not path.exists():
-                paint_clip(recipe, contents, path, self._closing.is_set)
-        seconds = clip_seconds(path) if edits(job.body) else 0
-        return Outcome(
-            file=path.name, cost=to_units(price_of(job.body, seconds, self._settings.extra_models))
-        )
+        contents = [(item, self._fetch(item)) for item in read_inputs(job.body)]
+        job_id = ""
+        if self._settings.stamp_job_id:
+            job_id = job.id
+        digest = self._digest(job, contents, job_id)
+        number = int(digest[:4], 16)
+        if self._settings.stamp_job_id:
+            number = job.number
 
-    def _client(self) -> httpx.Client:
-        """Return the one client, made when it is first needed because that takes longer than starting a sandbox."""
-        # Unlike the real API, which refuses private addresses, inputs may and mostly do lie on this machine;
-        # a proxy could not reach them.
-        direct = {f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")}
-        with self._lock:
-            if self._http is None:
-                headers = {"User-Agent": PAINTER_AGENT}
-                client = httpx.Client(
-                    headers=headers, timeout=10, follow_redirects=True, mounts=direct
+        path = self._folder / f"{digest}.mp4"
+        with self._path_locks.setdefault(path, threading.Lock()):
+            if not path.exists():
+                paint_clip(
+                    job.body,
+                    contents,
+                    path,
+                    number=number,
+                    job_id=job_id,
+                    short_side=self._settings.short_side,
+                    stopped=self._closing.is_set,
                 )
-                self._http = self._closers.enter_context(client)
-            return self._http
+
+        seconds = 0.0
+        if is_edit(job.body):
+            seconds = clip_seconds(path)
+        price = price_of(self._settings.with_known_model(job.body), seconds)
+        return Outcome(file=path.name, cost=to_units(price))
+
+    def _digest(self, job: Job, contents: list[tuple[Input, bytes]], job_id: str) -> str:
+        """Return the name of a clip's file: clips with equal names have equal pictures."""
+        facts = [
+            {name: value for name, value in job.body.items() if name != "callback_url"},
+            [hashlib.sha256(data).hexdigest() for _, data in contents],
+            self._settings.short_side,
+            job_id,
+        ]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
     def _fetch(self, item: Input) -> bytes:
         """Download one input. Raises UnusableInput."""
+        max_bytes = _MAX_IMAGE_BYTES
+        if item.role in ("feature", "base"):
+            max_bytes = _MAX_VIDEO_BYTES
+
+        received = bytearray()
         try:
-            with self._client().stream("GET", item.url) as reply:
-                reply.raise_for_status()
-                return _read(reply, _MOST_MEGABYTES[item.role])
+            with self._http_client().stream("GET", item.url) as response:
+                response.raise_for_status()
+                for piece in response.iter_bytes():
+                    received += piece
+                    if len(received) > max_bytes:
+                        raise UnusableInput(
+                            f"the {item.role} input is larger than {max_bytes // 1_000_000} MB"
+                        )
         except httpx.HTTPStatusError as error:
             raise UnusableInput(
                 f"the {item.role} input was answered with {error.response.status_code}"
@@ -118,12 +143,19 @@ class Workshop:
             raise UnusableInput(
                 f"the {item.role} input cannot be fetched ({type(error).__name__})"
             ) from error
+        return bytes(received)
 
-
-def _read(reply: httpx.Response, most_megabytes: int) -> bytes:
-    received = bytearray()
-    for piece in reply.iter_bytes():
-        received += piece
-        if len(received) > most_megabytes * 1_000_000:
-            raise UnusableInput(f"an input is larger than {most_megabytes} MB")
-    return bytes(received)
+    def _http_client(self) -> httpx.Client:
+        """Return the client, made on first use because that delays the start of a sandbox."""
+        with self._client_lock:
+            if self._client is None:
+                # Unlike the real API, which refuses private addresses, most inputs are on this
+                # machine, where a proxy could not reach them.
+                local_hosts = ("127.0.0.1", "localhost", "[::1]")
+                self._client = httpx.Client(
+                    headers={"User-Agent": RENDERER_USER_AGENT},
+                    timeout=10,
+                    follow_redirects=True,
+                    mounts={f"all://{host}": None for host in local_hosts},
+                )
+            return self._client

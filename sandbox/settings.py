@@ -1,10 +1,10 @@
-"""What can be set about a sandbox."""
+"""The settings of a sandbox."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 DEFAULT_KEY = "sk_sandbox0000000000000"
 _WEEK = 7 * 24 * 3600
@@ -12,32 +12,44 @@ _WEEK = 7 * 24 * 3600
 
 @dataclass(frozen=True)
 class SandboxSettings:
-    """Settings of one sandbox. Raises ValueError for values no sandbox could work with."""
+    """Settings of one sandbox. Raises ValueError for values that cannot work."""
 
     key: str = DEFAULT_KEY
     """The API key that is accepted."""
     seed: int = 0
-    """Decides job ids and render times; the same seed gives the same ones."""
+    """Decides job ids and render times: equal seeds give equal ones."""
     render_seconds: tuple[float, float] = (2.0, 6.0)
-    """Shortest and longest time a job takes, painting included if that is faster."""
+    """Shortest and longest time a job takes. Painting may make it longer."""
     short_side: int | None = None
-    """Short side of std clips in pixels instead of 720; pro stays one and a half times that."""
+    """Short side of std clips in pixels, instead of 720; that of pro clips is 1.5 times as long."""
     retention_seconds: float = _WEEK
     """How long a result can be downloaded after its job ended."""
     expired_status: Literal[403, 404, 410] = 404
-    """What the link of an expired result is answered with."""
+    """The HTTP status of the link of an expired result."""
     balance_usd: Decimal | int | str = Decimal(100)
-    """What the account holds at the start."""
+    """The balance of the account at the start."""
     folder: Path | str | None = None
-    """Where jobs and clips are kept across restarts, for one sandbox at a time; without one they vanish at the end."""
+    """Where jobs and clips are kept across restarts, for one sandbox at a time.
+
+    Without a folder they are deleted when the sandbox stops.
+    """
     slots: int | None = None
-    """How many jobs may run at once; one more is answered 429, like Kling's 1303. No limit unless said."""
+    """How many jobs may run at once, None for any number.
+
+    One more is answered 429, like error 1303 of Kling.
+    """
     painters: int = 2
     """How many clips are painted at a time."""
     stamp_job_id: bool = True
-    """Burn the job id in. Without it, equal requests are painted once and share one file."""
-    extra_models: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """USD per second by mode of models that the page does not have; else they obey kling-v3-omni's rules."""
+    """Write the job id into the picture.
+
+    Without it, equal requests are painted once and share one file.
+    """
+    extra_models: Mapping[str, str] = field(default_factory=dict)
+    """Further models to accept, each with the known model whose rules and prices it follows.
+
+    For example `{"kling-v4-omni": "kling-v3-omni"}`.
+    """
     host: str = "127.0.0.1"
     """Where to listen. Anyone who can reach it can set faults."""
     port: int = 0
@@ -57,3 +69,10 @@ class SandboxSettings:
             raise ValueError(
                 "short_side must be at least 90: frame codes cannot be read on smaller pictures"
             )
+
+    def with_known_model(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body with its extra model replaced by the model it follows."""
+        model = body.get("model")
+        if isinstance(model, str) and model in self.extra_models:
+            return body | {"model": self.extra_models[model]}
+        return body

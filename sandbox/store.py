@@ -1,4 +1,4 @@
-"""The jobs of a sandbox on disk: one SQLite table, read and written by primary key or index only."""
+"""The jobs of a sandbox on disk: one SQLite table."""
 
 import json
 import sqlite3
@@ -33,8 +33,8 @@ CREATE INDEX IF NOT EXISTS unsettled ON jobs (ended) WHERE settled = 0;
 class Job:
     """One accepted request. Times are epoch milliseconds, money is in ten-thousandths of a USD.
 
-    A job ends at `ended`, which is known, and may lie ahead, as soon as its clip is painted; nothing has to
-    happen at that moment, the state simply reads differently from then on.
+    `ended` is set as soon as the clip is rendered, and may lie in the future. Nothing has to happen
+    at that time: `state` returns another word from then on.
     """
 
     number: int
@@ -54,20 +54,27 @@ class Job:
     settled: int = 0
 
     def state(self, now: int) -> str:
-        """Return the page's word for the state at a time: the first fifth of the render time is pending."""
+        """Return the state at a time, in the API's words.
+
+        A job is pending for the first fifth of its render time.
+        """
         if self.ended is not None and now >= self.ended:
-            return "failed" if self.fail_code else "completed"
-        return "processing" if now >= self.created + (self.ready - self.created) / 5 else "pending"
+            if self.fail_code:
+                return "failed"
+            return "completed"
+        if now < self.created + (self.ready - self.created) / 5:
+            return "pending"
+        return "processing"
 
     @property
     def model(self) -> str:
-        """The model as replies name it."""
+        """The model as answers name it."""
         return f"kling-video/{self.body['model']}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How painting a job ended: with a file and its price, or with a fail code."""
+    """How rendering a job ended: with a file and its price, or with a fail code."""
 
     file: str | None = None
     cost: int = 0
@@ -76,34 +83,36 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Sums:
-    """What some jobs add up to; money in ten-thousandths of a USD."""
+class Totals:
+    """The number of some jobs and their money in ten-thousandths of a USD."""
 
     jobs: int
-    held: int
+    frozen: int
     paid: int
 
 
-class Store:
+class JobStore:
     """The job table. Safe for use by several threads; each call is one transaction."""
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._base = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._base.row_factory = sqlite3.Row
-        self._base.execute("PRAGMA journal_mode = WAL")
-        # Enough to survive a killed process, which is what a sandbox has to survive.
-        self._base.execute("PRAGMA synchronous = NORMAL")
-        self._base.executescript(_SCHEMA)
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._connection.row_factory = sqlite3.Row
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        # Enough to survive a killed process; a sandbox need not survive a power failure.
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:
         """Close the file. Calling twice is harmless."""
         with self._lock:
-            self._base.close()
+            self._connection.close()
 
     def add(self, job: Job) -> None:
         """Write a new job."""
-        row = (
+        self._run(
+            "INSERT INTO jobs (number, id, body, origin, created, ready, held)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             job.number,
             job.id,
             json.dumps(job.body),
@@ -112,21 +121,21 @@ class Store:
             job.ready,
             job.held,
         )
-        self._run(
-            "INSERT INTO jobs (number, id, body, origin, created, ready, held) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            *row,
-        )
 
     def find(self, job_id: str) -> Job | None:
         """Read one job by its id."""
-        return next(iter(self._jobs("SELECT * FROM jobs WHERE id = ?", job_id)), None)
+        found = self._jobs("SELECT * FROM jobs WHERE id = ?", job_id)
+        return found[0] if found else None
 
     def all(self) -> list[Job]:
         """Read every job, oldest first."""
         return self._jobs("SELECT * FROM jobs ORDER BY number")
 
-    def open_ends(self) -> list[Job]:
-        """Read the jobs that are not painted, or whose callback was not made, oldest first. Reads the whole table."""
+    def unfinished(self) -> list[Job]:
+        """Read the jobs that are not rendered, or whose callback was not sent, oldest first.
+
+        Reads the whole table.
+        """
         return [job for job in self.all() if job.ended is None or not job.called_back]
 
     def last_number(self) -> int:
@@ -134,48 +143,63 @@ class Store:
         return int(self._run("SELECT COALESCE(MAX(number), 0) FROM jobs")[0][0])
 
     def end(self, number: int, ended: int, outcome: Outcome) -> None:
-        """Write down how and when a job ends."""
+        """Write how and when a job ends."""
         self._run(
-            "UPDATE jobs SET ended = ?, file = ?, cost = ?, fail_code = ?, fail_msg = ? WHERE number = ?",
-            *(ended, outcome.file, outcome.cost, outcome.fail_code, outcome.fail_msg, number),
+            "UPDATE jobs SET ended = ?, file = ?, cost = ?, fail_code = ?, fail_msg = ?"
+            " WHERE number = ?",
+            ended,
+            outcome.file,
+            outcome.cost,
+            outcome.fail_code,
+            outcome.fail_msg,
+            number,
         )
 
     def renew_link(self, job_id: str) -> None:
-        """Make the next poll hand out another link, and the present one useless."""
+        """Make the present link useless; the next poll gives another."""
         self._run("UPDATE jobs SET link = link + 1 WHERE id = ?", job_id)
 
     def mark_called_back(self, number: int) -> None:
-        """Remember that the callback of a job was made."""
+        """Write that the callback of a job was sent."""
         self._run("UPDATE jobs SET called_back = 1 WHERE number = ?", number)
 
-    def settle(self, now: int) -> Sums:
-        """Mark the jobs that ended since the last call as counted, and return how many, what they held and cost."""
+    def settle(self, now: int) -> Totals:
+        """Mark the jobs that ended since the last call as settled, and return their totals."""
         rows = self._run(
             "UPDATE jobs SET settled = 1 WHERE settled = 0 AND ended <= ? RETURNING held, cost", now
         )
-        return Sums(len(rows), held=sum(row[0] for row in rows), paid=sum(row[1] for row in rows))
+        frozen = sum(row["held"] for row in rows)
+        paid = sum(row["cost"] for row in rows)
+        return Totals(len(rows), frozen, paid)
 
-    def sums(self) -> Sums:
-        """Add up what counted jobs cost, and how many others there are and what they hold. Reads the whole table."""
-        jobs, held, paid = self._run(
-            "SELECT TOTAL(1 - settled), TOTAL((1 - settled) * held), TOTAL(settled * cost) FROM jobs"
+    def totals(self) -> Totals:
+        """Return the number and frozen money of jobs not settled, and what the settled ones cost.
+
+        Reads the whole table.
+        """
+        jobs, frozen, paid = self._run(
+            "SELECT TOTAL(1 - settled), TOTAL((1 - settled) * held), TOTAL(settled * cost)"
+            " FROM jobs"
         )[0]
-        return Sums(int(jobs), int(held), int(paid))
+        return Totals(int(jobs), int(frozen), int(paid))
 
     def count(self, now: int) -> dict[str, int]:
-        """Count jobs by what became of them. Reads the whole table."""
+        """Count jobs by outcome. Reads the whole table."""
         created, completed, failed = self._run(
-            "SELECT COUNT(*), TOTAL(ended <= ?1 AND fail_code IS NULL), TOTAL(ended <= ?1 AND fail_code IS NOT NULL) "
-            "FROM jobs",
+            "SELECT COUNT(*), TOTAL(ended <= ?1 AND fail_code IS NULL),"
+            " TOTAL(ended <= ?1 AND fail_code IS NOT NULL) FROM jobs",
             now,
         )[0]
         return {"created": created, "completed": int(completed), "failed": int(failed)}
 
     def _jobs(self, query: str, *values: object) -> list[Job]:
-        return [
-            Job(**{**row, "body": json.loads(row["body"])}) for row in self._run(query, *values)
-        ]
+        jobs = []
+        for row in self._run(query, *values):
+            columns = dict(row)
+            columns["body"] = json.loads(columns["body"])
+            jobs.append(Job(**columns))
+        return jobs
 
     def _run(self, query: str, *values: object) -> list[Any]:
         with self._lock:
-            return self._base.execute(query, values).fetchall()
+            return self._connection.execute(query, values).fetchall()

@@ -95,7 +95,7 @@ async def test_a_clip_is_made_with_it(archive: Archive) -> None:
     settings = SandboxSettings(
         render_seconds=(0, 0.1),
         short_side=90,
-        extra_models={"kling-v4": {"std": "0.07", "pro": "0.09"}},
+        extra_models={"kling-v4": "kling-v3-omni"},
     )
     capped = Archive(archive.bucket, cap_usd=Decimal(1))
     with Sandbox(settings) as sandbox:
@@ -118,7 +118,7 @@ async def test_a_paid_clip_is_archived_even_where_its_model_is_unknown(
     settings = SandboxSettings(
         render_seconds=(0, 0.1),
         short_side=90,
-        extra_models={"kling-v4": {"std": "0.07", "pro": "0.09"}},
+        extra_models={"kling-v4": "kling-v3-omni"},
     )
     with Sandbox(settings) as sandbox:
         address = ClientSettings(base_url=sandbox.base_url)

@@ -1,4 +1,4 @@
-"""Looking at clips: how much two pictures differ or agree, and videos to hand in whose every picture is another."""
+"""Looking at clips: how much two pictures differ, and videos in which every picture is unlike."""
 
 import io
 import itertools
@@ -38,7 +38,7 @@ def brightness(picture: Image.Image) -> float:
 
 
 def correlation(one: Image.Image, other: Image.Image, box: Box) -> float:
-    """How alike two pictures are in one place whatever their colours: 1 is the same drawing, 0 another."""
+    """How alike two pictures are in one place, whatever their colours: 1 for the same drawing."""
     return statistics.correlation(
         *(picture.convert("L").crop(box).tobytes() for picture in (one, other))
     )

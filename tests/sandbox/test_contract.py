@@ -192,3 +192,14 @@ def test_every_violation_is_named() -> None:
 def test_not_an_object(body: object) -> None:
     """A body that is not a JSON object is refused."""
     assert violations(body) == ["the body must be a JSON object"]
+
+
+def test_extra_model(open_sandbox: Any) -> None:
+    """A model the page does not know is accepted by setting, with the rules and prices of another."""
+    caller = open_sandbox(extra_models={"kling-v4-omni": "kling-v3-omni"}, balance_usd=10)
+    ended = caller.finish(model="kling-v4-omni", sound="on")
+    assert (ended["state"], ended["model"]) == ("completed", "kling-video/kling-v4-omni")
+    assert caller.http.get("/balance").json()["data"]["total"] == 9.7132
+    body = {"model": "kling-v4-omni", "prompt": "a fox", "duration": "16"}
+    reply = caller.http.post("/video/generations", json=body)
+    assert (reply.status_code, "duration must be" in reply.text) == (400, True)

@@ -1,4 +1,4 @@
-"""Misbehaviour on order, as a plain client sees it."""
+"""Faults, as a plain client sees them."""
 
 import io
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def until_broken(reply: httpx.Response) -> Iterator[bytes]:
 
 
 def test_status(caller: Any) -> None:
-    """A status is answered with the envelope, as often as ordered, and then everything is well again."""
+    """A status is answered with the envelope, as often as the rule says, and then no more."""
     assert order(caller, {"on": "balance", "do": {"status": 503}, "times": 2}).status_code == 200
     replies = [caller.http.get("/balance") for _ in range(3)]
     assert [reply.status_code for reply in replies] == [503, 503, 200]
@@ -41,6 +41,30 @@ def test_status_with_body(caller: Any) -> None:
     order(caller, {"on": "get", "do": {"status": 429, "body": "slow down", "retry_after": 2}})
     reply = caller.http.get("/video/generations", params={"task_id": "x"})
     assert (reply.status_code, reply.text, reply.headers["retry-after"]) == (429, "slow down", "2")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"code": 1299, "data": {"taskId": "clx1", "state": None}}, [], 17, False, "not JSON"],
+)
+@pytest.mark.parametrize("status", [201, 302, 418, 499, 599])
+def test_any_status_with_any_body(open_sandbox: Any, status: int, body: Any) -> None:
+    """A create call can be answered with any status and any JSON or text after the job was made."""
+    caller = open_sandbox()
+    rule = {"on": "create", "do": {"status": status, "body": body}, "after_commit": True}
+    assert order(caller, rule).json()[0]["do"] == rule["do"]
+    reply = caller.http.post("/video/generations", json=BODY)
+    answered = reply.text if isinstance(body, str) else reply.json()
+    assert (reply.status_code, answered) == (status, body)
+    assert caller.sandbox.stats()["created"] == 1
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_status_without_body(caller: Any, status: int) -> None:
+    """A status that HTTP defines without a body is answered without one."""
+    order(caller, {"on": "balance", "do": {"status": status, "body": {"ignored": True}}})
+    reply = caller.http.get("/balance")
+    assert (reply.status_code, reply.content) == (status, b"")
 
 
 def test_code(caller: Any) -> None:
@@ -155,7 +179,7 @@ def test_completed_without_link(caller: Any) -> None:
 
 
 def test_expired_link(caller: Any) -> None:
-    """A link can die early; the next poll hands out another that works, and the old one stays dead."""
+    """A link can expire early. The next poll gives one that works; the old one stays expired."""
     job_id = caller.finish()["taskId"]
     old = caller.poll(job_id)["resultUrls"][0]
     order(caller, {"on": "file", "do": {"expire": True}})
@@ -213,6 +237,9 @@ def test_own_downloads_are_spared(caller: Any) -> None:
         {"on": "create", "do": {"no_url": True}},
         {"on": "get", "do": {"drop": True}, "times": 0},
         {"on": "get", "do": {"drop": True, "retry_after": 3}},
+        {"on": "get", "do": {"code": 500, "body": {}}},
+        {"on": "get", "do": {"status": 101}},
+        {"on": "get", "do": {"status": 600}},
     ],
 )
 def test_nonsense_is_refused(caller: Any, rule: dict[str, Any]) -> None:

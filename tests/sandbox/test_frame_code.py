@@ -5,7 +5,7 @@ from PIL import Image, ImageDraw
 
 from prefect_kling.sandbox import read_frame_code
 from prefect_kling.sandbox.frame_code import cells_of, strip_height
-from prefect_kling.sandbox.scenery import PALETTES
+from prefect_kling.sandbox.painter import background_colors
 
 
 def coded(job_number: int, frame_index: int, size: tuple[int, int] = (320, 180)) -> Image.Image:
@@ -38,7 +38,8 @@ def test_any_scale(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "color", ["black", "white", "grey", *(palette.hills[2] for palette in PALETTES)]
+    "color",
+    ["black", "white", "grey", *background_colors("a fox", 0), *background_colors("rain", 0)],
 )
 def test_plain_picture(color: str | tuple[int, int, int]) -> None:
     """A picture without a code has none."""

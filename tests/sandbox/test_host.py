@@ -73,7 +73,7 @@ def test_stop_does_not_wait_for_stalls(open_sandbox: Any) -> None:
 
 @pytest.mark.parametrize("path", ["/api/v1/video/generations", "/sandbox/faults"])
 def test_half_a_call(open_sandbox: Any, caplog: pytest.LogCaptureFixture, path: str) -> None:
-    """A caller that leaves in the middle of its body is let go without a word, and the next one is served."""
+    """A caller that disconnects within its body causes no log line, and the next is served."""
     caller = open_sandbox()
     url = httpx.URL(caller.sandbox.root_url)
     authorization = f"Authorization: Bearer {caller.sandbox.key}"
@@ -125,7 +125,7 @@ def test_impossible_settings(settings: dict[str, Any]) -> None:
 
 
 def test_own_process() -> None:
-    """The sandbox runs as a process of its own, prints its address and key, and ends cleanly when interrupted."""
+    """As a process the sandbox prints its address and key, and ends cleanly when interrupted."""
     program = """
 from prefect_kling.sandbox import SandboxSettings, serve
 serve(SandboxSettings(short_side=90, render_seconds=(0, 0)))

@@ -24,7 +24,7 @@ DONE = Job(1, "clx", {"model": "kling-v3-omni"}, "", created=0, ready=1000, held
     ],
 )
 def test_states_follow_time(now: int, state: str) -> None:
-    """A job is pending, then processing, and completed neither before its time nor before it is painted."""
+    """A job is pending, then processing, and completed when its time is over and it is painted."""
     assert DONE.state(now) == state
 
 
@@ -74,7 +74,7 @@ def test_part_fails_too(caller: Any) -> None:
 
 
 def test_unusable_pictures(caller: Any, shelf: Any) -> None:
-    """A picture that is missing, unreachable, damaged or of another kind fails the job as invalid input."""
+    """A job fails if a picture is missing, unreachable, damaged, too large or of another kind."""
     shelf.put("whole.png", Image.new("RGB", (300, 300)))
     addresses = [
         f"{shelf.url}/missing.png",
@@ -92,7 +92,7 @@ def test_unusable_pictures(caller: Any, shelf: Any) -> None:
 
 
 def test_unusable_videos(caller: Any, shelf: Any) -> None:
-    """A video that is damaged, no video, or longer than ten seconds fails the job as invalid input."""
+    """A job fails if a video is damaged, is no video, or is longer than ten seconds."""
     long = caller.http.get(caller.link(duration="12")).content
     addresses = [
         shelf.put("long.mp4", long),
@@ -111,7 +111,7 @@ def test_unusable_videos(caller: Any, shelf: Any) -> None:
 
 
 def test_callback(open_sandbox: Any, shelf: Any) -> None:
-    """The callback carries what a poll says, also when a job fails, and its answer does not matter."""
+    """The callback says what a poll says, also of a failed job, and its answer does not matter."""
     caller = open_sandbox()
     for prompt in ("a fox", "[fail:OTHER]"):
         job_id = caller.create(prompt, callback_url=f"{shelf.url}/done")
@@ -140,7 +140,7 @@ def test_unreachable_callback(open_sandbox: Any) -> None:
 
 
 def test_restart_keeps_finished_jobs(open_sandbox: Any, tmp_path: Path) -> None:
-    """After a restart on the same folder jobs, files, links and money are as before, and numbering goes on."""
+    """After a restart on the same folder jobs, files, links, money and numbers are as before."""
     caller = open_sandbox(folder=tmp_path)
     before = caller.finish()
     data = caller.http.get(before["resultUrls"][0]).content
@@ -156,7 +156,7 @@ def test_restart_keeps_finished_jobs(open_sandbox: Any, tmp_path: Path) -> None:
 
 
 def test_restart_goes_on_with_open_jobs(open_sandbox: Any, tmp_path: Path) -> None:
-    """A job that was not painted when the sandbox stopped is painted by the next one, and still holds its money."""
+    """A job that was not painted when the sandbox stopped is painted by the next one."""
     caller = open_sandbox(folder=tmp_path, short_side=None)
     job_id = caller.create(mode="pro", duration="15")
     caller.sandbox.stop()
@@ -167,7 +167,7 @@ def test_restart_goes_on_with_open_jobs(open_sandbox: Any, tmp_path: Path) -> No
 
 
 def test_same_request_is_painted_once(open_sandbox: Any) -> None:
-    """Without burnt-in ids equal requests are jobs of their own that share one file; other requests do not."""
+    """Without job ids in the picture, equal requests are separate jobs that share one file."""
     caller = open_sandbox(stamp_job_id=False)
     links = [caller.link(), caller.link(), caller.link(prompt="other")]
     tags = [httpx.get(link, trust_env=False).headers["etag"] for link in links]

@@ -37,7 +37,7 @@ def test_price_table(model: str, more: dict[str, Any], usd: str) -> None:
 
 @pytest.mark.parametrize(("seconds", "charged"), [(3.04, 3), (4.5, 5), (4.49, 4), (9.9, 10)])
 def test_edits_pay_for_their_input(seconds: float, charged: int) -> None:
-    """A base edit pays for the whole seconds of its input, whatever duration says, and holds ten seconds until then."""
+    """An edit pays for the whole seconds of its input, and freezes ten seconds until then."""
     body = {"model": "kling-v3-omni", "duration": "3", "video_list": EDIT}
     assert (price_of(body, seconds), worst_price(body)) == (
         Decimal("0.0633") * charged,
@@ -104,7 +104,7 @@ def test_edit_is_charged_by_its_input(open_sandbox: Any) -> None:
 
 
 def test_empty_account(open_sandbox: Any) -> None:
-    """A job that could cost more than is free is refused with 402, even while the total would do."""
+    """A job that could cost more than is free is refused with 402, even if the total suffices."""
     caller = open_sandbox(balance_usd="0.3", render_seconds=(60, 60))
     caller.create()
     body = {"model": "kling-v3-omni", "prompt": "another", "duration": "3"}

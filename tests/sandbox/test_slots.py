@@ -19,13 +19,13 @@ def order(caller: Any, **more: Any) -> httpx.Response:
 
 
 def crowd(caller: Any) -> tuple[int, int, int]:
-    """How many jobs there are, how many ran at once at most, and how many were refused for lack of a slot."""
+    """Return how many jobs there are, ran at once at most, and were refused for lack of a slot."""
     stats = caller.sandbox.stats()
     return stats["created"], stats["peak"], stats["turned_away"]
 
 
 def test_one_too_many(open_sandbox: Any) -> None:
-    """One job more than there are slots is answered 429 in Kling's words, and is neither made nor charged."""
+    """One job more than there are slots is answered 429, and is neither made nor charged."""
     caller = open_sandbox(slots=2, **FOR_EVER)
     caller.create()
     caller.create()
@@ -79,7 +79,7 @@ def test_crowd_at_the_door(open_sandbox: Any) -> None:
 
 
 def test_restart_keeps_slots_taken(open_sandbox: Any, tmp_path: Path) -> None:
-    """A job that runs on after a restart still holds its slot, and one that ended meanwhile does not."""
+    """After a restart a job that is still running uses its slot, and one that ended does not."""
     caller = open_sandbox(slots=2, folder=tmp_path)
     caller.finish()
     caller.sandbox.stop()
