@@ -5,10 +5,8 @@ from typing import Any
 
 import httpx
 import pytest
-from botocore.config import Config
 
-from prefect_kling.blocks import KlingCredentials
-from prefect_kling.blocks import archive as archive_module
+from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.local.demo import local_archive
 from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.kling.client import KlingClient
@@ -47,6 +45,16 @@ def proxy(s3: LocalS3) -> Iterator[FaultProxy]:
         yield running
 
 
+def tried_once(archive: KlingArchive) -> KlingArchive:
+    """The archive with a client that does not repeat calls to the store."""
+    keys = archive.bucket.credentials
+    config = {"retries": {"mode": "standard", "total_max_attempts": 1}}
+    parameters = keys.aws_client_parameters.model_copy(update={"config": config})
+    once = keys.model_copy(update={"aws_client_parameters": parameters})
+    bucket = archive.bucket.model_copy(update={"credentials": once})
+    return archive.model_copy(update={"bucket": bucket})
+
+
 async def test_the_id_of_a_paid_job_is_told_although_the_store_is_away(
     proxy: FaultProxy,
     s3: LocalS3,
@@ -62,8 +70,6 @@ async def test_the_id_of_a_paid_job_is_told_although_the_store_is_away(
         "emit_event",
         lambda name, resource, payload: heard.append({"event": name, **payload}),
     )
-    once = Config(retries={"mode": "standard", "total_max_attempts": 1})
-    monkeypatch.setattr(archive_module, "S3_CONFIG", archive_module.S3_CONFIG.merge(once))
     prefix = archive.bucket.prefix.strip("/")
     transport = Leaving(proxy, prefix)
     monkeypatch.setattr(
@@ -71,7 +77,9 @@ async def test_the_id_of_a_paid_job_is_told_although_the_store_is_away(
         "get_client",
         lambda self: KlingClient(self.api_key, self.settings, transport),
     )
-    block = local_archive(LocalS3(proxy.endpoint, s3.access_key, s3.secret_key), prefix=prefix)
+    block = tried_once(
+        local_archive(LocalS3(proxy.endpoint, s3.access_key, s3.secret_key), prefix=prefix)
+    )
     order = ClipOrder(
         request=VideoRequest(model="kling-v3-omni", prompt=f"Known to few {prefix}", duration=3)
     )
