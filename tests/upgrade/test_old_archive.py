@@ -34,7 +34,7 @@ from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.flows import advance_films, collect_finished, generate_clip, produce_film
 from prefect_kling.kling.errors import JobFailed
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.runs.approval import ask
+from prefect_kling.runs.approval import require_approval
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.errors import ClipHeld, NotApproved, OverBudget
 from prefect_kling.studio.film.assembly import Film
@@ -566,7 +566,7 @@ async def test_an_old_answer_counts(
     async def resumed() -> None:
         for key, value in inputs.items():
             await acreate_flow_run_input(key=key, value=value)
-        await ask(quote, Spending.model_validate(said["spending"]))
+        await require_approval(quote, Spending.model_validate(said["spending"]))
 
     if allowed:
         await resumed()
