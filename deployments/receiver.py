@@ -1,9 +1,10 @@
-"""The callback receiver: a small ASGI service the API calls when a job ends.
+"""The callback receiver: a small ASGI service that the API calls when a job ends.
 
-A call only wakes it up. Its address must be one we made (HMAC); its body is a hint; the job is read back from the API,
-and the clip is archived at once. Lost, late, repeated, re-ordered, forged and replayed calls do no harm, and without
-any call polling still finds everything: but for the job id of a held clip, which nobody but the call may know. So a
-call that meets a store or an API in trouble is not given up for ten minutes.
+A call is only a signal. Its address must be one that we made (HMAC). Its body is a hint: the job
+is read back from the API, and the clip is archived at once. Lost, late, repeated, re-ordered,
+forged and replayed calls do no harm, and polling finds every clip without any call, with one
+exception: the call may be the only source of a held clip's job id. So a call that meets a passing
+problem of the store or the API is retried for ten minutes.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 
 import tenacity
@@ -36,14 +38,29 @@ LOG = logging.getLogger("kling.receiver")
 RECEIVER_HEADER = "X-Prefect-Kling-Receiver"
 """Marks a refusal as one of this receiver, so that the doctor can tell it from another server."""
 LARGEST_BODY = 64 * 1024
+"""A longer body of a call is refused; in bytes."""
 JOB_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-AT_ONCE = 16
-"""Clips that are fetched at the same time."""
-MOST_PAUSING = 1000
-"""Calls that wait for another try; what comes on top is tried once."""
-FIRST_PAUSE, LONGEST_PAUSE, TRY_SECONDS = 1.0, 60.0, 600.0
 
 Announce = Callable[[Entry, Collected], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class ReceiverSettings:
+    """How much a receiver does at once, and how long it retries."""
+
+    concurrent_clips: int = 16
+    """How many clips are fetched at the same time."""
+    max_waiting: int = 1000
+    """How many calls may wait for a retry. A call beyond them is tried once."""
+    first_delay: float = 1.0
+    """Seconds before the first retry. The delay doubles each time, and jitter is added."""
+    longest_delay: float = 60.0
+    """The longest delay in seconds."""
+    retry_seconds: float = 600.0
+    """How long one call is retried."""
+
+
+DEFAULTS = ReceiverSettings()
 
 
 class Receiver:
@@ -55,126 +72,146 @@ class Receiver:
         client: KlingClient,
         archive: Archive,
         announce: Announce,
+        settings: ReceiverSettings = DEFAULTS,
     ) -> None:
-        self._addresses, self._client, self._archive, self._announce = (
-            addresses,
-            client,
-            archive,
-            announce,
-        )
-        self._places = asyncio.Semaphore(AT_ONCE)
-        self._at_work: dict[Call, bool] = {}
+        self._addresses = addresses
+        self._client = client
+        self._archive = archive
+        self._announce = announce
+        self._settings = settings
+        self._fetching = asyncio.Semaphore(settings.concurrent_clips)
+        self._in_progress: dict[Call, bool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pausing, self._closing = 0, asyncio.Event()
+        self._waiting = 0
+        self._closing = asyncio.Event()
 
     def app(self, path: str = "") -> Starlette:
         """Return the ASGI application, answering below `path`; `GET /health` says that it is up."""
-        return Starlette(
-            routes=[
-                Route("/health", self._health, methods=["GET"]),
-                Route(f"{path}/{{clip_key}}/{{claim}}/{{token}}", self._called, methods=["POST"]),
-            ],
-            lifespan=self._lifespan,
-        )
+        callback = f"{path}/{{clip_key}}/{{claim}}/{{token}}"
+        routes = [
+            Route("/health", self._health, methods=["GET"]),
+            Route(callback, self._receive, methods=["POST"]),
+        ]
+        return Starlette(routes=routes, lifespan=self._lifespan)
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         async with self._client:
             yield
-            # Who pauses has a last try; what is being fetched is fetched.
+            # Calls that wait for a retry are tried once more; a running download is finished.
             self._closing.set()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _health(self, request: Request) -> Response:
         return PlainTextResponse("ok")
 
-    async def _called(self, request: Request) -> Response:
-        """Answer before working: the API need not wait, and repeats a call it thinks was lost."""
-        place = request.path_params
-        if not self._addresses.is_ours(place["clip_key"], place["claim"], place["token"]):
+    async def _receive(self, request: Request) -> Response:
+        """Answer before working: the API repeats a call if the answer takes long."""
+        clip_key = request.path_params["clip_key"]
+        claim = request.path_params["claim"]
+        token = request.path_params["token"]
+        if not self._addresses.is_ours(clip_key, claim, token):
             return PlainTextResponse("no such address", 404, {RECEIVER_HEADER: "1"})
+
         try:
-            body = await _bounded_body(request)
+            body = await _read_bounded(request)
         except ClientDisconnect:
             return Response(status_code=400)
         if body is None:
             return PlainTextResponse("too long", 413)
-        call = Call(place["clip_key"], place["claim"], _job_named_in(body))
-        # A task of our own, which can be told to end: a server that stops waits for what hangs on its answers.
+
+        call = Call(clip_key, claim, _find_job_id(body))
+        # Not one of Starlette's background tasks: a server that stops would wait for them, and
+        # could not tell them to end.
         task = asyncio.create_task(self._work(call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return PlainTextResponse("thank you", 202)
 
     async def _work(self, call: Call) -> None:
-        """Finish the clip; an equal call that comes meanwhile has it looked at once more, however many there are."""
-        if call in self._at_work:
-            self._at_work[call] = True
+        """Handle a call. Equal calls that arrive meanwhile cause one repetition in all."""
+        if call in self._in_progress:
+            self._in_progress[call] = True
             return
-        try:
-            again = True
-            while again:
-                self._at_work[call] = False
-                await self._heed(call)
-                again = self._at_work[call]
-        finally:
-            del self._at_work[call]
 
-    async def _heed(self, call: Call) -> None:
-        """Do what a call asks for; while store or API are in trouble, try again after growing pauses."""
+        self._in_progress[call] = False
+        try:
+            await self._handle(call)
+            while self._in_progress[call]:
+                self._in_progress[call] = False
+                await self._handle(call)
+        finally:
+            del self._in_progress[call]
+
+    async def _handle(self, call: Call) -> None:
+        """Finish the clip; retry while the store or the API has a passing problem."""
+        settings = self._settings
+        delays = tenacity.wait_exponential(settings.first_delay, settings.longest_delay)
+        jitter = tenacity.wait_random(0, settings.first_delay)
         retrying = tenacity.AsyncRetrying(
-            sleep=self._pause,
+            sleep=self._wait,
             retry=tenacity.retry_if_exception_type((*TRANSIENT_ERRORS, JobNotFound)),
-            stop=self._is_over,
-            wait=tenacity.wait_exponential(FIRST_PAUSE, LONGEST_PAUSE)
-            + tenacity.wait_random(0, FIRST_PAUSE),
-            before_sleep=partial(_tell_once, call),
+            stop=self._should_stop,
+            wait=delays + jitter,
+            before_sleep=partial(_log_first_failure, call),
             reraise=True,
         )
         try:
-            done: tuple[Entry, Collected] | None = await retrying(self._try, call)
+            done: tuple[Entry, Collected] | None = await retrying(self._try_once, call)
         except (KlingError, StudioError) as error:
-            # Polling, or the next sweep, meets this clip again, unless it is held: then a person may need this line.
+            # Polling or the next sweep finds this clip again, unless it is held. Then a person
+            # may need this line.
             LOG.warning("clip %s, job %s: %s", call.clip_key, call.job_id or "not named", error)
             return
-        if done is not None:
-            LOG.info("clip %s: %s %s", call.clip_key, done[1].outcome.value, done[1].words)
-            await self._announce(*done)
+        if done is None:
+            return
 
-    async def _try(self, call: Call) -> tuple[Entry, Collected] | None:
-        # A place is held while something is done, never through a pause.
-        async with self._places:
+        entry, collected = done
+        LOG.info("clip %s: %s %s", call.clip_key, collected.outcome.value, collected.words)
+        await self._announce(entry, collected)
+
+    async def _try_once(self, call: Call) -> tuple[Entry, Collected] | None:
+        # The semaphore is held for one try, never through a delay.
+        async with self._fetching:
             done = await heed(call, self._client, self._archive)
-        if done is not None and isinstance(done[1].trouble, TRANSIENT_ERRORS):
-            raise done[1].trouble
+        if done is None:
+            return None
+
+        problem = done[1].trouble
+        if isinstance(problem, TRANSIENT_ERRORS):
+            raise problem
         return done
 
-    def _is_over(self, state: tenacity.RetryCallState) -> bool:
-        crowded = self._pausing >= MOST_PAUSING
-        # The API may not know a new job everywhere at once; a job it goes on not to know is somebody's invention.
-        unknown = state.outcome is not None and isinstance(state.outcome.exception(), JobNotFound)
-        return (
-            crowded
-            or (unknown and state.attempt_number >= PollPolicy.not_found_limit)
-            or self._closing.is_set()
-            or tenacity.stop_after_delay(TRY_SECONDS)(state)
-        )
+    def _should_stop(self, state: tenacity.RetryCallState) -> bool:
+        if self._closing.is_set():
+            return True
+        if self._waiting >= self._settings.max_waiting:
+            return True
 
-    async def _pause(self, seconds: float) -> None:
-        self._pausing += 1
+        # The API may not know a new job everywhere at once. A job that stays unknown was
+        # invented by the caller.
+        error = None
+        if state.outcome is not None:
+            error = state.outcome.exception()
+        if isinstance(error, JobNotFound) and state.attempt_number >= PollPolicy.not_found_limit:
+            return True
+        return tenacity.stop_after_delay(self._settings.retry_seconds)(state)
+
+    async def _wait(self, seconds: float) -> None:
+        self._waiting += 1
         with suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), seconds)
-        self._pausing -= 1
+        self._waiting -= 1
 
 
-def _tell_once(call: Call, state: tenacity.RetryCallState) -> None:
+def _log_first_failure(call: Call, state: tenacity.RetryCallState) -> None:
     if state.attempt_number == 1 and state.outcome is not None:
-        LOG.warning(
-            "clip %s: will be tried again for a while: %s", call.clip_key, state.outcome.exception()
-        )
+        error = state.outcome.exception()
+        LOG.warning("clip %s: will be tried again for a while: %s", call.clip_key, error)
 
 
-async def _bounded_body(request: Request) -> bytes | None:
+async def _read_bounded(request: Request) -> bytes | None:
+    """Return the body, or None if it is longer than allowed."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
@@ -183,14 +220,20 @@ async def _bounded_body(request: Request) -> bytes | None:
     return bytes(body)
 
 
-def _job_named_in(body: bytes) -> str | None:
-    """Return the job a body names, wherever it does; nonsense names none."""
+def _find_job_id(body: bytes) -> str | None:
+    """Return the id of the job that a body names, or None if it names none or is no valid JSON."""
     try:
-        said = json.loads(body)
-        inner = said.get("data") if isinstance(said, dict) else None
-        jobs = [VideoJob.read(data) for data in (inner, said) if isinstance(data, dict)]
+        payload = json.loads(body)
+        if not isinstance(payload, dict):
+            return None
+        # The API has sent the job itself, and the job below `data`.
+        for candidate in (payload.get("data"), payload):
+            if not isinstance(candidate, dict):
+                continue
+            job = VideoJob.read(candidate)
+            if job is not None and JOB_ID.fullmatch(job.job_id):
+                return job.job_id
     except (ValueError, RecursionError):
-        # What is nested too deep to be read is nonsense, too.
+        # Nesting that is too deep for the parser is as invalid as a syntax error.
         return None
-    named = (job.job_id for job in jobs if job is not None)
-    return next((job_id for job_id in named if JOB_ID.fullmatch(job_id)), None)
+    return None

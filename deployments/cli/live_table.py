@@ -39,7 +39,8 @@ class LiveTable:
     def on_screen(self) -> Iterator["LiveTable"]:
         """Show the table until the block ends; its last state stays on the screen.
 
-        Meanwhile run logs do not go to the terminal, where they would tear the table apart; Prefect still records them.
+        Meanwhile run logs do not go to the terminal, where they would break up the table. Prefect
+        still records them.
         """
         with _quiet_console(), self._live:
             yield self
@@ -50,7 +51,9 @@ class LiveTable:
 
     def begin(self, plan: FilmPlan, ui: str = "") -> None:
         """Show all shots of a film as waiting."""
-        self._title = f"{plan.title}{f'   (Prefect UI while this runs: {ui})' if ui else ''}"
+        self._title = plan.title
+        if ui:
+            self._title = f"{plan.title}   (Prefect UI while this runs: {ui})"
         for clip in plan.clips:
             self.show(ShotProgress(shot=clip.name, stage=Stage.WAITING, usd=clip.price.usd))
 
@@ -60,43 +63,48 @@ class LiveTable:
 
     def _draw(self) -> Table:
         table = Table(title=escape(self._title), title_justify="left", expand=False)
-        for heading in ("shot", "state", "took", "price"):
-            table.add_column(
-                heading, justify="right" if heading in ("took", "price") else "left", no_wrap=True
-            )
+        table.add_column("shot", no_wrap=True)
+        table.add_column("state", no_wrap=True)
+        table.add_column("took", justify="right", no_wrap=True)
+        table.add_column("price", justify="right", no_wrap=True)
         table.add_column("where", overflow="fold")
+
         for progress in self._log:
-            state = "already archived" if progress.reused else progress.stage.value
-            price = f"${progress.usd:.4f}" if progress.usd is not None else ""
-            where = progress.clip.uri if progress.clip else progress.detail
-            words = (
+            state = progress.stage.value
+            if progress.reused:
+                state = "already archived"
+            price = ""
+            if progress.usd is not None:
+                price = f"${progress.usd:.4f}"
+            where = progress.detail
+            if progress.clip:
+                where = progress.clip.uri
+            table.add_row(
                 escape(progress.shot),
                 f"[{COLOURS[progress.stage]}]{state}[/]",
                 self._seconds(progress.shot),
                 price,
                 escape(where),
             )
-            table.add_row(*words)
         return table
 
     def _seconds(self, name: str) -> str:
         seconds = self._log.seconds(name)
-        return "" if seconds is None else f"{seconds:.1f} s"
+        if seconds is None:
+            return ""
+        return f"{seconds:.1f} s"
 
 
 @contextmanager
 def _quiet_console() -> Iterator[None]:
     setup_logging()
-    consoles = [
-        handler
-        for handler in logging.getLogger().handlers
-        if isinstance(handler, PrefectConsoleHandler)
-    ]
-    before = [handler.level for handler in consoles]
-    for handler in consoles:
-        handler.setLevel(logging.CRITICAL + 1)
+    levels = {}
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrefectConsoleHandler):
+            levels[handler] = handler.level
+            handler.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        for handler, level in zip(consoles, before, strict=True):
+        for handler, level in levels.items():
             handler.setLevel(level)

@@ -17,31 +17,40 @@ _COLOURS = {
 }
 
 
-def show_quote(quote: FilmQuote, console: Console, known: str) -> None:
-    """Print every clip with its price and where it stands, what should be known, and what is to be paid."""
+def show_quote(quote: FilmQuote, console: Console, archive_note: str) -> None:
+    """Print each clip with its price and state, the notes of the plan, and what is to be paid.
+
+    `archive_note` is printed after the sum: it says which archive was asked.
+    """
     plan = quote.plan
     table = Table(title=escape(plan.title), title_justify="left")
     for heading in ("shot", "seconds", "price", "now", "clip key", "made from"):
         table.add_column(heading, no_wrap=heading in ("price", "clip key", "now"))
     for clip in plan.clips:
         standing = quote.standings[clip.clip_key]
-        price, now = f"${clip.price.usd}", f"[{_COLOURS[standing]}]{standing.value}[/]"
-        name, origin = escape(clip.name), escape(_origin(plan, clip))
-        table.add_row(name, f"{clip.seconds:g}", price, now, clip.clip_key, origin)
+        table.add_row(
+            escape(clip.name),
+            f"{clip.seconds:g}",
+            f"${clip.price.usd}",
+            f"[{_COLOURS[standing]}]{standing.value}[/]",
+            clip.clip_key,
+            escape(_origin(plan, clip)),
+        )
     console.print(table)
+
     for note in plan.notes:
         console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
-    worst = f", at most ${quote.at_most_usd}" if quote.at_most_usd != quote.usd else ""
-    console.print(
-        f"[bold]To be paid: ${quote.usd}[/]{worst}; the whole film is worth ${plan.usd}. {known}"
-    )
+    to_pay = f"[bold]To be paid: ${quote.usd}[/]"
+    if quote.at_most_usd != quote.usd:
+        to_pay += f", at most ${quote.at_most_usd}"
+    console.print(f"{to_pay}; the whole film is worth ${plan.usd}. {archive_note}")
     for name in sorted({clip.order.request.model for clip in plan.clips}):
         model = find_model(name)
         console.print(f"Prices of {name}: {model.source}, {model.as_of}.", style="dim")
 
 
 def _origin(plan: FilmPlan, clip: PlannedClip) -> str:
-    """The clip this one is made from, by name; or the equal one whose video it shares."""
+    """Return the name of the clip that this one is made from, or of an equal one."""
     first = plan.by_key[clip.clip_key]
     if first != clip:
         return f"the same clip as {first.name}; take: 2 makes another"

@@ -23,17 +23,17 @@ Given = dict[str, str]
 
 
 class SetupRefused(DetailedError):
-    """The blocks cannot be made from what was given, or exist with other values; nothing was changed."""
+    """The answers are incomplete or wrong, or blocks exist with other values."""
 
     next_step = "Nothing was changed."
 
 
 @dataclass(frozen=True)
 class Question:
-    """One answer: the variables that hold it (the first is its name here), and how it is asked for."""
+    """One answer: the variables that may hold it, of which the first names it, and its prompt."""
 
     variables: tuple[str, ...]
-    words: str
+    text: str
     is_required: bool = False
     is_secret: bool = False
     asked_when: Callable[[Given], bool] = lambda _: True
@@ -73,11 +73,11 @@ def from_environment(environment: Mapping[str, str]) -> Given:
     """Return what the environment answers; empty variables answer nothing."""
     found = {}
     for question in QUESTIONS:
-        said = next(
-            (text for name in question.variables if (text := environment.get(name, "").strip())), ""
-        )
-        if said:
-            found[question.variables[0]] = said
+        for variable in question.variables:
+            answer = environment.get(variable, "").strip()
+            if answer:
+                found[question.variables[0]] = answer
+                break
     return found
 
 
@@ -100,24 +100,21 @@ def ask(given: Given, console: Console) -> Given:
 
 
 def _ask_once(question: Question, known: str, console: Console) -> str:
-    hidden = question.is_secret
-    words = (
-        f"{question.words} [dim](enter: the one in the environment)[/]"
-        if hidden and known
-        else question.words
-    )
-    said = Prompt.ask(
-        words,
+    text = question.text
+    if question.is_secret and known:
+        text += " [dim](enter: the one in the environment)[/]"
+    answer = Prompt.ask(
+        text,
         console=console,
-        password=hidden,
+        password=question.is_secret,
         default=known,
-        show_default=bool(known) and not hidden,
+        show_default=bool(known) and not question.is_secret,
     )
-    return said.strip()
+    return answer.strip()
 
 
 def require_whole(given: Given, name: str) -> None:
-    """Raise `SetupRefused` with everything that is missing or wrong at once; secrets are not quoted."""
+    """Raise `SetupRefused` with everything that is missing or wrong; no secret is quoted."""
     missing = [question.variables[0] for question in QUESTIONS if question.is_required]
     wrong = [f"{each} is missing" for each in missing if each not in given]
     wrong += [
@@ -147,7 +144,7 @@ def _profile(given: Given) -> bool:
 
 @dataclass(frozen=True)
 class Planned:
-    """A block to be: how it is built, how it stands now, and the fields that would change (all for a new one)."""
+    """A block to be saved, the stored one, and the fields that would change: all for a new block."""
 
     block: Block
     known: Block | None
@@ -160,11 +157,12 @@ class Planned:
 
 
 async def set_up(given: Given, name: str, *, overwrite: bool = False) -> list[str]:
-    """Save credentials of the store, S3 bucket, KlingCredentials and KlingArchive under one name; tell what was done.
+    """Save credentials of the store, S3Bucket, KlingCredentials and KlingArchive under one name.
 
-    What is not given stays as a stored block has it, a ledger's prefix and a cap among it. Repeating it with the same
-    answers changes nothing. Raises `SetupRefused`, before anything is written, when a stored block has other values
-    and is not to be overwritten.
+    Returns a line about each block. What is not given stays as a stored block has it: the prefix
+    of a ledger and a cap, for example. Repeating it with the same answers changes nothing. Raises
+    `SetupRefused`, before anything is written, if a stored block has other values and `overwrite`
+    is not set.
     """
     bucket = await _stored(S3Bucket, name)
     keys = await _keys(given, bucket, name)
@@ -181,15 +179,17 @@ async def set_up(given: Given, name: str, *, overwrite: bool = False) -> list[st
         if each.known and each.changes
     ]
     if differing and not overwrite:
-        what = f"these blocks exist already with other values: {'; '.join(differing)}; --overwrite changes them"
-        raise SetupRefused(what)
+        raise SetupRefused(
+            f"these blocks exist already with other values: {'; '.join(differing)}; "
+            f"--overwrite changes them"
+        )
     for kind in (KlingCredentials, KlingArchive):
         await kind.aregister_type_and_schema()
     return [await _save(each, name) for each in plan]
 
 
 async def _keys(given: Given, bucket: S3Bucket | None, name: str) -> Planned:
-    """Plan the block with the store's credentials; without a word about them, the bucket keeps those it has."""
+    """Plan the block with the store's credentials; if none are given, the bucket keeps its own."""
     if bucket is not None and not given.keys() & {ENDPOINT, REGION, ACCESS, PROFILE}:
         return Planned(bucket.credentials, bucket.credentials, ())
     parameters = AwsClientParameters(endpoint_url=given.get(ENDPOINT))
@@ -200,13 +200,19 @@ async def _keys(given: Given, bucket: S3Bucket | None, name: str) -> Planned:
             "minio_root_password": SecretStr(given[SECRET]),
         }
         return await _planned(MinIOCredentials, name, fields)
-    own = ACCESS in given
+
     fields |= {
-        "aws_access_key_id": given.get(ACCESS),
-        "aws_secret_access_key": SecretStr(given[SECRET]) if own else None,
-        "aws_session_token": given.get(SESSION) if own else None,
-        "profile_name": given[PROFILE] if _profile(given) else None,
+        "aws_access_key_id": None,
+        "aws_secret_access_key": None,
+        "aws_session_token": None,
+        "profile_name": None,
     }
+    if ACCESS in given:
+        fields["aws_access_key_id"] = given[ACCESS]
+        fields["aws_secret_access_key"] = SecretStr(given[SECRET])
+        fields["aws_session_token"] = given.get(SESSION)
+    elif PROFILE in given:
+        fields["profile_name"] = given[PROFILE]
     return await _planned(AwsCredentials, name, fields)
 
 
@@ -216,12 +222,18 @@ async def _access(given: Given, name: str) -> dict[str, Any]:
         fields["base_url"] = given[BASE].rstrip("/")
     if RECEIVER in given:
         fields["receiver_url"] = given[RECEIVER].rstrip("/")
-        known = await _stored(KlingCredentials, name)
-        # Running jobs will call addresses made with the secret there is: a new one is made only where there is none.
-        kept = known.receiver_secret if known else None
-        said = SecretStr(given[RECEIVER_SECRET]) if RECEIVER_SECRET in given else None
-        fields["receiver_secret"] = said or kept or SecretStr(secrets.token_urlsafe(32))
+        fields["receiver_secret"] = await _receiver_secret(given, name)
     return fields
+
+
+async def _receiver_secret(given: Given, name: str) -> SecretStr:
+    if RECEIVER_SECRET in given:
+        return SecretStr(given[RECEIVER_SECRET])
+    # Running jobs will call addresses that were made with the stored secret.
+    known = await _stored(KlingCredentials, name)
+    if known and known.receiver_secret:
+        return known.receiver_secret
+    return SecretStr(secrets.token_urlsafe(32))
 
 
 async def _stored(kind: type[B], name: str) -> B | None:

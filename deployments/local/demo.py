@@ -38,7 +38,7 @@ class LocalStudio:
 
 @dataclass(frozen=True)
 class DemoFilm:
-    """A finished demo: the film, and the files that were copied out of the S3 server before it stopped."""
+    """A finished demo: the film, and the folder to which its files were copied."""
 
     film: Film
     folder: Path
@@ -54,7 +54,10 @@ def example_storyboard() -> Storyboard:
 
 @contextmanager
 def local_studio(folder: Path, sandbox: Sandbox) -> Iterator[LocalStudio]:
-    """Run an S3 server and a Prefect server beside a sandbox until the block ends; all data goes into the folder."""
+    """Run an S3 server and a Prefect server beside a sandbox until the block ends.
+
+    All data goes into the folder.
+    """
     with ExitStack() as running:
         s3 = running.enter_context(seaweed(folder / "s3", BUCKET))
         ui = running.enter_context(prefect_server(folder / "prefect"))
@@ -81,17 +84,14 @@ def local_archive(s3: LocalS3, prefix: str = "kling") -> KlingArchive:
 def make_demo_film(storyboard: Storyboard, target: Path, table: LiveTable) -> DemoFilm:
     """Make a film with local stand-ins and copy film, contact sheet and manifest into a folder.
 
-    Costs nothing. Stops everything it started, also when it fails. Running it again overwrites these three files.
+    Costs nothing. Stops everything it started, also when it fails. Running it again overwrites
+    these three files.
     """
     with ExitStack() as running:
-        disk = Path(
-            running.enter_context(
-                TemporaryDirectory(prefix="prefect-kling-demo-", ignore_cleanup_errors=True)
-            )
-        )
-        sandbox = running.enter_context(
-            Sandbox(SandboxSettings(render_seconds=(4.0, 8.0), folder=disk / "api"))
-        )
+        temporary = TemporaryDirectory(prefix="prefect-kling-demo-", ignore_cleanup_errors=True)
+        disk = Path(running.enter_context(temporary))
+        settings = SandboxSettings(render_seconds=(4.0, 8.0), folder=disk / "api")
+        sandbox = running.enter_context(Sandbox(settings))
         table.say("starting an S3 server and a Prefect server on this machine …")
         studio = running.enter_context(local_studio(disk, sandbox))
         table.begin(plan_film(storyboard), studio.ui)

@@ -1,5 +1,7 @@
 """A place to serve_with_store in: the sandbox, and beside it an S3 server with an empty bucket."""
 
+import signal
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,16 +11,23 @@ from prefect_kling.sandbox import SandboxSettings, serve
 
 
 def serve_with_store(settings: SandboxSettings, folder: Path | None) -> None:
-    """Run both until interrupted; print what a shell must know for `prefect-kling setup`. Costs nothing.
+    """Run both until interrupted, and print the variables that `prefect-kling setup` reads.
 
-    The store's address and keys are new ones each time. Raises `RuntimeError` where its program is not installed.
+    Costs nothing. The store's address and keys are new each time. Raises `RuntimeError` if the
+    program of the store is not installed.
     """
+    # The server of the sandbox raises SIGTERM again when it has stopped. Unhandled, it would end
+    # this process before the S3 server is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
     with (
         TemporaryDirectory(prefix="prefect-kling-", ignore_cleanup_errors=True) as disk,
         seaweed((folder or Path(disk)) / "s3", BUCKET) as s3,
     ):
-        known = answers(f"http://127.0.0.1:{settings.port}/api/v1", settings.key, s3)
-        print("".join(f"export {name}={value}\n" for name, value in known.items()))
+        base_url = f"http://127.0.0.1:{settings.port}/api/v1"
+        for name, value in answers(base_url, settings.key, s3).items():
+            print(f"export {name}={value}")
+        print()
         serve(settings)
 
 

@@ -21,35 +21,29 @@ from prefect_kling.deployments.local.processes import free_ports, running
 
 @contextmanager
 def prefect_server(folder: Path, database: str | None = None) -> Iterator[str]:
-    """Run a Prefect server that keeps everything in a folder and have this process use it until the block ends.
+    """Run a Prefect server until the block ends; this process uses it meanwhile.
 
-    Given a database, a URL such as `postgresql+asyncpg://…`, the server keeps its records there instead. Yields the
-    address of its UI. Raises `RuntimeError` with the server's last words when it does not come up.
+    The server keeps everything in the folder. Given a database, a URL such as
+    `postgresql+asyncpg://…`, it keeps its records there instead. Yields the address of its UI.
+    Raises `RuntimeError` with the end of the server's log if it does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    address, log = f"http://127.0.0.1:{free_ports(1)[0]}", folder / "server.log"
-    port = address.rpartition(":")[2]
+    (port,) = free_ports(1)
+    address = f"http://127.0.0.1:{port}"
+    log = folder / "server.log"
+
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")
     }
-    environment |= {
-        "PREFECT_HOME": str(folder),
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }
-    environment |= {"PREFECT_API_URL": f"{address}/api"}
-    environment |= {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database} if database else {}
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        port,
-    ]
+    environment["DO_NOT_TRACK"] = "1"
+    environment["PREFECT_API_URL"] = f"{address}/api"
+    environment["PREFECT_HOME"] = str(folder)
+    environment["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+    if database is not None:
+        environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
+
+    command = [sys.executable, "-m", "prefect", "server", "start"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
     with running(command, environment, log, lambda: _is_ready(address)):
         updates = {
             PREFECT_API_URL: f"{address}/api",
@@ -65,9 +59,9 @@ def prefect_server(folder: Path, database: str | None = None) -> Iterator[str]:
 
 
 def _drain() -> None:
-    """Have the server in use receive the last logs and events, before another one takes its place or it is gone.
+    """Send the remaining logs and events to the server in use, before it changes or stops.
 
-    A process has one worker for each of the two, which stays with the server it was made for.
+    A process has one worker for each of the two. A worker keeps the server it was made for.
     """
     APILogWorker.drain_all(timeout=5)
     EventsWorker.drain_all(timeout=5)

