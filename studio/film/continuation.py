@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from prefect_kling.studio.errors import InputUnusable, LedgerUnreadable
 from prefect_kling.studio.film.plan import Handover
 from prefect_kling.studio.film.uploads import SLACK, VIDEO_SECONDS
-from prefect_kling.studio.media.ending import sharpest_ending
+from prefect_kling.studio.media.cut_point import find_cut_point
 from prefect_kling.studio.media.frames import last_frame
 from prefect_kling.studio.media.tail import keep_tail
 from prefect_kling.studio.money.archive import Archive, Clip
@@ -52,7 +52,7 @@ def ending_of(clip: Clip, archive: Archive) -> Ending | None:
 
 
 def _keep_sharpest(path: Path, clip: Clip, handover: Handover, archive: Archive) -> None:
-    found = sharpest_ending(path)
+    found = find_cut_point(path)
     ending = Ending(pictures=found.pictures, seconds=found.seconds)
     # The record first: whoever finds the picture can rely on it.
     archive.bucket.put(
