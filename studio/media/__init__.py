@@ -1,1 +1,1 @@
-"""Videos and pictures: probe, frames, cuts, joins, contact sheets. Knows no money and no storage."""
+"""Videos and pictures: probe, frames, cuts, joins, contact sheets. Knows no money."""
