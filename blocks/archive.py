@@ -12,6 +12,7 @@ from pydantic import Field, WithJsonSchema
 from prefect_kling.blocks.links import DOCUMENTATION_URL, LOGO_URL
 from prefect_kling.blocks.schema import CachedSchema
 from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class KlingArchive(CachedSchema, Block):
 
     def film_uri(self, slug: str) -> str:
         """Return the address under which all cuts of a film stand."""
-        return self.get_archive().bucket.uri(f"films/{slug}")
+        return self.get_archive().bucket.uri(layout.film_cuts(slug))
 
     def watch_link(self, uri: str) -> str | None:
         """Return a link to a film of this archive that works for `link_hours`; None if that is 0.
@@ -92,8 +93,7 @@ class KlingArchive(CachedSchema, Block):
         if self.link_hours == 0:
             return None
         bucket = self.get_archive().bucket
-        path = uri.removeprefix(bucket.uri(""))
-        return bucket.sign(path, self.link_hours * 3600)
+        return bucket.sign(bucket.path_of(uri), self.link_hours * 3600)
 
     def get_archive(self) -> Archive:
         """Return the archive. Opens no connection yet; S3 clients are shared within the process."""

@@ -62,7 +62,7 @@ class FilmPage:
         """
         bucket = archive.get_archive().bucket
         with log_view_errors():
-            path = film.contact_sheet_uri.removeprefix(bucket.uri(""))
+            path = bucket.path_of(film.contact_sheet_uri)
             stored = await in_thread(bucket.read, path)
             sheet = ""
             if stored is not None:

@@ -9,6 +9,7 @@ from prefect_kling.deployments.doctor.context import DoctorContext
 from prefect_kling.deployments.doctor.finding import Finding, Reason, hint, ok
 from prefect_kling.flows import collect_finished
 from prefect_kling.studio.money.ledger import EntryState
+from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import in_thread
 
 
@@ -48,8 +49,9 @@ async def held_clips(context: DoctorContext) -> Finding:
 def _count_held(block: KlingArchive) -> int:
     ledger = block.get_archive().ledger
     clip_keys = set()
-    for name in ledger.bucket.names("ledger/held/"):
-        clip_keys.add(name.removeprefix("ledger/held/").partition(".")[0])
+    for name in ledger.bucket.names(layout.HELD_MARKERS):
+        clip_key, _ = layout.parse_marker(name)
+        clip_keys.add(clip_key)
 
     # A marker may be older than the decision about its clip. The record counts.
     count = 0

@@ -107,4 +107,4 @@ def _copy_out(film: Film, archive: KlingArchive, target: Path) -> None:
     bucket = archive.get_archive().bucket
     for uri in (film.uri, film.contact_sheet_uri, film.manifest_uri):
         with (target / uri.rpartition("/")[2]).open("wb") as file:
-            bucket.fetch(uri.removeprefix(bucket.uri("")), file)
+            bucket.fetch(bucket.path_of(uri), file)

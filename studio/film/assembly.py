@@ -20,6 +20,7 @@ from prefect_kling.studio.media.join import JoinReport, Part, join
 from prefect_kling.studio.money.archive import STANDIN, Archive, Clip
 from prefect_kling.studio.money.ledger import NOTHING
 from prefect_kling.studio.money.orders import KEY_LENGTH
+from prefect_kling.studio.storage import layout
 
 
 class Chapter(BaseModel):
@@ -96,15 +97,13 @@ def assemble(plan: FilmPlan, clips: Mapping[str, Clip], archive: Archive) -> Fil
     """
     cuts = _cut(plan, clips, archive)
     key = _film_key(plan, cuts)
-    folder = f"films/{plan.slug}/{key}"
-    stored = archive.bucket.read(f"{folder}/manifest.json")
+    manifest = layout.film_manifest(plan.slug, key)
+    stored = archive.bucket.read_model(manifest, Film, STORED)
     if stored is not None:
-        return Film.model_validate_json(stored.body, context=STORED)
+        return stored
     with TemporaryDirectory(prefix="film-") as disk:
         film = _make(plan, cuts, clips, archive, Path(disk))
-    archive.bucket.put(
-        f"{folder}/manifest.json", film.model_dump_json(indent=1).encode(), "application/json"
-    )
+    archive.bucket.put(manifest, film.model_dump_json(indent=1).encode(), "application/json")
     return film
 
 
@@ -144,24 +143,24 @@ def _make(
     plan: FilmPlan, cuts: Sequence[_Cut], clips: Mapping[str, Clip], archive: Archive, disk: Path
 ) -> Film:
     key = _film_key(plan, cuts)
-    folder, target = f"films/{plan.slug}/{key}", disk / "film.mp4"
+    video = layout.film_video(plan.slug, key)
+    sheet = layout.film_contact_sheet(plan.slug, key)
+    target = disk / "film.mp4"
     joined = join([_part(cut, number, archive, disk) for number, cut in enumerate(cuts)], target)
     placed = [
         _place(cut, start, length, archive)
         for cut, start, length in zip(cuts, joined.starts, joined.lengths, strict=True)
     ]
     usd = sum((clip.usd for clip in clips.values()), NOTHING)
-    archive.bucket.put(
-        f"{folder}/contact-sheet.jpg", _sheet(plan, placed, joined, usd, target), "image/jpeg"
-    )
+    archive.bucket.put(sheet, _sheet(plan, placed, joined, usd, target), "image/jpeg")
     return Film(
         title=plan.title,
         slug=plan.slug,
         film_key=key,
-        uri=archive.bucket.uri(f"{folder}/film.mp4"),
-        contact_sheet_uri=archive.bucket.uri(f"{folder}/contact-sheet.jpg"),
-        manifest_uri=archive.bucket.uri(f"{folder}/manifest.json"),
-        sha256=_store(target, f"{folder}/film.mp4", archive),
+        uri=archive.bucket.uri(video),
+        contact_sheet_uri=archive.bucket.uri(sheet),
+        manifest_uri=archive.bucket.uri(layout.film_manifest(plan.slug, key)),
+        sha256=_store(target, video, archive),
         seconds=joined.seconds,
         re_encoded=joined.re_encoded,
         usd=usd,

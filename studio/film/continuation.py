@@ -4,15 +4,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from prefect_kling.studio.errors import InputUnusable, LedgerUnreadable
+from prefect_kling.studio.errors import InputUnusable
 from prefect_kling.studio.film.plan import Handover
 from prefect_kling.studio.film.uploads import SLACK, VIDEO_SECONDS
-from prefect_kling.studio.media.ending import sharpest_ending
+from prefect_kling.studio.media.cut_point import find_cut_point
 from prefect_kling.studio.media.frames import last_frame
 from prefect_kling.studio.media.tail import keep_tail
 from prefect_kling.studio.money.archive import Archive, Clip
+from prefect_kling.studio.storage import layout
 
 
 class Ending(BaseModel):
@@ -41,22 +42,17 @@ def hand_over(clip: Clip, handover: Handover, archive: Archive) -> str:
 
 def ending_of(clip: Clip, archive: Archive) -> Ending | None:
     """Return where the film ends this clip, None when it was never handed over by its sharpest picture."""
-    where = _record(clip.clip_key)
-    stored = archive.bucket.read(where)
-    try:
-        return None if stored is None else Ending.model_validate_json(stored.body)
-    except ValidationError as error:
-        raise LedgerUnreadable(
-            f"{archive.bucket.uri(where)} cannot be read", detail=str(error)[:300]
-        ) from None
+    return archive.bucket.read_model(layout.cut_point(clip.clip_key), Ending)
 
 
 def _keep_sharpest(path: Path, clip: Clip, handover: Handover, archive: Archive) -> None:
-    found = sharpest_ending(path)
+    found = find_cut_point(path)
     ending = Ending(pictures=found.pictures, seconds=found.seconds)
     # The record first: whoever finds the picture can rely on it.
     archive.bucket.put(
-        _record(clip.clip_key), ending.model_dump_json(indent=1).encode(), "application/json"
+        layout.cut_point(clip.clip_key),
+        ending.model_dump_json(indent=1).encode(),
+        "application/json",
     )
     archive.bucket.put(handover.path, found.still.data, found.still.media_type)
 
@@ -83,7 +79,3 @@ def _store(file: BinaryIO, path: str, archive: Archive) -> None:
 
 
 _KINDS = {"sharpest_frame": _keep_sharpest, "last_frame": _keep_last, "tail": _keep_tail}
-
-
-def _record(clip_key: str) -> str:
-    return f"frames/{clip_key}.sharpest.json"

@@ -4,14 +4,12 @@ import hashlib
 from collections.abc import Iterator
 from decimal import Decimal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from prefect_kling.studio.errors import LedgerUnreadable
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.orders import KEY_LENGTH
-
-_FOLDER = "pending/"
+from prefect_kling.studio.storage import layout
 
 
 class PendingFilm(BaseModel):
@@ -26,7 +24,8 @@ class PendingFilm(BaseModel):
     def path(self) -> str:
         """Where it is kept; the same film is pending once."""
         content = self.storyboard.model_dump_json().encode()
-        return f"{_FOLDER}{self.storyboard.slug}.{hashlib.sha256(content).hexdigest()[:KEY_LENGTH]}.json"
+        content_hash = hashlib.sha256(content).hexdigest()[:KEY_LENGTH]
+        return layout.pending_film(self.storyboard.slug, content_hash)
 
     def keep(self, archive: Archive) -> None:
         """Write it down. Safe to repeat."""
@@ -39,13 +38,7 @@ class PendingFilm(BaseModel):
 
 def pending_films(archive: Archive) -> Iterator[PendingFilm]:
     """Yield every film that is to be completed. Raises `LedgerUnreadable` for one that cannot be read."""
-    for name in archive.bucket.names(_FOLDER):
-        stored = archive.bucket.read(name)
-        if stored is None:
-            continue
-        try:
-            yield PendingFilm.model_validate_json(stored.body)
-        except ValidationError as error:
-            raise LedgerUnreadable(
-                f"{archive.bucket.uri(name)} cannot be read", detail=str(error)[:300]
-            ) from None
+    for name in archive.bucket.names(layout.PENDING_FILMS):
+        film = archive.bucket.read_model(name, PendingFilm)
+        if film is not None:
+            yield film

@@ -11,6 +11,7 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.kling.violations import describe
 from prefect_kling.studio.money.archive import STANDIN
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.storage import layout
 
 
 class Handover(BaseModel):
@@ -24,10 +25,11 @@ class Handover(BaseModel):
     @property
     def path(self) -> str:
         """Where it is kept; known before the clip is made."""
-        ending = {"sharpest_frame": ".sharpest.png", "last_frame": ".png", "tail": ".mp4"}[
-            self.kind
-        ]
-        return f"{'tails' if self.kind == 'tail' else 'frames'}/{self.clip_key}{ending}"
+        if self.kind == "sharpest_frame":
+            return layout.sharpest_frame(self.clip_key)
+        if self.kind == "last_frame":
+            return layout.last_frame(self.clip_key)
+        return layout.tail(self.clip_key)
 
     @property
     def address(self) -> str:

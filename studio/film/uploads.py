@@ -14,6 +14,7 @@ from prefect_kling.studio.media.frames import check_playable
 from prefect_kling.studio.media.probe import read_facts
 from prefect_kling.studio.money.archive import STANDIN, Archive
 from prefect_kling.studio.money.orders import KEY_LENGTH
+from prefect_kling.studio.storage import layout
 
 # Limits of Kling's own documentation; the API's page is silent about them.
 PICTURE_BYTES, PICTURE_PIXELS, PICTURE_RATIO = 10_000_000, 300, 2.5
@@ -117,7 +118,7 @@ def _examine(path: Path, *, is_video: bool) -> tuple[str, str]:
         ending = _check_video(path) if is_video else _check_picture(path)
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return f"inputs/{sha256[:KEY_LENGTH]}.{ending}", sha256
+        return layout.input_file(sha256[:KEY_LENGTH], ending), sha256
 
 
 @contextmanager

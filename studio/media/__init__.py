@@ -1,1 +1,1 @@
-"""Videos and pictures: read, checked, cut, joined and laid out. Knows nothing of money or storage."""
+"""Videos and pictures: probe, frames, cuts, joins, contact sheets. Knows no money."""

@@ -31,19 +31,31 @@ THUMB_PIXELS = 320
 """The longer side of a thumbnail."""
 GUTTER_PIXELS = 8
 MARGIN_PIXELS = 24
-BACKGROUND, BRIGHT, DIM = (15, 16, 19), (238, 237, 232), (156, 158, 165)
+BACKGROUND = (15, 16, 19)
+BRIGHT = (238, 237, 232)
+DIM = (156, 158, 165)
 
-# Letters grow with their sheet, so that a large one can still be read when it is shrunk: pixels at least, and the width
-# of sheet that each pixel stands for. Titles stop where a thumbnail holds too little of one.
-_HEADING, _TITLE = (28, 36), (18, 100)
-_TITLES_PER_THUMB = 12
-_FOOTING, _NOTE = 0.6, 0.89  # of a heading, of a title
-_LINE, _BAND = 1.45, 1.6  # of the letters in it
-_CAPTION_END = 14
-_LANDSCAPE, _SENSIBLE = 1.6, (0.8, 3.0)  # width by height
+# Letters grow with the sheet, so that a large sheet can be read when it is shrunk. Titles stop
+# growing when a thumbnail has room for too little of one.
+_HEADING_PIXELS = 28
+_SHEET_PER_HEADING = 36
+_TITLE_PIXELS = 18
+_SHEET_PER_TITLE = 100
+_THUMB_PER_TITLE = 12
+_FOOTING_PER_HEADING = 0.6
+_NOTE_PER_TITLE = 0.89
+_LINE_PER_LETTER = 1.45
+_BAND_PER_LETTER = 1.6
+_CAPTION_END_PIXELS = 14
+
+# Width by height.
+_BEST_SHAPE = 1.6
+_NARROWEST_SHAPE = 0.8
+_WIDEST_SHAPE = 3.0
+
 _QUALITY = 90
 _SMALLER_QUALITIES = (85, 75, 65, 55, 45)
-_SMALLEST = 16
+_SMALLEST_SIDE = 16
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -70,7 +82,7 @@ class Caption:
 
 @dataclass(frozen=True)
 class Page:
-    """Where everything stands on a sheet, in pixels; a shot's number counts from zero."""
+    """Where everything is on a sheet, in pixels; the number of a shot counts from zero."""
 
     count: int
     columns: int
@@ -93,35 +105,40 @@ class Page:
     @property
     def heading(self) -> int:
         """The height of the heading's letters."""
-        return max(_HEADING[0], self._width // _HEADING[1])
+        return max(_HEADING_PIXELS, self._width // _SHEET_PER_HEADING)
 
     @property
     def footing(self) -> int:
         """The height of the letters below the thumbnails."""
-        return round(_FOOTING * self.heading)
+        return round(_FOOTING_PER_HEADING * self.heading)
 
     @property
     def title(self) -> int:
         """The height of a title's letters."""
-        return max(_TITLE[0], min(self._width // _TITLE[1], self.thumb[0] // _TITLES_PER_THUMB))
+        by_sheet = self._width // _SHEET_PER_TITLE
+        by_thumb = self.thumb[0] // _THUMB_PER_TITLE
+        return max(_TITLE_PIXELS, min(by_sheet, by_thumb))
 
     @property
     def note(self) -> int:
         """The height of a note's letters."""
-        return round(_NOTE * self.title)
+        return round(_NOTE_PER_TITLE * self.title)
 
     @property
     def size(self) -> Size:
         """The whole sheet."""
-        foot = round(self.footing * _BAND) if self.footed else 0
         rows = self.rows * (self._row + GUTTER_PIXELS) - GUTTER_PIXELS
-        return self._width, MARGIN_PIXELS + self._head + rows + foot + MARGIN_PIXELS
+        height = MARGIN_PIXELS + self._head + rows + MARGIN_PIXELS
+        if self.footed:
+            height += round(self.footing * _BAND_PER_LETTER)
+        return self._width, height
 
     def place(self, number: int) -> tuple[int, int]:
         """Return the upper left corner of a thumbnail."""
         row, column = divmod(number, self.columns)
         left = MARGIN_PIXELS + column * (self.thumb[0] + GUTTER_PIXELS)
-        return left, MARGIN_PIXELS + self._head + row * (self._row + GUTTER_PIXELS)
+        top = MARGIN_PIXELS + self._head + row * (self._row + GUTTER_PIXELS)
+        return left, top
 
     @property
     def _width(self) -> int:
@@ -130,42 +147,59 @@ class Page:
 
     @property
     def _head(self) -> int:
-        return round(self.heading * _BAND) if self.headed else 0
+        if not self.headed:
+            return 0
+        return round(self.heading * _BAND_PER_LETTER)
 
     @property
     def _row(self) -> int:
-        lines = self.title * self.titled + self.note * self.noted
-        return self.thumb[1] + (round(_LINE * lines) + _CAPTION_END if lines else 0)
+        letters = 0
+        if self.titled:
+            letters += self.title
+        if self.noted:
+            letters += self.note
+        if not letters:
+            return self.thumb[1]
+        return self.thumb[1] + round(_LINE_PER_LETTER * letters) + _CAPTION_END_PIXELS
 
 
 def lay_out(shots: Sequence[Caption], thumb: Size, heading: str = "", footing: str = "") -> Page:
-    """Return the page with the fewest empty places whose shape is sensible, and of those the one nearest to landscape.
+    """Return the page with the fewest empty places that is neither a strip nor a tower.
 
-    Texts that are empty everywhere take no room.
+    Of several, the one nearest to landscape. Texts that are empty everywhere take no room.
     """
-    titled, noted = any(shot.title for shot in shots), any(shot.note for shot in shots)
-    count = len(shots)
-    pages = [
-        Page(count, columns, thumb, titled, noted, bool(heading), bool(footing))
-        for columns in range(1, count + 1)
-    ]
+    pages = []
+    for columns in range(1, len(shots) + 1):
+        page = Page(
+            count=len(shots),
+            columns=columns,
+            thumb=thumb,
+            titled=any(shot.title for shot in shots),
+            noted=any(shot.note for shot in shots),
+            headed=bool(heading),
+            footed=bool(footing),
+        )
+        pages.append(page)
     return min(pages, key=_flaws)
 
 
 def _flaws(page: Page) -> tuple[bool, int, float]:
-    shape = page.size[0] / page.size[1]
-    return not _SENSIBLE[0] <= shape <= _SENSIBLE[1], page.holes, abs(math.log(shape / _LANDSCAPE))
+    width, height = page.size
+    shape = width / height
+    is_extreme = not _NARROWEST_SHAPE <= shape <= _WIDEST_SHAPE
+    return is_extreme, page.holes, abs(math.log(shape / _BEST_SHAPE))
 
 
 def contact_sheet(
     film: Path, shots: Sequence[Caption], heading: str = "", footing: str = ""
 ) -> bytes:
-    """Return a JPEG with a thumbnail, title and note per shot, taken at its middle, in the order of the film.
+    """Return a JPEG with a thumbnail, title and note per shot, in the order of the film.
 
-    The film is decoded once, whatever the number of shots; a shot beyond its end shows the last picture. Of H.264,
-    pictures that no other builds on are passed over for the one before. Texts too long for their place end in an
-    ellipsis; beyond ASCII they need a typeface on this machine (see `lettering`). Raises `NotAVideo`, or `ValueError`
-    without shots. The same film and texts give the same bytes.
+    A thumbnail is taken at the middle of its shot; one beyond the end shows the last picture. The
+    film is decoded once, whatever the number of shots. Of H.264, a picture that no other depends on
+    is skipped for the one before. Texts too long for their place end in an ellipsis; beyond ASCII
+    they need a typeface on this machine (see `lettering`). The same film and texts give the same
+    bytes. Raises `NotAVideo`, or `ValueError` without shots.
     """
     if not shots:
         raise ValueError("a contact sheet needs at least one shot")
@@ -188,23 +222,26 @@ def contact_sheet(
 
 
 def _write_caption(pen: ImageDraw.ImageDraw, page: Page, number: int, shot: Caption) -> None:
-    left, baseline = page.place(number)
+    left, top = page.place(number)
     width, height = page.thumb
-    baseline += height
+    baseline = top + height
     if page.titled:
-        baseline += round(_LINE * page.title)
+        baseline += round(_LINE_PER_LETTER * page.title)
         _write(pen, set_line(shot.title, page.title, width), (left, baseline), BRIGHT)
     if page.noted:
-        baseline += round(_LINE * page.note)
+        baseline += round(_LINE_PER_LETTER * page.note)
         _write(pen, set_line(shot.note, page.note, width), (left, baseline), DIM)
 
 
 def _write_frame(pen: ImageDraw.ImageDraw, page: Page, heading: str, footing: str) -> None:
-    left = top = MARGIN_PIXELS
     width, height = page.size
-    room = width - 2 * left
-    _write(pen, set_line(heading, page.heading, room), (left, top + page.heading * 3 // 4), BRIGHT)
-    _write(pen, set_line(footing, page.footing, room), (left, height - MARGIN_PIXELS), DIM)
+    room = width - 2 * MARGIN_PIXELS
+
+    line = set_line(heading, page.heading, room)
+    _write(pen, line, (MARGIN_PIXELS, MARGIN_PIXELS + page.heading * 3 // 4), BRIGHT)
+
+    line = set_line(footing, page.footing, room)
+    _write(pen, line, (MARGIN_PIXELS, height - MARGIN_PIXELS), DIM)
 
 
 def _write(pen: ImageDraw.ImageDraw, line: Line, baseline: tuple[int, int], colour: Rgb) -> None:
@@ -214,10 +251,12 @@ def _write(pen: ImageDraw.ImageDraw, line: Line, baseline: tuple[int, int], colo
 def _pick(
     film: InputContainer, video: VideoStream, moments: Sequence[float]
 ) -> Iterator[VideoFrame]:
-    """Yield the picture that is shown at each of the moments, which rise; nothing behind the last is decoded."""
+    """Yield the picture shown at each moment; they rise, and nothing behind the last is decoded."""
     context = video.codec_context
     context.thread_type = "AUTO"
-    context.skip_frame = "NONREF" if context.name == "h264" else "DEFAULT"
+    context.skip_frame = "DEFAULT"
+    if context.name == "h264":
+        context.skip_frame = "NONREF"
     waiting = deque(moments)
     for frame, until in _spans(film.decode(video)):
         while waiting and waiting[0] < until:
@@ -228,8 +267,9 @@ def _pick(
 
 
 def _spans(frames: Iterator[VideoFrame]) -> Iterator[tuple[VideoFrame, float]]:
-    """Yield each picture with the second at which the next one takes its place, counted from the first picture."""
-    shown, begin = None, 0.0
+    """Yield each picture with the second at which it ends, counted from the first picture."""
+    shown = None
+    begin = 0.0
     for frame in frames:
         if shown is None:
             begin = frame.time
@@ -258,23 +298,25 @@ def _image(frame: VideoFrame) -> Image.Image:
 
 
 def shrink(sheet: bytes, longer_side: int = 1000, at_most_bytes: int = 150_000) -> bytes:
-    """Return a sheet as a small JPEG to embed in a page: never longer than `longer_side`, never more bytes than that.
+    """Return a sheet as a small JPEG to embed in a page.
 
-    A lower quality is tried before a smaller picture; nothing is enlarged. The same sheet gives the same bytes. Raises
-    `ValueError` for anything but a JPEG, and if not even a tiny picture is small enough.
+    Its longer side has at most `longer_side` pixels, the file at most `at_most_bytes`. A lower
+    quality is tried before a smaller picture; nothing is enlarged. The same sheet gives the same
+    bytes. Raises `ValueError` for anything but a JPEG, and if even a tiny picture is too large.
     """
     try:
-        # Opened by its class, because Image.open refuses the sheet of a very long film as a decompression bomb.
+        # Image.open would refuse the sheet of a very long film as a decompression bomb.
         picture: Image.Image = JpegImageFile(io.BytesIO(sheet))
         picture.thumbnail((longer_side, longer_side), Image.Resampling.LANCZOS)
     except (OSError, SyntaxError) as error:
         raise ValueError(f"the sheet is no JPEG ({error})") from error
     side = max(picture.size)
-    while side >= _SMALLEST:
+    while side >= _SMALLEST_SIDE:
         smaller = picture.copy()
         smaller.thumbnail((side, side), Image.Resampling.LANCZOS)
         for quality in _SMALLER_QUALITIES:
-            if len(jpeg := _jpeg(smaller, quality, optimize=True)) <= at_most_bytes:
+            jpeg = _jpeg(smaller, quality, optimize=True)
+            if len(jpeg) <= at_most_bytes:
                 return jpeg
         side = side * 4 // 5
     raise ValueError(f"no picture fits into {at_most_bytes:,} bytes")

@@ -9,21 +9,20 @@ from uuid import uuid4
 import av
 from av.packet import Packet
 
-# The number of threads shapes what x264 writes; a fixed one gives the same bytes however many cores there are. What
-# stays: without AVX2 x264 rounds differently, and with AVX-512 it is not exact for very small pictures (measured: of
-# 160x90, one or two encodings in 100 differ; of 320x180, none in 600).
+# What x264 writes depends on the number of threads; a fixed number gives the same bytes on machines
+# of any size. Two differences remain: without AVX2 x264 rounds differently, and with AVX-512 it is
+# not exact for very small pictures (measured: of 160x90, one or two encodings in 100 differ; of
+# 320x180, none in 600).
 X264 = {"preset": "veryfast", "threads": "4", "forced-idr": "1"}
-MUXER = {
-    "movflags": "+faststart",
-    "fflags": "+bitexact",
-}  # bitexact: no date and no version in the file
+# bitexact leaves date and version out of the file.
+MUXER = {"movflags": "+faststart", "fflags": "+bitexact"}
 
 Packets: TypeAlias = "Iterable[Packet[Any]]"
 
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
-    """Hand out a temporary name beside the target; it becomes the target at the end, or vanishes.
+    """Yield a temporary path beside the target; it is renamed at the end, or removed on an error.
 
     An error of the media library inside the block becomes an `OSError` that names the target.
     """

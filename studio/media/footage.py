@@ -1,11 +1,10 @@
-"""What must be known of a clip before the first byte of a film is written, and how its pictures are read."""
+"""What must be known of a clip before a film is written, and how its pictures are read."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -26,7 +25,7 @@ class Footage:
     number: int
     """Its place in the film, counted from 1."""
     make: tuple[object, ...]
-    """Equal for clips whose pictures can stand in one file without being encoded anew."""
+    """Equal for clips whose pictures can be in one file without being encoded again."""
     size: tuple[int, int]
     rate: Fraction
     time_base: Fraction
@@ -47,25 +46,25 @@ class Footage:
     @contextmanager
     def opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
         """Open the clip; what `NotAVideo` says inside the block names it."""
-        source = (
-            self.source if isinstance(self.source, Path) else cast("BinaryIO", _Reader(self.source))
-        )
+        source = self.source
+        if not isinstance(source, Path):
+            source = cast("BinaryIO", _Reader(source))
         with named(self.number), open_film(source) as opened:
             yield opened
 
     def pictures(self) -> Iterator[VideoFrame]:
-        """Decode the pictures shown; the first one is at zero, and each says how long it is shown."""
-        lengths = {
-            stamp: after - stamp
-            for stamp, after in pairwise((*self.stamps, self.stamps[0] + self.ticks))
-        }
+        """Decode the pictures shown, the first at zero, each with the time it is shown."""
+        ends = (*self.stamps[1:], self.stamps[0] + self.ticks)
+        lengths = {}
+        for stamp, end in zip(self.stamps, ends, strict=True):
+            lengths[stamp] = end - stamp
         with self.opened() as (film, video):
             video.thread_type = "AUTO"
             yield from shifted(_timed(film.decode(video), lengths), self.stamps[0])
 
 
 def survey(source: BinaryIO | Path, number: int, pictures: int | None) -> Footage:
-    """Learn from a clip's packets what its first so many pictures are; all of them if there are no more."""
+    """Read a clip's packets and describe its first `pictures` pictures, or all for None."""
     with named(number), open_film(source) as (film, video):
         context = video.codec_context
         rate = video.average_rate or Fraction(24)
@@ -78,7 +77,9 @@ def survey(source: BinaryIO | Path, number: int, pictures: int | None) -> Footag
             context.height,
         )
         timeline = read_timeline(film, video)
-        count = len(timeline.shown) if pictures is None else min(pictures, len(timeline.shown))
+        count = len(timeline.shown)
+        if pictures is not None:
+            count = min(pictures, count)
         return Footage(
             source=source,
             number=number,
@@ -100,7 +101,8 @@ class _Reader:
     """A place of its own in a file: in a fade its pictures and its sound are read in turns."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._at = file, 0
+        self._file = file
+        self._at = 0
 
     def read(self, size: int = -1, /) -> bytes:
         self._file.seek(self._at)
@@ -109,8 +111,12 @@ class _Reader:
         return piece
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._at}
-        self._at = origin[whence] + offset if whence in origin else self._file.seek(offset, whence)
+        if whence == os.SEEK_SET:
+            self._at = offset
+        elif whence == os.SEEK_CUR:
+            self._at += offset
+        else:
+            self._at = self._file.seek(offset, whence)
         return self._at
 
     def tell(self) -> int:
@@ -127,14 +133,17 @@ def named(number: int) -> Iterator[None]:
 
 
 def _timed(frames: Iterator[VideoFrame], lengths: dict[int, int]) -> Iterator[VideoFrame]:
-    """Yield the frames that are shown, with how long they are: what a file says of that is in the order of decoding.
+    """Yield the frames that are shown, with the right durations; decode nothing behind the last.
 
-    Nothing is decoded behind the last one.
+    The durations in a file belong to its packets, which are in the order of decoding.
     """
     last = max(lengths)
     for frame in frames:
-        if (stamp := frame.pts) in lengths:
+        stamp = frame.pts
+        if stamp is None:
+            continue
+        if stamp in lengths:
             frame.duration = lengths[stamp]
             yield frame
-        if stamp is not None and stamp >= last:
+        if stamp >= last:
             return

@@ -22,7 +22,8 @@ from prefect_kling.studio.media.probe import read_facts
 STILL_LIMIT = 10_000_000
 """Bytes; the API takes pictures up to 10 MB."""
 
-# Without these flags swscale rounds down, and every hand-over comes out darker; one thread: the same pixels anywhere.
+# Without these flags swscale rounds down, and every extracted picture comes out darker. One thread
+# gives the same pixels on every machine.
 EXACT = "flags=bicubic+accurate_rnd+full_chroma_int:threads=1"
 _FAR = 1 << 48
 _UNSPECIFIED = 2
@@ -42,8 +43,9 @@ class Still:
 def last_frame(source: BinaryIO | Path) -> Still:
     """Return the last picture a film shows; only the part behind its last key frame is decoded.
 
-    `source` is a path or a seekable file, left open at any position. Rotation is not applied. Raises `NotAVideo` for
-    a file that is cut or that cannot be decoded up to its end. Reads only, so calling twice is safe.
+    `source` is a path or a seekable file, left open at any position. Rotation is not applied.
+    Raises `NotAVideo` for a file that is cut or that cannot be decoded up to its end. Reads only,
+    so calling twice is safe.
     """
     with open_film(source) as (film, video):
         frame = _decode_last(film, video, tail=True) or _decode_last(film, video, tail=False)
@@ -62,7 +64,7 @@ def first_frame(source: BinaryIO | Path) -> Still:
 
 
 def check_playable(source: BinaryIO | Path) -> None:
-    """Decode the first picture, because boxes can be whole around media that are not; raises `NotAVideo`."""
+    """Decode the first picture: boxes can be whole around damaged media. Raises `NotAVideo`."""
     with open_film(source) as (film, video):
         if next(film.decode(video), None) is None:
             raise NotAVideo("the file holds no picture that can be decoded")
@@ -70,12 +72,15 @@ def check_playable(source: BinaryIO | Path) -> None:
 
 @contextmanager
 def open_film(source: BinaryIO | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a whole MP4 or MOV for decoding and hand out its pictures; raises `NotAVideo`, inside the block too."""
+    """Open a whole MP4 or MOV for decoding, as its container and its video stream.
+
+    Raises `NotAVideo`, also for an error of the media library inside the block.
+    """
     with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
         read_facts(file)
         file.seek(0)
         try:
-            # Naming the format keeps playlists, which could name other files and hosts, from being opened.
+            # Naming the format refuses playlists, which could name other files and hosts.
             with av.open(file, "r", format="mov", metadata_errors="ignore") as film:
                 yield film, film.streams.video[0]
         except (av.FFmpegError, IndexError) as error:
@@ -83,12 +88,14 @@ def open_film(source: BinaryIO | Path) -> Iterator[tuple[InputContainer, VideoSt
 
 
 def _decode_last(film: InputContainer, video: VideoStream, *, tail: bool) -> VideoFrame | None:
-    """Decode to the last picture, from the last key frame or from the start on; None if it does not come out.
+    """Decode the last picture, from the last key frame or from the start on; None if it fails.
 
-    The packets are read twice: first for the newest time stamp, then to decode nothing behind that picture and, before
-    it, none that no other picture builds on. Only H.264 promises the latter: in HEVC higher layers may build on them.
+    The packets are read twice: first for the newest time stamp, then to decode nothing behind that
+    picture and, before it, nothing that no other picture depends on.
     """
-    begin = _FAR if tail else -_FAR
+    begin = -_FAR
+    if tail:
+        begin = _FAR
     try:
         film.seek(begin, stream=video)
         stamps = [
@@ -97,7 +104,9 @@ def _decode_last(film: InputContainer, video: VideoStream, *, tail: bool) -> Vid
             if packet.pts is not None and not packet.is_discard
         ]
         film.seek(begin, stream=video)
-        return _decode_one(max(stamps), film, video) if stamps else None
+        if not stamps:
+            return None
+        return _decode_one(max(stamps), film, video)
     except av.FFmpegError:
         if tail:
             return None
@@ -106,37 +115,42 @@ def _decode_last(film: InputContainer, video: VideoStream, *, tail: bool) -> Vid
 
 def _decode_one(wanted: int, film: InputContainer, video: VideoStream) -> VideoFrame | None:
     context = video.codec_context
-    context.skip_frame = "NONREF" if context.name == "h264" else "DEFAULT"
-    frames: list[VideoFrame] = []
+    context.skip_frame = "DEFAULT"
+    if context.name == "h264":  # only H.264 promises that nothing depends on these pictures
+        context.skip_frame = "NONREF"
+
     for packet in film.demux(video):
-        if packet.pts == wanted:
-            context.skip_frame = "DEFAULT"
-            frames = [*packet.decode(), *video.decode(None)]
-            break
-        packet.decode()
-    return next((frame for frame in frames if frame.pts == wanted and not frame.is_corrupt), None)
+        if packet.pts != wanted:
+            packet.decode()
+            continue
+        context.skip_frame = "DEFAULT"
+        for frame in [*packet.decode(), *video.decode(None)]:
+            if frame.pts == wanted and not frame.is_corrupt:
+                return frame
+        return None
+    return None
 
 
 def filter_graph(*steps: tuple[str, str]) -> Graph:
     """Build a chain of libavfilter steps (name, arguments), sources and sinks included."""
     graph = Graph()
-    graph.link_nodes(*(graph.add(name, arguments or None) for name, arguments in steps)).configure()
+    nodes = [graph.add(name, arguments or None) for name, arguments in steps]
+    graph.link_nodes(*nodes).configure()
     return graph
 
 
 def buffer_step(like: VideoFrame, time_base: Fraction) -> tuple[str, str]:
     """Return the source of a filter graph for frames like the given one."""
-    size, colours = (
-        f"{like.width}x{like.height}",
-        f"colorspace={like.colorspace}:range={like.color_range}",
-    )
-    return "buffer", f"video_size={size}:pix_fmt={like.format.name}:time_base={time_base}:{colours}"
+    size = f"video_size={like.width}x{like.height}:pix_fmt={like.format.name}"
+    colours = f"colorspace={like.colorspace}:range={like.color_range}"
+    return "buffer", f"{size}:time_base={time_base}:{colours}"
 
 
 def shifted(frames: Iterator[Some], ticks: int) -> Iterator[Some]:
     """Move frames so that the first picture of their clip is at zero."""
     for frame in frames:
-        frame.pts = None if frame.pts is None else frame.pts - ticks
+        if frame.pts is not None:
+            frame.pts -= ticks
         yield frame
 
 
@@ -144,9 +158,10 @@ def filtered(frames: Iterator[Some], build: Callable[[Some], Graph]) -> Iterator
     """Send frames through the graph that is built for the first of them, until it wants no more."""
     graph = None
     for frame in chain(frames, [None]):
-        graph = graph or (build(frame) if frame is not None else None)
         if graph is None:
-            return
+            if frame is None:
+                return
+            graph = build(frame)
         try:
             graph.push(frame)
         except EOFError:
@@ -165,17 +180,18 @@ def drain(graph: Graph) -> Iterator[Any]:
 
 
 def matrix_of(frame: VideoFrame) -> str:
-    """Name the colour matrix of a frame for `scale`; untagged pictures are taken the way players take them."""
+    """Name the colour matrix of a frame for `scale`; an untagged one is treated as players do."""
     if frame.colorspace != _UNSPECIFIED:
         return "auto"
-    return "bt709" if frame.width >= 1280 or frame.height > 576 else "bt601"
+    if frame.width >= 1280 or frame.height > 576:
+        return "bt709"
+    return "bt601"
 
 
 def encode_still(frame: VideoFrame) -> Still:
-    """Turn a decoded frame into a PNG, or into a JPEG where a PNG would be too large for the API."""
-    png = encode_picture(
-        _convert(frame, "rgb24"), "png", {"pred": "mixed", "compression_level": "1"}
-    )
+    """Turn a decoded frame into a PNG, or a JPEG if the PNG is too large for the API."""
+    options = {"pred": "mixed", "compression_level": "1"}
+    png = encode_picture(_convert(frame, "rgb24"), "png", options)
     if len(png) <= STILL_LIMIT:
         return Still(png, "image/png")
     full = _convert(frame, "yuvj444p")
@@ -189,16 +205,26 @@ def encode_still(frame: VideoFrame) -> Still:
 def encode_picture(frame: VideoFrame, codec: str, options: dict[str, str]) -> bytes:
     """Encode one frame with a picture codec of libavcodec."""
     context = cast("VideoCodecContext", av.CodecContext.create(codec, "w"))
-    context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
-    context.time_base, context.thread_count, context.options = Fraction(1, 25), 1, options
-    frame.pts, frame.time_base = 0, Fraction(1, 25)
-    return b"".join(bytes(packet) for packet in (*context.encode(frame), *context.encode(None)))
+    context.width = frame.width
+    context.height = frame.height
+    context.pix_fmt = frame.format.name
+    context.time_base = Fraction(1, 25)
+    context.thread_count = 1
+    context.options = options
+    frame.pts = 0
+    frame.time_base = Fraction(1, 25)
+    packets = [*context.encode(frame), *context.encode(None)]
+    return b"".join(bytes(packet) for packet in packets)
 
 
 def _convert(frame: VideoFrame, form: str) -> VideoFrame:
     # A JPEG has no field for its matrix: it is always bt601.
     target = f"in_color_matrix={matrix_of(frame)}:out_color_matrix=bt601:{EXACT}"
-    source, sink = buffer_step(frame, Fraction(1, 25)), ("buffersink", "")
-    graph = filter_graph(source, ("scale", target), ("format", form), sink)
+    graph = filter_graph(
+        buffer_step(frame, Fraction(1, 25)),
+        ("scale", target),
+        ("format", form),
+        ("buffersink", ""),
+    )
     graph.push(frame)
     return cast("VideoFrame", graph.pull())

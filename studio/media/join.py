@@ -1,16 +1,17 @@
-"""Clips joined into one film: every picture in order, the sound in step, the file written whole or not at all.
+"""Joining clips into one film: all pictures in order, the sound in step, the file whole or absent.
 
-Clips of the same make keep their pictures bit by bit (`splice`); any difference, a cut where none is possible without
-encoding, and any fade mean encoding all of them anew (`montage`). The sound is always made anew (`soundtrack`).
+The pictures of clips of the same make are copied (`splice`). Any difference, any fade, and a cut
+that is impossible without encoding mean that all are encoded again (`montage`). The sound is always
+encoded again (`soundtrack`).
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 from av.container import OutputContainer
@@ -37,16 +38,16 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Part:
-    """A clip and how a film shows it. Raises `ValueError` where that cannot be meant."""
+    """A clip and how a film shows it. Raises `ValueError` for values that make no sense."""
 
     source: Path | BinaryIO
     """A path, or a seekable file that is left open."""
     chapters: Sequence[Chapter]
     """At least one, in the order of their starts."""
     pictures: int | None = None
-    """Only the first so many are shown; None, or more than there are: all."""
+    """How many pictures are shown, counted from the first; all for None or a larger number."""
     fade_seconds: float = 0.0
-    """How long the clip before fades into this one: both are shown at once, so the film becomes shorter by this."""
+    """How long the clip before fades into this one. Both are shown then: the film gets shorter."""
 
     def __post_init__(self) -> None:
         starts = [0.0, *(chapter.start for chapter in self.chapters)]
@@ -77,14 +78,15 @@ class JoinReport(BaseModel):
 def join(parts: Sequence[Part], target: Path) -> JoinReport:
     """Join clips into the MP4 `target`, each with its chapters.
 
-    Pictures are copied if all clips are of one make, none is faded, and each can be cut where it is to end; otherwise
-    all are encoded anew, letterboxed to the most common size at the most common rate, and a clip of another rate is
-    fitted to it. A fade is at most half as long as either clip, and one into the first clip is none. The film has
-    sound if any clip has; each clip's sound is padded or cut to its pictures, and faded with them. A chapter that
-    begins when the next clip has already begun is left out. The same clips give the same bytes. Memory stays bounded.
+    Pictures are copied if all clips are of one make, none is faded, and each can be cut where it is
+    to end. Otherwise all are encoded again, letterboxed to the most common size, at the most common
+    rate. A fade is at most half as long as either clip; one into the first clip is ignored. The
+    film has sound if any clip has; each clip's sound is padded or cut to its pictures, and faded
+    with them. A chapter that begins after the next clip has begun is left out.
 
-    Raises `NotAVideo` naming the clip by its place, counted from 1, `ValueError` without parts, and `OSError` if the
-    film cannot be written; `target` is then as it was. Calling twice is safe.
+    The same clips give the same bytes. Memory stays bounded. Raises `NotAVideo` with the number of
+    the clip, counted from 1, `ValueError` without parts, and `OSError` if the film cannot be
+    written; `target` is then as it was. Calling twice is safe.
     """
     clips = [survey(part.source, number, part.pictures) for number, part in enumerate(parts, 1)]
     if not clips:
@@ -92,20 +94,22 @@ def join(parts: Sequence[Part], target: Path) -> JoinReport:
     with whole_file(target) as path:
         with av.open(str(path), "w", format="mp4", container_options=MUXER) as film:
             pictures = _lay_pictures(film, clips, parts)
-            sounding = any(clip.sounding for clip in clips)
-            sound = Soundtrack(film, clips, pictures.schedule) if sounding else None
+            sound = None
+            if any(clip.sounding for clip in clips):
+                sound = Soundtrack(film, clips, pictures.schedule)
             _mark_chapters(film, parts, pictures.schedule)
             _write(film, len(clips), pictures, sound)
         with path.open("rb") as file:
-            if (found := read_facts(file).frames) != pictures.frames:
-                raise NotAVideo(
-                    f"the film came out with {found:,} pictures instead of {pictures.frames:,}"
-                )
+            frames = read_facts(file).frames
+        if frames != pictures.frames:
+            raise NotAVideo(
+                f"the film came out with {frames:,} pictures instead of {pictures.frames:,}"
+            )
     return JoinReport(
         frames=pictures.frames,
         seconds=float(pictures.schedule.end),
         re_encoded=isinstance(pictures, Montage),
-        audio=sounding,
+        audio=sound is not None,
         starts=tuple(map(float, pictures.schedule.starts)),
         lengths=tuple(map(float, pictures.schedule.lengths)),
     )
@@ -116,23 +120,25 @@ def _lay_pictures(
 ) -> Splice | Montage:
     fades = [part.fade_seconds for part in parts]
     one_make = len({clip.make for clip in clips}) == 1 and all(clip.copyable for clip in clips)
-    return Splice(film, clips) if one_make and not any(fades[1:]) else Montage(film, clips, fades)
+    if one_make and not any(fades[1:]):
+        return Splice(film, clips)
+    return Montage(film, clips, fades)
 
 
 def _mark_chapters(film: OutputContainer, parts: Sequence[Part], schedule: Schedule) -> None:
     marks = [*_marks(parts, schedule), (round(schedule.end * 1000), "")]
-    film.set_chapters(
-        [
+    chapters: list[Any] = []
+    for (start, title), (end, _) in pairwise(marks):
+        chapters.append(
             {
-                "id": number,
+                "id": len(chapters),
                 "start": start,
                 "end": end,
                 "time_base": Fraction(1, 1000),
                 "metadata": {"title": title},
             }
-            for number, ((start, title), (end, _)) in enumerate(pairwise(marks))
-        ]
-    )
+        )
+    film.set_chapters(chapters)
 
 
 def _marks(parts: Sequence[Part], schedule: Schedule) -> Iterator[tuple[int, str]]:
@@ -148,8 +154,14 @@ def _marks(parts: Sequence[Part], schedule: Schedule) -> Iterator[tuple[int, str
 def _write(
     film: OutputContainer, count: int, pictures: Splice | Montage, sound: Soundtrack | None
 ) -> None:
-    """Write clip by clip, the sound first: it is the smaller one to wait in memory for the other."""
+    """Write clip by clip. The sound goes first: less of it than of the pictures waits in memory."""
     for number in range(count):
-        for packet in chain(sound.packets(number) if sound else (), pictures.packets(number)):
+        if sound is not None:
+            for packet in sound.packets(number):
+                film.mux(packet)
+        for packet in pictures.packets(number):
             film.mux(packet)
-    film.mux([*(sound.rest() if sound else ()), *pictures.rest()])
+
+    if sound is not None:
+        film.mux([*sound.rest()])
+    film.mux([*pictures.rest()])

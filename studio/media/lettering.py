@@ -1,8 +1,8 @@
-"""One line of text in a picture: a typeface that has its letters, and an ellipsis where it would be too long.
+"""One line of text in a picture: a typeface that has its letters, an ellipsis if it is too long.
 
-Pillow brings one typeface, which has ASCII, quotation marks and little else. A line it cannot write is set in an
-installed typeface from a short list, if one has more of its letters; what even that lacks is written without its
-accents, or shows as an empty or crossed-out box. No typeface is shipped or fetched.
+Pillow has one typeface, with ASCII, quotation marks and little else. A line with other letters is
+set in an installed typeface from a short list, if one has more of them. Letters that this typeface
+lacks are written without their accents or shown as a box. No typeface is shipped or downloaded.
 """
 
 import functools
@@ -14,7 +14,7 @@ from math import ceil
 from PIL import ImageFont
 
 _BUILT_IN = ""
-# Wide typefaces of Linux, Windows and macOS, which Pillow finds by name; what is in them is looked up, not assumed.
+# Typefaces of Linux, Windows and macOS with many letters, which Pillow finds by name.
 _INSTALLED = (
     "DejaVuSans.ttf",
     "segoeui.ttf",
@@ -25,7 +25,7 @@ _INSTALLED = (
     "malgun.ttf",
     "wqy-zenhei.ttc",
 )
-# Written the same way in every title, so that one dash does not set its line in another typeface than its neighbours.
+# Replaced in every title, so that a dash alone does not change the typeface of its line.
 _PLAIN = str.maketrans(
     {"\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{MINUS SIGN}": "-", "\N{MULTIPLICATION SIGN}": "x"}
 )
@@ -47,23 +47,30 @@ class Line:
 
 
 def set_line(text: str, pixels: int, width: int) -> Line:
-    """Set a text in a typeface of that height; what is wider than `width` pixels ends in an ellipsis.
+    """Set a text in letters `pixels` high; a text wider than `width` pixels ends in an ellipsis.
 
-    ASCII looks the same on every machine; other scripts depend on the typefaces that are installed. Line breaks count
-    as spaces. Whatever the text, nothing is raised.
+    ASCII looks the same on every machine; other scripts depend on the installed typefaces. Line
+    breaks count as spaces. Raises nothing, whatever the text.
     """
     line = " ".join(unicodedata.normalize("NFC", text).translate(_PLAIN).split())
     name = _best_face(line)
     face = _face(name, pixels) or _built_in(pixels)
-    spelled = "".join(
-        letter if _has(name, letter) else _without_accents(letter, name) for letter in line
-    )
+    spelled = ""
+    for letter in line:
+        if _has(name, letter):
+            spelled += letter
+        else:
+            spelled += _without_accents(letter, name)
     if face.getlength(spelled) <= width:
         return Line(spelled, face)
-    fitting = bisect_right(
-        range(len(spelled)), width, key=lambda kept: ceil(face.getlength(_cut(spelled, kept)))
-    )
-    return Line(_cut(spelled, fitting - 1) if fitting else "", face)
+
+    def width_of(kept: int) -> int:
+        return ceil(face.getlength(_cut(spelled, kept)))
+
+    fitting = bisect_right(range(len(spelled)), width, key=width_of)
+    if not fitting:
+        return Line("", face)
+    return Line(_cut(spelled, fitting - 1), face)
 
 
 def _cut(text: str, kept: int) -> str:
@@ -71,20 +78,25 @@ def _cut(text: str, kept: int) -> str:
 
 
 def _without_accents(letter: str, name: str) -> str:
-    """Return what is left of a letter the typeface lacks, or the letter itself, to be drawn as a box."""
+    """Return a letter the typeface lacks without its accents, or as it is, to be drawn as a box."""
     parts = unicodedata.normalize("NFKD", letter)
-    plain = "".join(part for part in parts if unicodedata.category(part) not in ("Mn", "Cf"))
-    return plain if all(_has(name, part) for part in plain) else letter
+    plain = [part for part in parts if unicodedata.category(part) not in ("Mn", "Cf")]
+    if all(_has(name, part) for part in plain):
+        return "".join(plain)
+    return letter
 
 
 @functools.lru_cache(maxsize=1024)
 def _best_face(text: str) -> str:
-    """Name the typeface that lacks the fewest letters of a text, the built-in one if it is as good as any."""
-    letters, best, fewest = set(text), _BUILT_IN, len(text) + 1
+    """Name the typeface that lacks the fewest letters of a text; the built-in one comes first."""
+    letters = set(text)
+    best = _BUILT_IN
+    fewest = len(text) + 1
     for name in (_BUILT_IN, *_INSTALLED):
         lacking = sum(not _has(name, letter) for letter in letters)
         if lacking < fewest:
-            best, fewest = name, lacking
+            best = name
+            fewest = lacking
         if not fewest:
             break
     return best
@@ -92,9 +104,13 @@ def _best_face(text: str) -> str:
 
 @functools.lru_cache(maxsize=65_536)
 def _has(name: str, letter: str) -> bool:
-    """Whether a typeface draws something else for this letter than its box for letters that it lacks."""
+    """Whether a typeface draws this letter, and not its box for letters that it lacks."""
     face = _face(name, _PROBE_PIXELS)
-    return face is not None and (letter.isspace() or _drawn(face, letter) != _drawn(face, _NOWHERE))
+    if face is None:
+        return False
+    if letter.isspace():
+        return True
+    return _drawn(face, letter) != _drawn(face, _NOWHERE)
 
 
 def _drawn(face: ImageFont.FreeTypeFont, letter: str) -> tuple[bytes, tuple[int, int]]:

@@ -1,7 +1,8 @@
 """What an MP4 or MOV file is, read from its boxes alone, and the proof that it is whole.
 
-A decoder shows a wrong "last" picture of a cut file without complaint. The boxes give it away: those at the top tile
-the file, and its tables say where every sample lies. Only headers are read, and no size is believed unchecked.
+A decoder shows a wrong "last" picture of a cut file without an error. The boxes show the damage:
+those at the top tile the file, and the tables say where every sample is. Only headers are read, and
+no size is trusted unchecked.
 """
 
 import operator
@@ -20,16 +21,9 @@ from prefect_kling.studio.errors import NotAVideo
 
 _HEADER_LIMIT = 16 << 20  # four million samples; a film of one hour needs two MiB
 _BOX_LIMIT = 65_536
-_FIRST_BOXES = {
-    b"ftyp",
-    b"moov",
-    b"mdat",
-    b"wide",
-    b"free",
-    b"skip",
-    b"pnot",
-}  # all but ftyp: old QuickTime
-_OTHERS = {
+# All but ftyp: old QuickTime.
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+_OTHER_KINDS = {
     b"<!doctype html": "an HTML page",
     b"<html": "an HTML page",
     b"<": "an XML document",
@@ -66,23 +60,27 @@ class _Track:
     """One track of the movie header, with what fragments add to it."""
 
     kind: bytes
-    codec: bytes
-    width: int
-    height: int
     timescale: int
-    samples: int
-    ticks: int
+    """Ticks per second."""
     edited: float | None
+    """How many seconds of its media it shows; None if it does not say."""
+    codec: bytes = b""
+    width: int = 0
+    height: int = 0
+    samples: int = 0
+    ticks: int = 0
     fragment_ticks: int = 0
+    """How long a sample of a fragment lasts that says nothing else."""
     fragment_size: int = 0
+    """How many bytes such a sample has."""
 
 
 def read_facts(file: BinaryIO, size: int | None = None) -> MediaFacts:
-    """Prove from its boxes that a seekable file is a whole MP4 or MOV with pictures, and say what it holds.
+    """Prove from its boxes that a seekable file is a whole MP4 or MOV with pictures; return facts.
 
-    With `size`, a file of any other length is refused. Raises `NotAVideo` with the reason. The reading position stays
-    where it was, so calling twice is safe. One cut cannot be seen: a fragmented file that ends exactly between two
-    fragments is a shorter file.
+    With `size`, a file of any other length is refused. Raises `NotAVideo` with the reason. The
+    position in the file stays where it was, so calling twice is safe. One cut cannot be seen: a
+    fragmented file that ends exactly between two fragments is a shorter file.
     """
     origin = file.tell()
     try:
@@ -92,10 +90,9 @@ def read_facts(file: BinaryIO, size: int | None = None) -> MediaFacts:
         if size not in (None, length):
             raise NotAVideo(f"the file has {length:,} bytes where {size:,} were promised")
         tracks = _read_tracks(moov, length)
-        for start, traf in (
-            (start, traf) for start, moof in moofs for traf in _children(moof, b"traf")
-        ):
-            _add_fragment(tracks, traf, start, length)
+        for start, moof in moofs:
+            for traf in _children(moof, b"traf"):
+                _add_fragment(tracks, traf, start, length)
         return _summarise(tracks, length, fragmented=bool(moofs))
     except (struct.error, ZeroDivisionError, KeyError):
         raise NotAVideo(
@@ -112,7 +109,9 @@ def _read_headers(file: BinaryIO, size: int) -> tuple[memoryview, _Placed]:
     for start, (kind, payload, end) in _walk_file(file, size):
         if kind not in kept:
             continue
-        length = 0 if kind == b"mdat" else end - payload
+        length = end - payload
+        if kind == b"mdat":
+            length = 0
         budget -= length
         if budget < 0:
             raise NotAVideo(f"the headers take more than {_HEADER_LIMIT:,} bytes")
@@ -127,31 +126,35 @@ def _refuse_other_kinds(start: bytes) -> None:
     if not start:
         raise NotAVideo("the file is empty")
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    kind = next((kind for signature, kind in _OTHERS.items() if text.startswith(signature)), None)
-    if kind:
-        words = start.decode("utf-8", "replace").strip()[:200] if text[:1] in b"<{" else ""
-        raise NotAVideo(f"this is {kind}, not a video", detail=words)
+    for signature, kind in _OTHER_KINDS.items():
+        if text.startswith(signature):
+            detail = ""
+            if text[:1] in b"<{":
+                detail = start.decode("utf-8", "replace").strip()[:200]
+            raise NotAVideo(f"this is {kind}, not a video", detail=detail)
     if start[4:8] not in _FIRST_BOXES:
         raise NotAVideo("this does not start like an MP4 video: there is no ftyp box")
 
 
 def _walk_file(file: BinaryIO, size: int) -> Iterator[tuple[int, _Box]]:
-    """Yield start and box of everything at the top, and prove that the last one ends where the file ends."""
+    """Yield start and box of everything at the top; prove that they end where the file ends."""
     at = 0
     for _ in range(_BOX_LIMIT):
         if at == size:
             return
         box = _parse_box(_read_at(file, at, 16), at, size)
-        if box is None or not (name := box[0].decode("latin-1")).isprintable():
+        if box is None or not box[0].decode("latin-1").isprintable():
             raise NotAVideo(
                 f"the {size - at:,} bytes from byte {at:,} on are no part of an MP4: cut or damaged"
             )
-        if box[2] > size:
+        kind, _, end = box
+        if end > size:
+            name = kind.decode("latin-1")
             raise NotAVideo(
-                f"the file is cut: it ends inside the box {name}, {box[2] - size:,} bytes short"
+                f"the file is cut: it ends inside the box {name}, {end - size:,} bytes short"
             )
         yield at, box
-        at = box[2]
+        at = end
     raise NotAVideo(f"the file has more than {_BOX_LIMIT:,} boxes at the top")
 
 
@@ -162,9 +165,14 @@ def _parse_box(header: memoryview, at: int, limit: int) -> _Box | None:
     length, kind = struct.unpack_from(">I4s", header)
     payload = at + 8
     if length == 1 and len(header) == 16:
-        (length,), payload = struct.unpack_from(">Q", header, 8), at + 16
-    end = at + length if length else limit
-    return (kind, payload, end) if end >= payload else None
+        (length,) = struct.unpack_from(">Q", header, 8)
+        payload = at + 16
+    end = limit  # a length of 0: the box goes on to the end
+    if length:
+        end = at + length
+    if end < payload:
+        return None
+    return kind, payload, end
 
 
 def _read_at(file: BinaryIO, at: int, count: int) -> memoryview:
@@ -173,7 +181,7 @@ def _read_at(file: BinaryIO, at: int, count: int) -> memoryview:
 
 
 def _children(data: memoryview, name: bytes) -> Iterator[memoryview]:
-    """Yield the payloads of the boxes called `name`; less than a box header at the end is padding."""
+    """Yield the payloads of the boxes with this name; fewer than 8 bytes at the end are padding."""
     at = 0
     while len(data) - at >= 8:
         box = _parse_box(data[at : at + 16], at, len(data))
@@ -199,7 +207,8 @@ def _read_tracks(moov: memoryview, size: int) -> dict[int, _Track]:
     for trex in _children(_find(moov, b"mvex"), b"trex"):
         number, ticks, length = struct.unpack_from(">4xI4xII", trex)
         if number in tracks:
-            tracks[number].fragment_ticks, tracks[number].fragment_size = ticks, length
+            tracks[number].fragment_ticks = ticks
+            tracks[number].fragment_size = length
     return tracks
 
 
@@ -207,22 +216,27 @@ def _read_track(trak: memoryview, movie_timescale: int, size: int) -> _Track:
     media = _find(trak, b"mdia")
     table = _find(media, b"minf", b"stbl")
     (kind,) = struct.unpack_from(">8x4s", _find(media, b"hdlr"))
-    codec, width, height, samples, ticks = b"", 0, 0, 0, 0
-    if kind == b"vide":
-        codec, width, height = struct.unpack_from(">12x4s24xHH", _find(table, b"stsd"))
-    if kind in (b"vide", b"soun"):
-        samples = _check_samples(table, size)
-        times = _read_entries(_find(table, b"stts"), 2)
-        ticks = sum(map(operator.mul, times[::2], times[1::2]))
-    edited = _read_edits(_find(trak, b"edts", b"elst"), movie_timescale)
-    return _Track(
-        kind, codec, width, height, _after_dates(_find(media, b"mdhd")), samples, ticks, edited
+    track = _Track(
+        kind=kind,
+        timescale=_after_dates(_find(media, b"mdhd")),
+        edited=_read_edits(_find(trak, b"edts", b"elst"), movie_timescale),
     )
+    if kind == b"vide":
+        sample_entry = struct.unpack_from(">12x4s24xHH", _find(table, b"stsd"))
+        track.codec, track.width, track.height = sample_entry
+    if kind in (b"vide", b"soun"):
+        track.samples = _check_samples(table, size)
+        times = _read_entries(_find(table, b"stts"), 2)
+        track.ticks = sum(map(operator.mul, times[::2], times[1::2]))
+    return track
 
 
 def _after_dates(header: memoryview) -> int:
-    """Return the number behind the two dates of a header box: its ticks per second, or the track's number."""
-    (number,) = struct.unpack_from(">I", header, 20 if bytes(header[:1]) == b"\1" else 12)
+    """Return the number behind the two dates of a header: ticks per second, or a track's number."""
+    offset = 12
+    if bytes(header[:1]) == b"\1":
+        offset = 20
+    (number,) = struct.unpack_from(">I", header, offset)
     return int(number)
 
 
@@ -230,10 +244,16 @@ def _read_edits(elst: memoryview, movie_timescale: int) -> float | None:
     """Return how many seconds of its media a track shows; None if it does not say."""
     if not elst:
         return None
-    form = ">Qq4x" if bytes(elst[:1]) == b"\1" else ">Ii4x"
+    form = ">Ii4x"
+    if bytes(elst[:1]) == b"\1":
+        form = ">Qq4x"
     (count,) = struct.unpack_from(">4xI", elst)
-    edits = (struct.unpack_from(form, elst, 8 + n * struct.calcsize(form)) for n in range(count))
-    return sum(ticks for ticks, begin in edits if begin >= 0) / movie_timescale or None
+    shown = 0
+    for number in range(count):
+        ticks, begin = struct.unpack_from(form, elst, 8 + number * struct.calcsize(form))
+        if begin >= 0:
+            shown += ticks
+    return shown / movie_timescale or None
 
 
 def _read_entries(box: memoryview, columns: int = 1, code: str = "I") -> Sequence[int]:
@@ -256,15 +276,26 @@ def _read_numbers(data: memoryview, at: int, count: int, code: str = "I") -> Seq
 
 def _check_samples(table: memoryview, size: int) -> int:
     """Prove that every sample of a track lies inside the file; return how many there are."""
-    uniform, samples = struct.unpack_from(">4xII", stsz := _find(table, b"stsz"))
-    sizes = _read_numbers(stsz, 12, 0 if uniform else samples)
-    co64, runs, placed = _find(table, b"co64"), _read_entries(_find(table, b"stsc"), 3), 0
+    stsz = _find(table, b"stsz")
+    uniform_size, samples = struct.unpack_from(">4xII", stsz)
+    sizes: Sequence[int] = ()
+    if not uniform_size:
+        sizes = _read_numbers(stsz, 12, samples)
+
+    co64 = _find(table, b"co64")
     offsets = _read_entries(co64, code="Q") if co64 else _read_entries(_find(table, b"stco"))
-    lengths = chain.from_iterable(
-        map(repeat, runs[1::3], map(operator.sub, [*runs[3::3], 1 << 32], runs[::3]))
-    )
-    for offset, count in zip(offsets, lengths, strict=False):
-        _check_end(offset + (uniform * count or sum(sizes[placed : placed + count])), size)
+
+    # An entry of stsc says from which chunk on each chunk holds how many samples.
+    entries = _read_entries(_find(table, b"stsc"), 3)
+    chunk_counts = map(operator.sub, [*entries[3::3], 1 << 32], entries[::3])
+    samples_per_chunk = chain.from_iterable(map(repeat, entries[1::3], chunk_counts))
+
+    placed = 0
+    for offset, count in zip(offsets, samples_per_chunk, strict=False):
+        length = uniform_size * count
+        if not uniform_size:
+            length = sum(sizes[placed : placed + count])
+        _check_end(offset + length, size)
         placed += count
     if placed < samples:
         raise NotAVideo(
@@ -279,26 +310,36 @@ def _check_end(end: int, size: int) -> None:
 
 
 def _add_fragment(tracks: dict[int, _Track], traf: memoryview, start: int, size: int) -> None:
-    """Add the samples of one fragment to its track; `start` is where the fragment begins in the file."""
-    flags, number = struct.unpack_from(">II", tfhd := _find(traf, b"tfhd"))
-    track, at = tracks[number], 8 + 8 * (flags & 1) + 2 * (flags & 2)
-    (base,) = struct.unpack_from(">Q", tfhd, 8) if flags & 1 else (start,)
-    (ticks,) = struct.unpack_from(">I", tfhd, at) if flags & 8 else (track.fragment_ticks,)
-    (length,) = (
-        struct.unpack_from(">I", tfhd, at + (flags & 8) // 2)
-        if flags & 16
-        else (track.fragment_size,)
-    )
+    """Add the samples of one fragment to its track; the fragment begins at `start` in the file."""
+    tfhd = _find(traf, b"tfhd")
+    flags, number = struct.unpack_from(">II", tfhd)
+    track = tracks[number]
+    base = start
+    ticks = track.fragment_ticks
+    length = track.fragment_size
+    # Each flag stands for a field that is there, in this order.
+    at = 8
+    if flags & 1:
+        (base,) = struct.unpack_from(">Q", tfhd, at)
+        at += 8
+    if flags & 2:
+        at += 4
+    if flags & 8:
+        (ticks,) = struct.unpack_from(">I", tfhd, at)
+        at += 4
+    if flags & 16:
+        (length,) = struct.unpack_from(">I", tfhd, at)
+
     end = base
     for trun in _children(traf, b"trun"):
-        bits, count = struct.unpack_from(">II", trun)
-        end = base + struct.unpack_from(">8xi", trun)[0] if bits & 1 else end
+        flags, count = struct.unpack_from(">II", trun)
+        if flags & 1:
+            (offset,) = struct.unpack_from(">8xi", trun)
+            end = base + offset
         end += _sum_column(trun, 0x200, length)
         _check_end(end, size)
-        track.samples, track.ticks = (
-            track.samples + count,
-            track.ticks + _sum_column(trun, 0x100, ticks),
-        )
+        track.samples += count
+        track.ticks += _sum_column(trun, 0x100, ticks)
 
 
 def _sum_column(trun: memoryview, wanted: int, default: int) -> int:
@@ -306,19 +347,19 @@ def _sum_column(trun: memoryview, wanted: int, default: int) -> int:
     flags, count = struct.unpack_from(">II", trun)
     columns = [bit for bit in (0x100, 0x200, 0x400, 0x800) if flags & bit]
     table = _read_numbers(trun, 8 + 4 * (flags & 1) + (flags & 4), count * len(columns))
-    return sum(
-        table[columns.index(wanted) :: len(columns)] if wanted in columns else [default * count]
-    )
+    if wanted not in columns:
+        return int(default * count)
+    return sum(table[columns.index(wanted) :: len(columns)])
 
 
 def _summarise(tracks: dict[int, _Track], size: int, *, fragmented: bool) -> MediaFacts:
-    video = next(
-        (track for track in tracks.values() if track.kind == b"vide" and track.samples), None
-    )
-    if video is None or not video.width or not video.height:
+    with_samples = [track for track in tracks.values() if track.samples]
+    videos = [track for track in with_samples if track.kind == b"vide"]
+    if not videos or not videos[0].width or not videos[0].height:
         raise NotAVideo("the file holds no pictures")
+    video = videos[0]
     seconds = video.ticks / video.timescale
-    # An edit list counts in coarser ticks: only what takes away more than a picture is an edit, the rest is rounding.
+    # An edit list counts in coarser ticks: a difference of less than a picture is rounding.
     if video.edited and not fragmented and seconds - video.edited > seconds / video.samples:
         seconds = video.edited
     return MediaFacts(
@@ -328,6 +369,6 @@ def _summarise(tracks: dict[int, _Track], size: int, *, fragmented: bool) -> Med
         fps=video.samples * video.timescale / video.ticks,
         frames=video.samples,
         codec=video.codec.decode("latin-1"),
-        audio=any(track.kind == b"soun" and track.samples for track in tracks.values()),
+        audio=any(track.kind == b"soun" for track in with_samples),
         bytes=size,
     )

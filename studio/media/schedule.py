@@ -7,7 +7,7 @@ from fractions import Fraction
 
 @dataclass(frozen=True)
 class Schedule:
-    """Clip n is shown from `starts[n]` for `lengths[n]`, in seconds; the end of a clip may overlap with the next."""
+    """Clip n is shown from `starts[n]` for `lengths[n]`, in seconds; clips may overlap."""
 
     starts: tuple[Fraction, ...]
     lengths: tuple[Fraction, ...]
@@ -19,19 +19,29 @@ class Schedule:
 
     def until(self, number: int) -> Fraction:
         """Return when the clip after this one begins, or the film ends."""
-        return self.starts[number + 1] if number + 1 < len(self.starts) else self.end
+        if number + 1 == len(self.starts):
+            return self.end
+        return self.starts[number + 1]
 
     def faded_until(self, number: int) -> Fraction:
-        """Return when the clip before this one has gone: as this one begins, unless it is faded in."""
-        return self.starts[number - 1] + self.lengths[number - 1] if number else self.starts[0]
+        """Return when the clip before this one ends: as this one begins, unless it is faded in."""
+        if number == 0:
+            return self.starts[0]
+        return self.starts[number - 1] + self.lengths[number - 1]
 
 
 def schedule(lengths: Sequence[int], fades: Sequence[int], tick: Fraction) -> Schedule:
-    """Line clips up, each overlapping the one before it by its fade; lengths and fades are in ticks of that length."""
-    starts, at = [], 0
+    """Line clips up, each overlapping the one before it by its fade.
+
+    Lengths and fades are in ticks, a tick in seconds.
+    """
+    starts = []
+    end = 0
     for length, fade in zip(lengths, fades, strict=True):
-        starts.append(at - fade)
-        at += length - fade
+        start = end - fade
+        starts.append(start)
+        end = start + length
     return Schedule(
-        tuple(start * tick for start in starts), tuple(length * tick for length in lengths)
+        starts=tuple(start * tick for start in starts),
+        lengths=tuple(length * tick for length in lengths),
     )

@@ -19,17 +19,15 @@ class Splice:
             self._track.codec_context.codec_tag = video.codec_context.codec_tag
         ticks = [clip.ticks for clip in clips]
         self.schedule = schedule(ticks, [0] * len(clips), clips[0].time_base)
-        starts = [int(start / clips[0].time_base) for start in self.schedule.starts]
-        self._clips, self._shifts = (
-            clips,
-            [start - clip.stamps[0] for start, clip in zip(starts, clips, strict=True)],
-        )
-        stamps = [
-            stamp + shift
-            for clip, shift in zip(clips, self._shifts, strict=True)
-            for stamp in clip.stored
-        ]
-        self.frames, self._times = len(stamps), _times(stamps, sum(ticks))
+        self._clips = clips
+        self._shifts: list[int] = []
+        stamps: list[int] = []
+        for clip, start in zip(clips, self.schedule.starts, strict=True):
+            shift = int(start / clips[0].time_base) - clip.stamps[0]
+            self._shifts.append(shift)
+            stamps += [stamp + shift for stamp in clip.stored]
+        self.frames = len(stamps)
+        self._times = _times(stamps, sum(ticks))
 
     def packets(self, number: int) -> Packets:
         """Copy the pictures of a clip; the clips must be asked for in their order, each once."""
@@ -48,12 +46,14 @@ class Splice:
 
 
 def _times(stamps: list[int], end: int) -> Iterator[tuple[int, int]]:
-    """Yield decode time and duration per picture in packet order; the times rise and are never behind the stamps.
+    """Yield decode time and duration per picture in packet order.
 
-    The clips' own cannot be kept: how far they run ahead of the stamps, and so where two clips meet, differs.
+    The decode times rise and are never later than the stamps. Those of the clips cannot be kept:
+    how far they run ahead of the stamps differs from clip to clip.
     """
     shown = sorted(stamps)
-    rank, after = {stamp: place for place, stamp in enumerate(shown)}, dict(pairwise([*shown, end]))
+    rank = {stamp: place for place, stamp in enumerate(shown)}
+    after = dict(pairwise([*shown, end]))
     lead = max(place - rank[stamp] for place, stamp in enumerate(stamps))
     step = after[shown[0]] - shown[0]
     decoded = chain((shown[0] - step * ahead for ahead in range(lead, 0, -1)), shown)

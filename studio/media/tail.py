@@ -26,7 +26,8 @@ from prefect_kling.studio.media.frames import (
 from prefect_kling.studio.media.probe import read_facts
 from prefect_kling.studio.media.timeline import Timeline, pictures_from, read_timeline
 
-# Without B-frames pictures are decoded when they are shown, so nobody who reads the file finds another length.
+# Without B-frames, pictures are stored in the order they are shown, and every reader finds the same
+# length.
 _OPTIONS = X264 | {"crf": "14", "bf": "0"}
 _COLOURS = ("color_range", "colorspace", "color_primaries", "color_trc")
 
@@ -55,13 +56,15 @@ class _Tail:
 
 
 def keep_tail(source: BinaryIO | Path, target: Path, seconds: float = 10.0) -> bool:
-    """Write the last `seconds` of a film to the MP4 `target`: H.264 of high quality, without sound, never longer.
+    """Write the last `seconds` of a film to the MP4 `target`: H.264 of high quality, no sound.
 
-    As many pictures as fit are kept, each shown as long as before. Returns False, and writes nothing, if neither the
-    pictures nor the sound of the film are longer than that. The same film gives the same bytes. Memory stays bounded.
+    As many pictures as fit are kept, each shown as long as before. Returns False, and writes
+    nothing, if neither the pictures nor the sound of the film are longer than that. The same film
+    gives the same bytes. Memory stays bounded.
 
-    Raises `NotAVideo` for a film that is cut or whose tail cannot be decoded, `ValueError` if not one picture fits,
-    and `OSError` if the tail cannot be written; `target` is then as it was. Calling twice is safe.
+    Raises `NotAVideo` for a film that is cut or whose tail cannot be decoded, `ValueError` if not
+    one picture fits, and `OSError` if the tail cannot be written; `target` is then as it was.
+    Calling twice is safe.
     """
     tail = _find_tail(source, seconds)
     if tail is None:
@@ -70,10 +73,11 @@ def keep_tail(source: BinaryIO | Path, target: Path, seconds: float = 10.0) -> b
         with av.open(str(path), "w", format="mp4", container_options=MUXER) as film:
             _encode(film, tail)
         with path.open("rb") as file:
-            if (found := read_facts(file).frames) != len(tail.stamps):
-                raise NotAVideo(
-                    f"the tail came out with {found:,} pictures instead of {len(tail.stamps):,}"
-                )
+            frames = read_facts(file).frames
+        if frames != len(tail.stamps):
+            raise NotAVideo(
+                f"the tail came out with {frames:,} pictures instead of {len(tail.stamps):,}"
+            )
     return True
 
 
@@ -101,16 +105,16 @@ def _find_tail(source: BinaryIO | Path, seconds: float) -> _Tail | None:
 def _encode(film: OutputContainer, tail: _Tail) -> None:
     lengths = tail.lengths()
     for packet in _packets(film, tail):
-        packet.duration = next(
-            lengths, 0
-        )  # x264 has no word for how long the last picture is shown
+        # x264 does not say how long the last picture is shown.
+        packet.duration = next(lengths, 0)
         film.mux(packet)
 
 
 def _packets(film: OutputContainer, tail: _Tail) -> Packets:
     track: VideoStream | None = None
     for frame in filtered(tail.pictures(), lambda like: _fit(like, tail.timeline.time_base)):
-        track = track or _add_track(film, tail, frame)
+        if track is None:
+            track = _add_track(film, tail, frame)
         # Left alone, x264 would repeat the picture types of the source.
         frame.pict_type = PictureType.NONE
         yield from track.encode(frame)
@@ -121,19 +125,23 @@ def _packets(film: OutputContainer, tail: _Tail) -> Packets:
 def _add_track(film: OutputContainer, tail: _Tail, like: VideoFrame) -> VideoStream:
     track = film.add_stream("libx264", rate=tail.rate, options=_OPTIONS)
     context = track.codec_context
-    context.thread_type, context.time_base = "FRAME", tail.timeline.time_base
-    context.width, context.height, context.pix_fmt = like.width, like.height, "yuv420p"
+    context.thread_type = "FRAME"
+    context.time_base = tail.timeline.time_base
+    context.width = like.width
+    context.height = like.height
+    context.pix_fmt = "yuv420p"
     for name, value in tail.colours.items():
         setattr(context, name, value)
     return track
 
 
 def _fit(like: VideoFrame, time_base: Fraction) -> Graph:
-    """Build the filters for what the encoder cannot take: odd sides, and more than 8 bits or finer colours."""
-    crop = "crop", f"{like.width - like.width % 2}:{like.height - like.height % 2}:0:0:exact=1"
+    """Build the filters for what the encoder does not take: odd sides, other pixel formats."""
+    width = like.width - like.width % 2
+    height = like.height - like.height % 2
     return filter_graph(
         buffer_step(like, time_base),
-        crop,
+        ("crop", f"{width}:{height}:0:0:exact=1"),
         ("scale", EXACT),
         ("format", "yuv420p"),
         ("buffersink", ""),

@@ -1,4 +1,4 @@
-"""When the pictures of a film are shown, read from its packets, and the decoding of a part of them."""
+"""When the pictures of a film are shown, and the decoding of a part of them."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class Timeline:
     """The time stamps of a film's pictures, in ticks of its time base."""
 
     packets: tuple[int, ...]
-    """All of them in the order they are stored and decoded, those hidden by an edit list included."""
+    """All of them in the order of storage and decoding, also those that an edit list hides."""
     shown: tuple[int, ...]
     """Those that are shown, in the order they are shown; at least one."""
     keys: tuple[int, ...]
@@ -38,9 +38,10 @@ class Timeline:
 
     @property
     def copyable(self) -> bool:
-        """Whether the packets mean the same elsewhere: none hidden, and none that builds on what is before the first.
+        """Whether the packets can be copied into another film.
 
-        Hidden pictures would show again without their edit list, leading ones would build on the clip before.
+        A picture that an edit list hides would show again without it, and one stored before the
+        first key frame would depend on the clip before.
         """
         return (
             len(self.packets) == len(self.shown)
@@ -50,16 +51,13 @@ class Timeline:
 
     @cached_property
     def cuts(self) -> tuple[int, ...]:
-        """Pictures whose packet, with all packets stored before it, is all that is shown up to them, rising.
+        """Pictures behind which a film can be cut without encoding, rising.
 
-        Behind such a picture a film can be cut without encoding: what is left decodes to the same pictures.
+        The packets up to such a picture are exactly the pictures shown up to it.
         """
         newest = accumulate(self.packets, max)
-        return tuple(
-            stamp
-            for stamp, place in zip(sorted(self.packets), newest, strict=True)
-            if stamp == place
-        )
+        pairs = zip(sorted(self.packets), newest, strict=True)
+        return tuple(stamp for stamp, latest in pairs if stamp == latest)
 
     def count(self, stamp: int) -> int:
         """Return how many pictures are shown up to and including this one."""
@@ -67,7 +65,9 @@ class Timeline:
 
     def end_of(self, pictures: int) -> int:
         """Return when the last of the first so many pictures ends."""
-        return self.shown[pictures] if pictures < len(self.shown) else self.end
+        if pictures >= len(self.shown):
+            return self.end
+        return self.shown[pictures]
 
     def since(self, stamp: Fraction | int) -> tuple[int, ...]:
         """Return the pictures that begin at this time or later."""
@@ -75,7 +75,10 @@ class Timeline:
 
 
 def read_timeline(film: InputContainer, video: VideoStream) -> Timeline:
-    """Read the time stamps of a film just opened; nothing is decoded. Raises `NotAVideo` if it shows no pictures."""
+    """Read the time stamps of a film just opened; nothing is decoded.
+
+    Raises `NotAVideo` if it shows no pictures.
+    """
     packets: list[int] = []
     shown: list[tuple[int, int]] = []
     keys: list[int] = []
@@ -85,7 +88,8 @@ def read_timeline(film: InputContainer, video: VideoStream) -> Timeline:
         packets.append(packet.pts)
         if not packet.is_discard:
             shown.append((packet.pts, packet.duration or 0))
-            keys += [packet.pts] if packet.is_keyframe else []
+            if packet.is_keyframe:
+                keys.append(packet.pts)
     if not shown:
         raise NotAVideo("the file shows no pictures")
     last, length = max(shown)
@@ -101,23 +105,28 @@ def read_timeline(film: InputContainer, video: VideoStream) -> Timeline:
 def pictures_from(
     film: InputContainer, video: VideoStream, timeline: Timeline, first: int
 ) -> Iterator[VideoFrame]:
-    """Yield every picture shown from the one with this stamp on; nothing before the last key frame is decoded.
+    """Yield every picture shown from the one with this stamp on.
 
-    Raises `NotAVideo` if one of them does not come out, or only patched up.
+    Nothing before the last key frame is decoded. Raises `NotAVideo` if a picture is missing or
+    damaged.
     """
     wanted = timeline.since(first)
-    key = timeline.keys[: bisect_right(timeline.keys, first)][-1:] or (_START,)
-    frames = _decode(film, video, key[0], wanted)
+    begin = _START
+    earlier_keys = bisect_right(timeline.keys, first)
+    if earlier_keys:
+        begin = timeline.keys[earlier_keys - 1]
+    frames = _decode(film, video, begin, wanted)
     try:
         head = next(frames, None)
     except av.FFmpegError:
         head = None
-    # Where pictures are refreshed bit by bit, a key frame alone does not give the first one: then all is decoded.
+    # With a rolling refresh, decoding from a key frame does not give the first picture: decode all.
     if head is None or head.pts != first or head.is_corrupt:
         frames = _decode(film, video, _START, wanted)
         head = next(frames, None)
-    heads = [head] if head is not None else []
-    for frame, stamp in zip_longest(chain(heads, frames), wanted):
+    if head is not None:
+        frames = chain([head], frames)
+    for frame, stamp in zip_longest(frames, wanted):
         if frame is None or frame.pts != stamp or frame.is_corrupt:
             raise NotAVideo("the last pictures cannot be decoded")
         yield frame
@@ -126,10 +135,15 @@ def pictures_from(
 def _decode(
     film: InputContainer, video: VideoStream, begin: int, wanted: tuple[int, ...]
 ) -> Iterator[VideoFrame]:
-    """Decode from the key frame at `begin`, and of what is not wanted only what H.264 says that others build on."""
+    """Decode from the key frame at `begin`; skip pictures before `wanted` that no other needs."""
     film.seek(begin, stream=video)
-    context, kept = video.codec_context, set(wanted)
+    context = video.codec_context
+    kept = set(wanted)
     for packet in film.demux(video):
-        spare = packet.pts is not None and packet.pts < wanted[0] and context.name == "h264"
-        context.skip_frame = "NONREF" if spare else "DEFAULT"
-        yield from (frame for frame in packet.decode() if frame.pts in kept)
+        context.skip_frame = "DEFAULT"
+        # Only H.264 says which pictures no other depends on.
+        if context.name == "h264" and packet.pts is not None and packet.pts < wanted[0]:
+            context.skip_frame = "NONREF"
+        for frame in packet.decode():
+            if frame.pts in kept:
+                yield frame

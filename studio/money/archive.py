@@ -7,7 +7,7 @@ from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.kling.job import VideoJob
 from prefect_kling.kling.models import ModelUnknown
@@ -25,6 +25,7 @@ from prefect_kling.studio.media.probe import MediaFacts, read_facts
 from prefect_kling.studio.money.budget import Budget
 from prefect_kling.studio.money.ledger import Ledger
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 from prefect_kling.studio.storage.download import Received, download
 
@@ -85,18 +86,15 @@ class Archive:
 
     def find(self, clip_key: str) -> Clip | None:
         """Return the archived clip of this key, None when there is none. Raises `LedgerUnreadable`."""
-        stored = self.bucket.read(_record(clip_key))
         try:
-            return None if stored is None else Clip.model_validate_json(stored.body, context=STORED)
-        except ValidationError as error:
-            where = self.bucket.uri(_record(clip_key))
-            raise LedgerUnreadable(
-                f"{where} cannot be read", clip_key=clip_key, detail=str(error)[:300]
-            ) from None
+            return self.bucket.read_model(layout.clip_record(clip_key), Clip, STORED)
+        except LedgerUnreadable as error:
+            error.clip_key = clip_key
+            raise
 
     def clip_uri(self, clip_key: str) -> str:
         """Return where a clip is, or will be."""
-        return self.bucket.uri(_video(clip_key))
+        return self.bucket.uri(layout.clip_video(clip_key))
 
     def keep(self, order: ClipOrder, job: VideoJob, charged_usd: Decimal | None = None) -> Clip:
         """Fetch a completed job's video and store it, whole or not at all; a clip that is there is returned as it is.
@@ -112,13 +110,16 @@ class Archive:
             file = cast("BinaryIO", spool)
             received, facts = self._obtain(key, job, file)
             if not self.bucket.put_file(
-                _video(key), file, received.size, received.sha256, "video/mp4"
+                layout.clip_video(key), file, received.size, received.sha256, "video/mp4"
             ):
                 received, facts = self._stored(key, file)
         clip = self._describe(order, job, received, facts).model_copy(
             update={"charged_usd": charged_usd}
         )
-        if self.bucket.create(_record(key), clip.model_dump_json(indent=1).encode()) is None:
+        if (
+            self.bucket.create(layout.clip_record(key), clip.model_dump_json(indent=1).encode())
+            is None
+        ):
             return self._agreed(clip)
         return clip
 
@@ -139,7 +140,7 @@ class Archive:
         """Read back the video that stands in the archive; it was verified before it became visible."""
         file.seek(0)
         file.truncate()
-        self.bucket.fetch(_video(key), file)
+        self.bucket.fetch(layout.clip_video(key), file)
         received = Received(file.seek(0, 2), _sha256(file))
         return received, _facts(file, received, None)
 
@@ -178,7 +179,7 @@ class Archive:
 
     def copy_out(self, clip: Clip, file: BinaryIO) -> None:
         """Copy an archived clip into an open file and check that it is the recorded one."""
-        self.bucket.fetch(_video(clip.clip_key), file)
+        self.bucket.fetch(layout.clip_video(clip.clip_key), file)
         if _sha256(file) != clip.sha256:
             raise ArchiveConflict(
                 f"{clip.uri} is not the video that was recorded", clip_key=clip.clip_key
@@ -203,14 +204,6 @@ class Archive:
             for video in request.video_list
         ]
         return request.model_copy(update={"image_list": images, "video_list": videos})
-
-
-def _video(clip_key: str) -> str:
-    return f"clips/{clip_key}.mp4"
-
-
-def _record(clip_key: str) -> str:
-    return f"clips/{clip_key}.json"
 
 
 def _sha256(file: BinaryIO) -> str:

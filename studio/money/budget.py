@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from prefect_kling.studio.errors import LedgerUnreadable, OverBudget, StorageUnavailable
+from prefect_kling.studio.errors import OverBudget, StorageUnavailable
 from prefect_kling.studio.money.ledger import NOTHING, Entry
+from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 
-PATH = "ledger/budget.json"
 INSIST_SECONDS = 120.0
 
 
@@ -140,23 +140,22 @@ class Budget:
             # The writer's mark makes every version unique, so that a lost answer is recognised by reading back.
             marked = changed.model_copy(update={"writer": secrets.token_hex(8)})
             body = marked.model_dump_json(indent=1).encode()
-            if (
-                self.bucket.replace(PATH, body, etag) if etag else self.bucket.create(PATH, body)
-            ) is not None:
+            if etag:
+                written = self.bucket.replace(layout.BUDGET, body, etag)
+            else:
+                written = self.bucket.create(layout.BUDGET, body)
+            if written is not None:
                 return
             time.sleep(random.uniform(0, 0.1))  # noqa: S311  only spreads the racers
-        raise StorageUnavailable(f"{self.bucket.uri(PATH)} is being written by too many at once")
+        raise StorageUnavailable(
+            f"{self.bucket.uri(layout.BUDGET)} is being written by too many at once"
+        )
 
     def _read(self) -> tuple[Accounts | None, str]:
-        stored = self.bucket.read(PATH)
+        stored = self.bucket.read(layout.BUDGET)
         if stored is None:
             return None, ""
-        try:
-            return Accounts.model_validate_json(stored.body), stored.etag
-        except ValidationError as error:
-            raise LedgerUnreadable(
-                f"{self.bucket.uri(PATH)} cannot be read", detail=str(error)[:300]
-            ) from None
+        return stored.parse(Accounts), stored.etag
 
     def _check(
         self, accounts: Accounts, usd: Decimal, film: FilmCap | None, without: str = ""

@@ -24,12 +24,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.kling.request import STORED
 from prefect_kling.studio.errors import LedgerMoved, LedgerUnreadable, StorageUnavailable
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 
 NOTHING = Decimal(0)
@@ -171,12 +173,10 @@ class Ledger:
         if stored is None:
             return None
         try:
-            entry = Entry.model_validate_json(stored.body, context=STORED)
-        except ValidationError as error:
-            where = self.bucket.uri(_path(clip_key))
-            raise LedgerUnreadable(
-                f"{where} cannot be read", clip_key=clip_key, detail=str(error)[:300]
-            ) from None
+            entry = stored.parse(Entry, STORED)
+        except LedgerUnreadable as error:
+            error.clip_key = clip_key
+            raise
         return Page(entry, stored.etag, stored.age_seconds)
 
     def claim(self, order: ClipOrder, terms: Claim) -> Page:
@@ -361,14 +361,14 @@ class Ledger:
 
     def open_markers(self) -> Iterator[Marker]:
         """Yield the markers of everything that is not finished, a page of the store at a time."""
-        for name, age in self.bucket.ages("ledger/open/"):
-            key, _, claim = name.removeprefix("ledger/open/").partition(".")
+        for name, age in self.bucket.ages(layout.OPEN_MARKERS):
+            key, claim = layout.parse_marker(name)
             yield Marker(name, key, claim, age)
 
     def all_keys(self, beginning: str = "") -> Iterator[str]:
         """Yield the keys of all records, or of those that begin so."""
-        for name in self.bucket.names(f"ledger/jobs/{beginning}"):
-            yield name.removeprefix("ledger/jobs/").removesuffix(".json")
+        for name in self.bucket.names(layout.LEDGER_RECORDS + beginning):
+            yield name.removeprefix(layout.LEDGER_RECORDS).removesuffix(".json")
 
     def clear(self, marker: Marker) -> None:
         """Remove a marker that stands for nothing."""
@@ -402,12 +402,14 @@ class Ledger:
 
 
 def _path(clip_key: str) -> str:
-    return f"ledger/jobs/{clip_key}.json"
+    return layout.ledger_record(clip_key)
 
 
-def _marker(kind: str, entry: Entry) -> str:
+def _marker(kind: Literal["open", "held"], entry: Entry) -> str:
     """Markers belong to a claim: who finishes an old attempt must not unmark the new one."""
-    return f"ledger/{kind}/{entry.clip_key}.{entry.claim[:8]}"
+    if kind == "held":
+        return layout.held_marker(entry.clip_key, entry.claim)
+    return layout.open_marker(entry.clip_key, entry.claim)
 
 
 def _bytes(entry: Entry) -> bytes:

@@ -25,7 +25,7 @@ def video(archive: Archive, path: str) -> io.BytesIO:
 
 def frames(archive: Archive, uri: str) -> list[Image.Image]:
     """All pictures of a stored video, in order."""
-    file = video(archive, uri.removeprefix(archive.bucket.uri("")))
+    file = video(archive, archive.bucket.path_of(uri))
     with av.open(file) as container:
         return [frame.to_image(threads=1) for frame in container.decode(video=0)]
 

@@ -217,7 +217,7 @@ async def test_a_film_is_the_sum_of_its_shots(
 ) -> None:
     """Five paid jobs, every frame in order, sound where a shot has it, chapters, hashes."""
     assert made(sandbox, tag) == 5
-    path = film.uri.removeprefix(archive.bucket.uri(""))
+    path = archive.bucket.path_of(film.uri)
     stored = video(archive, path)
     assert hashlib.sha256(stored.getvalue()).hexdigest() == film.sha256
     assert film.seconds == pytest.approx(sum(shot.seconds for shot in film.clips), abs=5 / 24)

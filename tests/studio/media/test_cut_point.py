@@ -12,7 +12,7 @@ import av
 import pytest
 
 from prefect_kling.studio.errors import NotAVideo
-from prefect_kling.studio.media.ending import Ending, sharpest_ending
+from prefect_kling.studio.media.cut_point import CutPoint, find_cut_point
 from prefect_kling.studio.media.frames import encode_still, first_frame, last_frame
 from prefect_kling.studio.media.join import Chapter, Part, join
 from tests.studio.media.clips import (
@@ -77,7 +77,7 @@ def picture(data: io.BytesIO, count: int) -> av.VideoFrame:
 def test_a_sharper_picture_before_the_last_is_taken(name: str) -> None:
     """If the last three pictures are blurred, dark or bleached, the clip ends before them."""
     clip = touched((21, 22, 23), WORSE[name])
-    ending = sharpest_ending(clip)
+    ending = find_cut_point(clip)
     assert (ending.pictures, ending.seconds) == (21, pytest.approx(21 / 24))
     assert ending.still == encode_still(picture(clip, 21))
 
@@ -86,7 +86,7 @@ def test_a_sharper_picture_before_the_last_is_taken(name: str) -> None:
 def test_of_equally_sharp_pictures_the_last_is_taken(name: str) -> None:
     """No picture is given up for a difference that nobody sees."""
     clip = touched((21, 22, 23), AS_GOOD[name])
-    ending = sharpest_ending(clip)
+    ending = find_cut_point(clip)
     assert (ending.pictures, ending.seconds) == (24, pytest.approx(1.0))
     assert ending.still == last_frame(clip)
 
@@ -95,24 +95,24 @@ def test_of_equally_sharp_pictures_the_last_is_taken(name: str) -> None:
 def test_a_picture_that_is_hardly_better_does_not_win(name: str) -> None:
     """The same the other way round: what is softer or without grain at the end is still the end."""
     clip = touched(range(21), AS_GOOD[name])
-    assert sharpest_ending(clip).pictures == 24
+    assert find_cut_point(clip).pictures == 24
 
 
 def test_grain_does_not_pass_for_sharpness() -> None:
     """A picture that is blurred and noisy loses against a clean one, however many details the noise has."""
     blurred = touched((22, 23), blur(2), ("noise", "all_seed=3:alls=25"))
-    assert sharpest_ending(blurred).pictures == 22
+    assert find_cut_point(blurred).pictures == 22
 
 
 def test_a_fade_to_black_ends_where_it_begins() -> None:
     """Of a clip that fades out, the last picture in full light is taken, give or take what nobody sees."""
     fading = {number: [dim(1 - (number - 17) / 6)] for number in range(18, 24)}
-    assert sharpest_ending(io.BytesIO(make_clip(replace(STILL, touch=fading)))).pictures == 18
+    assert find_cut_point(io.BytesIO(make_clip(replace(STILL, touch=fading)))).pictures == 18
 
 
 def test_a_clip_of_flat_pictures_ends_at_its_last() -> None:
     """Where nothing is sharp, nothing is better than the last picture."""
-    ending = sharpest_ending(touched(range(24), dim(0)))
+    ending = find_cut_point(touched(range(24), dim(0)))
     assert (ending.pictures, ending.sharpness) == (24, 0.0)
 
 
@@ -122,7 +122,7 @@ def test_a_clip_of_flat_pictures_ends_at_its_last() -> None:
 def test_only_the_end_of_the_clip_is_looked_at(window: float, pictures: int) -> None:
     """A sharp picture counts if it is shown within the window; the last one always counts."""
     clip = touched(range(17, 24), blur(3))
-    assert sharpest_ending(clip, window).pictures == pictures
+    assert find_cut_point(clip, window).pictures == pictures
 
 
 @functools.cache
@@ -137,7 +137,7 @@ def awkward(name: str) -> bytes:
 def test_the_film_ends_the_clip_at_that_picture(tmp_path: Path, name: str) -> None:
     """Whatever the order of the packets, a copied film shows all up to the very still, then the next clip."""
     clip = io.BytesIO(awkward(name))
-    ending = sharpest_ending(clip)
+    ending = find_cut_point(clip)
     parts = [Part(clip, [Chapter("one")], ending.pictures), Part(clip, [Chapter("two")])]
     report = join(parts, tmp_path / "film.mp4")
     with av.open(str(tmp_path / "film.mp4")) as film:
@@ -152,10 +152,10 @@ def test_the_film_ends_the_clip_at_that_picture(tmp_path: Path, name: str) -> No
 
 def test_b_frames_leave_places_to_cut() -> None:
     """A clip with B-frames and a blurred end does lose its end; one that cannot be cut there keeps all of it."""
-    assert sharpest_ending(io.BytesIO(awkward("pyramid"))).pictures < 29
-    assert sharpest_ending(io.BytesIO(awkward("eight B-frames"))).pictures < 39
-    assert sharpest_ending(io.BytesIO(awkward("two pictures"))).pictures == 1
-    assert sharpest_ending(io.BytesIO(awkward("one picture"))).pictures == 1
+    assert find_cut_point(io.BytesIO(awkward("pyramid"))).pictures < 29
+    assert find_cut_point(io.BytesIO(awkward("eight B-frames"))).pictures < 39
+    assert find_cut_point(io.BytesIO(awkward("two pictures"))).pictures == 1
+    assert find_cut_point(io.BytesIO(awkward("one picture"))).pictures == 1
 
 
 @pytest.mark.parametrize("shown", [9, 12, 23])
@@ -165,7 +165,7 @@ def test_hidden_pictures_are_not_taken(shown: int) -> None:
     trimmed = io.BytesIO(
         patch(clip.getvalue(), "moov/trak/edts/elst", 8, struct.pack(">I", shown * 1000 // 24))
     )
-    ending = sharpest_ending(trimmed)
+    ending = find_cut_point(trimmed)
     assert ending.pictures == shown
     assert ending.still == last_frame(trimmed)
 
@@ -178,7 +178,7 @@ def test_what_comes_before_the_last_key_frame_is_not_decoded() -> None:
     damaged = io.BytesIO(data[: start + 8] + bytes(middle - start - 8) + data[middle:])
     with pytest.raises(NotAVideo):
         first_frame(damaged)
-    assert sharpest_ending(damaged).still == last_frame(io.BytesIO(data))
+    assert find_cut_point(damaged).still == last_frame(io.BytesIO(data))
 
 
 def test_an_ending_is_the_same_every_time(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_an_ending_is_the_same_every_time(tmp_path: Path) -> None:
     path.write_bytes(awkward("pyramid"))
     with path.open("rb") as file:
         file.seek(7)
-        found: set[Ending] = {sharpest_ending(source) for source in (path, file, file, path)}
+        found: set[CutPoint] = {find_cut_point(source) for source in (path, file, file, path)}
         assert not file.closed
     assert len(found) == 1
 
@@ -198,18 +198,18 @@ def test_a_cut_clip_has_no_ending(name: str) -> None:
     dice = random.Random(name)
     for cut in [dice.randrange(len(awkward(name))) for _ in range(10)]:
         with pytest.raises(NotAVideo):
-            sharpest_ending(io.BytesIO(awkward(name)[:cut]))
+            find_cut_point(io.BytesIO(awkward(name)[:cut]))
 
 
 @pytest.mark.parametrize("name", ["plain", "one GOP", "HEVC", "rolling refresh"])
 def test_a_damaged_end_is_refused(name: str) -> None:
     """If the last pictures do not come out, none of them is handed over."""
     with pytest.raises(NotAVideo, match="decoded"):
-        sharpest_ending(io.BytesIO(blank_media(awkward(name), first=0.9)))
+        find_cut_point(io.BytesIO(blank_media(awkward(name), first=0.9)))
 
 
 @pytest.mark.parametrize("window", [-0.1, float("nan"), float("inf")])
 def test_a_window_has_a_length(window: float) -> None:
     """A window of no length that can be meant is the caller's mistake."""
     with pytest.raises(ValueError, match="window"):
-        sharpest_ending(io.BytesIO(awkward("plain")), window)
+        find_cut_point(io.BytesIO(awkward("plain")), window)

@@ -1,7 +1,7 @@
-"""Where a clip ends best: at the sharpest of its last pictures, which is handed over to the next shot.
+"""Where to cut a clip: at the sharpest of its last pictures, from which the next shot continues.
 
-A blurred last picture would anchor blur in the shot that begins from it. The film then ends the clip at that very
-picture, so nothing jumps at the joint.
+A shot that begins with a blurred picture stays blurred. The film cuts the clip at that same
+picture, so that nothing jumps.
 """
 
 import math
@@ -25,15 +25,16 @@ from prefect_kling.studio.media.frames import (
 from prefect_kling.studio.media.timeline import pictures_from, read_timeline
 
 _NEARLY = 0.95
-"""A later picture at least this sharp is preferred: shown pictures are given up only for what can be seen.
+"""A later picture at least this sharp is preferred: pictures are cut off only for a visible gain.
 
-Measured: a fast pan varies what is equally sharp by 3 %, x264 by less than 1 %; a blur of half a pixel costs 7 to 15 %.
+Measured: equally sharp pictures differ by 3 % in a fast pan and by less than 1 % through x264; a
+blur of half a pixel costs 7 to 15 %.
 """
 
 
 @dataclass(frozen=True)
-class Ending:
-    """The picture at which a clip ends."""
+class CutPoint:
+    """The picture after which a film cuts a clip."""
 
     still: Still
     pictures: int
@@ -41,16 +42,21 @@ class Ending:
     seconds: float
     """How long they are shown."""
     sharpness: float
-    """The deviation of the slopes in its luma (SI of ITU-T P.910); 0 is flat, pictures of one film compare."""
+    """The deviation of the slopes in its luma (SI of ITU-T P.910); 0 is flat.
+
+    Only pictures of one film can be compared.
+    """
 
 
-def sharpest_ending(source: BinaryIO | Path, window_seconds: float = 0.5) -> Ending:
+def find_cut_point(source: BinaryIO | Path, window_seconds: float = 0.5) -> CutPoint:
     """Return the sharpest of a film's last pictures, of nearly equal ones the last.
 
-    Looked at is the last picture, and of those shown in the last `window_seconds` every one behind which the film can
-    be cut without encoding it anew. Only what follows the last key frame before them is decoded. `source` is a path or
-    a seekable file, left open at any position. Raises `NotAVideo` for a file that is cut or that cannot be decoded up
-    to its end, and `ValueError` for a negative window. Reads only; the same film gives the same ending.
+    Candidates are the last picture and, of those shown in the last `window_seconds`, every one
+    behind which the film can be cut without encoding. Only what follows the last key frame before
+    them is decoded. `source` is a path or a seekable file, left open at any position.
+
+    Raises `NotAVideo` for a file that is cut or that cannot be decoded up to its end, and
+    `ValueError` for a negative window. Reads only; the same film gives the same result.
     """
     if not 0 <= window_seconds < math.inf:
         raise ValueError("the window has a length")
@@ -60,16 +66,19 @@ def sharpest_ending(source: BinaryIO | Path, window_seconds: float = 0.5) -> End
         candidates = {timeline.shown[-1], *set(window).intersection(timeline.cuts)}
         video.thread_type = "AUTO"
         frames = pictures_from(film, video, timeline, min(candidates))
-        sharpest, sharpness = _sharpest(frame for frame in frames if frame.pts in candidates)
+        sharpest, sharpness = _sharpest(frames, candidates)
         pictures = timeline.count(sharpest.pts or 0)
         seconds = float((timeline.end_of(pictures) - timeline.begin) * timeline.time_base)
-        return Ending(encode_still(sharpest), pictures, seconds, sharpness)
+        return CutPoint(encode_still(sharpest), pictures, seconds, sharpness)
 
 
-def _sharpest(frames: Iterable[VideoFrame]) -> tuple[VideoFrame, float]:
-    """Return the last of the sharpest frames and its sharpness; no other is kept in memory."""
-    best, chosen = 0.0, None
+def _sharpest(frames: Iterable[VideoFrame], candidates: set[int]) -> tuple[VideoFrame, float]:
+    """Return the last of the sharpest candidates and its sharpness; hold only one in memory."""
+    best = 0.0
+    chosen = None
     for frame in frames:
+        if frame.pts not in candidates:
+            continue
         sharpness = _sharpness(frame)
         if sharpness >= best * _NEARLY:
             chosen = frame, sharpness
@@ -80,10 +89,11 @@ def _sharpest(frames: Iterable[VideoFrame]) -> tuple[VideoFrame, float]:
 
 
 def _sharpness(frame: VideoFrame) -> float:
-    """Measure the slopes of one picture: blur, darkness and fog flatten them, noise hardly adds to them.
+    """Measure the slopes of one picture: blur, darkness and fog flatten them, noise adds little.
 
-    Of what libavfilter and libavcodec offer, this alone orders all of these rightly. `blurdetect` calls a picture the
-    sharper the darker it is, and is no number for a black one; the size of a JPEG grows with noise as with detail.
+    No other measure of libavfilter and libavcodec orders all of these correctly. `blurdetect` calls
+    a darker picture sharper and gives no number for a black one; the size of a JPEG grows with
+    noise as with detail.
     """
     graph = filter_graph(
         buffer_step(frame, Fraction(1, 25)),
