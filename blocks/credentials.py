@@ -9,11 +9,13 @@ from pydantic import Field, SecretStr, WithJsonSchema, model_validator
 
 from prefect_kling.blocks.links import DOCUMENTATION_URL, LOGO_URL
 from prefect_kling.blocks.schema import CachedSchema
-from prefect_kling.kling.client import API_URL, ClientSettings, KlingClient, WebAddress
+from prefect_kling.kling.client import ClientSettings, KlingClient, WebAddress
 from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.studio.money.callbacks import CallbackAddresses
 from prefect_kling.studio.money.ledger import Entry
 
+# The form explains the client's settings. Their defaults stand in `ClientSettings`.
+DEFAULTS = ClientSettings()
 # In forms, what may be left out is a plain field. For pydantic's own schema they would offer a
 # choice between types.
 PASSWORD = {"type": "string", "format": "password", "writeOnly": True}
@@ -53,16 +55,22 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
         title="API key", description="The key from the apimodels.app console, sk_…."
     )
     base_url: WebAddress = Field(
-        default=API_URL, title="Base URL", description="Address of the API up to its version."
+        default=DEFAULTS.base_url,
+        title="Base URL",
+        description="Address of the API up to its version.",
     )
     connect_seconds: float = Field(
-        default=5.0, gt=0, description="Longest wait for a connection, in seconds."
+        default=DEFAULTS.connect_seconds,
+        gt=0,
+        description="Longest wait for a connection, in seconds.",
     )
     read_seconds: float = Field(
-        default=30.0, gt=0, description="Longest wait for an answer to a read, in seconds."
+        default=DEFAULTS.read_seconds,
+        gt=0,
+        description="Longest wait for an answer to a read, in seconds.",
     )
     create_seconds: float = Field(
-        default=60.0,
+        default=DEFAULTS.create_seconds,
         gt=0,
         description="Longest wait for the answer to a paid request, in seconds; a later answer is "
         "an unknown outcome.",
@@ -109,12 +117,12 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
         "such as a webhook of Prefect Cloud. Jobs are polled all the same.",
     )
     disputed_rules: Literal["warn", "refuse"] = Field(
-        default="warn",
+        default=DEFAULTS.disputed_rules,
         description="What to do with requests on which the API's page and Kling's own "
         "documentation disagree.",
     )
     multi_prompt_as: Literal["string", "array"] = Field(
-        default="string",
+        default=DEFAULTS.multi_prompt_as,
         description="How multi_prompt is written: a JSON string (the API's page) or an array "
         "(Kling's own API).",
     )

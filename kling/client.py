@@ -104,13 +104,14 @@ class KlingClient:
     def _open(
         self, transport: httpx.AsyncBaseTransport | None, keepalive: int
     ) -> httpx.AsyncClient:
-        times = self.settings
+        settings = self.settings
+        timeout = httpx.Timeout(
+            settings.read_seconds, connect=settings.connect_seconds, pool=settings.read_seconds
+        )
         return httpx.AsyncClient(
-            base_url=self.settings.base_url,
+            base_url=settings.base_url,
             headers={"Authorization": f"Bearer {self._key.get_secret_value()}"},
-            timeout=httpx.Timeout(
-                times.read_seconds, connect=times.connect_seconds, pool=times.read_seconds
-            ),
+            timeout=timeout,
             limits=httpx.Limits(max_keepalive_connections=keepalive),
             transport=transport,
             verify=trust_store(),
@@ -177,7 +178,9 @@ class KlingClient:
         reply = await self._fetch(
             "/video/generations", f"job {job_id} could not be read", task_id=job_id
         )
-        job = VideoJob.read(reply.data, job_id) if reply.data else None
+        job = None
+        if reply.data:
+            job = VideoJob.read(reply.data, job_id)
         if job is None or job.job_id != job_id:
             raise UnreadableReply(
                 "the API's answer is about no job", job_id=job_id, status=reply.status
@@ -196,14 +199,16 @@ class KlingClient:
 
     async def record(self, job_id: str) -> Charge | None:
         """Ask what a job really cost. Free. None when the API has no such record or none that can be read."""
+        message = f"the charge of job {job_id} could not be read"
         try:
-            reply = await self._fetch(
-                f"/records/{job_id}", f"the charge of job {job_id} could not be read"
-            )
+            reply = await self._fetch(f"/records/{job_id}", message)
             if not reply.data:
                 return None
-            settled, amount = reply.data.get("settled") is True, reply.data.get("credits")
-            paid = Decimal(str(amount)) if settled and amount is not None else None
+            settled = reply.data.get("settled") is True
+            amount = reply.data.get("credits")
+            paid = None
+            if settled and amount is not None:
+                paid = Decimal(str(amount))
             return Charge(
                 job_id=job_id,
                 settled=settled,
@@ -240,10 +245,10 @@ class KlingClient:
 
 def wait_as_told(state: tenacity.RetryCallState) -> float:
     """Seconds until the next try: what the server asked for (at most a minute), else 0.5 s doubling, with jitter."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = getattr(error, "retry_after", None)
-    if asked is not None:
-        return min(float(asked), 60.0)
+    if state.outcome is not None:
+        error = state.outcome.exception()
+        if isinstance(error, Unavailable) and error.retry_after is not None:
+            return min(error.retry_after, 60.0)
     return tenacity.wait_random_exponential(multiplier=0.5, max=20.0)(state)
 
 

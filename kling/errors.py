@@ -22,8 +22,8 @@ from prefect_kling.kling.error_details import DetailedError, ErrorDetails
 class KlingError(DetailedError):
     """Root of everything the API room raises.
 
-    Each error carries the evidence there is: `job_id`, the HTTP `status`, the `code` the body named
-    and the server's own `words`. None of them ever holds the API key.
+    Each error carries the facts there are: `job_id`, the HTTP `status`, the `code` in the body and, as
+    `detail`, the server's own words. None of them ever holds the API key.
     """
 
 
@@ -97,7 +97,8 @@ class JobFailed(KlingError):
         **details: Unpack[ErrorDetails],
     ) -> None:
         super().__init__(message, **details)
-        self.fail_code, self.retryable = fail_code, retryable
+        self.fail_code = fail_code
+        self.retryable = retryable
 
 
 class StillRunning(KlingError):

@@ -12,12 +12,14 @@ def _plain_fields(schema: dict[str, Any]) -> None:
     empty field out of what they send only where the default is not null.
     """
     for field in schema.get("properties", {}).values():
-        things = [each for each in field.get("anyOf", ()) if each != {"type": "null"}]
-        if len(things) == 1:
-            del field["anyOf"]
-            field |= things[0] | field
-            if field.get("default", ...) is None:
-                del field["default"]
+        kinds = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
+        if len(kinds) != 1:
+            continue
+        del field["anyOf"]
+        for name, value in kinds[0].items():
+            field.setdefault(name, value)
+        if field.get("default", ...) is None:
+            del field["default"]
 
 
 class FormModel(BaseModel):

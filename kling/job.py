@@ -98,6 +98,9 @@ class VideoJob(BaseModel):
             state = JobState.PROCESSING
         words = str(_first(data, "failMsg", "fail_msg", "task_status_msg", "error") or "")
         code = _first(data, "failCode", "fail_code")
+        retryable = False
+        if state is JobState.FAILED:
+            retryable = _is_retryable(data.get("retryable"), code, words)
         return cls(
             job_id=str(found),
             state=state,
@@ -106,8 +109,7 @@ class VideoJob(BaseModel):
             urls=urls,
             fail_code=str(code) if code else None,
             fail_words=words,
-            retryable=state is JobState.FAILED
-            and _is_retryable(data.get("retryable"), code, words),
+            retryable=retryable,
             created_at=_time(_first(data, "createTime", "created_at")),
             completed_at=_time(_first(data, "completeTime", "updated_at")),
             raw=dict(data),
@@ -115,7 +117,10 @@ class VideoJob(BaseModel):
 
 
 def _first(data: Mapping[str, JsonValue], *names: str) -> JsonValue:
-    return next((data[name] for name in names if data.get(name) not in (None, "")), None)
+    for name in names:
+        if data.get(name) not in (None, ""):
+            return data[name]
+    return None
 
 
 def _is_retryable(said: JsonValue, code: JsonValue, words: str) -> bool:
@@ -124,7 +129,9 @@ def _is_retryable(said: JsonValue, code: JsonValue, words: str) -> bool:
         return said
     if code:
         return str(code).upper() not in FINAL_FAIL_CODES
-    return not any(word in words.lower() for word in _MODERATION_WORDS) and bool(words)
+    if not words:
+        return False
+    return not any(word in words.lower() for word in _MODERATION_WORDS)
 
 
 def _urls(data: JsonValue) -> Iterator[str]:
