@@ -29,10 +29,10 @@ from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.runs.retries import TRANSIENT_ERRORS
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.arrival import Call, heed
+from prefect_kling.studio.money.callback_handling import CallbackEvent, handle_callback
 from prefect_kling.studio.money.callbacks import CallbackAddresses
-from prefect_kling.studio.money.collection import Collected
 from prefect_kling.studio.money.ledger import Entry
+from prefect_kling.studio.money.settlement import Collected
 
 LOG = logging.getLogger("kling.receiver")
 RECEIVER_HEADER = "X-Prefect-Kling-Receiver"
@@ -80,7 +80,7 @@ class Receiver:
         self._announce = announce
         self._settings = settings
         self._fetching = asyncio.Semaphore(settings.concurrent_clips)
-        self._in_progress: dict[Call, bool] = {}
+        self._in_progress: dict[CallbackEvent, bool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._closing = asyncio.Event()
@@ -120,7 +120,7 @@ class Receiver:
         if body is None:
             return PlainTextResponse("too long", 413)
 
-        call = Call(clip_key, claim, _find_job_id(body))
+        call = CallbackEvent(clip_key, claim, _find_job_id(body))
         # Not one of Starlette's background tasks: a server that stops would wait for them, and
         # could not tell them to end.
         task = asyncio.create_task(self._work(call))
@@ -128,7 +128,7 @@ class Receiver:
         task.add_done_callback(self._tasks.discard)
         return PlainTextResponse("thank you", 202)
 
-    async def _work(self, call: Call) -> None:
+    async def _work(self, call: CallbackEvent) -> None:
         """Handle a call. Equal calls that arrive meanwhile cause one repetition in all."""
         if call in self._in_progress:
             self._in_progress[call] = True
@@ -143,7 +143,7 @@ class Receiver:
         finally:
             del self._in_progress[call]
 
-    async def _handle(self, call: Call) -> None:
+    async def _handle(self, call: CallbackEvent) -> None:
         """Finish the clip; retry while the store or the API has a passing problem."""
         settings = self._settings
         delays = tenacity.wait_exponential(settings.first_delay, settings.longest_delay)
@@ -170,10 +170,10 @@ class Receiver:
         LOG.info("clip %s: %s %s", call.clip_key, collected.outcome.value, collected.words)
         await self._announce(entry, collected)
 
-    async def _try_once(self, call: Call) -> tuple[Entry, Collected] | None:
+    async def _try_once(self, call: CallbackEvent) -> tuple[Entry, Collected] | None:
         # The semaphore is held for one try, never through a delay.
         async with self._fetching:
-            done = await heed(call, self._client, self._archive)
+            done = await handle_callback(call, self._client, self._archive)
         if done is None:
             return None
 
@@ -204,7 +204,7 @@ class Receiver:
         self._waiting -= 1
 
 
-def _log_first_failure(call: Call, state: tenacity.RetryCallState) -> None:
+def _log_first_failure(call: CallbackEvent, state: tenacity.RetryCallState) -> None:
     if state.attempt_number == 1 and state.outcome is not None:
         error = state.outcome.exception()
         LOG.warning("clip %s: will be tried again for a while: %s", call.clip_key, error)

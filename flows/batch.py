@@ -17,7 +17,7 @@ from prefect_kling.runs.resources import RunResources
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.submission import Terms
+from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.studio.storage.bucket import in_thread
 from prefect_kling.tasks import RequestsInput, prepare_requests, submit_video
 from prefect_kling.telemetry.logs import run_logger
@@ -60,7 +60,7 @@ async def generate_batch(
     resources = RunResources(credentials, archive)
 
     async def make(order: ClipOrder, label: str) -> BatchRow:
-        clip = await make_clip(order, resources, Terms(), label)
+        clip = await make_clip(order, resources, SubmitOptions(), label)
         return BatchRow(clip_key=order.clip_key, job_id=clip.job_id, clip=clip)
 
     return await _work_on_all(await prepare_requests(requests, archive), make, "archived")

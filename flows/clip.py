@@ -16,7 +16,7 @@ from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.submission import Terms
+from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.studio.storage.bucket import in_thread
 from prefect_kling.tasks import archive_video, submit_video, wait_for_video
 from prefect_kling.telemetry.assets import materializing
@@ -49,13 +49,13 @@ async def generate_clip(
     """
     order = ClipOrder(request=request, take=take)
     resources = RunResources(credentials, archive)
-    return await make_clip(order, resources, Terms(on_unknown=on_unknown), "clip")
+    return await make_clip(order, resources, SubmitOptions(on_unknown=on_unknown), "clip")
 
 
 async def make_clip(
     order: ClipOrder,
     resources: RunResources,
-    options: Terms,
+    options: SubmitOptions,
     label: str,
     lease: Lease | None = None,
 ) -> Clip:

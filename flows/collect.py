@@ -10,7 +10,7 @@ from pydantic import Field
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.reconcile import Findings, SweepSettings, sweep
+from prefect_kling.studio.money.reconcile import Findings, ReconcileSettings, reconcile
 from prefect_kling.studio.money.submission import sender_window
 from prefect_kling.studio.storage.bucket import in_thread
 from prefect_kling.telemetry.events import announce_alarm, announce_ended
@@ -41,8 +41,8 @@ async def collect_finished(
     """
     async with credentials.get_client() as client:
         window_seconds = sender_window(client.settings)
-        settings = SweepSettings(at_once=at_once, window_seconds=window_seconds)
-        findings = await sweep(archive.get_archive(), client, settings, announce_ended)
+        settings = ReconcileSettings(at_once=at_once, window_seconds=window_seconds)
+        findings = await reconcile(archive.get_archive(), client, settings, announce_ended)
 
     for kind, count in sorted(findings.counts.items()):
         level = logging.INFO

@@ -19,7 +19,7 @@ from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.plan import FilmPlan, PlannedScene
 from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.money.archive import Clip
-from prefect_kling.studio.money.submission import Terms
+from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.tasks import StoryboardInput, assemble_film, prepare_storyboard
 from prefect_kling.telemetry.assets import materializing
 from prefect_kling.telemetry.events import announce_film
@@ -58,7 +58,7 @@ async def produce_film(
 
     page = FilmPage(quote)
     resources = RunResources(credentials, archive, on_progress=page.show)
-    options = Terms(spending.cap_of(plan.slug), spending.on_unknown)
+    options = SubmitOptions(spending.cap_of(plan.slug), spending.on_unknown)
     async with page.kept_current():
         clips = await _make_scenes(plan, resources, options)
 
@@ -76,7 +76,9 @@ async def join_film(plan: FilmPlan, clips: dict[str, Clip], archive: KlingArchiv
     return film
 
 
-async def _make_scenes(plan: FilmPlan, resources: RunResources, options: Terms) -> dict[str, Clip]:
+async def _make_scenes(
+    plan: FilmPlan, resources: RunResources, options: SubmitOptions
+) -> dict[str, Clip]:
     """Make all scenes side by side, each as a sub-flow, and return the film's clips by key."""
     beginning = asyncio.Semaphore(SCENES_BEGINNING)
     begun = {scene.number: asyncio.Event() for scene in plan.scenes}

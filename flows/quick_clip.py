@@ -13,7 +13,7 @@ from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.submission import Terms
+from prefect_kling.studio.money.submission import SubmitOptions
 
 
 def _none_if_empty(text: str | None) -> str | None:
@@ -97,4 +97,4 @@ async def quick_clip(
         take: Raise it to have another version made, and paid, of a clip that exists.
     """
     order = ClipOrder(request=clip.request(), take=take)
-    return await make_clip(order, RunResources(credentials, archive), Terms(), "clip")
+    return await make_clip(order, RunResources(credentials, archive), SubmitOptions(), "clip")

@@ -17,7 +17,7 @@ from prefect_kling.studio.errors import FilmIncomplete, StoryboardInvalid
 from prefect_kling.studio.film.plan import Handover, PlannedClip, PlannedScene
 from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.money.archive import Clip
-from prefect_kling.studio.money.submission import Terms
+from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.tasks import StoryboardInput, hand_over_clip, prepare_storyboard
 from prefect_kling.telemetry.progress import ShotProgress, Stage
 
@@ -54,13 +54,13 @@ async def produce_scene(
 
     planned = film.scenes[scene - 1]
     resources = RunResources(credentials, archive)
-    options = Terms(spending.cap_of(film.slug), spending.on_unknown)
+    options = SubmitOptions(spending.cap_of(film.slug), spending.on_unknown)
     clips = await make_scene(planned, resources, options)
     return [clips[each.clip_key] for each in planned.clips]
 
 
 async def make_scene(
-    scene: PlannedScene, resources: RunResources, options: Terms
+    scene: PlannedScene, resources: RunResources, options: SubmitOptions
 ) -> dict[str, Clip]:
     """Make a planned scene inside a flow and return its clips by key; see `produce_scene`."""
     leases: dict[str, Lease] = {}
@@ -95,7 +95,7 @@ async def _make_shot(
     source: "asyncio.Task[Clip] | None",
     lease: Lease,
     resources: RunResources,
-    options: Terms,
+    options: SubmitOptions,
 ) -> Clip:
     """Make one clip of a scene, if need be after its source. The lease is released in any case."""
     try:

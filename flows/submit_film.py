@@ -20,7 +20,7 @@ from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
 from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.budget import FilmCap
-from prefect_kling.studio.money.submission import Terms
+from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.studio.storage.bucket import in_thread
 from prefect_kling.tasks import (
     StoryboardInput,
@@ -96,7 +96,7 @@ async def submit_film(
     await in_thread(pending.keep, archive.get_archive())
 
     resources = RunResources(credentials, archive)
-    options = Terms(spending.cap_of(plan.slug), spending.on_unknown, busy=BUSY_SECONDS)
+    options = SubmitOptions(spending.cap_of(plan.slug), spending.on_unknown, busy=BUSY_SECONDS)
     return await _advance(pending, plan, resources, options)
 
 
@@ -141,7 +141,7 @@ async def _advance_pending(pending: PendingFilm, resources: RunResources) -> Ste
     title = pending.storyboard.title
     try:
         plan = plan_film(pending.storyboard)
-        options = Terms(FilmCap(plan.slug, pending.budget_usd), busy=BUSY_SECONDS)
+        options = SubmitOptions(FilmCap(plan.slug, pending.budget_usd), busy=BUSY_SECONDS)
         return await _advance(pending, plan, resources, options)
     except (KlingError, StudioError) as error:
         run_logger().error("%s: %s", title, error)
@@ -149,7 +149,7 @@ async def _advance_pending(pending: PendingFilm, resources: RunResources) -> Ste
 
 
 async def _advance(
-    pending: PendingFilm, plan: FilmPlan, resources: RunResources, options: Terms
+    pending: PendingFilm, plan: FilmPlan, resources: RunResources, options: SubmitOptions
 ) -> Step:
     """Send every clip whose inputs are archived, or join the film if all its clips are.
 

@@ -6,9 +6,8 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.kling.job import VideoJob
 from prefect_kling.runs.retries import IDEMPOTENT_TASK
 from prefect_kling.studio.money.archive import Clip
-from prefect_kling.studio.money.collection import Collected, Outcome
 from prefect_kling.studio.money.ledger import Entry
-from prefect_kling.studio.money.results import keep_paid_job
+from prefect_kling.studio.money.settlement import Collected, Outcome, keep_paid_job
 from prefect_kling.telemetry.assets import describe_asset
 from prefect_kling.telemetry.events import announce_ended
 from prefect_kling.telemetry.logs import run_logger

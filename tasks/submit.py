@@ -13,7 +13,7 @@ from prefect_kling.studio.money.budget import FilmCap
 from prefect_kling.studio.money.explain import explain
 from prefect_kling.studio.money.ledger import Entry, EntryState
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.submission import Terms, submit_once
+from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 from prefect_kling.studio.storage.bucket import in_thread
 from prefect_kling.telemetry.events import announce_alarm, announce_budget
 from prefect_kling.telemetry.logs import run_logger
@@ -27,7 +27,7 @@ async def submit_video(
     credentials: KlingCredentials,
     archive: KlingArchive,
     label: str = "clip",
-    terms: Terms = Terms(),
+    terms: SubmitOptions = SubmitOptions(),
 ) -> Entry:
     """Return the ledger's record of the order's one paid job; send the request only if nobody has.
 

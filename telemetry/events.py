@@ -5,9 +5,9 @@ from decimal import Decimal
 from prefect.events import emit_event
 
 from prefect_kling.studio.film.assembly import Film
-from prefect_kling.studio.money.collection import Collected, Outcome
 from prefect_kling.studio.money.ledger import Entry
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.settlement import Collected, Outcome
 
 # The part of a cap from which `kling.budget.low` is emitted.
 LOW_BUDGET = Decimal("0.8")

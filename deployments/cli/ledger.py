@@ -13,7 +13,7 @@ from prefect_kling.blocks.load import load_block
 from prefect_kling.studio.errors import WrongClip
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.explain import explain
-from prefect_kling.studio.money.ledger import NOTHING, EntryState, Page
+from prefect_kling.studio.money.ledger import NOTHING, EntryState, VersionedEntry
 
 ledger = cyclopts.App(name="ledger", help="Show what was paid, and decide about held clips.")
 console = Console()
@@ -33,9 +33,9 @@ def list_entries(state: EntryState | None = None, archive: str = "default") -> N
     table.add_column("request", overflow="fold")
     book = _archive(archive).ledger
     for key in book.all_keys():
-        page = book.read(key)
-        if page is not None and state in (None, page.entry.state):
-            entry = page.entry
+        version = book.read(key)
+        if version is not None and state in (None, version.entry.state):
+            entry = version.entry
             charged = "" if entry.charged_usd is None else f"${entry.charged_usd}"
             words = (
                 key,
@@ -59,7 +59,7 @@ def show(key: str, archive: str = "default") -> None:
         archive: Name of the KlingArchive block.
     """
     console.print(
-        explain(_page(_archive(archive), key).entry), markup=False, highlight=False, soft_wrap=True
+        explain(_read(_archive(archive), key).entry), markup=False, highlight=False, soft_wrap=True
     )
 
 
@@ -75,9 +75,9 @@ def adopt(key: str, job_id: str, archive: str = "default", credentials: str = "d
     """
     asyncio.run(_check_job(job_id, credentials))
     studio = _archive(archive)
-    page = studio.ledger.adopt(_decidable(studio, key), job_id, _who())
+    version = studio.ledger.adopt(_decidable(studio, key), job_id, _who())
     console.print(
-        f"clip {page.entry.clip_key} is job {job_id}; run its flow again, or collect_finished."
+        f"clip {version.entry.clip_key} is job {job_id}; run its flow again, or collect_finished."
     )
 
 
@@ -91,17 +91,17 @@ def release(key: str, job_id: str | None = None, archive: str = "default") -> No
         archive: Name of the KlingArchive block.
     """
     studio = _archive(archive)
-    page = _decidable(studio, key)
-    named = page.entry.job_id
+    version = _decidable(studio, key)
+    named = version.entry.named_job_id
     if named is not None and job_id != named:
         raise WrongClip(
             f"an answer named job {named}, which may be paid: look for it first. If it is not there, type its id: "
-            f"prefect-kling ledger release {page.entry.clip_key} {named}",
-            clip_key=page.entry.clip_key,
+            f"prefect-kling ledger release {version.entry.clip_key} {named}",
+            clip_key=version.entry.clip_key,
             job_id=named,
         )
-    released = studio.ledger.release(page, f"released by {_who()}")
-    studio.budget.settle(page.entry, NOTHING)
+    released = studio.ledger.release(version, f"released by {_who()}")
+    studio.budget.settle(version.entry, NOTHING)
     console.print(f"clip {released.entry.clip_key} is released; running its flow sends it again.")
 
 
@@ -115,22 +115,22 @@ async def _check_job(job_id: str, credentials: str) -> None:
         await client.get(job_id)
 
 
-def _page(studio: Archive, beginning: str) -> Page:
+def _read(studio: Archive, beginning: str) -> VersionedEntry:
     keys = list(studio.ledger.all_keys(beginning))
-    page = studio.ledger.read(keys[0]) if len(keys) == 1 else None
-    if page is None:
+    version = studio.ledger.read(keys[0]) if len(keys) == 1 else None
+    if version is None:
         raise WrongClip(
             f"{len(keys)} clips begin with {beginning}; name exactly one", clip_key=beginning
         )
-    return page
+    return version
 
 
-def _decidable(studio: Archive, beginning: str) -> Page:
-    page = _page(studio, beginning)
-    if page.entry.state is not EntryState.HELD:
-        what = f"the clip is {page.entry.state}; only a held clip can be adopted or released"
-        raise WrongClip(what, clip_key=page.entry.clip_key)
-    return page
+def _decidable(studio: Archive, beginning: str) -> VersionedEntry:
+    version = _read(studio, beginning)
+    if version.entry.state is not EntryState.HELD:
+        what = f"the clip is {version.entry.state}; only a held clip can be adopted or released"
+        raise WrongClip(what, clip_key=version.entry.clip_key)
+    return version
 
 
 def _who() -> str:

@@ -9,8 +9,8 @@ import uvicorn
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import BlockMissing, load_block
 from prefect_kling.deployments.receiver import Receiver
-from prefect_kling.studio.money.collection import Collected
 from prefect_kling.studio.money.ledger import Entry
+from prefect_kling.studio.money.settlement import Collected
 from prefect_kling.telemetry.events import announce_ended
 
 

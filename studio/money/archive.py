@@ -23,7 +23,7 @@ from prefect_kling.studio.errors import (
 from prefect_kling.studio.media.frames import check_playable
 from prefect_kling.studio.media.probe import MediaFacts, read_facts
 from prefect_kling.studio.money.budget import Budget
-from prefect_kling.studio.money.ledger import Ledger
+from prefect_kling.studio.money.ledger import NOTHING, Ledger
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
@@ -71,7 +71,9 @@ class Clip(BaseModel):
     @property
     def usd(self) -> Decimal:
         """What it cost, as well as is known."""
-        return self.listed_usd if self.charged_usd is None else self.charged_usd
+        if self.charged_usd is None:
+            return self.listed_usd
+        return self.charged_usd
 
 
 class Archive:
@@ -82,7 +84,8 @@ class Archive:
 
     def __init__(self, bucket: Bucket, cap_usd: Decimal | None = None) -> None:
         self.bucket = bucket
-        self.ledger, self.budget = Ledger(bucket), Budget(bucket, cap_usd)
+        self.ledger = Ledger(bucket)
+        self.budget = Budget(bucket, cap_usd)
 
     def find(self, clip_key: str) -> Clip | None:
         """Return the archived clip of this key, None when there is none. Raises `LedgerUnreadable`."""
@@ -96,11 +99,20 @@ class Archive:
         """Return where a clip is, or will be."""
         return self.bucket.uri(layout.clip_video(clip_key))
 
-    def keep(self, order: ClipOrder, job: VideoJob, charged_usd: Decimal | None = None) -> Clip:
+    def keep(
+        self,
+        order: ClipOrder,
+        job: VideoJob,
+        charged_usd: Decimal | None = None,
+        reserved_usd: Decimal = NOTHING,
+    ) -> Clip:
         """Fetch a completed job's video and store it, whole or not at all; a clip that is there is returned as it is.
 
-        Differences from the order are noted, never refused: a paid video is kept. Raises `NotAVideo` when the bytes
-        are no playable MP4, `DownloadBroken`, or `LinkExpired` when a fresh link is needed. Memory is bounded.
+        `charged_usd` is the API's own figure. Without one the listed price counts, and without
+        that, for a model that is not configured here, what was reserved. Differences from the
+        order are noted, never refused: a paid video is kept. Memory is bounded. Raises `NotAVideo`
+        when the bytes are no playable MP4, `DownloadBroken`, or `LinkExpired` when a fresh link is
+        needed.
         """
         key = order.clip_key
         kept = self.find(key)
@@ -113,13 +125,10 @@ class Archive:
                 layout.clip_video(key), file, received.size, received.sha256, "video/mp4"
             ):
                 received, facts = self._stored(key, file)
-        clip = self._describe(order, job, received, facts).model_copy(
-            update={"charged_usd": charged_usd}
-        )
-        if (
-            self.bucket.create(layout.clip_record(key), clip.model_dump_json(indent=1).encode())
-            is None
-        ):
+        clip = self._describe(order, job, received, facts, reserved_usd)
+        clip = clip.model_copy(update={"charged_usd": charged_usd})
+        document = clip.model_dump_json(indent=1).encode()
+        if self.bucket.create(layout.clip_record(key), document) is None:
             return self._agreed(clip)
         return clip
 
@@ -145,15 +154,20 @@ class Archive:
         return received, _facts(file, received, None)
 
     def _describe(
-        self, order: ClipOrder, job: VideoJob, received: Received, facts: MediaFacts
+        self,
+        order: ClipOrder,
+        job: VideoJob,
+        received: Received,
+        facts: MediaFacts,
+        reserved_usd: Decimal,
     ) -> Clip:
         notes = order.differences(facts.seconds, facts.width, facts.height, facts.audio)
         try:
             listed_usd = quote(order.request, input_seconds=facts.seconds).usd
         except ModelUnknown as error:
             # A paid video is archived even where its model is not configured.
-            listed_usd = Decimal(0)
-            notes.append(f"the listed price is not known here: {error}")
+            listed_usd = reserved_usd
+            notes.append(f"the listed price is not known here, what was reserved counts: {error}")
         return Clip(
             clip_key=order.clip_key,
             uri=self.clip_uri(order.clip_key),
@@ -189,11 +203,9 @@ class Archive:
         """Return the request with every stand-in address replaced by a link that works for a day."""
 
         def sign(url: str) -> str:
-            return (
-                self.bucket.sign(url.removeprefix(STANDIN), SIGNED_SECONDS)
-                if url.startswith(STANDIN)
-                else url
-            )
+            if not url.startswith(STANDIN):
+                return url
+            return self.bucket.sign(url.removeprefix(STANDIN), SIGNED_SECONDS)
 
         images = [
             image.model_copy(update={"image_url": sign(image.image_url)})

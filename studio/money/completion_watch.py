@@ -23,7 +23,7 @@ FETCH_SECONDS = 30.0
 Waited = tuple[str, str]
 
 
-class OpenClips:
+class CompletionWatcher:
     """The clips of one archive that are waited for in this process, and a bell for each waiter.
 
     While anybody waits, `ledger/open/` is listed every two seconds, a thousand markers a request; who finds its marker
@@ -73,7 +73,7 @@ class OpenClips:
 
 
 @dataclass(frozen=True)
-class LedgerFirst:
+class LedgerBackedReader:
     """Asks the ledger whether a clip is archived, and the API only if it is not: an API's answers may be counted.
 
     When a poll meets a job that has just ended, the API is calling the receiver, too: waiting for the bell, half a
@@ -99,10 +99,12 @@ class LedgerFirst:
         return job
 
 
-_shared: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, OpenClips]]" = WeakKeyDictionary()
+_shared: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, CompletionWatcher]]" = (
+    WeakKeyDictionary()
+)
 
 
-def open_clips(archive: Archive) -> OpenClips:
+def completion_watcher(archive: Archive) -> CompletionWatcher:
     """Return the watch of an archive that this event loop shares."""
     watches = _shared.setdefault(asyncio.get_running_loop(), {})
-    return watches.setdefault(archive.bucket.uri(""), OpenClips(archive))
+    return watches.setdefault(archive.bucket.uri(""), CompletionWatcher(archive))

@@ -54,10 +54,10 @@ def remedies(entry: Entry) -> list[str]:
     when = "at an unknown time"
     if entry.sent_at is not None:
         when = f"about {entry.sent_at:%Y-%m-%d %H:%M} UTC"
-    found = f"job {entry.job_id} is there"
-    adopt = f"prefect-kling ledger adopt {entry.clip_key} {entry.job_id}"
-    release = f"prefect-kling ledger release {entry.clip_key} {entry.job_id}"
-    if entry.job_id is None:
+    found = f"job {entry.named_job_id} is there"
+    adopt = f"prefect-kling ledger adopt {entry.clip_key} {entry.named_job_id}"
+    release = f"prefect-kling ledger release {entry.clip_key} {entry.named_job_id}"
+    if entry.named_job_id is None:
         found = "the job is there"
         adopt = f"prefect-kling ledger adopt {entry.clip_key} JOB_ID"
         release = f"prefect-kling ledger release {entry.clip_key}"

@@ -107,6 +107,13 @@ class Entry(BaseModel):
     """What happened last, oldest first."""
 
     @property
+    def named_job_id(self) -> str | None:
+        """The id of a job that may be this clip's: its own, or else one that was named late."""
+        if self.job_id is None and self.late_jobs:
+            return self.late_jobs[-1].job_id
+        return self.job_id
+
+    @property
     def sent_at(self) -> datetime | None:
         """When the latest request was about to be sent, by the sender's clock; None if the history is too long."""
         for event in reversed(self.history):
@@ -128,7 +135,7 @@ class Entry(BaseModel):
 
 
 @dataclass(frozen=True)
-class Page:
+class VersionedEntry:
     """A record as read or written: its version in the store, its age there, and whether this very call wrote it."""
 
     entry: Entry
@@ -149,7 +156,7 @@ class Marker:
 
 
 @dataclass(frozen=True)
-class Claim:
+class ClaimRequest:
     """What a claim is made with: the worst price, the API it goes to, and what may be tried again."""
 
     at_most_usd: Decimal
@@ -167,7 +174,7 @@ class Ledger:
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
 
-    def read(self, clip_key: str) -> Page | None:
+    def read(self, clip_key: str) -> VersionedEntry | None:
         """Read a clip's record; None only when there is none. Raises `LedgerUnreadable` rather than guess."""
         stored = self.bucket.read(_path(clip_key))
         if stored is None:
@@ -177,17 +184,17 @@ class Ledger:
         except LedgerUnreadable as error:
             error.clip_key = clip_key
             raise
-        return Page(entry, stored.etag, stored.age_seconds)
+        return VersionedEntry(entry, stored.etag, stored.age_seconds)
 
-    def claim(self, order: ClipOrder, terms: Claim) -> Page:
+    def claim(self, order: ClipOrder, wanted: ClaimRequest) -> VersionedEntry:
         """Write the intent to pay for an order, unless somebody has. Who gets `is_mine` may send, nobody else.
 
-        A released record is claimed anew; so is a failed one that is retryable, and a held one when the terms say so,
+        A released record is claimed anew; so is a failed one that is retryable, and a held one when the wanted say so,
         as long as attempts are left.
         """
         self.bucket.require_conditional_writes()
-        page = self.read(order.clip_key)
-        if page is None:
+        version = self.read(order.clip_key)
+        if version is None:
             intent = Entry(
                 clip_key=order.clip_key,
                 state=EntryState.INTENT,
@@ -196,31 +203,39 @@ class Ledger:
                 claim="",
                 by="",
             )
-            return self._won(intent, terms, None, attempt=1, earlier_usd=NOTHING)
-        entry = page.entry
+            return self._won(intent, wanted, None, attempt=1, earlier_usd=NOTHING)
+        entry = version.entry
         if entry.state is EntryState.RELEASED:
-            return self._won(entry, terms, page.etag, attempt=entry.attempt, earlier_usd=NOTHING)
-        if entry.attempt < terms.max_attempts:
+            return self._won(
+                entry, wanted, version.etag, attempt=entry.attempt, earlier_usd=NOTHING
+            )
+        if entry.attempt < wanted.max_attempts:
             if entry.state is EntryState.FAILED and entry.retryable and not entry.late_jobs:
                 return self._won(
-                    entry, terms, page.etag, attempt=entry.attempt + 1, earlier_usd=NOTHING
+                    entry, wanted, version.etag, attempt=entry.attempt + 1, earlier_usd=NOTHING
                 )
             # A job that may be paid is known by its id: it is looked for, never paid for once more.
-            is_without_a_job = entry.job_id is None and not entry.late_jobs
-            if entry.state is EntryState.HELD and terms.resubmit_unknown and is_without_a_job:
+            is_without_a_job = entry.named_job_id is None
+            if entry.state is EntryState.HELD and wanted.resubmit_unknown and is_without_a_job:
                 # What was sent before may be paid too, so it stays part of the worst price.
                 return self._won(
                     entry,
-                    terms,
-                    page.etag,
+                    wanted,
+                    version.etag,
                     attempt=entry.attempt + 1,
                     earlier_usd=entry.at_most_usd,
                 )
-        return page
+        return version
 
     def _won(
-        self, entry: Entry, terms: Claim, etag: str | None, *, attempt: int, earlier_usd: Decimal
-    ) -> Page:
+        self,
+        entry: Entry,
+        wanted: ClaimRequest,
+        etag: str | None,
+        *,
+        attempt: int,
+        earlier_usd: Decimal,
+    ) -> VersionedEntry:
         """Try to be the one who writes this intent; whoever came first is returned instead."""
         intent = entry.moved(
             EntryState.INTENT,
@@ -228,8 +243,8 @@ class Ledger:
             attempt=attempt,
             claim=secrets.token_hex(16),
             job_id=None,
-            sent_to=terms.sent_to,
-            at_most_usd=terms.at_most_usd + earlier_usd,
+            sent_to=wanted.sent_to,
+            at_most_usd=wanted.at_most_usd + earlier_usd,
         )
         # The marker goes first: an open record without a marker would be missed by a sweep, the reverse is harmless.
         self.bucket.put(_marker("open", intent), b"", "text/plain")
@@ -240,71 +255,59 @@ class Ledger:
             else self.bucket.replace(path, body, etag)
         )
         if written is not None:
-            return Page(intent, written, 0.0, is_mine=True)
+            return VersionedEntry(intent, written, 0.0, is_mine=True)
         self.bucket.delete(_marker("open", intent))
-        page = self.read(intent.clip_key)
-        if page is None:
+        version = self.read(intent.clip_key)
+        if version is None:
             raise LedgerUnreadable(
                 f"{self.bucket.uri(path)} came and went", clip_key=intent.clip_key
             )
-        return page
+        return version
 
-    def submitted(self, page: Page, job_id: str, note: str = "") -> Page:
-        """Note the id of the paid job. The most precious write there is: see `submit_once` for what guards it.
+    def submitted(self, version: VersionedEntry, job_id: str, note: str = "") -> VersionedEntry:
+        """Note the id of the paid job. The most precious write there is: see `submit_once`.
 
-        It wins over a hold and over a release: somebody called the sender dead, who now knows better. Where another
-        claim has taken the clip over, the id is added to the record's `late_jobs`, and `LedgerMoved` is raised.
+        It wins over a hold and over a release of the same claim: somebody called the sender dead,
+        who now knows better. Raises `LedgerMoved` where another claim has taken the clip over.
         """
         try:
-            return self._move(page, EntryState.SUBMITTED, note or f"job {job_id}", job_id=job_id)
+            return self._move(version, EntryState.SUBMITTED, note or f"job {job_id}", job_id=job_id)
         except LedgerMoved:
-            now = self.read(page.entry.clip_key)
-            if now is not None and now.entry.claim == page.entry.claim:
-                if now.entry.state is EntryState.HELD:
-                    return self.adopt(now, job_id, "its own sender")
-                if now.entry.state is EntryState.RELEASED:
-                    return self._reopen(now, EntryState.SUBMITTED, f"job {job_id}", job_id)
-            self._add_late_job(page.entry, job_id)
+            now = self._same_claim(version)
+            if now is not None and now.entry.state is EntryState.HELD:
+                return self.adopt(now, job_id, "its own sender")
+            if now is not None and now.entry.state is EntryState.RELEASED:
+                return self._reopen(now, EntryState.SUBMITTED, f"job {job_id}", job_id)
             raise
 
-    def hold(self, page: Page, why: str, job_id: str | None = None) -> Page:
+    def hold(self, version: VersionedEntry, why: str, job_id: str | None = None) -> VersionedEntry:
         """Note that the outcome is unknown; from now on only a person, or proof, moves this record.
 
-        `job_id` is the id that the answer names. Like the id of a plain success it is never dropped: where the record
-        has moved on without it, it is added to what stands there.
+        `job_id` is the id that the answer names. It is written over a hold without an id and over a
+        release of the same claim, too.
         """
-        marker = _marker("held", page.entry)
+        marker = _marker("held", version.entry)
         self.bucket.put(marker, b"", "text/plain")
         try:
-            return self._move(page, EntryState.HELD, why, job_id=job_id)
+            return self._move(version, EntryState.HELD, why, job_id=job_id)
         except LedgerMoved:
-            now = self.read(page.entry.clip_key)
-            is_ours = now is not None and now.entry.claim == page.entry.claim
-            if job_id is not None and now is not None and is_ours:
-                if now.entry.state is EntryState.HELD and now.entry.job_id in (None, job_id):
+            now = self._same_claim(version)
+            is_held = now is not None and now.entry.state is EntryState.HELD
+            if now is not None and job_id is not None:
+                if is_held and now.entry.job_id in (None, job_id):
                     return self._reopen(now, EntryState.HELD, why, job_id)
                 if now.entry.state is EntryState.RELEASED:
                     return self._reopen(now, EntryState.HELD, why, job_id)
-            self.bucket.delete(marker)
-            if job_id is not None:
-                self._add_late_job(page.entry, job_id)
+            if not is_held:
+                self.bucket.delete(marker)
             raise
 
-    def _reopen(self, page: Page, state: EntryState, note: str, job_id: str) -> Page:
-        """Write a job's id into a record that others held or released in the name of a sender that was not dead."""
-        self.bucket.put(_marker("open", page.entry), b"", "text/plain")
-        entry = page.entry.moved(state, note, job_id=job_id)
-        etag = self.bucket.replace(_path(entry.clip_key), _bytes(entry), page.etag)
-        if etag is None:
-            raise LedgerMoved(
-                f"somebody else changed the record while it became {state}",
-                clip_key=entry.clip_key,
-                job_id=job_id,
-            )
-        return Page(entry, etag, 0.0, is_mine=True)
+    def add_late_job(self, sender: Entry, job_id: str) -> None:
+        """Add an id to the record of its clip, whatever became of the claim it was sent under.
 
-    def _add_late_job(self, sender: Entry, job_id: str) -> None:
-        """Add an id to the record of its clip, whatever became of the claim that it was sent under."""
+        For ids that `submitted` and `hold` could not write. Safe to repeat: an id that stands in
+        the record is left alone.
+        """
         for _ in range(CONFLICTS):
             now = self.read(sender.clip_key)
             if now is None:
@@ -314,15 +317,16 @@ class Ledger:
             known = {now.entry.job_id, *(late.job_id for late in now.entry.late_jobs)}
             if job_id in known:
                 return
-            if now.entry.state is EntryState.RELEASED:
+            state = now.entry.state
+            if state is EntryState.RELEASED:
                 # Left released, it would be paid for once more although this job may be paid.
+                state = EntryState.HELD
+                self.bucket.put(_marker("open", now.entry), b"", "text/plain")
                 self.bucket.put(_marker("held", now.entry), b"", "text/plain")
-                self._reopen(now, EntryState.HELD, f"job {job_id} was named late", job_id)
-                return
             late = LateJob(job_id=job_id, claim=sender.claim, at=datetime.now(UTC))
             entry = now.entry.moved(
-                now.entry.state,
-                f"job {job_id} of an earlier claim was named late; it may be paid too",
+                state,
+                f"job {job_id} was named late; it may be paid too",
                 late_jobs=(*now.entry.late_jobs, late),
             )
             if self.bucket.replace(_path(entry.clip_key), _bytes(entry), now.etag) is not None:
@@ -333,30 +337,52 @@ class Ledger:
             job_id=job_id,
         )
 
-    def release(self, page: Page, why: str) -> Page:
+    def _same_claim(self, version: VersionedEntry) -> VersionedEntry | None:
+        """Read the record again; None if another claim has it by now."""
+        now = self.read(version.entry.clip_key)
+        if now is None or now.entry.claim != version.entry.claim:
+            return None
+        return now
+
+    def _reopen(
+        self, version: VersionedEntry, state: EntryState, note: str, job_id: str
+    ) -> VersionedEntry:
+        """Write a job's id into a record that others held or released in a living sender's name."""
+        self.bucket.put(_marker("open", version.entry), b"", "text/plain")
+        entry = version.entry.moved(state, note, job_id=job_id)
+        etag = self.bucket.replace(_path(entry.clip_key), _bytes(entry), version.etag)
+        if etag is None:
+            raise LedgerMoved(
+                f"somebody else changed the record while it became {state}",
+                clip_key=entry.clip_key,
+                job_id=job_id,
+            )
+        return VersionedEntry(entry, etag, 0.0, is_mine=True)
+
+    def release(self, version: VersionedEntry, why: str) -> VersionedEntry:
         """Note that certainly nothing was paid, so that the clip may be claimed again."""
-        moved = self._move(page, EntryState.RELEASED, why, job_id=None)
-        self._remove_markers(page.entry)
+        moved = self._move(version, EntryState.RELEASED, why, job_id=None)
+        self._remove_markers(version.entry)
         return moved
 
-    def failed(self, page: Page, why: str, *, retryable: bool) -> Page:
+    def failed(self, version: VersionedEntry, why: str, *, retryable: bool) -> VersionedEntry:
         """Note that the job ended without a video, which costs nothing. `is_mine` says that nobody had before."""
-        moved = self._move(page, EntryState.FAILED, why, retryable=retryable)
-        self._remove_markers(page.entry)
+        moved = self._move(version, EntryState.FAILED, why, retryable=retryable)
+        self._remove_markers(version.entry)
         return moved
 
-    def archived(self, page: Page, uri: str, charged_usd: Decimal) -> Page:
+    def archived(self, version: VersionedEntry, uri: str, charged_usd: Decimal) -> VersionedEntry:
         """Note that the paid video is safe, and what it cost. `is_mine` says that nobody had before."""
-        moved = self._move(page, EntryState.ARCHIVED, uri, charged_usd=charged_usd)
-        self._remove_markers(page.entry)
+        moved = self._move(version, EntryState.ARCHIVED, uri, charged_usd=charged_usd)
+        self._remove_markers(version.entry)
         return moved
 
-    def adopt(self, page: Page, job_id: str, who: str) -> Page:
+    def adopt(self, version: VersionedEntry, job_id: str, who: str) -> VersionedEntry:
         """Note that a held clip's job was found; from now on it is waited for like any other."""
         moved = self._move(
-            page, EntryState.SUBMITTED, f"job {job_id} adopted by {who}", job_id=job_id
+            version, EntryState.SUBMITTED, f"job {job_id} adopted by {who}", job_id=job_id
         )
-        self.bucket.delete(_marker("held", page.entry))
+        self.bucket.delete(_marker("held", version.entry))
         return moved
 
     def open_markers(self) -> Iterator[Marker]:
@@ -374,16 +400,18 @@ class Ledger:
         """Remove a marker that stands for nothing."""
         self.bucket.delete(marker.name)
 
-    def _move(self, page: Page, state: EntryState, note: str, **changes: object) -> Page:
-        if page.entry.state is state:
-            return replace(page, is_mine=False)
-        if page.entry.state is EntryState.ARCHIVED:
+    def _move(
+        self, version: VersionedEntry, state: EntryState, note: str, **changes: object
+    ) -> VersionedEntry:
+        if version.entry.state is state:
+            return replace(version, is_mine=False)
+        if version.entry.state is EntryState.ARCHIVED:
             told = f"the clip is archived, and stays so; it cannot become {state}"
-            raise LedgerMoved(told, clip_key=page.entry.clip_key, job_id=page.entry.job_id)
-        entry = page.entry.moved(state, note, **changes)
-        etag = self.bucket.replace(_path(entry.clip_key), _bytes(entry), page.etag)
+            raise LedgerMoved(told, clip_key=version.entry.clip_key, job_id=version.entry.job_id)
+        entry = version.entry.moved(state, note, **changes)
+        etag = self.bucket.replace(_path(entry.clip_key), _bytes(entry), version.etag)
         if etag is not None:
-            return Page(entry, etag, 0.0, is_mine=True)
+            return VersionedEntry(entry, etag, 0.0, is_mine=True)
         now = self.read(entry.clip_key)
         if now is not None and now.entry.state is state and now.entry.job_id == entry.job_id:
             return now

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from prefect_kling.kling.client import ClientSettings, KlingClient
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.collection import Collected, collect
-from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Marker, Page
+from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Marker, VersionedEntry
+from prefect_kling.studio.money.settlement import Collected, collect
 from prefect_kling.studio.money.submission import sender_window
 from prefect_kling.studio.storage.bucket import in_thread
 
@@ -34,7 +34,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class SweepSettings:
+class ReconcileSettings:
     """How to sweep: how many clips at a time, when an intent counts as abandoned, and how early to warn."""
 
     at_once: int = 32
@@ -42,10 +42,10 @@ class SweepSettings:
     warn_before: timedelta = timedelta(days=1)
 
 
-async def sweep(
+async def reconcile(
     archive: Archive,
     client: KlingClient,
-    settings: SweepSettings | None = None,
+    settings: ReconcileSettings | None = None,
     tell: Tell = lambda entry, collected: None,
 ) -> Findings:
     """Look at every open record once: archive what is finished, close what failed, hold what was abandoned.
@@ -54,7 +54,7 @@ async def sweep(
     records. One clip's trouble does not stop the others: it is noted, and the next sweep meets it again. `tell` hears
     how each paid job stands.
     """
-    findings, settings = Findings(), settings or SweepSettings()
+    findings, settings = Findings(), settings or ReconcileSettings()
     markers = archive.ledger.open_markers()
 
     async def work() -> None:
@@ -87,20 +87,20 @@ async def _shared(items: Iterator[T], turns: asyncio.Lock) -> AsyncIterator[T]:
 
 
 async def _visit(
-    marker: Marker, archive: Archive, client: KlingClient, settings: SweepSettings, tell: Tell
+    marker: Marker, archive: Archive, client: KlingClient, settings: ReconcileSettings, tell: Tell
 ) -> tuple[str, str]:
     """Do what is due for one marker, and say what it was."""
-    page = await in_thread(archive.ledger.read, marker.clip_key)
-    if page is None or not page.entry.claim.startswith(marker.claim):
+    version = await in_thread(archive.ledger.read, marker.clip_key)
+    if version is None or not version.entry.claim.startswith(marker.claim):
         return await _stray(marker, archive, settings)
-    entry = page.entry
+    entry = version.entry
     if entry.state is EntryState.SUBMITTED and entry.job_id is not None:
         found = await collect(entry, client, archive, settings.warn_before)
         tell(entry, found)
         return found.outcome.value, found.words
-    if entry.state is EntryState.INTENT and page.age_seconds > settings.window_seconds:
+    if entry.state is EntryState.INTENT and version.age_seconds > settings.window_seconds:
         why = f"the process {entry.by} vanished between its intent and a job id"
-        page = await in_thread(archive.ledger.hold, page, why)
+        version = await in_thread(archive.ledger.hold, version, why)
         return "held", why
     if entry.state is EntryState.INTENT:
         return "being sent", ""
@@ -109,7 +109,7 @@ async def _visit(
     return await _stray(marker, archive, settings)
 
 
-async def _stray(marker: Marker, archive: Archive, settings: SweepSettings) -> tuple[str, str]:
+async def _stray(marker: Marker, archive: Archive, settings: ReconcileSettings) -> tuple[str, str]:
     """Remove a marker that stands for nothing, unless it is so young that its record may still be on the way."""
     if marker.age_seconds < settings.window_seconds:
         return "being sent", ""
@@ -121,17 +121,17 @@ def _repair_reservations(archive: Archive) -> list[str]:
     """Settle money that is still set aside for clips whose record is finished."""
     accounts, repaired = archive.budget.accounts(), []
     for key, reservation in (accounts.reserved if accounts else {}).items():
-        page: Page | None = archive.ledger.read(key)
-        if page is None or page.entry.state not in (
+        version: VersionedEntry | None = archive.ledger.read(key)
+        if version is None or version.entry.state not in (
             EntryState.RELEASED,
             EntryState.FAILED,
             EntryState.ARCHIVED,
         ):
             continue
         # Money set aside by an earlier claim than the record's was never spent: that claim was given back.
-        spent = page.entry.charged_usd if page.entry.claim == reservation.claim else None
+        spent = version.entry.charged_usd if version.entry.claim == reservation.claim else None
         archive.budget.settle(
-            page.entry.model_copy(update={"claim": reservation.claim}), spent or NOTHING
+            version.entry.model_copy(update={"claim": reservation.claim}), spent or NOTHING
         )
         repaired.append(key)
     return repaired

@@ -45,7 +45,13 @@ from prefect_kling.studio.errors import (
 )
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.budget import FilmCap
-from prefect_kling.studio.money.ledger import NOTHING, Claim, Entry, EntryState, Page
+from prefect_kling.studio.money.ledger import (
+    NOTHING,
+    ClaimRequest,
+    Entry,
+    EntryState,
+    VersionedEntry,
+)
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.send_limit import SendLimit
 from prefect_kling.studio.storage.bucket import in_thread, uninterrupted
@@ -71,8 +77,8 @@ def sender_window(client: ClientSettings, insist: float = INSIST_SECONDS) -> flo
 
 
 @dataclass(frozen=True)
-class Terms:
-    """On what terms to submit; times in seconds.
+class SubmitOptions:
+    """On what options to submit; times in seconds.
 
     `film` limits what one film may cost. `on_unknown="resubmit"` sends again when an answer was lost, **which can pay
     twice**. `window`: how old an intent without a job id must be before its sender counts as dead; unless given, what
@@ -96,11 +102,15 @@ class Terms:
     sends_at_once: int = 4
 
 
+Terms = SubmitOptions
+"""The name of `SubmitOptions` in version 0.1."""
+
+
 async def submit_once(
     order: ClipOrder,
     client: KlingClient,
     archive: Archive,
-    terms: Terms = Terms(),
+    options: SubmitOptions = SubmitOptions(),
     say: Callable[[str], None] = lambda text: None,
 ) -> Entry:
     """Return the record of the order's one paid job, sending the request only if nobody has.
@@ -109,39 +119,39 @@ async def submit_once(
     however often. Raises `OverBudget` before anything is sent, `ClipHeld` when the outcome of a send is unknown,
     `JobFailed` when the job failed for good, and the errors in the table above. `say` is told why it takes time.
     """
-    deadline = time.monotonic() + terms.busy
-    claim = Claim(
+    deadline = time.monotonic() + options.busy
+    claim = ClaimRequest(
         at_most_usd=quote(order.request).at_most_usd,
         sent_to=client.settings.base_url,
-        max_attempts=terms.max_attempts,
-        resubmit_unknown=terms.on_unknown == "resubmit",
+        max_attempts=options.max_attempts,
+        resubmit_unknown=options.on_unknown == "resubmit",
     )
-    window = terms.window
+    window = options.window
     if window is None:
-        window = sender_window(client.settings, terms.insist)
-    pauses = _growing(terms.look_again)
+        window = sender_window(client.settings, options.insist)
+    pauses = _growing(options.look_again)
     while True:
-        async with _sending.place(max(1, terms.sends_at_once)):
-            page = await in_thread(archive.ledger.claim, order, claim)
+        async with _sending.place(max(1, options.sends_at_once)):
+            version = await in_thread(archive.ledger.claim, order, claim)
             turn = None
-            if page.is_mine:
-                turn = await _take_turn(page, client, archive, terms, window)
+            if version.is_mine:
+                turn = await _take_turn(version, client, archive, options, window)
         if turn is None:
-            turn = await _look(page, archive, terms, window)
+            turn = await _look(version, archive, options, window)
         if isinstance(turn, Entry):
-            if not page.is_mine:
+            if not version.is_mine:
                 say(f"resumed job {turn.job_id}, nothing is paid again")
             return turn
 
         say(turn.reason)
         if turn.error is None:
-            await asyncio.sleep(terms.look_again)
+            await asyncio.sleep(options.look_again)
             continue
         pause = max(turn.pause, next(pauses))
         if time.monotonic() + pause > deadline:
             raise turn.error
-        if terms.rest is not None:
-            await terms.rest(pause)
+        if options.rest is not None:
+            await options.rest(pause)
         else:
             await asyncio.sleep(pause)
 
@@ -164,29 +174,35 @@ class _Later:
 
 
 async def _take_turn(
-    page: Page, client: KlingClient, archive: Archive, terms: Terms, window: float
+    version: VersionedEntry,
+    client: KlingClient,
+    archive: Archive,
+    options: SubmitOptions,
+    window: float,
 ) -> Entry | _Later:
     """Send a claimed request; say when to come back if the API was busy, or if sending again was chosen."""
     try:
-        return await _send(page, client, archive, terms, window)
+        return await _send(version, client, archive, options, window)
     except Unavailable as error:
         reason = f"the API cannot take the request yet: {error.detail or error.message}"
         return _Later(reason, error.retry_after or 0.0, error)
     except ClipHeld as error:
-        is_last_attempt = page.entry.attempt >= terms.max_attempts
-        if terms.on_unknown == "hold" or is_last_attempt or error.job_id is not None:
+        is_last_attempt = version.entry.attempt >= options.max_attempts
+        if options.on_unknown == "hold" or is_last_attempt or error.job_id is not None:
             raise
         return _Later(f"sending again, as chosen, although it may be paid twice: {error.message}")
 
 
-async def _look(page: Page, archive: Archive, terms: Terms, window: float) -> Entry | _Later:
+async def _look(
+    version: VersionedEntry, archive: Archive, options: SubmitOptions, window: float
+) -> Entry | _Later:
     """Return the record another process finished; hold it if that process died. Raises when there will be no job."""
     elsewhere = _Later("another run is sending this request")
-    entry = page.entry
-    if entry.state is EntryState.INTENT and page.age_seconds > window:
+    entry = version.entry
+    if entry.state is EntryState.INTENT and version.age_seconds > window:
         why = f"the process {entry.by} vanished between its intent and a job id"
         try:
-            entry = (await in_thread(archive.ledger.hold, page, why)).entry
+            entry = (await in_thread(archive.ledger.hold, version, why)).entry
         except LedgerMoved:
             return elsewhere
     match entry.state:
@@ -195,7 +211,7 @@ async def _look(page: Page, archive: Archive, terms: Terms, window: float) -> En
         case EntryState.INTENT | EntryState.RELEASED:
             return elsewhere
         case EntryState.HELD:
-            if terms.on_unknown == "resubmit" and _may_be_resubmitted(entry, terms):
+            if options.on_unknown == "resubmit" and _may_be_resubmitted(entry, options):
                 return elsewhere
             raise _held(entry)
         case EntryState.FAILED:
@@ -207,54 +223,59 @@ async def _look(page: Page, archive: Archive, terms: Terms, window: float) -> En
             assert_never(entry.state)
 
 
-def _may_be_resubmitted(entry: Entry, terms: Terms) -> bool:
-    names_a_job = entry.job_id is not None or bool(entry.late_jobs)
-    return not names_a_job and entry.attempt < terms.max_attempts
+def _may_be_resubmitted(entry: Entry, options: SubmitOptions) -> bool:
+    return entry.named_job_id is None and entry.attempt < options.max_attempts
 
 
 async def _send(
-    page: Page, client: KlingClient, archive: Archive, terms: Terms, window: float
+    version: VersionedEntry,
+    client: KlingClient,
+    archive: Archive,
+    options: SubmitOptions,
+    window: float,
 ) -> Entry:
     """Send the claimed request, once, and sort what became of it."""
     try:
-        signed = await in_thread(_prepare, page, archive, terms, window)
+        signed = await in_thread(_prepare, version, archive, options, window)
     except BaseException as error:
-        await _give_back(page, archive, _reason(error))
+        await _give_back(version, archive, _reason(error))
         raise
     try:
         job = await client.create(signed)
     except (Unavailable, RequestRefused, KeyRefused, BalanceTooLow) as error:
-        await _give_back(page, archive, error.summary)
+        await _give_back(version, archive, error.summary)
         if isinstance(error, BalanceTooLow):
             error.message += await _balance_in_words(client)
         raise
     except BaseException as error:
         # A cancelled run, too, writes down that its request may have been paid.
-        entry = await _hold(page, error, archive, terms)
+        entry = await _hold(version, error, archive, options)
         if not isinstance(error, Exception):
             raise
         if entry.state is EntryState.HELD:
             raise _held(entry) from error
         return entry
-    return await _note_job(page, job.job_id, archive, terms)
+    return await _note_job(version, job.job_id, archive, options)
 
 
-def _prepare(page: Page, archive: Archive, terms: Terms, window: float) -> VideoRequest:
+def _prepare(
+    version: VersionedEntry, archive: Archive, options: SubmitOptions, window: float
+) -> VideoRequest:
     """Sign the inputs and set the money aside: the last things that may fail without a cent at stake."""
-    signed = archive.sign_inputs(page.entry.order.request)
-    if terms.callback is not None and signed.callback_url is None:
-        signed = signed.model_copy(update={"callback_url": terms.callback(page.entry)})
-    archive.budget.reserve(page.entry, terms.film)
+    signed = archive.sign_inputs(version.entry.order.request)
+    if options.callback is not None and signed.callback_url is None:
+        signed = signed.model_copy(update={"callback_url": options.callback(version.entry)})
+    archive.budget.reserve(version.entry, options.film)
     # By the wall clock, which goes on while a machine sleeps: others may be about to call this sender dead.
-    if time.time() - page.read_at > min(PREPARE_SECONDS, window / 2):
+    if time.time() - version.read_at > min(PREPARE_SECONDS, window / 2):
         raise Unavailable("this process was held up between its intent and its request")
     return signed
 
 
-async def _give_back(page: Page, archive: Archive, why: str) -> None:
+async def _give_back(version: VersionedEntry, archive: Archive, why: str) -> None:
     """Note that nothing was sent or taken, and free the money that was set aside."""
-    await uninterrupted(in_thread(archive.ledger.release, page, why))
-    await uninterrupted(in_thread(archive.budget.settle, page.entry, NOTHING))
+    await uninterrupted(in_thread(archive.ledger.release, version, why))
+    await uninterrupted(in_thread(archive.budget.settle, version.entry, NOTHING))
 
 
 async def _balance_in_words(client: KlingClient) -> str:
@@ -266,39 +287,46 @@ async def _balance_in_words(client: KlingClient) -> str:
     return f"; the account has {money.balance} {money.currency}{frozen}"
 
 
-async def _note_job(page: Page, job_id: str, archive: Archive, terms: Terms) -> Entry:
+async def _note_job(
+    version: VersionedEntry, job_id: str, archive: Archive, options: SubmitOptions
+) -> Entry:
     """Write the paid job's id down. Not even a cancelled run may go before this is written."""
 
     def write() -> Entry:
         try:
-            entry = archive.ledger.submitted(page, job_id).entry
+            entry = archive.ledger.submitted(version, job_id).entry
         except LedgerMoved:
-            known = _named_meanwhile(page, archive)
+            known = _named_meanwhile(version, archive)
             if known is None or known.job_id != job_id:
+                archive.ledger.add_late_job(version.entry, job_id)
                 raise
             return known
         if any(event.state is EntryState.RELEASED for event in entry.history[-2:]):
-            archive.budget.restore(entry, terms.film)
+            archive.budget.restore(entry, options.film)
         return entry
 
     try:
-        return await uninterrupted(_insist(write, terms))
+        return await uninterrupted(_insist(write, options))
     except StudioError as error:
         message = f"job {job_id} is paid for, and its id could not be written to the ledger"
         raise ClipHeld(
-            message, clip_key=page.entry.clip_key, job_id=job_id, detail=str(error)
+            message, clip_key=version.entry.clip_key, job_id=job_id, detail=str(error)
         ) from error
 
 
-async def _hold(page: Page, error: BaseException, archive: Archive, terms: Terms) -> Entry:
+async def _hold(
+    version: VersionedEntry, error: BaseException, archive: Archive, options: SubmitOptions
+) -> Entry:
     """Write down that the outcome is unknown, with the id that the answer names: that is not given up easily."""
     job_id: str | None = getattr(error, "job_id", None)
 
     def write() -> Entry:
         try:
-            return archive.ledger.hold(page, _reason(error), job_id).entry
+            return archive.ledger.hold(version, _reason(error), job_id).entry
         except LedgerMoved:
-            known = _named_meanwhile(page, archive)
+            known = _named_meanwhile(version, archive)
+            if job_id is not None and (known is None or known.job_id != job_id):
+                archive.ledger.add_late_job(version.entry, job_id)
             if known is None:
                 raise
             return known
@@ -306,29 +334,29 @@ async def _hold(page: Page, error: BaseException, archive: Archive, terms: Terms
     if job_id is None:
         return await uninterrupted(in_thread(write))
     try:
-        return await uninterrupted(_insist(write, terms))
+        return await uninterrupted(_insist(write, options))
     except StudioError as trouble:
         message = f"an answer names job {job_id}, which may be paid, and it could not be written to the ledger"
         raise ClipHeld(
-            message, clip_key=page.entry.clip_key, job_id=job_id, detail=str(trouble)
+            message, clip_key=version.entry.clip_key, job_id=job_id, detail=str(trouble)
         ) from error
 
 
-async def _insist(write: Callable[[], Entry], terms: Terms) -> Entry:
+async def _insist(write: Callable[[], Entry], options: SubmitOptions) -> Entry:
     """Repeat a write for minutes, whatever the store says, rather than lose the id of a paid job."""
     retrying = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type((StorageUnavailable, StorageRefused)),
-        stop=tenacity.stop_after_delay(terms.insist),
+        stop=tenacity.stop_after_delay(options.insist),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
         reraise=True,
     )
     return await retrying(in_thread, write)
 
 
-def _named_meanwhile(page: Page, archive: Archive) -> Entry | None:
+def _named_meanwhile(version: VersionedEntry, archive: Archive) -> Entry | None:
     """Return the record if the API's own call named this attempt's job before its sender could, and maybe ended it."""
-    now = archive.ledger.read(page.entry.clip_key)
-    if now is None or now.entry.claim != page.entry.claim or now.entry.job_id is None:
+    now = archive.ledger.read(version.entry.clip_key)
+    if now is None or now.entry.claim != version.entry.claim or now.entry.job_id is None:
         return None
     return now.entry
 
@@ -344,4 +372,4 @@ def _held(entry: Entry) -> ClipHeld:
         f"it is not known whether the paid request was taken, it may have cost up to ${entry.at_most_usd}: "
         f"{entry.history[-1].note}"
     )
-    return ClipHeld(message, clip_key=entry.clip_key, job_id=entry.job_id)
+    return ClipHeld(message, clip_key=entry.clip_key, job_id=entry.named_job_id)

@@ -31,11 +31,15 @@ from prefect_kling.kling.client import ClientSettings, KlingClient
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.money.archive import Archive, Clip
-from prefect_kling.studio.money.collection import Collected, Outcome
 from prefect_kling.studio.money.ledger import Entry
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.results import keep_paid_job, wait_for_paid_job
-from prefect_kling.studio.money.submission import Terms, submit_once
+from prefect_kling.studio.money.settlement import (
+    Collected,
+    Outcome,
+    keep_paid_job,
+    wait_for_paid_job,
+)
+from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 
 JOB_ID = re.compile(r"GET \S*(clx[0-9a-z]{22})")
 QUIET_SECONDS = 120.0
@@ -82,7 +86,7 @@ async def make(count: int, sandbox: Sandbox, archive: Archive) -> list[Clip]:
         async with block.get_client() as client, asyncio.timeout(QUIET_SECONDS + count):
             request = VideoRequest(model="kling-v3-omni", prompt="One of many", duration=3)
             orders = [ClipOrder(request=request, take=take) for take in range(1, count + 1)]
-            terms = Terms(callback=block.callback)
+            terms = SubmitOptions(callback=block.callback)
             entries = await asyncio.gather(
                 *(submit_once(order, client, archive, terms) for order in orders)
             )

@@ -25,7 +25,7 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import SandboxSettings, serve
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.reconcile import sweep
+from prefect_kling.studio.money.reconcile import reconcile
 from prefect_kling.studio.money.submission import submit_once
 from prefect_kling.studio.storage.bucket import Bucket
 
@@ -48,7 +48,7 @@ async def submit(client: KlingClient, archive: Archive, count: int) -> None:
 async def collect(client: KlingClient, archive: Archive) -> None:
     """Sweep once and print what it took."""
     before, start = peak_mib(), time.perf_counter()
-    findings = await sweep(archive, client)
+    findings = await reconcile(archive, client)
     took = time.perf_counter() - start
     print(
         f"{findings.counts} in {took:.0f} s, peak {peak_mib():.0f} MiB ({peak_mib() - before:.0f} MiB on top)"

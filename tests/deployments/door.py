@@ -15,9 +15,9 @@ from prefect_kling.deployments.local.processes import free_ports
 from prefect_kling.deployments.receiver import DEFAULTS, Receiver, ReceiverSettings
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.callbacks import CallbackAddresses
-from prefect_kling.studio.money.collection import Collected, Outcome
 from prefect_kling.studio.money.ledger import Entry
-from prefect_kling.studio.money.submission import Terms
+from prefect_kling.studio.money.settlement import Collected, Outcome
+from prefect_kling.studio.money.submission import SubmitOptions
 
 SECRET = "nobody-may-read-" + secrets.token_hex(8)
 ENOUGH_SECONDS = 400.0
@@ -39,9 +39,9 @@ class Door:
         return self.block.callbacks
 
     @property
-    def terms(self) -> Terms:
-        """Terms to submit on, so that the API calls here."""
-        return Terms(look_again=0.05, callback=self.addresses.address)
+    def terms(self) -> SubmitOptions:
+        """SubmitOptions to submit on, so that the API calls here."""
+        return SubmitOptions(look_again=0.05, callback=self.addresses.address)
 
     async def announce(self, entry: Entry, collected: Collected) -> None:
         """Note what is announced, and pass it on."""

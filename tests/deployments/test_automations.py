@@ -29,7 +29,7 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.ledger import Claim
+from prefect_kling.studio.money.ledger import ClaimRequest
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.telemetry.events import announce_alarm
 
@@ -151,7 +151,9 @@ async def test_a_video_that_is_gone_or_about_to_be_is_a_message(
 ) -> None:
     """A sweep tells of a job the API has forgotten, with clip, job and cost; one that soon will be says until when."""
     order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt="A kettle", duration=3))
-    archive.ledger.submitted(archive.ledger.claim(order, Claim(Decimal("0.1899"))), "clnosuchjob")
+    archive.ledger.submitted(
+        archive.ledger.claim(order, ClaimRequest(Decimal("0.1899"))), "clnosuchjob"
+    )
     await collect_finished(credentials, archive_block)
     announce_alarm(
         "expiring",

@@ -24,11 +24,10 @@ from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld
 from prefect_kling.studio.money import completion_watch as watch
 from prefect_kling.studio.money.archive import Archive, Clip
-from prefect_kling.studio.money.collection import Outcome
 from prefect_kling.studio.money.ledger import Entry, EntryState
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.results import keep_paid_job, wait_for_paid_job
-from prefect_kling.studio.money.submission import Terms, submit_once
+from prefect_kling.studio.money.settlement import Outcome, keep_paid_job, wait_for_paid_job
+from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 from tests.deployments.door import ENOUGH_SECONDS, SECRET, Door, open_door, until, with_receiver
 from tests.orders import ordered, record
 
@@ -55,7 +54,9 @@ async def caller() -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
-async def follow(order: ClipOrder, block: KlingCredentials, archive: Archive, terms: Terms) -> Clip:
+async def follow(
+    order: ClipOrder, block: KlingCredentials, archive: Archive, terms: SubmitOptions
+) -> Clip:
     """Make a clip as a flow does: submit, wait, keep."""
     async with block.get_client() as client:
         entry = await submit_once(order, client, archive, terms)
@@ -134,7 +135,7 @@ async def test_an_early_call_is_followed_by_one_that_finishes(
 ) -> None:
     """While the API still says "processing" nothing is archived, whatever a call's body claims."""
     order = ordered(archive, "early")
-    entry = await submit_once(order, client, archive, Terms(look_again=0.05))
+    entry = await submit_once(order, client, archive, SubmitOptions(look_again=0.05))
     sandbox.fault(on="get", do={"state": "processing"}, times=None, job_id=entry.job_id)
     address, said = door.addresses.address(entry), {"taskId": entry.job_id, "state": "completed"}
     assert (await caller.post(address, json={"data": said})).status_code == 202
@@ -154,7 +155,7 @@ async def test_repeated_calls_do_the_work_once(
 ) -> None:
     """A hundred calls for one clip at once: one download, one announcement."""
     order = ordered(archive, "repeated")
-    entry = await submit_once(order, client, archive, Terms(look_again=0.05))
+    entry = await submit_once(order, client, archive, SubmitOptions(look_again=0.05))
     while not (await client.get(str(entry.job_id))).state.is_terminal:
         await asyncio.sleep(0.02)
     before = sandbox.stats()["downloads"]
@@ -315,7 +316,7 @@ async def test_polling_alone_finishes_everything(
     monkeypatch.setattr(credentials_module, "SAFETY_POLLS", soon)
     monkeypatch.setattr(watch, "FETCH_SECONDS", 0.0)
     block = with_receiver(credentials, free_ports(1)[0])
-    terms = Terms(look_again=0.05, callback=block.callback)
+    terms = SubmitOptions(look_again=0.05, callback=block.callback)
     orders = [ordered(archive, f"alone {number}") for number in range(6)]
     async with asyncio.timeout(ENOUGH_SECONDS):
         clips = await asyncio.gather(*(follow(order, block, archive, terms) for order in orders))

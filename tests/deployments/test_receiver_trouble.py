@@ -16,9 +16,9 @@ from prefect_kling.kling.client import KlingClient
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.collection import Outcome
 from prefect_kling.studio.money.ledger import Entry, EntryState
-from prefect_kling.studio.money.submission import Terms, submit_once
+from prefect_kling.studio.money.settlement import Outcome
+from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 from prefect_kling.studio.storage.bucket import Bucket
 from tests.deployments.door import Door, open_door, until
 from tests.kill.fault_proxy import LOST, RESET, UNAVAILABLE, FaultProxy, fault_proxy
@@ -63,7 +63,7 @@ async def held(
     order = ordered(archive, name)
     sandbox.fault(on="create", do={"drop": True}, after_commit=True)
     with pytest.raises(ClipHeld):
-        await submit_once(order, client, archive, Terms())
+        await submit_once(order, client, archive, SubmitOptions())
     (job,) = [job for job in sandbox.jobs() if job["body"]["prompt"] == order.request.prompt]
     await until_ended(job["id"], client)
     return record(archive, order), job["id"]
@@ -102,7 +102,7 @@ async def test_an_api_that_is_away_when_it_has_called(
 ) -> None:
     """It answers nothing for a while, and whoever calls meanwhile finds the one place free."""
     entry, job_id = await held("silent", client, archive, sandbox)
-    other = await submit_once(ordered(archive, "meanwhile"), client, archive, Terms())
+    other = await submit_once(ordered(archive, "meanwhile"), client, archive, SubmitOptions())
     sandbox.fault(on="get", do={"status": 503, "retry_after": 0}, times=None, job_id=job_id)
     async with calling() as http:
         await http.post(door.addresses.address(entry), json={"taskId": job_id})
@@ -117,7 +117,7 @@ async def test_a_file_that_cannot_be_had_yet(
     door: Door, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
     """A clip nobody waits for does not lie until the next sweep because its download broke off."""
-    entry = await submit_once(ordered(archive, "cut"), client, archive, Terms())
+    entry = await submit_once(ordered(archive, "cut"), client, archive, SubmitOptions())
     await until_ended(str(entry.job_id), client)
     sandbox.fault(on="file", do={"cut_after": 0}, times=4)
     async with calling() as http:

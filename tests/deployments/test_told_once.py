@@ -15,7 +15,7 @@ from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.money import completion_watch as watch
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.reconcile import sweep
+from prefect_kling.studio.money.reconcile import reconcile
 from prefect_kling.telemetry import events
 from tests.deployments.door import Door, open_door, until
 
@@ -63,7 +63,7 @@ async def test_a_run_a_receiver_and_a_sweep_tell_of_each_end_once(
 
     async def keep_sweeping() -> None:
         while not is_over.is_set():
-            await sweep(archive, client, tell=events.announce_ended)
+            await reconcile(archive, client, tell=events.announce_ended)
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_sweeping())

@@ -11,7 +11,7 @@ from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.film.plan import PlannedScene
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.archive import Archive, Clip
-from prefect_kling.studio.money.submission import Terms
+from prefect_kling.studio.money.submission import SubmitOptions
 
 
 @pytest.mark.slow
@@ -44,7 +44,7 @@ async def test_a_prefect_server_that_is_too_busy_does_not_cost_a_film(
     make_scene = film.make_scene
 
     async def refused_at_first(
-        scene: PlannedScene, resources: RunResources, options: Terms
+        scene: PlannedScene, resources: RunResources, options: SubmitOptions
     ) -> dict[str, Clip]:
         nonlocal begun
         begun += 1

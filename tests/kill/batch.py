@@ -16,7 +16,7 @@ from pathlib import Path
 
 from prefect_kling.deployments.local.seaweed import seaweed
 from prefect_kling.studio.money.ledger import EntryState
-from prefect_kling.studio.money.submission import Terms
+from prefect_kling.studio.money.submission import SubmitOptions
 from tests.kill.crew import PROCESSES, Api, api_process, resume
 from tests.kill.points import UNKNOWN
 from tests.kill.worker import Assignment, Place, work_through
@@ -59,7 +59,7 @@ class Round:
 
 def one_round(api: Api, place: Place, clips: int, dice: random.Random, bound: int) -> Round:
     """Kill one batch, run it again, and count."""
-    terms = Terms(window=WINDOW, busy=60.0, look_again=0.2, sends_at_once=bound)
+    terms = SubmitOptions(window=WINDOW, busy=60.0, look_again=0.2, sends_at_once=bound)
     tasks = [
         Assignment(place, f"{place.prefix} {number}", terms, CREATE_SECONDS)
         for number in range(clips)

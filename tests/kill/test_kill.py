@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.ledger import NOTHING, Claim, Entry, EntryState
-from prefect_kling.studio.money.reconcile import SweepSettings, sweep
+from prefect_kling.studio.money.ledger import NOTHING, ClaimRequest, Entry, EntryState
+from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
 from tests.kill.conftest import PRICE
 from tests.kill.crew import Api, Ending, Worker, end_all
 from tests.kill.points import POINTS, SAVED, UNKNOWN, UNSENT
@@ -63,7 +63,7 @@ def aftermath(api: Api, new_place: Callable[[int], Place]) -> Aftermath:
 
 async def _sweep(place: Place, archive: Archive) -> None:
     async with place.client() as client:
-        findings = await sweep(archive, client, SweepSettings(window_seconds=0.0))
+        findings = await reconcile(archive, client, ReconcileSettings(window_seconds=0.0))
     assert "trouble" not in findings.counts
 
 
@@ -155,10 +155,10 @@ def test_two_deaths_and_a_release_leak_no_reservation(new_place: Callable[[int],
     """
     place = new_place(1)
     task, archive = Assignment(place, f"twice dead {secrets.token_hex(4)}"), place.archive()
-    first = archive.ledger.claim(task.order, Claim(PRICE))
+    first = archive.ledger.claim(task.order, ClaimRequest(PRICE))
     archive.budget.reserve(first.entry)
     archive.ledger.release(first, "the API was busy")
-    second = archive.ledger.claim(task.order, Claim(PRICE))
+    second = archive.ledger.claim(task.order, ClaimRequest(PRICE))
     held = archive.ledger.hold(second, "vanished")
     archive.ledger.release(held, "released by a person")
     archive.budget.settle(held.entry, NOTHING)

@@ -28,8 +28,8 @@ from rich.console import Console
 from prefect_kling.deployments.local.seaweed import seaweed
 from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.reconcile import SweepSettings, sweep
-from prefect_kling.studio.money.submission import Terms
+from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
+from prefect_kling.studio.money.submission import SubmitOptions
 from tests.kill.crew import Worker, api_process, resume
 from tests.kill.points import POINTS
 from tests.kill.tally import FAULTS, NAMED, RANDOM, Life, Sums, count, show, write_markdown
@@ -62,7 +62,7 @@ BAD_ANSWERS: list[dict[str, Any]] = [
 
 def assignment(place: Place, prompt: str) -> Assignment:
     """One clip to make on the terms of this program."""
-    terms = Terms(window=WINDOW, busy=60.0, look_again=0.5)
+    terms = SubmitOptions(window=WINDOW, busy=60.0, look_again=0.5)
     patience = PollPolicy(first=1.0, longest=2.0, deadline=300)
     return Assignment(place, prompt, terms, create_seconds=WINDOW / 2, patience=patience)
 
@@ -114,7 +114,7 @@ async def sweep_all(archives: dict[Place, Archive]) -> Counter[str]:
     found: Counter[str] = Counter()
     for place, archive in archives.items():
         async with place.client() as client:
-            findings = await sweep(archive, client, SweepSettings(window_seconds=0.0))
+            findings = await reconcile(archive, client, ReconcileSettings(window_seconds=0.0))
         found.update(findings.counts)
     return found
 

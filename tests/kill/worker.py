@@ -21,8 +21,8 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.results import keep_paid_job, wait_for_paid_job
-from prefect_kling.studio.money.submission import Terms, submit_once
+from prefect_kling.studio.money.settlement import keep_paid_job, wait_for_paid_job
+from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 from prefect_kling.studio.storage.bucket import Bucket
 from tests.kill.points import Points
 
@@ -62,7 +62,7 @@ class Assignment:
 
     place: Place
     prompt: str
-    terms: Terms = Terms(window=6.0, busy=20.0, look_again=0.1)
+    terms: SubmitOptions = SubmitOptions(window=6.0, busy=20.0, look_again=0.1)
     create_seconds: float = 3.0
     patience: PollPolicy = field(
         default_factory=lambda: PollPolicy(first=0.1, longest=0.3, deadline=120)

@@ -29,8 +29,8 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.results import keep_paid_job
-from prefect_kling.studio.money.submission import Terms, submit_once
+from prefect_kling.studio.money.settlement import keep_paid_job
+from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 
 V4 = """
 models:
@@ -101,7 +101,7 @@ async def test_a_clip_is_made_with_it(archive: Archive) -> None:
     with Sandbox(settings) as sandbox:
         address = ClientSettings(base_url=sandbox.base_url)
         async with KlingClient(SecretStr(sandbox.key), address) as client:
-            entry = await submit_once(order, client, capped, Terms(look_again=0.05))
+            entry = await submit_once(order, client, capped, SubmitOptions(look_again=0.05))
             assert entry.at_most_usd == Decimal("0.33")
             patience = PollPolicy(first=0.05, longest=0.1, deadline=60)
             job = await poll_until_done(client, str(entry.job_id), patience)
@@ -123,13 +123,14 @@ async def test_a_paid_clip_is_archived_even_where_its_model_is_unknown(
     with Sandbox(settings) as sandbox:
         address = ClientSettings(base_url=sandbox.base_url)
         async with KlingClient(SecretStr(sandbox.key), address) as client:
-            entry = await submit_once(order, client, archive, Terms(look_again=0.05))
+            entry = await submit_once(order, client, archive, SubmitOptions(look_again=0.05))
             patience = PollPolicy(first=0.05, longest=0.1, deadline=60)
             job = await poll_until_done(client, str(entry.job_id), patience)
             unregister_model(v4.name)
             kept = await keep_paid_job(entry, job, client, archive)
     assert archive.find(order.clip_key) is not None
     assert any("listed price" in note for note in kept.clip.notes)
+    assert kept.clip.listed_usd == entry.at_most_usd == Decimal("0.33")
 
 
 @pytest.mark.usefixtures("v4")

@@ -15,7 +15,7 @@ from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.submission import Terms
+from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.tasks import submit_video
 from prefect_kling.telemetry import events
 from tests.kill.fault_proxy import UNAVAILABLE, FaultProxy, fault_proxy
@@ -84,7 +84,7 @@ async def test_the_id_of_a_paid_job_is_told_although_the_store_is_away(
         request=VideoRequest(model="kling-v3-omni", prompt=f"Known to few {prefix}", duration=3)
     )
     with pytest.raises(ClipHeld) as caught:
-        await submit_video.fn(order, credentials, block, terms=Terms(insist=0.0))
+        await submit_video.fn(order, credentials, block, terms=SubmitOptions(insist=0.0))
     (job,) = [job for job in sandbox.jobs() if job["body"]["prompt"] == order.request.prompt]
     (alarm,) = heard
     assert (caught.value.job_id, alarm["job_id"], alarm["event"]) == (

@@ -44,17 +44,17 @@ from prefect_kling.studio.film.quote import quote_film
 from prefect_kling.studio.film.reading.reader import load_storyboard, read_storyboard
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Page
+from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, VersionedEntry
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.reconcile import SweepSettings, sweep
-from prefect_kling.studio.money.submission import Terms, submit_once
+from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
+from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 
 FOLDER = Path(__file__).parent / "archive-671d239"
 EXAMPLES = Path(str(files("prefect_kling.examples")))
 KEY = "sk_test_only"
 PRICE = Decimal("0.1899")
 # Copies are young, and a young intent may have a living sender: here none lives so long.
-AT_ONCE = Terms(window=-1.0, look_again=0.01)
+AT_ONCE = SubmitOptions(window=-1.0, look_again=0.01)
 ADOPTABLE = ("held-lost-answer", "held-with-job", "held-vanished")
 OPEN = ("submitted", "submitted-half-archived", "submitted-adopted", "submitted-resubmitted")
 
@@ -213,7 +213,7 @@ def old(s3: LocalS3, archive_block: KlingArchive) -> Archive:
     return archive
 
 
-def page_of(archive: Archive, of: OldClip) -> Page:
+def page_of(archive: Archive, of: OldClip) -> VersionedEntry:
     """The clip's record in the ledger."""
     page = archive.ledger.read(of.key)
     assert page is not None
@@ -329,7 +329,7 @@ async def test_an_abandoned_intent_is_held_and_never_sent(
     async with credentials.get_client() as client:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1):
-                await submit_once(wanted.order, client, old, Terms(look_again=0.1))
+                await submit_once(wanted.order, client, old, SubmitOptions(look_again=0.1))
         assert record(old, wanted).state is EntryState.INTENT
         with pytest.raises(ClipHeld):
             await submit_once(wanted.order, client, old, AT_ONCE)
@@ -380,7 +380,7 @@ async def test_one_sweep_finishes_what_is_open(
 ) -> None:
     """Paid clips are archived, abandoned intents held, stray markers removed; nothing is sent."""
     async with credentials.get_client() as client:
-        await sweep(old, client, SweepSettings(window_seconds=-1.0))
+        await reconcile(old, client, ReconcileSettings(window_seconds=-1.0))
     assert api.posts == []
     due = {"submitted": "archived", "intent": "held"}
     noted = [each for each in document("expected.json")["clips"].values() if each["state"]]

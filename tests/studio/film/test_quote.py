@@ -12,7 +12,7 @@ from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.quote import FilmQuote, Standing, quote_film
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.ledger import Claim, EntryState, Ledger, Page
+from prefect_kling.studio.money.ledger import ClaimRequest, EntryState, Ledger, VersionedEntry
 from prefect_kling.studio.money.orders import ClipOrder
 
 FIVE_SECONDS = Decimal("0.3165")
@@ -28,42 +28,42 @@ def scene(*prompts: str, **said: Any) -> dict[str, Any]:
     return {"shots": [{"prompt": prompt} for prompt in prompts], **said}
 
 
-def claimed(ledger: Ledger, order: ClipOrder) -> Page:
+def claimed(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
     """Nothing is sent yet."""
-    return ledger.claim(order, Claim(Decimal(1)))
+    return ledger.claim(order, ClaimRequest(Decimal(1)))
 
 
-def submitted(ledger: Ledger, order: ClipOrder) -> Page:
+def submitted(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
     """The job is made."""
     return ledger.submitted(claimed(ledger, order), "c1")
 
 
-def archived(ledger: Ledger, order: ClipOrder) -> Page:
+def archived(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
     """The video is safe."""
     return ledger.archived(submitted(ledger, order), "s3://x", FIVE_SECONDS)
 
 
-def held(ledger: Ledger, order: ClipOrder) -> Page:
+def held(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
     """The answer was lost."""
     return ledger.hold(claimed(ledger, order), "lost answer")
 
 
-def released(ledger: Ledger, order: ClipOrder) -> Page:
+def released(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
     """The API refused."""
     return ledger.release(claimed(ledger, order), "refused")
 
 
-def failed(ledger: Ledger, order: ClipOrder) -> Page:
+def failed(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
     """The job ended without a video."""
     return ledger.failed(submitted(ledger, order), "moderation", retryable=False)
 
 
-def adopted(ledger: Ledger, order: ClipOrder) -> Page:
+def adopted(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
     """Somebody found the job of a held clip."""
     return ledger.adopt(held(ledger, order), "c1", "a person")
 
 
-def tried_again(ledger: Ledger, order: ClipOrder) -> Page:
+def tried_again(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
     """A passing failure, and the next attempt is under way."""
     ledger.failed(submitted(ledger, order), "UPSTREAM_BUSY", retryable=True)
     return claimed(ledger, order)
@@ -86,7 +86,7 @@ def tried_again(ledger: Ledger, order: ClipOrder) -> Page:
 )
 async def test_a_clip_stands_where_its_record_says(
     archive: Archive,
-    happened: Callable[[Ledger, ClipOrder], Page] | None,
+    happened: Callable[[Ledger, ClipOrder], VersionedEntry] | None,
     standing: Standing,
     to_pay: bool,
 ) -> None:
@@ -212,7 +212,7 @@ async def test_a_quote_can_be_stored(archive: Archive) -> None:
 
 @pytest.mark.parametrize("happened", [claimed, held, tried_again])
 async def test_what_would_be_sent_again_is_to_be_paid(
-    archive: Archive, happened: Callable[[Ledger, ClipOrder], Page]
+    archive: Archive, happened: Callable[[Ledger, ClipOrder], VersionedEntry]
 ) -> None:
     """Who chooses to send again when an answer was lost is quoted the second payment too."""
     film = plan(scene("A"))

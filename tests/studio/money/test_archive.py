@@ -20,7 +20,7 @@ from prefect_kling.studio.errors import DownloadBroken, LedgerUnreadable, LinkEx
 from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.ledger import EntryState
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.results import keep_paid_job
+from prefect_kling.studio.money.settlement import keep_paid_job
 from prefect_kling.studio.money.submission import submit_once
 from prefect_kling.studio.storage import download as download_module
 

@@ -14,12 +14,12 @@ from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.callbacks import CallbackAddresses
 from prefect_kling.studio.money.ledger import Entry
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.submission import Terms, submit_once
+from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 
 SECRET = "a-secret-that-nobody-may-read"
 # Nobody listens there: these tests are about addresses, not about calls.
 ADDRESSES = CallbackAddresses("http://127.0.0.1:9/kling/", SecretStr(SECRET))
-TERMS = Terms(look_again=0.05, callback=ADDRESSES.address)
+TERMS = SubmitOptions(look_again=0.05, callback=ADDRESSES.address)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ async def test_each_attempt_is_sent_an_address_of_its_own(
         order,
         client,
         archive,
-        Terms(on_unknown="resubmit", look_again=0.05, callback=ADDRESSES.address),
+        SubmitOptions(on_unknown="resubmit", look_again=0.05, callback=ADDRESSES.address),
     )
     first, second = sent(sandbox, order)
     assert first != second == ADDRESSES.address(record)

@@ -16,12 +16,12 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.money import completion_watch as watch
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.arrival import Call, heed
+from prefect_kling.studio.money.callback_handling import CallbackEvent, handle_callback
 from prefect_kling.studio.money.callbacks import CLAIM_LENGTH
 from prefect_kling.studio.money.ledger import Entry
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.results import keep_paid_job, wait_for_paid_job
-from prefect_kling.studio.money.submission import Terms, submit_once
+from prefect_kling.studio.money.settlement import keep_paid_job, wait_for_paid_job
+from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 
 # Nobody polls a second time in these tests: who returns was woken.
 SAFETY = PollPolicy(first=600.0, longest=600.0, deadline=6000.0)
@@ -34,7 +34,9 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
 
 
-async def paid(client: KlingClient, archive: Archive, name: str, terms: Terms = Terms()) -> Entry:
+async def paid(
+    client: KlingClient, archive: Archive, name: str, terms: SubmitOptions = SubmitOptions()
+) -> Entry:
     """A paid job that the API is done with."""
     prompt = f"{name} {archive.bucket.prefix}"
     order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3))
@@ -67,8 +69,8 @@ async def waiters(
 
 async def receive(entry: Entry, client: KlingClient, archive: Archive) -> None:
     """Finish a clip as the receiver does."""
-    assert await heed(
-        Call(entry.clip_key, entry.claim[:CLAIM_LENGTH], entry.job_id), client, archive
+    assert await handle_callback(
+        CallbackEvent(entry.clip_key, entry.claim[:CLAIM_LENGTH], entry.job_id), client, archive
     )
 
 
@@ -157,7 +159,9 @@ async def test_a_marker_of_an_earlier_attempt_keeps_nobody_asleep(
 ) -> None:
     """A clip sent again, as chosen, has two markers; the waiter looks for the one of its own attempt."""
     sandbox.fault(on="create", do={"drop": True})
-    entry = await paid(client, archive, "twice", Terms(on_unknown="resubmit", look_again=0.05))
+    entry = await paid(
+        client, archive, "twice", SubmitOptions(on_unknown="resubmit", look_again=0.05)
+    )
     assert len(list(archive.ledger.open_markers())) == 2
     sandbox.fault(on="get", do={"state": "processing"}, job_id=entry.job_id)
     async with waiters(1, entry, client, archive) as tasks:
@@ -192,7 +196,7 @@ async def test_a_deadline_ends_a_watched_wait(
 async def test_nobody_looks_when_nobody_waits(client: KlingClient, archive: Archive) -> None:
     """The listing ends with the last waiter, and begins again with the next."""
     entry = await paid(client, archive, "idle")
-    clips = watch.open_clips(archive)
+    clips = watch.completion_watcher(archive)
     for _ in range(2):
         with clips.bell(entry) as bell:
             looking = clips._looking

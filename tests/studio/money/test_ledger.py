@@ -7,7 +7,7 @@ import pytest
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.errors import LedgerMoved, LedgerUnreadable
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.ledger import Claim, EntryState, Ledger, Page
+from prefect_kling.studio.money.ledger import ClaimRequest, EntryState, Ledger, VersionedEntry
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.storage.bucket import Bucket
 
@@ -21,9 +21,9 @@ def ledger(archive: Archive) -> Ledger:
     return archive.ledger
 
 
-def claim(ledger: Ledger, max_attempts: int = 3) -> Page:
+def claim(ledger: Ledger, max_attempts: int = 3) -> VersionedEntry:
     """Claim the test's one order."""
-    return ledger.claim(ORDER, Claim(USD, max_attempts=max_attempts))
+    return ledger.claim(ORDER, ClaimRequest(USD, max_attempts=max_attempts))
 
 
 def markers(bucket: Bucket) -> list[str]:
@@ -125,6 +125,22 @@ def test_a_sender_that_was_called_dead_still_names_its_job(ledger: Ledger) -> No
     claim(ledger)
     with pytest.raises(LedgerMoved):
         ledger.submitted(page, "c1")
+
+
+def test_a_late_id_is_added_whatever_the_record_says(ledger: Ledger) -> None:
+    """It keeps a released clip from being paid for once more, and is never added twice."""
+    first = claim(ledger)
+    ledger.release(ledger.hold(first, "vanished"), "released by a person")
+    ledger.release(claim(ledger), "busy")
+    for _ in range(2):
+        ledger.add_late_job(first.entry, "c1")
+    found = ledger.read(ORDER.clip_key)
+    assert found is not None
+    assert (found.entry.state, found.entry.named_job_id) == (EntryState.HELD, "c1")
+    assert [late.claim for late in found.entry.late_jobs] == [first.entry.claim]
+    assert not claim(ledger).is_mine
+    again = ledger.claim(ORDER, ClaimRequest(USD, resubmit_unknown=True))
+    assert not again.is_mine
 
 
 def test_two_who_note_the_same_thing_agree(ledger: Ledger) -> None:

@@ -11,13 +11,13 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.budget import Budget
-from prefect_kling.studio.money.ledger import Claim, Entry, EntryState
+from prefect_kling.studio.money.ledger import ClaimRequest, Entry, EntryState
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.reconcile import SweepSettings, sweep
+from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
 from prefect_kling.studio.money.submission import submit_once
 
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
-AT_ONCE = SweepSettings(window_seconds=-1.0)
+AT_ONCE = ReconcileSettings(window_seconds=-1.0)
 
 
 def order(archive: Archive, name: str) -> ClipOrder:
@@ -51,11 +51,11 @@ async def test_finished_jobs_of_dead_runs_are_archived(
     entries = [await submitted(archive, client, f"clip {number}") for number in range(40)]
     for entry in entries:
         await ended(client, entry)
-    findings = await sweep(archive, client)
+    findings = await reconcile(archive, client)
     assert findings.counts == {"archived": 40}
     assert all(archive.find(entry.clip_key) for entry in entries)
     assert list(archive.ledger.open_markers()) == []
-    assert (await sweep(archive, client)).counts == {}
+    assert (await reconcile(archive, client)).counts == {}
 
 
 async def test_every_kind_of_open_clip_gets_its_due(
@@ -66,15 +66,15 @@ async def test_every_kind_of_open_clip_gets_its_due(
     await wait_until_failed(client, failing)
     done = await submitted(archive, client, "done")
     await ended(client, done)
-    abandoned = archive.ledger.claim(order(archive, "abandoned"), Claim(Decimal(1))).entry
-    gone = archive.ledger.claim(order(archive, "gone"), Claim(Decimal(1)))
+    abandoned = archive.ledger.claim(order(archive, "abandoned"), ClaimRequest(Decimal(1))).entry
+    gone = archive.ledger.claim(order(archive, "gone"), ClaimRequest(Decimal(1)))
     archive.ledger.submitted(gone, "clnosuchjob")
-    findings = await sweep(archive, client, AT_ONCE)
+    findings = await reconcile(archive, client, AT_ONCE)
     assert findings.counts == {"failed": 1, "archived": 1, "held": 1, "gone": 1}
     assert state(archive, failing.clip_key) is EntryState.FAILED
     assert state(archive, abandoned.clip_key) is EntryState.HELD
     assert gone.entry.clip_key in findings.named["gone"]
-    assert (await sweep(archive, client, AT_ONCE)).counts == {"held": 1, "gone": 1}
+    assert (await reconcile(archive, client, AT_ONCE)).counts == {"held": 1, "gone": 1}
 
 
 async def wait_until_failed(client: KlingClient, entry: Entry) -> None:
@@ -90,17 +90,17 @@ async def test_a_video_that_cannot_be_archived_is_an_alarm_before_it_expires(
     entry = await submitted(archive, client, "stuck")
     await ended(client, entry)
     sandbox.fault(on="file", do={"replace": "html"}, times=None)
-    assert (await sweep(archive, client)).counts == {"trouble": 1}
-    findings = await sweep(archive, client, SweepSettings(warn_before=timedelta(days=8)))
+    assert (await reconcile(archive, client)).counts == {"trouble": 1}
+    findings = await reconcile(archive, client, ReconcileSettings(warn_before=timedelta(days=8)))
     assert "the API deletes it at" in findings.named["expiring"][entry.clip_key]
     sandbox.clear_faults()
-    assert (await sweep(archive, client)).counts == {"archived": 1}
+    assert (await reconcile(archive, client)).counts == {"archived": 1}
 
 
 async def test_a_young_intent_is_left_alone(archive: Archive, client: KlingClient) -> None:
     """Somebody may be sending it right now."""
-    page = archive.ledger.claim(order(archive, "young"), Claim(Decimal(1)))
-    assert (await sweep(archive, client)).counts == {"being sent": 1}
+    page = archive.ledger.claim(order(archive, "young"), ClaimRequest(Decimal(1)))
+    assert (await reconcile(archive, client)).counts == {"being sent": 1}
     assert state(archive, page.entry.clip_key) is EntryState.INTENT
 
 
@@ -114,11 +114,11 @@ async def test_stray_markers_and_reservations_are_repaired(
     accounts = archive.budget.accounts()
     assert accounts is not None
     archive.bucket.put("ledger/open/feedfacefeedface.12345678", b"", "text/plain")
-    await sweep(archive, client, AT_ONCE)
+    await reconcile(archive, client, AT_ONCE)
     archive.bucket.put(
         "ledger/budget.json", accounts.model_dump_json().encode(), "application/json"
     )
-    findings = await sweep(archive, client, AT_ONCE)
+    findings = await reconcile(archive, client, AT_ONCE)
     assert findings.counts == {"reservation repaired": 1}
     settled = archive.budget.accounts()
     assert settled is not None
@@ -136,5 +136,5 @@ async def test_a_job_the_api_forgot_is_finished_if_its_video_is_safe(
         job = await poll_until_done(client, str(entry.job_id), EAGER)
         archive.keep(entry.order, job)
     sandbox.fault(on="get", do={"status": 404}, times=None)
-    findings = await sweep(archive, client)
+    findings = await reconcile(archive, client)
     assert findings.counts == ({"archived": 1} if known else {"gone": 1})

@@ -29,21 +29,21 @@ from prefect_kling.studio.errors import (
     StudioError,
 )
 from prefect_kling.studio.money.archive import STANDIN, Archive
-from prefect_kling.studio.money.ledger import Claim, Entry, EntryState, Page
+from prefect_kling.studio.money.ledger import ClaimRequest, Entry, EntryState, VersionedEntry
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.reconcile import SweepSettings
-from prefect_kling.studio.money.results import close_failed, wait_for_paid_job
+from prefect_kling.studio.money.reconcile import ReconcileSettings
+from prefect_kling.studio.money.settlement import close_failed, wait_for_paid_job
 from prefect_kling.studio.money.submission import (
     PREPARE_SECONDS,
-    Terms,
+    SubmitOptions,
     sender_window,
     submit_once,
 )
 from prefect_kling.studio.storage.bucket import in_thread
 
 USD = Decimal(1)
-QUICK = Terms(busy=0.3, look_again=0.05)
-STEADY = Terms(look_again=0.05)
+QUICK = SubmitOptions(busy=0.3, look_again=0.05)
+STEADY = SubmitOptions(look_again=0.05)
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=30)
 
 
@@ -167,7 +167,7 @@ async def test_an_id_in_a_bad_answer_is_kept_and_never_paid_again(
     """The clip is held with the id, and not even `resubmit` sends it again."""
     sandbox.fault(on="create", do={"status": status, "body": NAMES_A_JOB}, after_commit=True)
     for on_unknown in ("hold", "resubmit", "resubmit"):
-        terms = Terms(on_unknown=on_unknown, busy=0.3, look_again=0.05)
+        terms = SubmitOptions(on_unknown=on_unknown, busy=0.3, look_again=0.05)
         with pytest.raises(ClipHeld) as caught:
             await submit_once(order, client, archive, terms)
         assert caught.value.job_id == "c7"
@@ -189,7 +189,7 @@ async def test_an_id_in_a_bad_answer_is_written_with_insistence(
     hold = archive.ledger.hold
     failures = [trouble("not now"), trouble("not yet")]
 
-    def hold_in_the_end(*args: Any) -> Page:
+    def hold_in_the_end(*args: Any) -> VersionedEntry:
         if failures:
             raise failures.pop()
         return hold(*args)
@@ -222,7 +222,7 @@ async def test_few_clips_at_a_time_are_between_claim_and_job_id(
         for prompt in prompts
     ]
     keys = [order.clip_key for order in orders]
-    terms = Terms(sends_at_once=3)
+    terms = SubmitOptions(sends_at_once=3)
 
     async def several(mine: list[ClipOrder]) -> None:
         await asyncio.gather(*(submit_once(order, client, archive, terms) for order in mine))
@@ -236,7 +236,7 @@ def test_the_window_covers_all_that_a_sender_may_insist_on() -> None:
     """Nobody calls a sender dead that may still be writing its job's id down."""
     settings = ClientSettings(connect_seconds=7, create_seconds=90)
     assert sender_window(settings, insist=300) > PREPARE_SECONDS + 7 + 90 + 300
-    assert SweepSettings().window_seconds >= sender_window(ClientSettings())
+    assert ReconcileSettings().window_seconds >= sender_window(ClientSettings())
 
 
 async def test_a_job_that_is_named_after_a_release_is_waited_for_and_counted(
@@ -273,7 +273,7 @@ async def test_a_job_of_an_earlier_claim_is_added_to_the_record(
         page = archive.ledger.read(order.clip_key)
         assert page is not None
         archive.ledger.release(archive.ledger.hold(page, "vanished"), "released by a person")
-        archive.ledger.claim(order, Claim(USD))
+        archive.ledger.claim(order, ClaimRequest(USD))
         return await create(request)
 
     client.create = taken_over_meanwhile  # type: ignore[method-assign]
@@ -285,7 +285,7 @@ async def test_a_job_of_an_earlier_claim_is_added_to_the_record(
     page = archive.ledger.read(order.clip_key)
     assert page is not None
     archive.ledger.hold(page, "vanished")
-    chosen = Terms(on_unknown="resubmit", look_again=0.05)
+    chosen = SubmitOptions(on_unknown="resubmit", look_again=0.05)
     with pytest.raises(ClipHeld):
         await submit_once(order, client, archive, chosen)
 
@@ -341,8 +341,8 @@ async def test_an_intent_whose_sender_vanished_is_held(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
     """An intent older than the window has no living sender; it may have been sent."""
-    archive.ledger.claim(order, Claim(USD))
-    nobody_lives_that_long = Terms(window=-1.0, look_again=0.01)
+    archive.ledger.claim(order, ClaimRequest(USD))
+    nobody_lives_that_long = SubmitOptions(window=-1.0, look_again=0.01)
     with pytest.raises(ClipHeld, match="vanished"):
         await submit_once(order, client, archive, nobody_lives_that_long)
     assert made(sandbox, order) == 0
@@ -352,8 +352,8 @@ async def test_a_vanished_senders_clip_is_sent_again_only_if_that_was_chosen(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
     """With on_unknown="resubmit" the very run that finds the dead sender goes on."""
-    archive.ledger.claim(order, Claim(USD))
-    chosen = Terms(on_unknown="resubmit", window=2.0, look_again=0.05)
+    archive.ledger.claim(order, ClaimRequest(USD))
+    chosen = SubmitOptions(on_unknown="resubmit", window=2.0, look_again=0.05)
     assert (await submit_once(order, client, archive, chosen)).state is EntryState.SUBMITTED
     assert made(sandbox, order) == 1
 
@@ -362,7 +362,7 @@ async def test_a_young_intent_is_waited_for(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
     """A second process waits while the first one's request is under way, and then shares its job."""
-    page = archive.ledger.claim(order, Claim(USD))
+    page = archive.ledger.claim(order, ClaimRequest(USD))
     waiting = asyncio.create_task(submit_once(order, client, archive, QUICK))
     job = await client.create(order.request)
     await in_thread(archive.ledger.submitted, page, job.job_id)
@@ -424,5 +424,5 @@ async def test_a_job_id_that_cannot_be_written_is_told(
 
     monkeypatch.setattr(archive.ledger, "submitted", gone)
     with pytest.raises(ClipHeld, match="is paid for") as caught:
-        await submit_once(order, client, archive, Terms(insist=0.2))
+        await submit_once(order, client, archive, SubmitOptions(insist=0.2))
     assert caught.value.job_id

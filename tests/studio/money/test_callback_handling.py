@@ -16,16 +16,16 @@ from prefect_kling.kling.polling import PollPolicy, poll_until_done
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.arrival import Call, heed
+from prefect_kling.studio.money.callback_handling import CallbackEvent, handle_callback
 from prefect_kling.studio.money.callbacks import CLAIM_LENGTH
-from prefect_kling.studio.money.collection import Outcome
-from prefect_kling.studio.money.ledger import Claim, Entry, EntryState
+from prefect_kling.studio.money.ledger import ClaimRequest, Entry, EntryState
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.submission import Terms, submit_once
+from prefect_kling.studio.money.settlement import Outcome
+from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 from tests.orders import ordered, record
 
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
-STEADY = Terms(look_again=0.05)
+STEADY = SubmitOptions(look_again=0.05)
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def order(request: pytest.FixtureRequest, archive: Archive) -> ClipOrder:
     return ordered(archive, request.node.name)
 
 
-def call_for(entry: Entry, job_id: str | None = None) -> Call:
+def call_for(entry: Entry, job_id: str | None = None) -> CallbackEvent:
     """The call that belongs to a record."""
-    return Call(entry.clip_key, entry.claim[:CLAIM_LENGTH], job_id)
+    return CallbackEvent(entry.clip_key, entry.claim[:CLAIM_LENGTH], job_id)
 
 
 async def made_job(client: KlingClient, sandbox: Sandbox, order: ClipOrder) -> str:
@@ -97,7 +97,7 @@ async def test_a_call_finishes_its_clip(
 ) -> None:
     """The clip is archived, its record closed, its marker gone and its money settled."""
     entry = await submitted(client, archive, order)
-    done = await heed(call_for(entry, entry.job_id), client, archive)
+    done = await handle_callback(call_for(entry, entry.job_id), client, archive)
     clip = archive.find(order.clip_key)
     assert done is not None
     assert clip is not None
@@ -115,12 +115,12 @@ async def test_a_call_that_names_no_job_or_another_is_about_its_own_clip(
     """What a body says about a clip whose job is known is not even looked at."""
     entry = await submitted(client, archive, order)
     other = await submitted(client, archive, ordered(archive, "another clip"))
-    assert await heed(call_for(entry, other.job_id), client, archive)
+    assert await handle_callback(call_for(entry, other.job_id), client, archive)
     clip = archive.find(order.clip_key)
     assert clip is not None
     assert clip.job_id == entry.job_id
     assert archive.find(other.clip_key) is None
-    assert await heed(call_for(other), client, archive)
+    assert await handle_callback(call_for(other), client, archive)
     assert archive.find(other.clip_key) is not None
 
 
@@ -129,7 +129,9 @@ async def test_calls_at_once_pay_and_archive_once(
 ) -> None:
     """Eight calls for one clip in the same moment leave one clip, paid once, and one of them tells of it."""
     entry = await submitted(client, archive, order)
-    done = await asyncio.gather(*(heed(call_for(entry), client, archive) for _ in range(8)))
+    done = await asyncio.gather(
+        *(handle_callback(call_for(entry), client, archive) for _ in range(8))
+    )
     clip, accounts = archive.find(order.clip_key), archive.budget.accounts()
     assert clip is not None
     assert accounts is not None
@@ -144,7 +146,7 @@ async def test_a_call_resolves_a_held_clip(
     """The job it names is adopted and archived, and nobody has to decide anything."""
     entry = await held(client, archive, sandbox, order, is_made=True)
     job_id = await made_job(client, sandbox, order)
-    assert await heed(call_for(entry, job_id), client, archive)
+    assert await handle_callback(call_for(entry, job_id), client, archive)
     clip = archive.find(order.clip_key)
     assert clip is not None
     assert clip.job_id == job_id
@@ -159,7 +161,7 @@ async def test_a_call_that_names_no_job_of_the_api_leaves_a_clip_held(
     """A job the API does not know proves nothing, and is told: it may know it a little later."""
     entry = await held(client, archive, sandbox, order, is_made=False)
     with pytest.raises(JobNotFound):
-        await heed(call_for(entry, named), client, archive)
+        await handle_callback(call_for(entry, named), client, archive)
     assert record(archive, order) == entry
 
 
@@ -168,7 +170,7 @@ async def test_a_call_that_names_no_job_at_all_leaves_a_clip_held(
 ) -> None:
     """There is nothing to be done for it."""
     entry = await held(client, archive, sandbox, order, is_made=False)
-    assert await heed(call_for(entry, None), client, archive) is None
+    assert await handle_callback(call_for(entry, None), client, archive) is None
     assert record(archive, order) == entry
 
 
@@ -176,10 +178,10 @@ async def test_a_call_finishes_an_intent_whose_sender_died(
     order: ClipOrder, client: KlingClient, archive: Archive
 ) -> None:
     """Sent, and killed before the job id could be noted: the call brings it."""
-    entry = archive.ledger.claim(order, Claim(Decimal(1))).entry
+    entry = archive.ledger.claim(order, ClaimRequest(Decimal(1))).entry
     job = await client.create(order.request)
     await poll_until_done(client, job.job_id, EAGER)
-    assert await heed(call_for(entry, job.job_id), client, archive)
+    assert await handle_callback(call_for(entry, job.job_id), client, archive)
     assert record(archive, order).state is EntryState.ARCHIVED
 
 
@@ -228,7 +230,7 @@ async def test_a_call_may_be_quicker_than_the_answer_to_its_sender(
         job_id = await made_job(client, sandbox, order)
         entry = record(archive, order)
         assert entry.state is EntryState.INTENT
-        assert await heed(call_for(entry, job_id), client, archive)
+        assert await handle_callback(call_for(entry, job_id), client, archive)
         transport.may_come.set()
     assert (sending.result().state, sending.result().job_id) == (end, job_id)
     assert record(archive, order).state is end
@@ -241,9 +243,16 @@ async def test_a_call_for_another_attempt_or_clip_does_nothing(
     """An old claim, or a clip that nobody knows: one read of the store, and the API is not asked."""
     entry = await submitted(client, archive, order)
     polled = sandbox.stats()["polled"]
-    assert await heed(Call(order.clip_key, "00000000", entry.job_id), client, archive) is None
     assert (
-        await heed(Call("f" * 32, entry.claim[:CLAIM_LENGTH], entry.job_id), client, archive)
+        await handle_callback(
+            CallbackEvent(order.clip_key, "00000000", entry.job_id), client, archive
+        )
+        is None
+    )
+    assert (
+        await handle_callback(
+            CallbackEvent("f" * 32, entry.claim[:CLAIM_LENGTH], entry.job_id), client, archive
+        )
         is None
     )
     assert record(archive, order) == entry
@@ -259,11 +268,11 @@ async def test_a_call_for_an_archived_clip_costs_one_read(
 ) -> None:
     """A repeated call asks the store once and the API nothing."""
     entry = await submitted(client, archive, order)
-    await heed(call_for(entry), client, archive)
+    await handle_callback(call_for(entry), client, archive)
     caplog.set_level("INFO", logger="httpx")
     caplog.clear()
     with requests_of(archive) as asked:
-        assert await heed(call_for(entry, entry.job_id), client, archive) is None
+        assert await handle_callback(call_for(entry, entry.job_id), client, archive) is None
     assert asked == ["GetObject"]
     assert caplog.text == ""
 
@@ -274,10 +283,10 @@ async def test_an_early_call_leaves_the_job_running(
     """A forged "done" changes nothing while the API says otherwise; the call that comes later finishes the clip."""
     entry = await submitted(client, archive, order)
     sandbox.fault(on="get", do={"state": "processing"}, job_id=entry.job_id)
-    early = await heed(call_for(entry, entry.job_id), client, archive)
+    early = await handle_callback(call_for(entry, entry.job_id), client, archive)
     assert early is not None
     assert (early[1].outcome, record(archive, order)) == (Outcome.RUNNING, entry)
-    late = await heed(call_for(entry, entry.job_id), client, archive)
+    late = await handle_callback(call_for(entry, entry.job_id), client, archive)
     assert late is not None
     assert late[1].outcome is Outcome.ARCHIVED
 
@@ -286,11 +295,11 @@ async def test_a_call_for_a_failed_job_closes_it(client: KlingClient, archive: A
     """The record says why, and the money is free again."""
     order = ordered(archive, "[fail:CONTENT_MODERATION]")
     entry = await submitted(client, archive, order)
-    done = await heed(call_for(entry, entry.job_id), client, archive)
+    done = await handle_callback(call_for(entry, entry.job_id), client, archive)
     assert done is not None
     assert done[1].failure is not None
     assert (done[1].outcome, done[1].failure.fail_code) == (Outcome.FAILED, "CONTENT_MODERATION")
     accounts = archive.budget.accounts()
     assert accounts is not None
     assert (accounts.committed(), record(archive, order).state) == (Decimal(0), EntryState.FAILED)
-    assert await heed(call_for(entry, entry.job_id), client, archive) is None
+    assert await handle_callback(call_for(entry, entry.job_id), client, archive) is None

@@ -7,8 +7,8 @@ from prefect_kling.kling.client import KlingClient
 from prefect_kling.studio.errors import LedgerMoved
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.callbacks import CLAIM_LENGTH
-from prefect_kling.studio.money.collection import Collected, collect
-from prefect_kling.studio.money.ledger import Entry, EntryState, Page
+from prefect_kling.studio.money.ledger import Entry, EntryState, VersionedEntry
+from prefect_kling.studio.money.settlement import Collected, collect
 from prefect_kling.studio.storage.bucket import in_thread
 
 # Who sends may be between its request and its note of the job: that note is as good as ours.
@@ -16,7 +16,7 @@ _WITHOUT_A_JOB = (EntryState.INTENT, EntryState.HELD)
 
 
 @dataclass(frozen=True)
-class Call:
+class CallbackEvent:
     """One call of the API: the intent its address names, and the job its body may name. Only the former is proven."""
 
     clip_key: str
@@ -24,30 +24,36 @@ class Call:
     job_id: str | None = None
 
 
-async def heed(call: Call, client: KlingClient, archive: Archive) -> tuple[Entry, Collected] | None:
+async def handle_callback(
+    call: CallbackEvent, client: KlingClient, archive: Archive
+) -> tuple[Entry, Collected] | None:
     """Finish the clip a call is about; None if nothing is left to be done for it.
 
     Free, and safe to repeat, to come late, early, or out of order: the ledger says what the call is about, and the API
     how the job stands. A call that names the job of a held intent resolves it. Raises storage and client errors,
     `JobNotFound` among them where the API does not know that job.
     """
-    page = await in_thread(archive.ledger.read, call.clip_key)
-    if page is None or page.entry.claim[:CLAIM_LENGTH] != call.claim:
+    version = await in_thread(archive.ledger.read, call.clip_key)
+    if version is None or version.entry.claim[:CLAIM_LENGTH] != call.claim:
         return None
-    entry = page.entry
+    entry = version.entry
     if entry.state in _WITHOUT_A_JOB and call.job_id is not None:
-        entry = await _adopted(page, call.job_id, client, archive)
+        entry = await _adopted(version, call.job_id, client, archive)
     if entry.state is not EntryState.SUBMITTED:
         return None
     return entry, await collect(entry, client, archive, timedelta(days=1))
 
 
-async def _adopted(page: Page, job_id: str, client: KlingClient, archive: Archive) -> Entry:
+async def _adopted(
+    version: VersionedEntry, job_id: str, client: KlingClient, archive: Archive
+) -> Entry:
     """Note the job a call names, if the API knows it; somebody quicker is believed."""
     await client.get(job_id)
-    note = archive.ledger.adopt if page.entry.state is EntryState.HELD else archive.ledger.submitted
+    note = (
+        archive.ledger.adopt if version.entry.state is EntryState.HELD else archive.ledger.submitted
+    )
     try:
-        return (await in_thread(note, page, job_id, "the API's own call")).entry
+        return (await in_thread(note, version, job_id, "the API's own call")).entry
     except LedgerMoved:
-        now = await in_thread(archive.ledger.read, page.entry.clip_key)
-        return now.entry if now else page.entry
+        now = await in_thread(archive.ledger.read, version.entry.clip_key)
+        return now.entry if now else version.entry

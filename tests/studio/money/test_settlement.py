@@ -12,8 +12,8 @@ from prefect_kling.studio.errors import LedgerMoved, StorageUnavailable
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import Entry, EntryState
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.results import close_failed, keep_paid_job
-from prefect_kling.studio.money.submission import Terms, submit_once
+from prefect_kling.studio.money.settlement import close_failed, keep_paid_job
+from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
 FAILURE = JobFailed("the API changed its mind", fail_code="UPSTREAM_FAILED", retryable=True)
@@ -31,7 +31,9 @@ async def sent(client: KlingClient, archive: Archive) -> Entry:
     request = VideoRequest(
         model="kling-v3-omni", prompt=f"Results {archive.bucket.prefix}", duration=3
     )
-    return await submit_once(ClipOrder(request=request), client, archive, Terms(look_again=0.05))
+    return await submit_once(
+        ClipOrder(request=request), client, archive, SubmitOptions(look_again=0.05)
+    )
 
 
 def state(archive: Archive, entry: Entry) -> EntryState:

@@ -1,0 +1,193 @@
+"""What becomes of a paid job: waited for or asked about once, then archived, closed, or left."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.errors import JobFailed, JobNotFound, KlingError
+from prefect_kling.kling.job import JobState, VideoJob
+from prefect_kling.kling.polling import PollPolicy, failure_of, poll_until_done
+from prefect_kling.studio.errors import LedgerUnreadable, LinkExpired, StudioError
+from prefect_kling.studio.money.archive import Archive, Clip
+from prefect_kling.studio.money.completion_watch import LedgerBackedReader, completion_watcher
+from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, VersionedEntry
+from prefect_kling.studio.storage.concurrency import in_thread
+
+RETENTION = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An archived clip. `is_news`: this very call closed its record, so the caller is the one who tells of it."""
+
+    clip: Clip
+    is_news: bool
+
+
+async def wait_for_paid_job(
+    entry: Entry,
+    client: KlingClient,
+    archive: Archive,
+    patience: PollPolicy,
+    seen: Callable[[VideoJob], None] = lambda job: None,
+    *,
+    is_watched: bool = False,
+) -> VideoJob:
+    """Wait until the entry's job is completed and return it; a failure is for the caller to note (`close_failed`).
+
+    `is_watched`: a receiver may finish the clip. Then the ledger is watched for it, and the API is asked only about
+    what the ledger cannot tell; the patience's head start counts from when the request was sent. Free, safe to
+    repeat. Raises what `poll_until_done` raises.
+    """
+    if entry.job_id is None:
+        raise LedgerUnreadable(
+            f"the record is {entry.state} and names no job", clip_key=entry.clip_key
+        )
+    try:
+        if not is_watched:
+            return await poll_until_done(client, entry.job_id, patience, seen)
+        with completion_watcher(archive).bell(entry) as bell:
+            left = patience.initial_delay - _seconds_since_sent(entry)
+            patience = replace(patience, initial_delay=min(max(left, 0.0), patience.initial_delay))
+            return await poll_until_done(
+                LedgerBackedReader(client, archive, entry, bell), entry.job_id, patience, seen, bell
+            )
+    except JobFailed as error:
+        error.clip_key = entry.clip_key
+        raise
+
+
+def _seconds_since_sent(entry: Entry) -> float:
+    """How long ago the request was sent, by the clocks of two machines perhaps: good enough to time a poll."""
+    if entry.sent_at is None:
+        return float("inf")
+    return (datetime.now(UTC) - entry.sent_at).total_seconds()
+
+
+async def close_failed(entry: Entry, failure: JobFailed, archive: Archive) -> bool:
+    """Note in the ledger that an entry's job failed, and free its money; whether nobody had done so. Safe to repeat."""
+    why = (
+        " ".join(part for part in (failure.fail_code, failure.detail) if part) or "no reason given"
+    )
+    version = await in_thread(_read_entry, entry, archive)
+    # Somebody quicker may have begun a new attempt: this failure is not about that job. And what is archived stays so,
+    # whatever the API says of it later.
+    if version.entry.job_id != entry.job_id or version.entry.state is EntryState.ARCHIVED:
+        return False
+    # Refunded only once it is closed: until then somebody may find the video after all, and book what it cost.
+    closed = await in_thread(archive.ledger.failed, version, why, retryable=failure.retryable)
+    await in_thread(archive.budget.settle, closed.entry, NOTHING)
+    return closed.is_mine
+
+
+async def keep_paid_job(entry: Entry, job: VideoJob, client: KlingClient, archive: Archive) -> Kept:
+    """Archive a completed job's video, settle its money and close its record. Free, safe to repeat.
+
+    A clip that is archived already costs no call of the API. A link that has died is replaced once by asking the API
+    for a fresh one. Raises what `Archive.keep` raises.
+    """
+    clip = await in_thread(archive.find, entry.clip_key) or await _fetched(
+        entry, job, client, archive
+    )
+    version = await in_thread(_read_entry, entry, archive)
+    # Closing comes last: whoever closes the record tells of it, and little may fail in between.
+    await in_thread(archive.budget.settle, version.entry, clip.usd)
+    version = await in_thread(archive.ledger.archived, version, clip.uri, clip.usd)
+    return Kept(clip, version.is_mine)
+
+
+async def _fetched(entry: Entry, job: VideoJob, client: KlingClient, archive: Archive) -> Clip:
+    charge = await client.record(job.job_id)
+    charged_usd = None
+    if charge is not None:
+        charged_usd = charge.credits
+
+    def keep(job: VideoJob) -> Clip:
+        return archive.keep(entry.order, job, charged_usd, entry.at_most_usd)
+
+    # The event loop's own few threads bound how many transfers run at once; short storage calls
+    # have others.
+    try:
+        return await asyncio.to_thread(keep, job)
+    except LinkExpired:
+        fresh = await client.get(job.job_id)
+        return await asyncio.to_thread(keep, fresh)
+
+
+def _read_entry(entry: Entry, archive: Archive) -> VersionedEntry:
+    version = archive.ledger.read(entry.clip_key)
+    if version is None:
+        raise LedgerUnreadable(
+            "the record of a paid job is gone", clip_key=entry.clip_key, job_id=entry.job_id
+        )
+    return version
+
+
+class Outcome(StrEnum):
+    """How a paid job stands after it was asked about once."""
+
+    ARCHIVED = "archived"
+    FAILED = "failed"
+    RUNNING = "running"
+    GONE = "gone"
+    EXPIRING = "expiring"
+    TROUBLE = "trouble"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """One job's outcome, in words too; the clip if it is archived now.
+
+    `is_news`: this very call closed the record, so that whoever made it tells of the end. `trouble`: what keeps a
+    finished video from being archived.
+    """
+
+    outcome: Outcome
+    words: str = ""
+    clip: Clip | None = None
+    failure: JobFailed | None = None
+    is_news: bool = False
+    trouble: KlingError | StudioError | None = None
+
+
+async def collect(
+    entry: Entry, client: KlingClient, archive: Archive, warn_before: timedelta
+) -> Collected:
+    """Ask the API once how an entry's job stands, and finish it if it is finished. Free, safe to repeat.
+
+    A finished video that cannot be archived is told as trouble, and as an alarm when the API is about to delete it.
+    Raises the client's errors when the API cannot be asked.
+    """
+    try:
+        job = await client.get(str(entry.job_id))
+    except JobNotFound as error:
+        # The video may be safe even if the API has forgotten it.
+        if await in_thread(archive.find, entry.clip_key) is None:
+            return Collected(Outcome.GONE, str(error))
+        job = VideoJob(job_id=str(entry.job_id), state=JobState.COMPLETED)
+    if job.state is JobState.COMPLETED:
+        return await _keep(entry, job, client, archive, warn_before)
+    if job.state is JobState.FAILED:
+        failure = failure_of(job)
+        is_news = await close_failed(entry, failure, archive)
+        return Collected(Outcome.FAILED, str(failure), failure=failure, is_news=is_news)
+    return Collected(Outcome.RUNNING, job.said_state)
+
+
+async def _keep(
+    entry: Entry, job: VideoJob, client: KlingClient, archive: Archive, warn_before: timedelta
+) -> Collected:
+    try:
+        kept = await keep_paid_job(entry, job, client, archive)
+    except (KlingError, StudioError) as error:
+        if (
+            job.completed_at is None
+            or job.completed_at + RETENTION - datetime.now(UTC) > warn_before
+        ):
+            return Collected(Outcome.TROUBLE, str(error), trouble=error)
+        told = f"the API deletes it at {job.completed_at + RETENTION:%Y-%m-%d %H:%M} UTC: {error}"
+        return Collected(Outcome.EXPIRING, told, trouble=error)
+    return Collected(Outcome.ARCHIVED, kept.clip.uri, kept.clip, is_news=kept.is_news)
