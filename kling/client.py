@@ -97,8 +97,9 @@ class KlingClient:
         if not re.fullmatch(r"[!-~]+", self._key.get_secret_value()):
             raise KeyRefused("the API key is empty, or holds characters that no key has")
         self._http = self._open(transport, keepalive=20)
-        # A kept connection may be closed by the server in the very moment it is used again; the loss of a paid
-        # call to that race would be an unknown outcome, so paid calls always open a connection of their own.
+        # A kept connection may be closed by the server in the very moment it is used again; the
+        # loss of a paid call to that race would be an unknown outcome, so paid calls always open a
+        # connection of their own.
         self._paying_http = self._open(transport, keepalive=0)
 
     def _open(
@@ -173,7 +174,8 @@ class KlingClient:
     async def get(self, job_id: str) -> VideoJob:
         """Ask how a job stands. Free, safe to repeat.
 
-        Raises `JobNotFound`, `KeyRefused`, `Unavailable` (after `read_attempts` tries) or `UnreadableReply`.
+        Raises `JobNotFound`, `KeyRefused`, `Unavailable` (after `read_attempts` tries) or
+        `UnreadableReply`.
         """
         reply = await self._fetch(
             "/video/generations", f"job {job_id} could not be read", task_id=job_id

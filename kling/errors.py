@@ -22,7 +22,8 @@ from prefect_kling.kling.error_details import DetailedError, ErrorDetails
 class KlingError(DetailedError):
     """Root of everything the API room raises.
 
-    Each error carries the facts there are: `job_id`, the HTTP `status`, the `code` in the body and, as
+    Each error carries the facts there are: `job_id`, the HTTP `status`, the `code` in the body and,
+    as
     `detail`, the server's own words. None of them ever holds the API key.
     """
 

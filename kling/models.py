@@ -1,10 +1,10 @@
 """What each model of the API can do and what it costs: one dated table.
 
-Everything that depends on a model reads its specification here: the rules of a request, quotes, planning, forms and
-JSON Schemas. No other file compares names of models.
+Everything that depends on a model reads its specification here: the rules of a request, quotes,
+planning, forms and JSON Schemas. No other file compares names of models.
 
-A specification decides what is accepted and what it costs. It never decides what is sent: it has no defaults for
-parameters, so that no change of this table can change the clip key of a request.
+A specification decides what is accepted and what it costs. It never decides what is sent: it has no
+defaults for parameters, so that no change of this table can change the clip key of a request.
 """
 
 import os
@@ -119,8 +119,8 @@ class ModelUnknown(ValueError):
         self.known = known
 
 
-# The page's headline "from $0.0064/s" contradicts its own table by a factor of ten, and "85% off" is a
-# mistranslation of "pay 85 %": only the table is used.
+# The page's headline "from $0.0064/s" contradicts its own table by a factor of ten, and "85% off"
+# is a mistranslation of "pay 85 %": only the table is used.
 _PAGE = "the price table of the operator's Omni-Video page"
 _PAGE_DATE = date(2026, 11, 23)
 
@@ -214,7 +214,8 @@ def find_model(name: str) -> ModelSpecification:
 def register_model(specification: ModelSpecification) -> None:
     """Make a model known in this process, or replace the limits and prices of a known one.
 
-    Requests, quotes, plans, forms and JSON Schemas made afterwards follow it. Calling it twice is safe.
+    Requests, quotes, plans, forms and JSON Schemas made afterwards follow it. Calling it twice is
+    safe.
     """
     _registry.read_file()
     _registry.models[specification.name] = specification

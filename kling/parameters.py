@@ -15,8 +15,9 @@ from prefect_kling.kling.models import (
     known_models,
 )
 
-# The context in which stored documents are read. They were checked by the rules of their day: a rule that came later,
-# or a model that is no longer configured, must not make a paid clip unreadable.
+# The context in which stored documents are read. They were checked by the rules of their day: a
+# rule that came later, or a model that is no longer configured, must not make a paid clip
+# unreadable.
 STORED: dict[str, bool] = {"stored": True}
 
 
@@ -64,8 +65,8 @@ def _none_if_blank(value: str) -> str | None:
     return None
 
 
-# What the models allow is written into the JSON Schema when the schema is made; rules check it for the model of the
-# request.
+# What the models allow is written into the JSON Schema when the schema is made; rules check it for
+# the model of the request.
 
 
 def _model_choices(schema: dict[str, Any]) -> None:

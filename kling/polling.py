@@ -76,8 +76,9 @@ async def poll_until_done(
     `on_update` is called with every job that was read. Setting the event `completed` ends the current delay early.
     An API that is unavailable or sends unreadable answers is asked again until the deadline.
 
-    Raises `JobFailed` when the job ended without a video, `StillRunning` at the deadline, `JobNotFound` when the API
-    says `policy.not_found_limit` times in a row that it does not know the job, and `KeyRefused` at once.
+    Raises `JobFailed` when the job ended without a video, `StillRunning` at the deadline,
+    `JobNotFound` when the API says `policy.not_found_limit` times in a row that it does not know
+    the job, and `KeyRefused` at once.
     """
     deadline = time.monotonic() + policy.deadline
     delays = policy.delays()

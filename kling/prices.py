@@ -31,7 +31,8 @@ def quote(
 ) -> Quote:
     """Price a request. Costs nothing, asks nobody, and is the same every time.
 
-    An estimate: the operator's prices have moved before. `KlingClient.record` tells what was really charged.
+    An estimate: the operator's prices have moved before. `KlingClient.record` tells what was really
+    charged.
 
     `model` is the specification to price by, the known one of the request's model unless given. `input_seconds` is
     the length of the video an edit starts from: edits are billed on it, rounded to whole seconds. Without it the

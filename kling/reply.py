@@ -1,10 +1,11 @@
 """One answer of the API: read leniently, and sorted by what it proves.
 
-Failures arrive both as an HTTP status and as a `code` inside a 200 body. What an answer to a *free* call means is
-guessed generously: the call is repeated, or told. What an answer to a *paid* call means is never guessed. Such a call
-counts as refused only if the status and the code, where there is one, are both on the list of known refusals, and as
-busy only if both are on the list of busy answers. Every other answer leaves the outcome unknown: a gateway that says
-499 or 409 may have passed the request on before it gave up.
+Failures arrive both as an HTTP status and as a `code` inside a 200 body. What an answer to a *free*
+call means is guessed generously: the call is repeated, or told. What an answer to a *paid* call
+means is never guessed. Such a call counts as refused only if the status and the code, where there
+is one, are both on the list of known refusals, and as busy only if both are on the list of busy
+answers. Every other answer leaves the outcome unknown: a gateway that says 499 or 409 may have
+passed the request on before it gave up.
 """
 
 import json
@@ -39,10 +40,10 @@ class PaidOutcome(Enum):
 SUCCESS_STATUSES = frozenset({200, 201, 202})
 SUCCESS_CODES = frozenset({0, 200, 201, 202})
 BUSY = frozenset({429, 1302, 1303})
-# HTTP statuses and codes of the API that prove that nothing was made, with the error that names the remedy.
-# Sources: the operator's page (400, 401, 402, 404) and the error table of Kling's own API (1000 to 1304). 403, 405,
-# 413, 415 and 422 are refusals by definition (RFC 9110). A 404 cannot be about a job that does not exist yet: the
-# address is wrong.
+# HTTP statuses and codes of the API that prove that nothing was made, with the error that names the
+# remedy. Sources: the operator's page (400, 401, 402, 404) and the error table of Kling's own API
+# (1000 to 1304). 403, 405, 413, 415 and 422 are refusals by definition (RFC 9110). A 404 cannot be
+# about a job that does not exist yet: the address is wrong.
 REFUSALS: dict[int, type[errors.KlingError]] = {
     400: errors.RequestRefused,
     401: errors.KeyRefused,
@@ -71,7 +72,8 @@ REFUSALS: dict[int, type[errors.KlingError]] = {
     1304: errors.KeyRefused,
 }
 
-# What an answer to a free call says is wrong. Such a call may be repeated, so a range is good enough here.
+# What an answer to a free call says is wrong. Such a call may be repeated, so a range is good
+# enough here.
 _KEY_IS_WRONG = frozenset({401, 403, 301, 307, 308, 1103, 1304, *range(1000, 1005)})
 _IS_NOT_THERE = frozenset({404, 1202, 1203})
 
@@ -245,7 +247,8 @@ def _id_fields(value: JsonValue, *, is_job: bool, depth: int) -> Iterator[tuple[
 def as_job_id(value: JsonValue) -> str | None:
     """Return an id as text that can be written down; None for what is no id at all.
 
-    An id with characters that no id has is quoted, and a very long one is cut: either way it is kept for a person.
+    An id with characters that no id has is quoted, and a very long one is cut: either way it is
+    kept for a person.
     """
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None

@@ -40,10 +40,10 @@ __all__ = [
 class VideoRequest(RequestParameters):
     """One generation, with the page's own parameter names; equal requests make equal bodies.
 
-    Constructing it costs nothing and raises pydantic's `ValidationError` naming field, value and rule for
-    everything the operator's page or Kling's own documentation forbids; `violations.violations_of` takes the
-    facts out of that error. Rules on which those two disagree do not stop a request: `disputes()` lists them
-    (KlingCredentials can be set to refuse them).
+    Constructing it costs nothing and raises pydantic's `ValidationError` naming field, value and
+    rule for everything the operator's page or Kling's own documentation forbids;
+    `violations.violations_of` takes the facts out of that error. Rules on which those two disagree
+    do not stop a request: `disputes()` lists them (KlingCredentials can be set to refuse them).
     """
 
     @model_validator(mode="after")
@@ -62,9 +62,10 @@ class VideoRequest(RequestParameters):
     def body(self, multi_prompt_as: Literal["string", "array"] = "string") -> dict[str, JsonValue]:
         """Write the JSON body of the page.
 
-        Durations are strings, absent things are left out (never null), and everything that has a price or a
-        disputed default (`mode`, `sound`, `refer_type`, `keep_original_sound`) is always said. `multi_prompt` is a
-        JSON string as the page types it; `"array"` writes what Kling's own API takes.
+        Durations are strings, absent things are left out (never null), and everything that has a
+        price or a disputed default (`mode`, `sound`, `refer_type`, `keep_original_sound`) is always
+        said. `multi_prompt` is a JSON string as the page types it; `"array"` writes what Kling's
+        own API takes.
         """
         written = self.model_dump(
             exclude_none=True, exclude={"extra", "duration", "aspect_ratio", "multi_prompt"}
@@ -86,7 +87,8 @@ class VideoRequest(RequestParameters):
                 body["multi_prompt"] = segments
             else:
                 body["multi_prompt"] = json.dumps(segments, ensure_ascii=False)
-            # The page wants one of prompt, image, video in every body; Kling ignores the prompt here.
+            # The page wants one of prompt, image, video in every body; Kling ignores the prompt
+            # here.
             body.setdefault("prompt", self.multi_prompt[0].prompt)
 
         return body | self.extra

@@ -1,8 +1,9 @@
 """The rules a request must obey beyond the type of each field, as one table.
 
-Sources are named as in the project's API notes: "page" is the operator's own page, "Kling" the official
-documentation of the models behind it, "clients" what several independent clients enforce. A *disputed* rule is
-one on which these contradict each other; there the page wins and the rule only warns, unless told otherwise.
+Sources are named as in the project's API notes: "page" is the operator's own page, "Kling" the
+official documentation of the models behind it, "clients" what several independent clients enforce.
+A *disputed* rule is one on which these contradict each other; there the page wins and the rule only
+warns, unless told otherwise.
 
 A rule finds facts. The sentences about them are formed in `violations`.
 """

@@ -1,6 +1,7 @@
 """Spend money, once."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 from prefect import task
 from prefect.artifacts import acreate_markdown_artifact
@@ -19,8 +20,9 @@ from prefect_kling.telemetry.events import announce_alarm, announce_budget
 from prefect_kling.telemetry.logs import run_logger
 
 
-# No retries and no cache: a retry would repeat a paid request whose answer was lost, and Prefect's cache calls an
-# unreadable store a miss and pays again. The ledger alone decides whether anything is sent.
+# No retries and no cache: a retry would repeat a paid request whose answer was lost, and Prefect's
+# cache calls an unreadable store a miss and pays again. The ledger alone decides whether anything
+# is sent.
 @task(task_run_name="submit {label}", retries=0, cache_policy=NO_CACHE, persist_result=False)
 async def submit_video(
     order: ClipOrder,
@@ -35,7 +37,8 @@ async def submit_video(
     sent, `ClipHeld` when the outcome of a send is unknown (also told as an event and an artifact), `JobFailed` when
     the job failed for good, and the client's refusals, after which nothing was paid.
     """
-    log, studio = run_logger(), archive.get_archive()
+    log = run_logger()
+    studio = archive.get_archive()
     for dispute in order.request.disputes():
         log.warning("%s: %s", label, dispute)
     try:
@@ -55,10 +58,10 @@ async def submit_video(
 
 
 async def _tell_of_budget(entry: Entry, archive: Archive, film: FilmCap | None) -> None:
-    """Tell when a cap is nearly reached; it is only a view, and the clip is paid: trouble here stops nothing."""
-    caps = [("archive", None, archive.budget.cap_usd)] + (
-        [(film.film, film.film, film.usd)] if film else []
-    )
+    """Tell when a cap is nearly reached. The clip is paid: trouble here stops nothing."""
+    caps: list[tuple[str, str | None, Decimal | None]] = [("archive", None, archive.budget.cap_usd)]
+    if film is not None:
+        caps.append((film.film, film.film, film.usd))
     if not any(cap for _, _, cap in caps):
         return
     try:

@@ -29,8 +29,8 @@ from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 from prefect_kling.studio.storage.download import Received, download
 
-# No such host exists (RFC 2606): it stands for "an object of this archive" in requests that are planned, hashed or
-# written down, and is replaced by a signed link only on the way to the API.
+# No such host exists (RFC 2606): it stands for "an object of this archive" in requests that are
+# planned, hashed or written down, and is replaced by a signed link only on the way to the API.
 STANDIN = "https://archive.invalid/"
 SIGNED_SECONDS = 24 * 3600
 IN_MEMORY_BYTES = 4 * 2**20

@@ -1,8 +1,8 @@
 """What may be spent: a cap for an archive and for each film, held across processes by compare-and-swap.
 
-Money is reserved at its worst-case price after a clip's intent is won and before its request is sent, under the clip's
-key and the claim that won, so that a crash cannot leak it and nothing is counted twice. An archive whose cap was never
-set keeps no accounts and pays nothing for them.
+Money is reserved at its worst-case price after a clip's intent is won and before its request is
+sent, under the clip's key and the claim that won, so that a crash cannot leak it and nothing is
+counted twice. An archive whose cap was never set keeps no accounts and pays nothing for them.
 """
 
 import random
@@ -53,23 +53,27 @@ class Accounts(BaseModel):
 
     def committed(self, film: str | None = None, without: str = "") -> Decimal:
         """Return what is spent and set aside, in all or on one film, leaving one clip out."""
-        held = (
-            each.usd
-            for key, each in self.reserved.items()
-            if key != without and film in (None, each.film)
-        )
-        spent = self.spent_usd if film is None else self.spent_on_films_usd.get(film, NOTHING)
-        return spent + sum(held, NOTHING)
+        total = self.spent_usd
+        if film is not None:
+            total = self.spent_on_films_usd.get(film, NOTHING)
+        for key, reservation in self.reserved.items():
+            if key != without and film in (None, reservation.film):
+                total += reservation.usd
+        return total
 
 
 class Budget:
-    """The accounts of an archive. Methods block (see `in_thread`) and may be repeated: money moves once per claim."""
+    """The accounts of an archive.
+
+    Methods block (see `in_thread`) and may be repeated: money moves once per claim.
+    """
 
     def __init__(self, bucket: Bucket, cap_usd: Decimal | None = None) -> None:
-        self.bucket, self.cap_usd = bucket, cap_usd
+        self.bucket = bucket
+        self.cap_usd = cap_usd
 
     def accounts(self) -> Accounts | None:
-        """Return the accounts, None when no cap was ever set. Raises `LedgerUnreadable` rather than guess."""
+        """Return the accounts, None when no cap was ever set. Raises `LedgerUnreadable`."""
         return self._read()[0]
 
     def check(self, usd: Decimal, film: FilmCap | None = None) -> None:
@@ -77,10 +81,11 @@ class Budget:
         self._check(self.accounts() or Accounts(), usd, film)
 
     def reserve(self, entry: Entry, film: FilmCap | None = None) -> None:
-        """Set a clip's worst price aside. Raises `OverBudget` saying how much is missing; then nothing is set aside."""
-        reservation = Reservation(
-            usd=entry.at_most_usd, claim=entry.claim, film=film.film if film else None
-        )
+        """Set a clip's worst price aside.
+
+        Raises `OverBudget` saying how much is missing; then nothing is set aside.
+        """
+        reservation = _reservation(entry, film)
 
         def set_aside(accounts: Accounts) -> Accounts:
             self._check(accounts, entry.at_most_usd, film, entry.clip_key)
@@ -92,10 +97,11 @@ class Budget:
         self._change(set_aside, begin=capped)
 
     def restore(self, entry: Entry, film: FilmCap | None = None) -> None:
-        """Set a clip's worst price aside once more: it was freed although its job is paid. No cap can refuse that."""
-        reservation = Reservation(
-            usd=entry.at_most_usd, claim=entry.claim, film=film.film if film else None
-        )
+        """Set a clip's worst price aside once more, where it was freed although its job is paid.
+
+        No cap can refuse that.
+        """
+        reservation = _reservation(entry, film)
 
         def set_aside(accounts: Accounts) -> Accounts:
             if entry.clip_key in accounts.reserved:
@@ -106,7 +112,10 @@ class Budget:
         self._change(set_aside, begin=False)
 
     def settle(self, entry: Entry, usd: Decimal) -> None:
-        """Turn what is set aside for this claim into money spent; 0 is a refund. Nothing set aside, nothing done."""
+        """Turn what is set aside for this claim into money spent; 0 is a refund.
+
+        Nothing happens where nothing is set aside for it.
+        """
 
         def book(accounts: Accounts) -> Accounts:
             held = accounts.reserved.get(entry.clip_key)
@@ -137,7 +146,8 @@ class Budget:
             changed = change(accounts or Accounts())
             if changed == accounts:
                 return
-            # The writer's mark makes every version unique, so that a lost answer is recognised by reading back.
+            # The writer's mark makes every version unique, so that a lost answer is recognised by
+            # reading back.
             marked = changed.model_copy(update={"writer": secrets.token_hex(8)})
             body = marked.model_dump_json(indent=1).encode()
             if etag:
@@ -172,3 +182,10 @@ class Budget:
                 )
                 what = f"${missing} is missing: {told}"
                 raise OverBudget(what, clip_key=without or None)
+
+
+def _reservation(entry: Entry, film: FilmCap | None) -> Reservation:
+    name = None
+    if film is not None:
+        name = film.film
+    return Reservation(usd=entry.at_most_usd, claim=entry.claim, film=name)

@@ -17,7 +17,10 @@ _WITHOUT_A_JOB = (EntryState.INTENT, EntryState.HELD)
 
 @dataclass(frozen=True)
 class CallbackEvent:
-    """One call of the API: the intent its address names, and the job its body may name. Only the former is proven."""
+    """One call of the API: the intent that its address names, and the job that its body may name.
+
+    Only the former is proven.
+    """
 
     clip_key: str
     claim: str
@@ -29,8 +32,9 @@ async def handle_callback(
 ) -> tuple[Entry, Collected] | None:
     """Finish the clip a call is about; None if nothing is left to be done for it.
 
-    Free, and safe to repeat, to come late, early, or out of order: the ledger says what the call is about, and the API
-    how the job stands. A call that names the job of a held intent resolves it. Raises storage and client errors,
+    Free, and safe to repeat, to come late, early, or out of order: the ledger says what the call is
+    about, and the API how the job stands. A call that names the job of a held intent resolves it.
+    Raises storage and client errors,
     `JobNotFound` among them where the API does not know that job.
     """
     version = await in_thread(archive.ledger.read, call.clip_key)
@@ -49,11 +53,13 @@ async def _adopted(
 ) -> Entry:
     """Note the job a call names, if the API knows it; somebody quicker is believed."""
     await client.get(job_id)
-    note = (
-        archive.ledger.adopt if version.entry.state is EntryState.HELD else archive.ledger.submitted
-    )
+    who = "the API's own call"
     try:
-        return (await in_thread(note, version, job_id, "the API's own call")).entry
+        if version.entry.state is EntryState.HELD:
+            noted = await in_thread(archive.ledger.adopt, version, job_id, who)
+        else:
+            noted = await in_thread(archive.ledger.submitted, version, job_id, who)
     except LedgerMoved:
         now = await in_thread(archive.ledger.read, version.entry.clip_key)
-        return now.entry if now else version.entry
+        return (now or version).entry
+    return noted.entry

@@ -8,15 +8,17 @@ from pydantic import SecretStr
 
 from prefect_kling.studio.money.ledger import Entry
 
-CLAIM_LENGTH, TOKEN_LENGTH = 8, 40
+CLAIM_LENGTH = 8
+TOKEN_LENGTH = 40
 
 
 @dataclass(frozen=True)
 class CallbackAddresses:
     """Makes and checks addresses below `base_url`, with a secret that only sender and receiver know.
 
-    An address names the clip and the claim, so a call says which attempt it is about; the token is an HMAC-SHA256 of
-    both. What a call's body says is never trusted, whatever its address: the job is read back from the API.
+    An address names the clip and the claim, so a call says which attempt it is about; the token is
+    an HMAC-SHA256 of both. What a call's body says is never trusted, whatever its address: the job
+    is read back from the API.
     """
 
     base_url: str

@@ -16,7 +16,8 @@ from prefect_kling.studio.money.ledger import Entry, EntryState
 from prefect_kling.studio.storage.bucket import in_thread
 
 LOOK_SECONDS = 2.0
-# How long after a job's end a receiver is left to fetch the clip alone, should a poll meet it in that moment.
+# How long after a job's end a receiver is left to fetch the clip alone, should a poll meet it in
+# that moment.
 FETCH_SECONDS = 30.0
 
 # A clip and the beginning of a claim: an earlier attempt may have left a marker of its own.
@@ -26,8 +27,8 @@ Waited = tuple[str, str]
 class CompletionWatcher:
     """The clips of one archive that are waited for in this process, and a bell for each waiter.
 
-    While anybody waits, `ledger/open/` is listed every two seconds, a thousand markers a request; who finds its marker
-    gone is woken. Trouble with the store wakes nobody: the safety polls go on.
+    While anybody waits, `ledger/open/` is listed every two seconds, a thousand markers a request;
+    who finds its marker gone is woken. Trouble with the store wakes nobody: the safety polls go on.
     """
 
     def __init__(self, archive: Archive) -> None:
@@ -76,8 +77,9 @@ class CompletionWatcher:
 class LedgerBackedReader:
     """Asks the ledger whether a clip is archived, and the API only if it is not: an API's answers may be counted.
 
-    When a poll meets a job that has just ended, the API is calling the receiver, too: waiting for the bell, half a
-    minute at most, spares a second download. Trouble with the store leaves the question to the API.
+    When a poll meets a job that has just ended, the API is calling the receiver, too: waiting for
+    the bell, half a minute at most, spares a second download. Trouble with the store leaves the
+    question to the API.
     """
 
     client: KlingClient

@@ -1,6 +1,7 @@
 """The durable record of every intent and every paid job: one object per clip key, for life.
 
-Created with `If-None-Match: *`, changed only with `If-Match`. Only the process whose conditional write created an
+Created with `If-None-Match: *`, changed only with `If-Match`. Only the process whose conditional
+write created an
 *intent* may send the paid request. The markers beside the records are an index for people and sweepers; no
 decision rests on them.
 
@@ -35,7 +36,8 @@ from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 
 NOTHING = Decimal(0)
-# A clip queued for a busy API is released and claimed many times: the record keeps the latest steps.
+# A clip queued for a busy API is released and claimed many times: the record keeps the latest
+# steps.
 HISTORY = 50
 # How often to read a record again that others change while an id is added to it.
 CONFLICTS = 20
@@ -187,10 +189,11 @@ class Ledger:
         return VersionedEntry(entry, stored.etag, stored.age_seconds)
 
     def claim(self, order: ClipOrder, wanted: ClaimRequest) -> VersionedEntry:
-        """Write the intent to pay for an order, unless somebody has. Who gets `is_mine` may send, nobody else.
+        """Write the intent to pay for an order, unless somebody has.
 
-        A released record is claimed anew; so is a failed one that is retryable, and a held one when the wanted say so,
-        as long as attempts are left.
+        Only the caller whose write won, told by `is_mine`, may send the request. A released record
+        is claimed anew. So is a failed one that is retryable, and a held one if `resubmit_unknown`
+        is set and no answer named a job, as long as attempts are left.
         """
         self.bucket.require_conditional_writes()
         version = self.read(order.clip_key)
@@ -237,23 +240,27 @@ class Ledger:
         earlier_usd: Decimal,
     ) -> VersionedEntry:
         """Try to be the one who writes this intent; whoever came first is returned instead."""
+        note = f"attempt {attempt}"
+        if earlier_usd:
+            note = f"attempt {attempt}, ${earlier_usd} may be paid already"
         intent = entry.moved(
             EntryState.INTENT,
-            f"attempt {attempt}" + (f", ${earlier_usd} may be paid already" if earlier_usd else ""),
+            note,
             attempt=attempt,
             claim=secrets.token_hex(16),
             job_id=None,
             sent_to=wanted.sent_to,
             at_most_usd=wanted.at_most_usd + earlier_usd,
         )
-        # The marker goes first: an open record without a marker would be missed by a sweep, the reverse is harmless.
+        # The marker goes first: an open record without a marker would be missed by a sweep, the
+        # reverse is harmless.
         self.bucket.put(_marker("open", intent), b"", "text/plain")
-        path, body = _path(intent.clip_key), _bytes(intent)
-        written = (
-            self.bucket.create(path, body)
-            if etag is None
-            else self.bucket.replace(path, body, etag)
-        )
+        path = _path(intent.clip_key)
+        body = _bytes(intent)
+        if etag is None:
+            written = self.bucket.create(path, body)
+        else:
+            written = self.bucket.replace(path, body, etag)
         if written is not None:
             return VersionedEntry(intent, written, 0.0, is_mine=True)
         self.bucket.delete(_marker("open", intent))

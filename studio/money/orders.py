@@ -15,8 +15,8 @@ SHORT_SIDE = {"std": 720, "pro": 1080}
 class ClipOrder(BaseModel):
     """A request to be made into one archived clip; equal orders have equal clip keys and are paid for once.
 
-    Inputs that live in the archive are named by stand-in addresses (`archive.STANDIN`): the key then depends on the
-    content they stand for, and no signed link is ever written down.
+    Inputs that live in the archive are named by stand-in addresses (`archive.STANDIN`): the key
+    then depends on the content they stand for, and no signed link is ever written down.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -30,8 +30,8 @@ class ClipOrder(BaseModel):
     def clip_key(self) -> str:
         """32 hex digits naming the clip: SHA-256 of the request's canonical JSON and the take.
 
-        Everything that decides what the clip looks like is covered, in the form Kling's own API takes; the
-        callback address is not. The form is versioned: a key never changes its meaning.
+        Everything that decides what the clip looks like is covered, in the form Kling's own API
+        takes; the callback address is not. The form is versioned: a key never changes its meaning.
         """
         body = self.request.body("array")
         body.pop("callback_url", None)

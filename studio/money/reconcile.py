@@ -8,12 +8,13 @@ from typing import TypeVar
 
 from prefect_kling.kling.client import ClientSettings, KlingClient
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Marker, VersionedEntry
+from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Marker
 from prefect_kling.studio.money.settlement import Collected, collect
 from prefect_kling.studio.money.submission import sender_window
 from prefect_kling.studio.storage.bucket import in_thread
 
 NAMED = 100
+FINISHED = (EntryState.RELEASED, EntryState.FAILED, EntryState.ARCHIVED)
 T = TypeVar("T")
 Tell = Callable[[Entry, Collected], None]
 
@@ -50,24 +51,25 @@ async def reconcile(
 ) -> Findings:
     """Look at every open record once: archive what is finished, close what failed, hold what was abandoned.
 
-    Costs nothing and may run beside anything else, as often as you like. Memory does not grow with the number of
-    records. One clip's trouble does not stop the others: it is noted, and the next sweep meets it again. `tell` hears
-    how each paid job stands.
+    Costs nothing and may run beside anything else, as often as you like. Memory does not grow with
+    the number of records. One clip's trouble does not stop the others: it is noted, and the next
+    sweep meets it again. `tell` hears how each paid job stands.
     """
-    findings, settings = Findings(), settings or ReconcileSettings()
+    settings = settings or ReconcileSettings()
+    findings = Findings()
     markers = archive.ledger.open_markers()
+    turns = asyncio.Lock()
 
     async def work() -> None:
         async for marker in _shared(markers, turns):
             try:
                 kind, words = await _visit(marker, archive, client, settings, tell)
-            except (
-                Exception
-            ) as error:  # whatever it is, it must not keep the other clips from being saved
-                kind, words = "trouble", f"{type(error).__name__}: {error}"
+            except Exception as error:
+                # Whatever it is, it must not keep the other clips from being saved.
+                kind = "trouble"
+                words = f"{type(error).__name__}: {error}"
             findings.note(kind, marker.clip_key, words)
 
-    turns = asyncio.Lock()
     async with asyncio.TaskGroup() as workers:
         for _ in range(settings.at_once):
             workers.create_task(work())
@@ -119,19 +121,20 @@ async def _stray(marker: Marker, archive: Archive, settings: ReconcileSettings) 
 
 def _repair_reservations(archive: Archive) -> list[str]:
     """Settle money that is still set aside for clips whose record is finished."""
-    accounts, repaired = archive.budget.accounts(), []
-    for key, reservation in (accounts.reserved if accounts else {}).items():
-        version: VersionedEntry | None = archive.ledger.read(key)
-        if version is None or version.entry.state not in (
-            EntryState.RELEASED,
-            EntryState.FAILED,
-            EntryState.ARCHIVED,
-        ):
+    accounts = archive.budget.accounts()
+    if accounts is None:
+        return []
+    repaired = []
+    for key, reservation in accounts.reserved.items():
+        version = archive.ledger.read(key)
+        if version is None or version.entry.state not in FINISHED:
             continue
-        # Money set aside by an earlier claim than the record's was never spent: that claim was given back.
-        spent = version.entry.charged_usd if version.entry.claim == reservation.claim else None
-        archive.budget.settle(
-            version.entry.model_copy(update={"claim": reservation.claim}), spent or NOTHING
-        )
+        # Money set aside by an earlier claim than the record's was never spent: that claim was
+        # given back.
+        spent = NOTHING
+        if version.entry.claim == reservation.claim and version.entry.charged_usd is not None:
+            spent = version.entry.charged_usd
+        sender = version.entry.model_copy(update={"claim": reservation.claim})
+        archive.budget.settle(sender, spent)
         repaired.append(key)
     return repaired

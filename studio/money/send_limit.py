@@ -18,7 +18,8 @@ class _Waiter:
 class SendLimit:
     """A first-come-first-served limit that all event loops and threads of a process share.
 
-    asyncio's and anyio's limiters belong to one event loop; Prefect runs submitted tasks in loops of their own.
+    asyncio's and anyio's limiters belong to one event loop; Prefect runs submitted tasks in loops
+    of their own.
     """
 
     def __init__(self) -> None:

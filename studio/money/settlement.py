@@ -73,11 +73,12 @@ async def close_failed(entry: Entry, failure: JobFailed, archive: Archive) -> bo
         " ".join(part for part in (failure.fail_code, failure.detail) if part) or "no reason given"
     )
     version = await in_thread(_read_entry, entry, archive)
-    # Somebody quicker may have begun a new attempt: this failure is not about that job. And what is archived stays so,
-    # whatever the API says of it later.
+    # Somebody quicker may have begun a new attempt: this failure is not about that job. And what is
+    # archived stays so, whatever the API says of it later.
     if version.entry.job_id != entry.job_id or version.entry.state is EntryState.ARCHIVED:
         return False
-    # Refunded only once it is closed: until then somebody may find the video after all, and book what it cost.
+    # Refunded only once it is closed: until then somebody may find the video after all, and book
+    # what it cost.
     closed = await in_thread(archive.ledger.failed, version, why, retryable=failure.retryable)
     await in_thread(archive.budget.settle, closed.entry, NOTHING)
     return closed.is_mine
@@ -86,8 +87,8 @@ async def close_failed(entry: Entry, failure: JobFailed, archive: Archive) -> bo
 async def keep_paid_job(entry: Entry, job: VideoJob, client: KlingClient, archive: Archive) -> Kept:
     """Archive a completed job's video, settle its money and close its record. Free, safe to repeat.
 
-    A clip that is archived already costs no call of the API. A link that has died is replaced once by asking the API
-    for a fresh one. Raises what `Archive.keep` raises.
+    A clip that is archived already costs no call of the API. A link that has died is replaced once
+    by asking the API for a fresh one. Raises what `Archive.keep` raises.
     """
     clip = await in_thread(archive.find, entry.clip_key) or await _fetched(
         entry, job, client, archive
@@ -158,8 +159,8 @@ async def collect(
 ) -> Collected:
     """Ask the API once how an entry's job stands, and finish it if it is finished. Free, safe to repeat.
 
-    A finished video that cannot be archived is told as trouble, and as an alarm when the API is about to delete it.
-    Raises the client's errors when the API cannot be asked.
+    A finished video that cannot be archived is told as trouble, and as an alarm when the API is
+    about to delete it. Raises the client's errors when the API cannot be asked.
     """
     try:
         job = await client.get(str(entry.job_id))

@@ -10,10 +10,10 @@
 *Busy* and *refused* are what HTTP status and code say together, by the lists in `kling/reply.py`. A busy API is queued
 for.
 
-The order of events is what makes it safe: intent (won by a conditional write) → money set aside → POST, once → job id.
-A process may die between any two of them: what it leaves is an intent without a job id, which others hold once it is
-older than its sender can live, or a job id, which others adopt. So few clips at a time are between the two, however
-many a process makes.
+The order of events is what makes it safe: intent (won by a conditional write) → money set aside →
+POST, once → job id. A process may die between any two of them: what it leaves is an intent without
+a job id, which others hold once it is older than its sender can live, or a job id, which others
+adopt. So few clips at a time are between the two, however many a process makes.
 """
 
 import asyncio
@@ -69,8 +69,9 @@ _sending = SendLimit()
 def sender_window(client: ClientSettings, insist: float = INSIST_SECONDS) -> float:
     """Return after how many seconds without a word the sender of a claim counts as dead.
 
-    It covers preparing, connecting, sending and the whole time a sender may insist on writing its job's id, plus a
-    margin. Whoever holds, releases or resubmits a clip in another sender's place must wait that long.
+    It covers preparing, connecting, sending and the whole time a sender may insist on writing its
+    job's id, plus a margin. Whoever holds, releases or resubmits a clip in another sender's place
+    must wait that long.
     """
     answer_seconds = client.connect_seconds + client.create_seconds
     return PREPARE_SECONDS + answer_seconds + insist + WINDOW_MARGIN
@@ -266,7 +267,8 @@ def _prepare(
     if options.callback is not None and signed.callback_url is None:
         signed = signed.model_copy(update={"callback_url": options.callback(version.entry)})
     archive.budget.reserve(version.entry, options.film)
-    # By the wall clock, which goes on while a machine sleeps: others may be about to call this sender dead.
+    # By the wall clock, which goes on while a machine sleeps: others may be about to call this
+    # sender dead.
     if time.time() - version.read_at > min(PREPARE_SECONDS, window / 2):
         raise Unavailable("this process was held up between its intent and its request")
     return signed
