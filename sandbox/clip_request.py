@@ -49,6 +49,17 @@ def read_inputs(body: Body) -> list[Input]:
     return inputs
 
 
+def without_addresses(body: Body) -> Body:
+    """Return a request without the addresses in it: those of its inputs and its callback's."""
+    said = {name: value for name, value in body.items() if name != "callback_url"}
+    for name in ("image_list", "video_list"):
+        said[name] = [
+            {field: value for field, value in each.items() if not field.endswith("_url")}
+            for each in body.get(name, [])
+        ]
+    return said
+
+
 def read_shots(body: Body) -> list[Shot]:
     """Return the shots of a clip in order; most clips have one."""
     prompt = body.get("prompt", "")

@@ -11,7 +11,12 @@ from pathlib import Path
 
 import httpx
 
-from prefect_kling.sandbox.clip_request import Input, UnusableInput, read_inputs
+from prefect_kling.sandbox.clip_request import (
+    Input,
+    UnusableInput,
+    read_inputs,
+    without_addresses,
+)
 from prefect_kling.sandbox.prices import is_edit, price_of, to_units
 from prefect_kling.sandbox.settings import SandboxSettings
 from prefect_kling.sandbox.store import Job, Outcome
@@ -110,9 +115,12 @@ class Renderer:
         return Outcome(file=path.name, cost=to_units(price))
 
     def _digest(self, job: Job, contents: list[tuple[Input, bytes]], job_id: str) -> str:
-        """Return the name of a clip's file: clips with equal names have equal pictures."""
+        """Return the name of a clip's file: clips with equal names have equal pictures.
+
+        Inputs count by their content: a signed link is another one every time.
+        """
         facts = [
-            {name: value for name, value in job.body.items() if name != "callback_url"},
+            without_addresses(job.body),
             [hashlib.sha256(data).hexdigest() for _, data in contents],
             self._settings.short_side,
             job_id,

@@ -135,7 +135,7 @@ async def test_a_held_clip_is_a_message_that_says_what_to_do(
     first, second, why, what = message["text"].splitlines()
     assert message["subject"] == "Kling: a clip is held, it may have been paid for"
     assert (first, second) == ("A lamp 0", f"Clip {key}, at most $0.1899")
-    assert why.startswith("the answer to a paid request was lost")
+    assert why.startswith("the answer was lost")
     assert (
         what
         == f"It is never sent again by itself. To see it and decide: prefect-kling ledger show {key}"
