@@ -4,6 +4,7 @@ import asyncio
 import functools
 import re
 import ssl
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from types import TracebackType
 from typing import Annotated, Literal, Self
@@ -145,12 +146,15 @@ class KlingClient:
         if disputes and self.settings.disputed_rules == "refuse":
             raise RequestRefused("; ".join(str(dispute) for dispute in disputes))
         reply = await self._post(request.body(self.settings.multi_prompt_as))
-        job = VideoJob.read(reply.data)
+        job = None
+        with suppress(ValueError, RecursionError):
+            job = VideoJob.read(reply.data)
         if reply.outcome is not PaidOutcome.TAKEN or job is None:
             raise reply.create_error()
-        if job.job_id not in reply.named_job_ids:
-            message = "the API took the request, and the id in its answer cannot be one"
-            raise OutcomeUnknown(message, job_id=as_job_id(job.job_id), status=reply.status)
+        if job.job_id != reply.named_job_id:
+            message = "the API took the request, and it is not clear which job its answer names"
+            job_id = reply.named_job_id or as_job_id(job.job_id)
+            raise OutcomeUnknown(message, job_id=job_id, status=reply.status)
         return job
 
     async def _post(self, body: dict[str, JsonValue]) -> Reply:
@@ -182,7 +186,9 @@ class KlingClient:
         )
         job = None
         if reply.data:
-            job = VideoJob.read(reply.data, job_id)
+            # What cannot be read is about no job.
+            with suppress(ValueError, RecursionError):
+                job = VideoJob.read(reply.data, job_id)
         if job is None or job.job_id != job_id:
             raise UnreadableReply(
                 "the API's answer is about no job", job_id=job_id, status=reply.status

@@ -8,12 +8,15 @@ answers. Every other answer leaves the outcome unknown: a gateway that says 499 
 passed the request on before it gave up.
 """
 
+import codecs
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
+from typing import Any
 
 import httpx
 from pydantic import JsonValue
@@ -22,7 +25,12 @@ from prefect_kling.kling import errors
 
 MESSAGE_LIMIT = 300
 JOB_ID_LIMIT = 256
-ID_FIELDS = ("taskId", "task_id", "jobId", "job_id")
+ID_FIELDS = ("taskid", "task_id", "jobid", "job_id")
+"""Names of id fields, in lower case."""
+_ID_IN_TEXT = re.compile(
+    r'"(?:task_?id|job_?id)"\s*:\s*\[?\s*"?(?P<id>[A-Za-z0-9._:-]{2,256})', re.IGNORECASE
+)
+_NO_ID = ("", "0", "null", "none", "undefined")
 # A plain `id` names the job only where the page's envelope, or a known variant of it, puts the job.
 _JOB_OBJECTS = ("data", "task", "job", "result", "output")
 _DEEPEST = 6
@@ -97,7 +105,7 @@ class Reply:
     @classmethod
     def read(cls, response: httpx.Response, hide: str) -> "Reply":
         """Read any answer; never raises, whatever the body holds. The secret to `hide` is blotted out."""
-        text = response.content.decode("utf-8-sig", "replace")
+        text = _decode(response.content)
         if hide:
             text = text.replace(hide, "<hidden>")
         body, is_broken = _parse(text)
@@ -110,17 +118,18 @@ class Reply:
                 data={},
                 retry_after=retry_after,
                 has_unreadable_code=is_broken or isinstance(body, list),
+                named_job_ids=_named_job_ids(body, text),
             )
-        code = _number(body.get("code"))
-        data = body.get("data")
+        code, has_unreadable_code = _code(body)
+        data = _writable(body.get("data"))
         return cls(
             status=response.status_code,
             code=code,
-            message=_shorten(_message(body)),
+            message=_shorten(_message(_writable(body))),
             data=data if isinstance(data, dict) else {},
             retry_after=retry_after,
-            has_unreadable_code="code" in body and code is None,
-            named_job_ids=_named_job_ids(body),
+            has_unreadable_code=has_unreadable_code,
+            named_job_ids=_named_job_ids(body, text),
         )
 
     @property
@@ -204,6 +213,13 @@ class Reply:
         return error
 
 
+def _decode(content: bytes) -> str:
+    """Return the text of a body: UTF-8, or UTF-16 if it begins with that mark."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", "replace")
+    return content.decode("utf-8-sig", "replace")
+
+
 def _parse(text: str) -> tuple[JsonValue, bool]:
     """Return the JSON of a body, and whether it is JSON that could not be read."""
     try:
@@ -212,8 +228,37 @@ def _parse(text: str) -> tuple[JsonValue, bool]:
         return None, text.lstrip()[:1] in ("{", "[")
 
 
-def _named_job_ids(body: JsonValue) -> tuple[str, ...]:
-    """Return the ids in id fields; those of fields named `id` come last, for other things have an id as well."""
+def _writable(value: JsonValue) -> Any:
+    """Return JSON without halves of characters, which escapes can spell and nothing can hold."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+        return json.loads(text.encode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _code(body: Mapping[str, JsonValue]) -> tuple[int | None, bool]:
+    """Return the code of a body, and whether a code is there that cannot be read or contradicts it."""
+    found: list[int | None] = []
+    for place in (body, body.get("error"), body.get("data")):
+        if not isinstance(place, dict):
+            continue
+        for name, value in place.items():
+            if name.lower().replace("_", "") in ("code", "errorcode"):
+                found.append(_number(value))
+    if not found:
+        return None, False
+    code = _number(body.get("code"))
+    if code is None:
+        code = found[0]
+    return code, any(each != code for each in found) or None in found
+
+
+def _named_job_ids(body: JsonValue, text: str) -> tuple[str, ...]:
+    """Return the ids in id fields; those of fields named `id` come last, other things have an id too.
+
+    The text is searched as well: a body that is cut, or holds JSON in a string, still names its job.
+    """
     named: dict[str, None] = {}
     also: dict[str, None] = {}
     for name, value in _id_fields(body, is_job=True, depth=0):
@@ -224,6 +269,9 @@ def _named_job_ids(body: JsonValue) -> tuple[str, ...]:
             also[job_id] = None
         else:
             named[job_id] = None
+    if not named:
+        for match in _ID_IN_TEXT.finditer(text.replace("\\", "")):
+            named[match["id"]] = None
     return tuple(named | also)
 
 
@@ -238,10 +286,16 @@ def _id_fields(value: JsonValue, *, is_job: bool, depth: int) -> Iterator[tuple[
     if not isinstance(value, dict):
         return
     for name, inner in value.items():
-        if name in ID_FIELDS or (name == "id" and is_job):
+        is_id_field = name.lower() in ID_FIELDS or (name == "id" and is_job)
+        if is_id_field and isinstance(inner, list):
+            for item in inner:
+                yield name, item
+        elif is_id_field and not isinstance(inner, dict):
             yield name, inner
         else:
-            yield from _id_fields(inner, is_job=name in _JOB_OBJECTS, depth=depth + 1)
+            yield from _id_fields(
+                inner, is_job=is_id_field or name in _JOB_OBJECTS, depth=depth + 1
+            )
 
 
 def as_job_id(value: JsonValue) -> str | None:
@@ -253,7 +307,7 @@ def as_job_id(value: JsonValue) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     text = str(value).strip()
-    if not text:
+    if text.lower() in _NO_ID:
         return None
     if not (text.isascii() and text.isprintable()):
         text = ascii(text)

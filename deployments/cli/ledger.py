@@ -82,23 +82,25 @@ def adopt(key: str, job_id: str, archive: str = "default", credentials: str = "d
 
 
 @ledger.command
-def release(key: str, job_id: str | None = None, archive: str = "default") -> None:
+def release(key: str, *job_ids: str, archive: str = "default") -> None:
     """Say that a held clip was certainly not made. It may then be sent, and paid, again.
 
     Args:
         key: The clip key, or enough of its beginning.
-        job_id: The id that the record names, if it names one: typing it says that this job was looked for.
+        job_ids: The ids that the record names, if it names any: typing them says that these jobs
+            were looked for.
         archive: Name of the KlingArchive block.
     """
     studio = _archive(archive)
     version = _decidable(studio, key)
-    named = version.entry.named_job_id
-    if named is not None and job_id != named:
+    named = version.entry.named_job_ids
+    if named and set(named) != set(job_ids):
+        ids = " ".join(named)
         raise WrongClip(
-            f"an answer named job {named}, which may be paid: look for it first. If it is not there, type its id: "
-            f"prefect-kling ledger release {version.entry.clip_key} {named}",
+            f"an answer named job {ids}, which may be paid: look for it first. If it is not there, type the id: "
+            f"prefect-kling ledger release {version.entry.clip_key} {' '.join(named)}",
             clip_key=version.entry.clip_key,
-            job_id=named,
+            job_id=version.entry.named_job_id,
         )
     released = studio.ledger.release(version, f"released by {_who()}")
     studio.budget.settle(version.entry, NOTHING)

@@ -38,14 +38,32 @@ async def handle_callback(
     `JobNotFound` among them where the API does not know that job.
     """
     version = await in_thread(archive.ledger.read, call.clip_key)
-    if version is None or version.entry.claim[:CLAIM_LENGTH] != call.claim:
+    if version is None:
         return None
     entry = version.entry
+    is_of_this_claim = entry.claim[:CLAIM_LENGTH] == call.claim
+    is_late = not is_of_this_claim or entry.state is EntryState.RELEASED
+    if is_late and call.job_id is not None and call.job_id not in entry.named_job_ids:
+        await _keep_late_id(entry, call, call.job_id, client, archive)
+        return None
+    if not is_of_this_claim:
+        return None
     if entry.state in _WITHOUT_A_JOB and call.job_id is not None:
         entry = await _adopted(version, call.job_id, client, archive)
     if entry.state is not EntryState.SUBMITTED:
         return None
     return entry, await collect(entry, client, archive, timedelta(days=1))
+
+
+async def _keep_late_id(
+    entry: Entry, call: CallbackEvent, job_id: str, client: KlingClient, archive: Archive
+) -> None:
+    """Add the job of an earlier or released claim to the record, if the API knows it."""
+    await client.get(job_id)
+    sender = entry.model_copy(update={"claim": call.claim})
+    noted = await in_thread(archive.ledger.add_late_job, sender, job_id)
+    if entry.state is EntryState.RELEASED:
+        await in_thread(archive.budget.restore, noted)
 
 
 async def _adopted(

@@ -56,7 +56,7 @@ def remedies(entry: Entry) -> list[str]:
         when = f"about {entry.sent_at:%Y-%m-%d %H:%M} UTC"
     found = f"job {entry.named_job_id} is there"
     adopt = f"prefect-kling ledger adopt {entry.clip_key} {entry.named_job_id}"
-    release = f"prefect-kling ledger release {entry.clip_key} {entry.named_job_id}"
+    release = f"prefect-kling ledger release {entry.clip_key} {' '.join(entry.named_job_ids)}"
     if entry.named_job_id is None:
         found = "the job is there"
         adopt = f"prefect-kling ledger adopt {entry.clip_key} JOB_ID"

@@ -95,6 +95,8 @@ class Entry(BaseModel):
     """The API it is sent to."""
     job_id: str | None = None
     """The API's id of the paid job. Of a held clip: the id that stood in an answer, which may be its job."""
+    maybe_paid_usd: Decimal = NOTHING
+    """What earlier requests may have cost whose outcome is unknown: they were sent again by choice."""
     late_jobs: tuple[LateJob, ...] = ()
     """Jobs of earlier claims whose ids arrived too late to become the clip's job."""
     charged_usd: Decimal | None = None
@@ -109,11 +111,19 @@ class Entry(BaseModel):
     """What happened last, oldest first."""
 
     @property
+    def named_job_ids(self) -> tuple[str, ...]:
+        """The ids of jobs that may be this clip's: its own, and those that were named late."""
+        late = tuple(job.job_id for job in self.late_jobs)
+        if self.job_id is None:
+            return late
+        return (self.job_id, *late)
+
+    @property
     def named_job_id(self) -> str | None:
-        """The id of a job that may be this clip's: its own, or else one that was named late."""
-        if self.job_id is None and self.late_jobs:
-            return self.late_jobs[-1].job_id
-        return self.job_id
+        """The likeliest of `named_job_ids`."""
+        if not self.named_job_ids:
+            return None
+        return self.named_job_ids[0]
 
     @property
     def sent_at(self) -> datetime | None:
@@ -125,7 +135,8 @@ class Entry(BaseModel):
 
     def moved(self, state: EntryState, note: str = "", **changes: object) -> "Entry":
         """Return the record after one step, with the step in its history."""
-        event = Event(at=datetime.now(UTC), state=state, note=note)
+        readable = note.encode("utf-8", "replace").decode()
+        event = Event(at=datetime.now(UTC), state=state, note=readable)
         return self.model_copy(
             update={
                 "state": state,
@@ -208,6 +219,8 @@ class Ledger:
             )
             return self._won(intent, wanted, None, attempt=1, earlier_usd=NOTHING)
         entry = version.entry
+        if entry.state is EntryState.RELEASED and entry.late_jobs:
+            return self.hold(version, "a job that was named late may be paid")
         if entry.state is EntryState.RELEASED:
             return self._won(
                 entry, wanted, version.etag, attempt=entry.attempt, earlier_usd=NOTHING
@@ -251,7 +264,10 @@ class Ledger:
             job_id=None,
             sent_to=wanted.sent_to,
             at_most_usd=wanted.at_most_usd + earlier_usd,
+            maybe_paid_usd=earlier_usd,
         )
+        # The age of a claim counts from before the write: its answer may be long on the way.
+        started = time.time()
         # The marker goes first: an open record without a marker would be missed by a sweep, the
         # reverse is harmless.
         self.bucket.put(_marker("open", intent), b"", "text/plain")
@@ -262,7 +278,7 @@ class Ledger:
         else:
             written = self.bucket.replace(path, body, etag)
         if written is not None:
-            return VersionedEntry(intent, written, 0.0, is_mine=True)
+            return VersionedEntry(intent, written, 0.0, is_mine=True, read_at=started)
         self.bucket.delete(_marker("open", intent))
         version = self.read(intent.clip_key)
         if version is None:
@@ -299,17 +315,16 @@ class Ledger:
             return self._move(version, EntryState.HELD, why, job_id=job_id)
         except LedgerMoved:
             now = self._same_claim(version)
+            if now is not None and now.entry.state is EntryState.RELEASED:
+                return self._reopen(now, EntryState.HELD, why, job_id)
             is_held = now is not None and now.entry.state is EntryState.HELD
-            if now is not None and job_id is not None:
-                if is_held and now.entry.job_id in (None, job_id):
-                    return self._reopen(now, EntryState.HELD, why, job_id)
-                if now.entry.state is EntryState.RELEASED:
-                    return self._reopen(now, EntryState.HELD, why, job_id)
+            if now is not None and is_held and job_id is not None and now.entry.job_id is None:
+                return self._reopen(now, EntryState.HELD, why, job_id)
             if not is_held:
                 self.bucket.delete(marker)
             raise
 
-    def add_late_job(self, sender: Entry, job_id: str) -> None:
+    def add_late_job(self, sender: Entry, job_id: str) -> Entry:
         """Add an id to the record of its clip, whatever became of the claim it was sent under.
 
         For ids that `submitted` and `hold` could not write. Safe to repeat: an id that stands in
@@ -323,10 +338,10 @@ class Ledger:
                 )
             known = {now.entry.job_id, *(late.job_id for late in now.entry.late_jobs)}
             if job_id in known:
-                return
+                return now.entry
             state = now.entry.state
-            if state is EntryState.RELEASED:
-                # Left released, it would be paid for once more although this job may be paid.
+            if state in (EntryState.RELEASED, EntryState.FAILED):
+                # Left so, it would be paid for once more although this job may be paid.
                 state = EntryState.HELD
                 self.bucket.put(_marker("open", now.entry), b"", "text/plain")
                 self.bucket.put(_marker("held", now.entry), b"", "text/plain")
@@ -335,9 +350,10 @@ class Ledger:
                 state,
                 f"job {job_id} was named late; it may be paid too",
                 late_jobs=(*now.entry.late_jobs, late),
+                job_id=None if now.entry.state is EntryState.FAILED else now.entry.job_id,
             )
             if self.bucket.replace(_path(entry.clip_key), _bytes(entry), now.etag) is not None:
-                return
+                return entry
         raise StorageUnavailable(
             f"{self.bucket.uri(_path(sender.clip_key))} is being written by many at once",
             clip_key=sender.clip_key,
@@ -352,9 +368,9 @@ class Ledger:
         return now
 
     def _reopen(
-        self, version: VersionedEntry, state: EntryState, note: str, job_id: str
+        self, version: VersionedEntry, state: EntryState, note: str, job_id: str | None
     ) -> VersionedEntry:
-        """Write a job's id into a record that others held or released in a living sender's name."""
+        """Change a record that others held or released in a living sender's name."""
         self.bucket.put(_marker("open", version.entry), b"", "text/plain")
         entry = version.entry.moved(state, note, job_id=job_id)
         etag = self.bucket.replace(_path(entry.clip_key), _bytes(entry), version.etag)
@@ -367,13 +383,46 @@ class Ledger:
         return VersionedEntry(entry, etag, 0.0, is_mine=True)
 
     def release(self, version: VersionedEntry, why: str) -> VersionedEntry:
-        """Note that certainly nothing was paid, so that the clip may be claimed again."""
+        """Note that certainly nothing was paid, so that the clip may be claimed again.
+
+        What a person releases was looked for: the ids that answers named stay in the history only.
+        """
+        moved = self._move(
+            version,
+            EntryState.RELEASED,
+            why,
+            job_id=None,
+            late_jobs=(),
+            maybe_paid_usd=NOTHING,
+        )
+        self._remove_markers(version.entry)
+        return moved
+
+    def give_back(self, version: VersionedEntry, why: str) -> VersionedEntry:
+        """Note that the sender's request was certainly not taken.
+
+        The clip is released, unless an earlier request of it, or a job that was named late, may be
+        paid: then it is held.
+        """
+        now = self._same_claim(version)
+        if now is not None and (now.entry.late_jobs or now.entry.maybe_paid_usd):
+            self.bucket.put(_marker("held", now.entry), b"", "text/plain")
+            note = f"{why}; an earlier request of this clip may be paid"
+            return self._move(now, EntryState.HELD, note)
         moved = self._move(version, EntryState.RELEASED, why, job_id=None)
         self._remove_markers(version.entry)
         return moved
 
     def failed(self, version: VersionedEntry, why: str, *, retryable: bool) -> VersionedEntry:
-        """Note that the job ended without a video, which costs nothing. `is_mine` says that nobody had before."""
+        """Note that the job ended without a video, which costs nothing.
+
+        `is_mine` says that nobody had before. Where another job of the clip was named late, the
+        clip is held for that one.
+        """
+        if version.entry.late_jobs or version.entry.maybe_paid_usd:
+            self.bucket.put(_marker("held", version.entry), b"", "text/plain")
+            note = f"job {version.entry.job_id} failed: {why}; another request may be paid"
+            return self._move(version, EntryState.HELD, note, job_id=None)
         moved = self._move(version, EntryState.FAILED, why, retryable=retryable)
         self._remove_markers(version.entry)
         return moved
@@ -385,9 +434,19 @@ class Ledger:
         return moved
 
     def adopt(self, version: VersionedEntry, job_id: str, who: str) -> VersionedEntry:
-        """Note that a held clip's job was found; from now on it is waited for like any other."""
+        """Note that a held clip's job was found; from now on it is waited for like any other.
+
+        Another job that the record names stays in it, as one that was named late.
+        """
+        now = datetime.now(UTC)
+        others = [
+            LateJob(job_id=other, claim=version.entry.claim, at=now)
+            for other in version.entry.named_job_ids
+            if other != job_id
+        ]
+        note = f"job {job_id} adopted by {who}"
         moved = self._move(
-            version, EntryState.SUBMITTED, f"job {job_id} adopted by {who}", job_id=job_id
+            version, EntryState.SUBMITTED, note, job_id=job_id, late_jobs=tuple(others)
         )
         self.bucket.delete(_marker("held", version.entry))
         return moved
@@ -410,20 +469,30 @@ class Ledger:
     def _move(
         self, version: VersionedEntry, state: EntryState, note: str, **changes: object
     ) -> VersionedEntry:
-        if version.entry.state is state:
-            return replace(version, is_mine=False)
-        if version.entry.state is EntryState.ARCHIVED:
-            told = f"the clip is archived, and stays so; it cannot become {state}"
-            raise LedgerMoved(told, clip_key=version.entry.clip_key, job_id=version.entry.job_id)
-        entry = version.entry.moved(state, note, **changes)
-        etag = self.bucket.replace(_path(entry.clip_key), _bytes(entry), version.etag)
-        if etag is not None:
-            return VersionedEntry(entry, etag, 0.0, is_mine=True)
-        now = self.read(entry.clip_key)
+        """Change a record from the version that was read; an id that was added meanwhile is kept."""
+        for _ in range(CONFLICTS):
+            if version.entry.state is state:
+                return replace(version, is_mine=False)
+            if version.entry.state is EntryState.ARCHIVED:
+                message = f"the clip is archived, and stays so; it cannot become {state}"
+                raise LedgerMoved(
+                    message, clip_key=version.entry.clip_key, job_id=version.entry.job_id
+                )
+            entry = version.entry.moved(state, note, **changes)
+            etag = self.bucket.replace(_path(entry.clip_key), _bytes(entry), version.etag)
+            if etag is not None:
+                return VersionedEntry(entry, etag, 0.0, is_mine=True)
+            now = self.read(entry.clip_key)
+            if now is None or not _differ_in_late_jobs_only(now.entry, version.entry):
+                break
+            version = now
         if now is not None and now.entry.state is state and now.entry.job_id == entry.job_id:
             return now
+        found = "nothing"
+        if now is not None:
+            found = now.entry.state
         raise LedgerMoved(
-            f"somebody else changed the record to {now.entry.state if now else 'nothing'} while it became {state}",
+            f"somebody else changed the record to {found} while it became {state}",
             clip_key=entry.clip_key,
             job_id=entry.job_id,
         )
@@ -453,3 +522,10 @@ def _bytes(entry: Entry) -> bytes:
 
 def _whoami() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _differ_in_late_jobs_only(one: Entry, other: Entry) -> bool:
+    """Whether nothing was decided between two versions: only the id of an earlier claim was added."""
+    if one.claim != other.claim or one.state is not other.state or one.job_id != other.job_id:
+        return False
+    return one.late_jobs != other.late_jobs

@@ -1,6 +1,7 @@
 """How many requests of one process may be between a claim and a written job id."""
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator
@@ -23,6 +24,11 @@ class SendLimit:
     """
 
     def __init__(self) -> None:
+        self._begin()
+        # A child that is forked while requests are under way has none of them.
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
         self._active = 0
         self._waiting: deque[_Waiter] = deque()
@@ -44,7 +50,8 @@ class SendLimit:
             self._grant()
         try:
             await waiter.granted
-        except asyncio.CancelledError:
+        except BaseException:
+            # Cancelled, or closed with its event loop: the place goes to the next.
             with self._lock:
                 still_waiting = waiter in self._waiting
                 if still_waiting:

@@ -80,7 +80,8 @@ async def close_failed(entry: Entry, failure: JobFailed, archive: Archive) -> bo
     # Refunded only once it is closed: until then somebody may find the video after all, and book
     # what it cost.
     closed = await in_thread(archive.ledger.failed, version, why, retryable=failure.retryable)
-    await in_thread(archive.budget.settle, closed.entry, NOTHING)
+    if closed.entry.state is EntryState.FAILED:
+        await in_thread(archive.budget.settle, closed.entry, NOTHING)
     return closed.is_mine
 
 

@@ -17,6 +17,7 @@ adopt. So few clips at a time are between the two, however many a process makes.
 """
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -60,21 +61,25 @@ PREPARE_SECONDS = 60.0
 """How long a sender may take between its claim and its request; after that it gives the clip back."""
 INSIST_SECONDS = 300.0
 """How long to insist on writing a paid job's id down while the store refuses or does not answer."""
-WINDOW_MARGIN = 60.0
+HOLD_SECONDS = 30.0
+"""How long to insist on noting an unknown outcome without an id."""
+LONGEST_WRITE_SECONDS = 400.0
+"""How long one write may take that hangs: five tries of ten seconds to connect and a minute to read, and pauses."""
 LONGEST_PAUSE = 60.0
 
+LOG = logging.getLogger(__name__)
 _sending = SendLimit()
 
 
 def sender_window(client: ClientSettings, insist: float = INSIST_SECONDS) -> float:
     """Return after how many seconds without a word the sender of a claim counts as dead.
 
-    It covers preparing, connecting, sending and the whole time a sender may insist on writing its
-    job's id, plus a margin. Whoever holds, releases or resubmits a clip in another sender's place
+    It covers preparing, connecting, sending, the whole time a sender may insist on writing its
+    job's id, and a last write that hangs. Whoever holds, releases or resubmits a clip in another sender's place
     must wait that long.
     """
     answer_seconds = client.connect_seconds + client.create_seconds
-    return PREPARE_SECONDS + answer_seconds + insist + WINDOW_MARGIN
+    return PREPARE_SECONDS + answer_seconds + insist + LONGEST_WRITE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ async def submit_once(
     pauses = _growing(options.look_again)
     while True:
         async with _sending.place(max(1, options.sends_at_once)):
-            version = await in_thread(archive.ledger.claim, order, claim)
+            version = await _claim(order, claim, archive)
             turn = None
             if version.is_mine:
                 turn = await _take_turn(version, client, archive, options, window)
@@ -237,7 +242,8 @@ async def _send(
 ) -> Entry:
     """Send the claimed request, once, and sort what became of it."""
     try:
-        signed = await in_thread(_prepare, version, archive, options, window)
+        # A cancellation waits for the thread: what it still does could not be undone.
+        signed = await uninterrupted(in_thread(_prepare, version, archive, options, window))
     except BaseException as error:
         await _give_back(version, archive, _reason(error))
         raise
@@ -274,10 +280,34 @@ def _prepare(
     return signed
 
 
+async def _claim(order: ClipOrder, claim: ClaimRequest, archive: Archive) -> VersionedEntry:
+    """Claim a clip; if the run is cancelled meanwhile, wait for the answer and give the clip back."""
+    claiming = asyncio.ensure_future(in_thread(archive.ledger.claim, order, claim))
+    try:
+        return await asyncio.shield(claiming)
+    except asyncio.CancelledError:
+        await uninterrupted(_undo(claiming, archive))
+        raise
+
+
+async def _undo(claiming: "asyncio.Future[VersionedEntry]", archive: Archive) -> None:
+    try:
+        version = await claiming
+    except StudioError:
+        return
+    if version.is_mine:
+        await _give_back(version, archive, "cancelled before anything was sent")
+
+
 async def _give_back(version: VersionedEntry, archive: Archive, why: str) -> None:
     """Note that nothing was sent or taken, and free the money that was set aside."""
-    await uninterrupted(in_thread(archive.ledger.release, version, why))
-    await uninterrupted(in_thread(archive.budget.settle, version.entry, NOTHING))
+
+    def give_back() -> None:
+        back = archive.ledger.give_back(version, why)
+        if back.entry.state is EntryState.RELEASED:
+            archive.budget.settle(version.entry, NOTHING)
+
+    await uninterrupted(in_thread(give_back))
 
 
 async def _balance_in_words(client: KlingClient) -> str:
@@ -300,15 +330,14 @@ async def _note_job(
         except LedgerMoved:
             known = _named_meanwhile(version, archive)
             if known is None or known.job_id != job_id:
-                archive.ledger.add_late_job(version.entry, job_id)
+                _restore(archive.ledger.add_late_job(version.entry, job_id), archive, options)
                 raise
             return known
-        if any(event.state is EntryState.RELEASED for event in entry.history[-2:]):
-            archive.budget.restore(entry, options.film)
+        _restore(entry, archive, options)
         return entry
 
     try:
-        return await uninterrupted(_insist(write, options))
+        return await uninterrupted(_insist(write, options.insist, job_id))
     except StudioError as error:
         message = f"job {job_id} is paid for, and its id could not be written to the ledger"
         raise ClipHeld(
@@ -319,40 +348,60 @@ async def _note_job(
 async def _hold(
     version: VersionedEntry, error: BaseException, archive: Archive, options: SubmitOptions
 ) -> Entry:
-    """Write down that the outcome is unknown, with the id that the answer names: that is not given up easily."""
+    """Write down that the outcome is unknown, with the id that the answer names, if any."""
     job_id: str | None = getattr(error, "job_id", None)
 
     def write() -> Entry:
         try:
-            return archive.ledger.hold(version, _reason(error), job_id).entry
+            entry = archive.ledger.hold(version, _reason(error), job_id).entry
         except LedgerMoved:
             known = _named_meanwhile(version, archive)
             if job_id is not None and (known is None or known.job_id != job_id):
-                archive.ledger.add_late_job(version.entry, job_id)
+                _restore(archive.ledger.add_late_job(version.entry, job_id), archive, options)
             if known is None:
                 raise
             return known
+        _restore(entry, archive, options)
+        return entry
 
+    # Without an id there is nothing that only this process knows: others hold the clip later.
+    seconds = options.insist
     if job_id is None:
-        return await uninterrupted(in_thread(write))
+        seconds = min(options.insist, HOLD_SECONDS)
     try:
-        return await uninterrupted(_insist(write, options))
+        return await uninterrupted(_insist(write, seconds, job_id))
     except StudioError as trouble:
-        message = f"an answer names job {job_id}, which may be paid, and it could not be written to the ledger"
+        if not isinstance(error, Exception):
+            raise error from trouble
+        message = "it is not known whether the paid request was taken, and that could not be noted"
+        if job_id is not None:
+            message = f"job {job_id} may be paid, and its id could not be written to the ledger"
         raise ClipHeld(
             message, clip_key=version.entry.clip_key, job_id=job_id, detail=str(trouble)
         ) from error
 
 
-async def _insist(write: Callable[[], Entry], options: SubmitOptions) -> Entry:
-    """Repeat a write for minutes, whatever the store says, rather than lose the id of a paid job."""
+def _restore(entry: Entry, archive: Archive, options: SubmitOptions) -> None:
+    """Set the money aside again where a release had freed it."""
+    if any(event.state is EntryState.RELEASED for event in entry.history[-2:-1]):
+        archive.budget.restore(entry, options.film)
+
+
+async def _insist(write: Callable[[], Entry], seconds: float, job_id: str | None) -> Entry:
+    """Repeat a write, whatever the store says, rather than lose the id of a paid job."""
     retrying = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type((StorageUnavailable, StorageRefused)),
-        stop=tenacity.stop_after_delay(options.insist),
+        stop=tenacity.stop_after_delay(seconds),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=15),
         reraise=True,
     )
-    return await retrying(in_thread, write)
+    try:
+        return await retrying(in_thread, write)
+    except StudioError as error:
+        if job_id is not None:
+            # A cancelled run raises its cancellation: then this line is all that knows the id.
+            LOG.critical("job %s may be paid and could not be written down: %s", job_id, error)
+        raise
 
 
 def _named_meanwhile(version: VersionedEntry, archive: Archive) -> Entry | None:

@@ -174,6 +174,31 @@ async def test_an_answer_that_names_a_job_is_never_a_refusal(status: int) -> Non
             assert error.job_id == "c7", (status, code, place)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"taskId": "c7"}]',
+        '{"code": 400, "data": {"taskId": "c7"',
+        '{"code": 400, "data": "{\\"taskId\\": \\"c7\\"}"}',
+        '{"code": 400, "taskId": ["c7"]}',
+        'data: {"taskId": "c7"}',
+        '{"code": 400, "data": {"taskID": "c7"}}',
+    ],
+)
+async def test_an_id_in_an_odd_body_is_kept(text: str) -> None:
+    """A list, a cut body, JSON in a string, an event stream: the job may be paid."""
+    error = await create_error(400, text)
+    assert type(error) is errors.OutcomeUnknown
+    assert error.job_id == "c7"
+
+
+async def test_a_code_beside_the_envelope_counts_too() -> None:
+    """A gateway that puts its own code into `error` says that it gave up, not that nothing was made."""
+    for body in ({"error": {"code": 504}}, {"error": {"code": "upstream_timeout"}}):
+        assert type(await create_error(403, body)) is errors.OutcomeUnknown
+    assert type(await create_error(403, {"error": {"code": 403}})) is errors.KeyRefused
+
+
 async def test_an_id_that_cannot_be_one_is_quoted_and_kept() -> None:
     """A good answer whose id no ledger could hold is an unknown outcome that carries the id in a form for people."""
     for odd in ("c\ud800", "c\x00", "c" * 9000, ["c1"]):

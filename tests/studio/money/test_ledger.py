@@ -143,6 +143,34 @@ def test_a_late_id_is_added_whatever_the_record_says(ledger: Ledger) -> None:
     assert not again.is_mine
 
 
+def test_a_refusal_after_a_resubmission_does_not_call_the_clip_unpaid(ledger: Ledger) -> None:
+    """The first request may be paid whatever became of the second one: nothing is sent by itself."""
+    ledger.hold(claim(ledger), "lost answer")
+    again = ledger.claim(ORDER, ClaimRequest(USD, resubmit_unknown=True))
+    assert again.is_mine
+    assert ledger.give_back(again, "busy").entry.state is EntryState.HELD
+    assert not claim(ledger).is_mine
+
+
+def test_an_adopted_job_does_not_drop_the_one_that_an_answer_named(ledger: Ledger) -> None:
+    """Both may be paid, so both stay in the record."""
+    held = ledger.hold(claim(ledger), "refused, and names a job", "c7")
+    adopted = ledger.adopt(held, "c9", "a person")
+    assert adopted.entry.named_job_ids == ("c9", "c7")
+
+
+def test_an_id_added_meanwhile_does_not_stop_the_sender(ledger: Ledger) -> None:
+    """The sender's own job is written all the same, and the late one stays."""
+    first = claim(ledger)
+    ledger.release(ledger.hold(first, "vanished"), "released by a person")
+    second = claim(ledger)
+    ledger.add_late_job(first.entry, "c1")
+    noted = ledger.submitted(second, "c2")
+    assert (noted.entry.state, noted.entry.named_job_ids) == (EntryState.SUBMITTED, ("c2", "c1"))
+    failed = ledger.failed(noted, "UPSTREAM_BUSY", retryable=True)
+    assert (failed.entry.state, failed.entry.named_job_id) == (EntryState.HELD, "c1")
+
+
 def test_two_who_note_the_same_thing_agree(ledger: Ledger) -> None:
     """Noting what is already noted is no conflict."""
     page = claim(ledger)

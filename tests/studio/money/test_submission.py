@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
@@ -288,6 +290,39 @@ async def test_a_job_of_an_earlier_claim_is_added_to_the_record(
     chosen = SubmitOptions(on_unknown="resubmit", look_again=0.05)
     with pytest.raises(ClipHeld):
         await submit_once(order, client, archive, chosen)
+
+
+async def test_a_run_that_is_cancelled_while_it_claims_leaves_nothing_in_doubt(
+    order: ClipOrder, client: KlingClient, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim is awaited and given back: nothing was sent, and nobody needs to be asked."""
+    claim = archive.ledger.claim
+    begun = threading.Event()
+
+    def slow(*args: Any) -> VersionedEntry:
+        begun.set()
+        time.sleep(0.3)
+        return claim(*args)
+
+    monkeypatch.setattr(archive.ledger, "claim", slow)
+    running = asyncio.create_task(submit_once(order, client, archive, QUICK))
+    await asyncio.to_thread(begun.wait)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert record(archive, order).state is EntryState.RELEASED
+
+
+@pytest.mark.parametrize("status", [400, 500])
+async def test_half_a_character_in_the_servers_words_stops_no_record(
+    status: int, order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """A text that was cut inside a sign is written down without it, and a named job is kept."""
+    body = json.dumps({"code": status, "msg": "no \ud83d", "data": {"taskId": "c7"}})
+    sandbox.fault(on="create", do={"status": status, "body": body})
+    with pytest.raises(ClipHeld):
+        await submit_once(order, client, archive, QUICK)
+    assert (record(archive, order).state, record(archive, order).job_id) == (EntryState.HELD, "c7")
 
 
 async def test_a_busy_api_is_queued_for(
