@@ -1,1 +1,1 @@
-"""Films on paper: storyboards, how they are read and told about, and the plan that becomes of them."""
+"""Films before and after their clips are made: storyboards, plans, quotes and assembly."""

@@ -1,11 +1,10 @@
-"""From clips to a film: joined, pictured and written down, under a key that names exactly this cut."""
+"""Assemble a film from its clips: the video, the contact sheet and the manifest."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,10 +32,11 @@ class Chapter(BaseModel):
 
 
 class FilmClip(BaseModel):
-    """One clip as it stands in a film: where, how much of it is shown, and what it was made from.
+    """One clip as it stands in a film.
 
-    `inputs` maps each address its request names to where that input really is; `made_from` are the keys of the clips
-    among them.
+    `begins_at` and `seconds` say which part of the film it fills. `inputs` maps each address that
+    its request names to where that input really is. `made_from` are the keys of the clips among
+    its inputs.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -51,9 +51,10 @@ class FilmClip(BaseModel):
 
 
 class Film(BaseModel):
-    """A finished film and everything it is made of; this is also its `manifest.json`.
+    """A finished film and everything it is made of. Stored as its `manifest.json`.
 
-    `unshown` are clips that only served others. `usd` is what all of it cost, whenever that was.
+    `unshown` are clips that only served others. `usd` is what all clips cost, whenever they were
+    made.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,7 +75,7 @@ class Film(BaseModel):
 
 @dataclass(frozen=True)
 class _Cut:
-    """One clip's place in the film: at most so many of its pictures are shown, after so long a crossfade."""
+    """One clip's place in the film. At most `pictures` of its pictures are shown."""
 
     planned: PlannedClip
     clip: Clip
@@ -89,11 +90,15 @@ class _Cut:
 
 
 def assemble(plan: FilmPlan, clips: Mapping[str, Clip], archive: Archive) -> Film:
-    """Join a film's clips (given by key) as planned, and store film, contact sheet and manifest.
+    """Join a film's clips as planned, and store the film, its contact sheet and its manifest.
 
-    Free, blocking, and safe to repeat: an unchanged film is found and returned. Needs disk space for the clips and
-    the film, and little memory (the contact sheet of a thousand shots takes 480 MiB). Raises `NotAVideo` or a storage
-    error; then no manifest is written.
+    `clips` are given by clip key.
+
+    Free, blocking, and safe to repeat: an unchanged film is found and returned. Needs disk space
+    for the clips and the film, and little memory (the contact sheet of a thousand shots takes
+    480 MiB).
+
+    Raises `NotAVideo` or a storage error. Then no manifest is written.
     """
     cuts = _cut(plan, clips, archive)
     key = _film_key(plan, cuts)
@@ -110,32 +115,39 @@ def assemble(plan: FilmPlan, clips: Mapping[str, Clip], archive: Archive) -> Fil
 def _cut(plan: FilmPlan, clips: Mapping[str, Clip], archive: Archive) -> list[_Cut]:
     """Leave out what is not shown, and end each clip where the next one takes over."""
     shown = [planned for planned in plan.clips if planned.shown]
+    followers = [*shown[1:], None]
+
     cuts = []
-    for planned, follower in zip(shown, [*shown[1:], None], strict=True):
-        clip, pictures = clips[planned.clip_key], None
-        if follower and follower.needs == Handover(
-            kind="sharpest_frame", clip_key=planned.clip_key
-        ):
+    for planned, follower in zip(shown, followers, strict=True):
+        clip = clips[planned.clip_key]
+        pictures = None
+        sharpest = Handover(kind="sharpest_frame", clip_key=planned.clip_key)
+        if follower is not None and follower.needs == sharpest:
             ending = ending_of(clip, archive)
-            pictures = ending.pictures if ending else None
+            if ending is not None:
+                pictures = ending.pictures
         cuts.append(_Cut(planned, clip, pictures))
     return cuts
 
 
 def _chapters(planned: PlannedClip) -> list[Mark]:
-    """The shots of a clip, and where in it they begin."""
-    starts = accumulate((shot.seconds for shot in planned.shots), initial=0.0)
+    """Return the shots of a clip, and where in it they begin."""
     if len(planned.shots) == 1:
         return [Mark(planned.name, 0.0)]
-    names = [f"{planned.scene}.{shot.number} {shot.title}".rstrip() for shot in planned.shots]
-    return [Mark(name, start) for name, start in zip(names, starts, strict=False)]
+
+    marks = []
+    start = 0.0
+    for shot in planned.shots:
+        name = f"{planned.scene}.{shot.number} {shot.title}".rstrip()
+        marks.append(Mark(name, start))
+        start += shot.seconds
+    return marks
 
 
 def _film_key(plan: FilmPlan, cuts: Sequence[_Cut]) -> str:
-    """Name this cut: a hash of its title, and of its clips' names, contents and cuts in order."""
-    canonical = json.dumps(
-        {"version": 2, "title": plan.title, "clips": [cut.identity for cut in cuts]}
-    )
+    """Return the key of this cut: a hash of the title, and of the clips and their cuts."""
+    clips = [cut.identity for cut in cuts]
+    canonical = json.dumps({"version": 2, "title": plan.title, "clips": clips})
     return hashlib.sha256(canonical.encode()).hexdigest()[:KEY_LENGTH]
 
 
@@ -145,14 +157,23 @@ def _make(
     key = _film_key(plan, cuts)
     video = layout.film_video(plan.slug, key)
     sheet = layout.film_contact_sheet(plan.slug, key)
+
+    parts = []
+    for number, cut in enumerate(cuts):
+        path = disk / f"{number:04}.mp4"
+        with path.open("w+b") as file:
+            archive.copy_out(cut.clip, file)
+        parts.append(Part(path, _chapters(cut.planned), cut.pictures, cut.planned.crossfade))
+
     target = disk / "film.mp4"
-    joined = join([_part(cut, number, archive, disk) for number, cut in enumerate(cuts)], target)
-    placed = [
-        _place(cut, start, length, archive)
-        for cut, start, length in zip(cuts, joined.starts, joined.lengths, strict=True)
-    ]
+    joined = join(parts, target)
+    placed = []
+    for cut, start, length in zip(cuts, joined.starts, joined.lengths, strict=True):
+        placed.append(_place(cut, start, length, archive))
+
     usd = sum((clip.usd for clip in clips.values()), NOTHING)
     archive.bucket.put(sheet, _sheet(plan, placed, joined, usd, target), "image/jpeg")
+    unshown = [clips[planned.clip_key] for planned in plan.clips if not planned.shown]
     return Film(
         title=plan.title,
         slug=plan.slug,
@@ -165,36 +186,38 @@ def _make(
         re_encoded=joined.re_encoded,
         usd=usd,
         clips=tuple(placed),
-        unshown=tuple(clips[planned.clip_key] for planned in plan.clips if not planned.shown),
+        unshown=tuple(unshown),
     )
 
 
-def _part(cut: _Cut, number: int, archive: Archive, disk: Path) -> Part:
-    path = disk / f"{number:04}.mp4"
-    with path.open("w+b") as file:
-        archive.copy_out(cut.clip, file)
-    return Part(path, _chapters(cut.planned), cut.pictures, cut.planned.crossfade)
-
-
 def _place(cut: _Cut, start: float, length: float, archive: Archive) -> FilmClip:
-    planned, request = cut.planned, cut.planned.order.request
-    named = [image.image_url for image in request.image_list] + [
-        video.video_url for video in request.video_list
+    """Describe a clip as it stands in the film, from `start` on, `length` seconds long."""
+    planned = cut.planned
+
+    chapters = [
+        Chapter(name=mark.title, begins_at=start + mark.start) for mark in _chapters(planned)
     ]
-    inside = {
-        url: archive.bucket.uri(url.removeprefix(STANDIN))
-        for url in named
-        if url.startswith(STANDIN)
-    }
+
+    request = planned.order.request
+    urls = [image.image_url for image in request.image_list]
+    urls.extend(video.video_url for video in request.video_list)
+    inputs = {}
+    for url in urls:
+        inputs[url] = url
+        if url.startswith(STANDIN):
+            inputs[url] = archive.bucket.uri(url.removeprefix(STANDIN))
+
+    made_from: tuple[str, ...] = ()
+    if planned.needs is not None:
+        made_from = (planned.needs.clip_key,)
+
     return FilmClip(
         name=planned.name,
         begins_at=start,
         seconds=length,
-        chapters=tuple(
-            Chapter(name=mark.title, begins_at=start + mark.start) for mark in _chapters(planned)
-        ),
-        made_from=(planned.needs.clip_key,) if planned.needs else (),
-        inputs={url: inside.get(url, url) for url in named},
+        chapters=tuple(chapters),
+        made_from=made_from,
+        inputs=inputs,
         clip=cut.clip,
     )
 
@@ -202,26 +225,31 @@ def _place(cut: _Cut, start: float, length: float, archive: Archive) -> FilmClip
 def _sheet(
     plan: FilmPlan, placed: Sequence[FilmClip], joined: JoinReport, usd: Decimal, film: Path
 ) -> bytes:
+    """Return the contact sheet as JPEG: a picture of every shot, with its length and price."""
     captions = []
     for each in placed:
-        ends = [
-            *(chapter.begins_at for chapter in each.chapters[1:]),
-            each.begins_at + each.seconds,
-        ]
-        price = f" · ${each.clip.usd:.2f}" if len(each.chapters) == 1 else ""
+        ends = [chapter.begins_at for chapter in each.chapters[1:]]
+        ends.append(each.begins_at + each.seconds)
         for chapter, end in zip(each.chapters, ends, strict=True):
             seconds = end - chapter.begins_at
-            captions.append(
-                Caption(chapter.begins_at, seconds, chapter.name, f"{seconds:.1f} s{price}")
-            )
-    count = f"{len(captions)} {'shot' if len(captions) == 1 else 'shots'}"
-    return contact_sheet(
-        film, captions, plan.title, f"{count} · {joined.seconds:.1f} s · ${usd:.2f}"
-    )
+            text = f"{seconds:.1f} s"
+            # The price of a clip with several shots belongs to none of them alone.
+            if len(each.chapters) == 1:
+                text = f"{text} · ${each.clip.usd:.2f}"
+            captions.append(Caption(chapter.begins_at, seconds, chapter.name, text))
+
+    count = f"{len(captions)} shots"
+    if len(captions) == 1:
+        count = "1 shot"
+    summary = f"{count} · {joined.seconds:.1f} s · ${usd:.2f}"
+    return contact_sheet(film, captions, plan.title, summary)
 
 
 def _store(film: Path, path: str, archive: Archive) -> str:
-    """Store the film; a run that was killed before its manifest has left an equal one, whose hash counts."""
+    """Store the film and return its SHA-256.
+
+    A run that was killed before its manifest has left an equal film. Then that one's hash counts.
+    """
     with film.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if archive.bucket.put_file(path, file, film.stat().st_size, sha256, "video/mp4"):

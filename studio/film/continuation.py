@@ -1,8 +1,7 @@
-"""What one clip gives to the next: made once, kept in the archive, named before it exists."""
+"""Make what one clip gives to the next, and keep it in the archive."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,7 +16,10 @@ from prefect_kling.studio.storage import layout
 
 
 class Ending(BaseModel):
-    """Where a film ends a clip whose sharpest final picture was handed over; the record beside that picture."""
+    """Where a film ends a clip whose sharpest final picture was handed over.
+
+    This is the record beside that picture: pictures of the clip, and seconds.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,10 +28,11 @@ class Ending(BaseModel):
 
 
 def hand_over(clip: Clip, handover: Handover, archive: Archive) -> str:
-    """Keep what the next clip needs of this one and return its stand-in address; what is there is used as it is.
+    """Store what the next clip needs of this one, and return its address in the archive.
 
-    Free, blocking, safe to repeat. Raises `InputUnusable` when the API would not take it, `NotAVideo`, or a storage
-    error.
+    Free, blocking, safe to repeat: what is there already is not made again.
+
+    Raises `InputUnusable` when the API would not take it, `NotAVideo`, or a storage error.
     """
     if handover.path not in archive.bucket.names(handover.path):
         with TemporaryDirectory(prefix="handover-") as disk:
@@ -41,7 +44,10 @@ def hand_over(clip: Clip, handover: Handover, archive: Archive) -> str:
 
 
 def ending_of(clip: Clip, archive: Archive) -> Ending | None:
-    """Return where the film ends this clip, None when it was never handed over by its sharpest picture."""
+    """Return where the film ends this clip.
+
+    None if the clip's sharpest picture was never handed over.
+    """
     return archive.bucket.read_model(layout.cut_point(clip.clip_key), Ending)
 
 
@@ -65,17 +71,16 @@ def _keep_last(path: Path, clip: Clip, handover: Handover, archive: Archive) -> 
 def _keep_tail(path: Path, clip: Clip, handover: Handover, archive: Archive) -> None:
     shortest, longest = VIDEO_SECONDS
     if clip.media.seconds < shortest - SLACK:
-        what = (
-            f"{clip.uri} lasts {clip.media.seconds:.2f} s; as an input video it needs at least 3 s"
+        told = f"{clip.uri} lasts {clip.media.seconds:.2f} s"
+        raise InputUnusable(
+            f"{told}; as an input video it needs at least 3 s", clip_key=clip.clip_key
         )
-        raise InputUnusable(what, clip_key=clip.clip_key)
-    shorter = path.with_name("tail.mp4")
-    with (shorter if keep_tail(path, shorter, longest) else path).open("rb") as file:
-        _store(file, handover.path, archive)
 
-
-def _store(file: BinaryIO, path: str, archive: Archive) -> None:
-    archive.bucket.put(path, file.read(), "video/mp4")
+    tail = path.with_name("tail.mp4")
+    if not keep_tail(path, tail, longest):
+        # The clip is short enough as it is.
+        tail = path
+    archive.bucket.put(handover.path, tail.read_bytes(), "video/mp4")
 
 
 _KINDS = {"sharpest_frame": _keep_sharpest, "last_frame": _keep_last, "tail": _keep_tail}

@@ -37,7 +37,10 @@ class PendingFilm(BaseModel):
 
 
 def pending_films(archive: Archive) -> Iterator[PendingFilm]:
-    """Yield every film that is to be completed. Raises `LedgerUnreadable` for one that cannot be read."""
+    """Yield every film that is to be completed.
+
+    Raises `LedgerUnreadable` for one that cannot be read.
+    """
     for name in archive.bucket.names(layout.PENDING_FILMS):
         film = archive.bucket.read_model(name, PendingFilm)
         if film is not None:

@@ -1,4 +1,4 @@
-"""A film before it is made: every clip, what it is made from, its key and its price."""
+"""The plan of a film: every clip with its order, its inputs and its price."""
 
 from decimal import Decimal
 from functools import cached_property
@@ -15,7 +15,10 @@ from prefect_kling.studio.storage import layout
 
 
 class Handover(BaseModel):
-    """What one clip gives to the next: its sharpest final picture, its literal last one, or its last ten seconds."""
+    """What one clip gives to the next.
+
+    This is its sharpest final picture, its literal last picture, or its last ten seconds.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,7 +27,7 @@ class Handover(BaseModel):
 
     @property
     def path(self) -> str:
-        """Where it is kept; known before the clip is made."""
+        """Its path in the bucket, known before the clip is made."""
         if self.kind == "sharpest_frame":
             return layout.sharpest_frame(self.clip_key)
         if self.kind == "last_frame":
@@ -33,7 +36,7 @@ class Handover(BaseModel):
 
     @property
     def address(self) -> str:
-        """How a request names it."""
+        """The address by which a request names it."""
         return STANDIN + self.path
 
 
@@ -48,7 +51,7 @@ class PlannedShot(BaseModel):
 
 
 class PlannedClip(BaseModel):
-    """One clip, ready to be made: its order, its price, and what it needs of another clip first."""
+    """One clip of a plan: its order, and what it needs of another clip first."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,24 +71,30 @@ class PlannedClip(BaseModel):
 
     @property
     def name(self) -> str:
-        """Short and unique within the film: `2.1 The door opens`, or `2.1-2.4 The door opens` for four shots."""
-        first, last = self.shots[0], self.shots[-1]
-        until = f"-{self.scene}.{last.number}" if last != first else ""
-        return f"{self.scene}.{first.number}{until} {first.title}".rstrip()
+        """Short and unique within the film.
+
+        `2.1 The door opens`, or `2.1-2.4 The door opens` for four shots.
+        """
+        first = self.shots[0]
+        last = self.shots[-1]
+        numbers = f"{self.scene}.{first.number}"
+        if last != first:
+            numbers = f"{numbers}-{self.scene}.{last.number}"
+        return f"{numbers} {first.title}".rstrip()
 
     @property
     def seconds(self) -> float:
-        """How long the clip is to last."""
+        """Planned length of the clip."""
         return sum(shot.seconds for shot in self.shots)
 
     @property
     def price(self) -> Quote:
-        """What making it costs, if it is not in the archive yet."""
+        """Expected price in US dollars, if the clip is not in the archive yet."""
         return quote(self.order.request, input_seconds=self.input_seconds)
 
     @property
     def at_most_usd(self) -> Decimal:
-        """What is set aside for it before it is sent."""
+        """Highest price in US dollars: what is set aside before it is sent."""
         return quote(self.order.request).at_most_usd
 
 
@@ -93,12 +102,14 @@ def begins_anew(request: VideoRequest, needs: Handover | None, before: PlannedCl
     """Whether a viewer sees a clip begin with something else than the one before it ends with."""
     if before is None or not before.shown:
         return True
-    first, end = (
-        request.image_of_type("first_frame"),
-        before.order.request.image_of_type("end_frame"),
-    )
-    shared = first is not None and end is not None and first.image_url == end.image_url
-    return needs is None and not shared
+    if needs is not None:
+        return False
+
+    first = request.image_of_type("first_frame")
+    end = before.order.request.image_of_type("end_frame")
+    if first is None or end is None:
+        return True
+    return first.image_url != end.image_url
 
 
 class PlannedScene(BaseModel):
@@ -118,19 +129,23 @@ class PlannedScene(BaseModel):
 
     @cached_property
     def priorities(self) -> dict[str, float]:
-        """Per clip key, the seconds of video of the longest chain that begins with it; the longest should go first."""
+        """Seconds of video of the longest chain that begins with each clip, by clip key.
+
+        The clip with the longest chain should go first.
+        """
         longest = {clip.clip_key: clip.seconds for clip in self.clips}
         # Clips need earlier ones only, so going backwards sees every follower before its leader.
         for clip in reversed(self.clips):
-            if clip.needs is not None:
-                leader = next(each for each in self.clips if each.clip_key == clip.needs.clip_key)
-                chain = leader.seconds + longest[clip.clip_key]
-                longest[leader.clip_key] = max(longest[leader.clip_key], chain)
+            if clip.needs is None:
+                continue
+            leader = next(each for each in self.clips if each.clip_key == clip.needs.clip_key)
+            chain = leader.seconds + longest[clip.clip_key]
+            longest[leader.clip_key] = max(longest[leader.clip_key], chain)
         return longest
 
 
 class FilmPlan(BaseModel):
-    """All scenes of a film, planned: a graph whose nodes are clips and whose arrows are their `needs`."""
+    """All scenes of a film: a graph whose nodes are clips and whose edges are their `needs`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -145,7 +160,7 @@ class FilmPlan(BaseModel):
 
     @cached_property
     def by_key(self) -> dict[str, PlannedClip]:
-        """Each clip once; shots that are alike share one."""
+        """Each clip once, by key. Shots that are alike share a clip."""
         return {clip.clip_key: clip for clip in reversed(self.clips)}
 
     def only(self, scene: int) -> "FilmPlan":
@@ -154,32 +169,35 @@ class FilmPlan(BaseModel):
 
     @property
     def usd(self) -> Decimal:
-        """What the film costs when nothing of it is in the archive yet."""
+        """Expected price in US dollars when no clip is in the archive yet."""
         return sum((clip.price.usd for clip in self.by_key.values()), Decimal(0))
 
     @property
     def notes(self) -> list[str]:
-        """What somebody should know before paying."""
-        told = [
-            f"{clip.name}: {note}"
-            for clip in self.clips
-            for note in (*clip.notes, *map(describe, clip.order.request.disputes()))
-        ]
-        shown = [clip.order.request for clip in self.clips if clip.shown]
-        shapes = sorted({f"{r.aspect_ratio} {r.mode}" for r in shown if _has_own_shape(r)})
+        """What somebody should know before paying, one sentence each."""
+        told: list[str] = []
+        shapes: set[str] = set()
+        modes: set[str] = set()
+
+        for clip in self.clips:
+            request = clip.order.request
+            notes = [*clip.notes, *map(describe, request.disputes())]
+            told.extend(f"{clip.name}: {note}" for note in notes)
+
+            if clip.shown and not request.edits_video:
+                modes.add(request.mode)
+                # A first frame decides the shape of its clip by itself.
+                if request.image_of_type("first_frame") is None:
+                    shapes.add(f"{request.aspect_ratio} {request.mode}")
+
         if len(shapes) > 1:
             told.append(
-                f"shots differ in shape ({', '.join(shapes)}): the film takes the most common one, "
-                "the others get black bars, and all is encoded anew"
+                f"shots differ in shape ({', '.join(sorted(shapes))}): the film takes the most "
+                "common one, the others get black bars, and all is encoded anew"
             )
-        modes = sorted({r.mode for r in shown if not r.edits_video})
-        if len(shapes) <= 1 < len(modes):
+        elif len(modes) > 1:
             told.append(
-                f"shots differ in size (mode {', '.join(modes)}): all of the film is encoded anew"
+                f"shots differ in size (mode {', '.join(sorted(modes))}): "
+                "all of the film is encoded anew"
             )
         return told
-
-
-def _has_own_shape(request: VideoRequest) -> bool:
-    """Whether nothing but mode and aspect ratio decides the shape."""
-    return not request.edits_video and request.image_of_type("first_frame") is None

@@ -1,7 +1,7 @@
-"""What a shot tells the model: its prompt with look and characters in it, and the references it points at."""
+"""Build what a request tells the model: the full prompt, and the references it points at."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TypeVar
@@ -20,7 +20,10 @@ class Unsayable(Exception):
 
 @dataclass(frozen=True)
 class Exhibits:
-    """What a request shows the model, in list order; `places` says how a prompt points at each by its name."""
+    """What a request shows the model, in list order.
+
+    `places` maps each reference's name to how a prompt points at it, as in `<<<image_2>>>`.
+    """
 
     images: tuple[ImageInput, ...]
     elements: tuple[ElementInput, ...]
@@ -34,55 +37,71 @@ class Exhibits:
 
 def full_text(prompt: str, settings: ShotSettings, board: Storyboard) -> str:
     """Return the prompt followed by its characters' descriptions and its look, word for word."""
-    people = [
-        lookup(name, board.characters, "character").description
-        for name in settings.characters or ()
-    ]
-    return "\n".join(part for part in (prompt, *people, settings.look) if part)
+    parts = [prompt]
+    for name in settings.characters or ():
+        character = lookup(name, board.characters, "character")
+        parts.append(character.description)
+    parts.append(settings.look or "")
+    return "\n".join(filter(None, parts))
 
 
 def of_length(prompt: str, limit: int, whose: str) -> str:
-    """Return a prompt that is no longer than so many characters. Raises `Unsayable` when it is."""
+    """Return the prompt. Raises `Unsayable` when it has more than `limit` characters."""
     if len(prompt) > limit:
         raise Unsayable(
-            f"with look and characters {whose} has {len(prompt)} characters; the limit here is {limit}"
+            f"with look and characters {whose} has {len(prompt)} characters; "
+            f"the limit here is {limit}"
         )
     return prompt
 
 
 def exhibit(texts: Iterable[str], settings: ShotSettings, board: Storyboard) -> Exhibits:
-    """Collect what the settings list, what the characters bring along, and what the texts mention, each once."""
-    named = [*(settings.references or ())]
+    """Collect the references of a request, each once.
+
+    First come those that the settings list, then those of the characters, then those that the
+    texts mention.
+
+    Raises `Unsayable` for a name that the storyboard does not have, and for a second video.
+    """
+    names = [*(settings.references or ())]
     for name in settings.characters or ():
-        named += lookup(name, board.characters, "character").references
-    mentioned = [
-        name for text in texts for name in MENTION.findall(text) if not BY_PLACE.fullmatch(name)
-    ]
-    named = list(dict.fromkeys([*named, *mentioned]))
-    found = {name: resolve(name, board) for name in named}
-    places: dict[str, str] = {}
-    for kind in ("image", "element", "video"):
-        some = [name for name in named if getattr(found[name], kind) is not None]
-        places |= {name: f"<<<{kind}_{number}>>>" for number, name in enumerate(some, 1)}
-    return _in_order(list(found.values()), places)
+        character = lookup(name, board.characters, "character")
+        names.extend(character.references)
+    for text in texts:
+        mentioned = MENTION.findall(text)
+        names.extend(name for name in mentioned if not BY_PLACE.fullmatch(name))
 
-
-def _in_order(shown: Sequence[Reference], places: Mapping[str, str]) -> Exhibits:
-    videos = [each.video for each in shown if each.video is not None]
+    shown = {name: resolve(name, board) for name in names}
+    videos = [each.video for each in shown.values() if each.video is not None]
     if len(videos) > 1:
         raise Unsayable(f"{len(videos)} videos are referred to; a request takes one")
+
+    images: list[ImageInput] = []
+    elements: list[ElementInput] = []
+    places: dict[str, str] = {}
+    for name, reference in shown.items():
+        if reference.image is not None:
+            images.append(ImageInput(image_url=reference.image))
+            places[name] = f"<<<image_{len(images)}>>>"
+        if reference.element is not None:
+            elements.append(ElementInput(element_id=reference.element))
+            places[name] = f"<<<element_{len(elements)}>>>"
+        if reference.video is not None:
+            places[name] = "<<<video_1>>>"
+
     return Exhibits(
-        images=tuple(ImageInput(image_url=each.image) for each in shown if each.image is not None),
-        elements=tuple(
-            ElementInput(element_id=each.element) for each in shown if each.element is not None
-        ),
-        video=videos[0] if videos else None,
+        images=tuple(images),
+        elements=tuple(elements),
+        video=next(iter(videos), None),
         places=places,
     )
 
 
 def resolve(name: str, board: Storyboard) -> Reference:
-    """Return the reference of this name; a link to a picture is one without a name."""
+    """Return the reference of this name, or of this link to a picture.
+
+    Raises `Unsayable` for a name that the storyboard does not have.
+    """
     if name.lower().startswith(("http://", "https://")):
         return Reference(image=name)
     return lookup(name, board.references, "reference")
@@ -96,6 +115,8 @@ def lookup(name: str, things: Mapping[str, Thing], kind: str) -> Thing:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question naming the nearest known name, or nothing."""
+    """Return a question with the nearest known name, or an empty text."""
     near = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    if not near:
+        return ""
+    return f"; did you mean {near[0]!r}?"

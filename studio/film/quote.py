@@ -1,4 +1,4 @@
-"""What a film will cost now: what is archived already, what is under way, and what is still to be paid."""
+"""Quote a film: which of its clips are archived, which are under way, and which must be paid."""
 
 import asyncio
 from decimal import Decimal
@@ -31,7 +31,11 @@ _STANDINGS = {
 
 
 class FilmQuote(BaseModel):
-    """A plan, and how much of it is paid; `usd` is expected, `at_most_usd` the worst case that budgets reckon with."""
+    """A plan, and the standing of each of its clips by clip key.
+
+    `usd` is the expected price of what is still to be paid. `at_most_usd` is its highest price,
+    which budgets are checked against.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,16 +44,16 @@ class FilmQuote(BaseModel):
 
     @property
     def usd(self) -> Decimal:
-        """What is still to be paid, as expected."""
+        """Expected price, in US dollars, of the clips that are still to be paid."""
         return sum((self.plan.by_key[key].price.usd for key in self._unpaid), NOTHING)
 
     @property
     def at_most_usd(self) -> Decimal:
-        """What is still to be paid, at worst."""
+        """Highest price, in US dollars, of the clips that are still to be paid."""
         return sum((self.plan.by_key[key].at_most_usd for key in self._unpaid), NOTHING)
 
     def count(self, standing: Standing) -> int:
-        """How many clips stand so."""
+        """Return how many clips have this standing."""
         return list(self.standings.values()).count(standing)
 
     @property
@@ -60,24 +64,32 @@ class FilmQuote(BaseModel):
 async def quote_film(
     plan: FilmPlan, archive: Archive | None, *, resubmit: bool = False
 ) -> FilmQuote:
-    """Look up every clip of a plan; without an archive all of it is to be paid. Free.
+    """Look up every clip of a plan in the archive. Free.
 
-    `resubmit`: held clips, and intents whose sender may be dead, would be sent and paid again, so they count as such.
+    Without an archive every clip is to be paid.
 
-    Raises `LedgerUnreadable` or a storage error rather than call a clip unpaid that may not be.
+    With `resubmit`, held clips, and clips being sent whose sender may be dead, count as to be
+    paid: they would be sent and paid again.
+
+    Raises `LedgerUnreadable` or a storage error rather than report a wrong standing.
     """
     keys = list(plan.by_key)
     if archive is None:
         return FilmQuote(plan=plan, standings=dict.fromkeys(keys, Standing.TO_PAY))
-    found = await asyncio.gather(*(in_thread(_look_up, key, archive) for key in keys))
+
+    lookups = [in_thread(_look_up, key, archive) for key in keys]
+    found = await asyncio.gather(*lookups)
+    standings = dict(zip(keys, found, strict=True))
+
     if resubmit:
-        found = [
-            Standing.TO_PAY if each in (Standing.HELD, Standing.BEING_SENT) else each
-            for each in found
-        ]
-    return FilmQuote(plan=plan, standings=dict(zip(keys, found, strict=True)))
+        for key, standing in standings.items():
+            if standing in (Standing.HELD, Standing.BEING_SENT):
+                standings[key] = Standing.TO_PAY
+    return FilmQuote(plan=plan, standings=standings)
 
 
 def _look_up(clip_key: str, archive: Archive) -> Standing:
     page = archive.ledger.read(clip_key)
-    return Standing.TO_PAY if page is None else _STANDINGS.get(page.entry.state, Standing.TO_PAY)
+    if page is None:
+        return Standing.TO_PAY
+    return _STANDINGS.get(page.entry.state, Standing.TO_PAY)

@@ -19,42 +19,52 @@ class _Part(BaseModel):
 
 
 class ShotSettings(_Part):
-    """What shots have in common. The nearest word counts: the shot's own, then its scene's, then the defaults."""
+    """What shots have in common.
+
+    The nearest word counts: the shot's own, then its scene's, then the defaults.
+    """
 
     model: ModelName | None = None
     """Which model makes the clips; kling-v3-omni unless said."""
     mode: Literal["std", "pro"] | None = None
     """std is 720p, pro is 1080p and dearer; std unless said."""
     aspect_ratio: Literal["16:9", "9:16", "1:1"] | None = None
-    """Shape of the picture; 16:9 unless said. A first frame or an edited video decides it instead."""
+    """Shape of the picture; 16:9 unless said. A first frame or an edited video decides it
+    instead."""
     sound: OnOff | None = None
     """Let the model make sound; off unless said. Never together with an input video."""
     duration: Annotated[int, Field(ge=1, le=15)] | None = None
-    """Length of a shot in whole seconds; 5 unless said. Less than 3 only inside a multi_shot scene."""
+    """Length of a shot in whole seconds; 5 unless said. Less than 3 only inside a multi_shot
+    scene."""
     watermark: bool | None = None
     """Have the API mark the clip."""
     keep_original_sound: YesNo | None = None
-    """Where a clip is made from a video: whether to keep that video's sound, which costs more; no unless said."""
+    """Where a clip is made from a video: whether to keep that video's sound, which costs more; no
+    unless said."""
     look: str | None = None
-    """Style in words, repeated word for word at the end of every prompt: film stock, light, colours."""
+    """Style in words, repeated word for word at the end of every prompt: film stock, light,
+    colours."""
     characters: list[Name] | None = None
-    """Who is in the shot: names from `characters`. Their descriptions are repeated word for word in the prompt."""
+    """Who is in the shot: names from `characters`. Their descriptions are repeated word for word in
+    the prompt."""
     references: list[str] | None = None
     """What the shot is shown to the model with: names from `references`, or links to pictures."""
     crossfade: Annotated[float, Field(ge=0, le=3)] | None = None
-    """Seconds of crossfade into the shot where it begins anew (a cut, or a new scene); a hard cut unless said."""
+    """Seconds of crossfade into the shot where it begins anew (a cut, or a new scene); a hard cut
+    unless said."""
 
     def over(self, other: "ShotSettings") -> "ShotSettings":
-        """Return these settings, with what they leave open taken from the others."""
+        """Return these settings. What is not set here is taken from the other settings."""
         return ShotSettings(**(other.settings() | self.settings()))
 
     def settings(self) -> dict[str, object]:
-        """Return what is said, by field name."""
-        return {
-            name: value
-            for name in ShotSettings.model_fields
-            if (value := getattr(self, name)) is not None
-        }
+        """Return the settings that are set, by field name."""
+        values = {}
+        for name in ShotSettings.model_fields:
+            value = getattr(self, name)
+            if value is not None:
+                values[name] = value
+        return values
 
 
 class Reference(_Part):
@@ -65,7 +75,8 @@ class Reference(_Part):
     video: str | None = None
     """An MP4 or MOV of 3 to 10 seconds: a link, or a file beside the storyboard."""
     element: Annotated[int, Field(ge=0)] | None = None
-    """Number of a subject registered with Kling (experimental: ids belong to the account that made them)."""
+    """Number of a subject registered with Kling (experimental: ids belong to the account that made
+    them)."""
 
     @model_validator(mode="after")
     def _is_one_thing(self) -> "Reference":
@@ -82,9 +93,11 @@ class Character(_Part):
     """Somebody or something that comes back, described once and in the same words every time."""
 
     description: Annotated[str, Field(min_length=1, max_length=1000)]
-    """Put into the prompt word for word: name, age, face, hair, clothes. `<<<name>>>` points at a reference."""
+    """Put into the prompt word for word: name, age, face, hair, clothes. `<<<name>>>` points at a
+    reference."""
     references: list[str] = []
-    """Pictures or subjects that show the character: names from `references`. Three views are better than one."""
+    """Pictures or subjects that show the character: names from `references`. Three views are better
+    than one."""
 
 
 class Shot(ShotSettings):
@@ -116,15 +129,16 @@ class Scene(ShotSettings):
     continuity: Literal[
         "cut", "last_frame", "keyframes", "reference_video", "multi_shot", "edit"
     ] = "cut"
-    """cut: shots are independent, made side by side. last_frame: each begins with the last picture of the one before.
-    keyframes: neighbours share planned pictures, made side by side. reference_video: each continues from the video
-    of the one before. multi_shot: the whole scene is one clip, the model cuts. edit: each is the one before, edited."""
+    """cut: shots are independent, made side by side. last_frame: each begins with the last picture
+    of the one before. keyframes: neighbours share planned pictures, made side by side.
+    reference_video: each continues from the video of the one before. multi_shot: the whole scene is
+    one clip, the model cuts. edit: each is the one before, edited."""
     handover: Literal["sharpest", "last"] = "sharpest"
-    """For last_frame: hand over the sharpest picture of the last half second, where the film then ends the shot, or
-    the literal last one."""
+    """For last_frame: hand over the sharpest picture of the last half second, where the film then
+    ends the shot, or the literal last one."""
     keyframes: list[str] = []
-    """For keyframes: the pictures shots begin and end with, one more than there are shots (or as many: then the last
-    shot ends freely). Names of references, or links."""
+    """For keyframes: the pictures shots begin and end with, one more than there are shots (or as
+    many: then the last shot ends freely). Names of references, or links."""
     shots: Annotated[list[Shot], Field(min_length=1)]
     """The shots in order."""
 
@@ -145,17 +159,21 @@ class Storyboard(_Part):
 
     @property
     def slug(self) -> str:
-        """The title as a folder name; one that has no Latin letters is named by its hash."""
-        plain = unicodedata.normalize("NFKD", self.title).encode("ascii", "ignore").decode().lower()
-        words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-        return words or f"film-{hashlib.sha256(self.title.encode()).hexdigest()[:8]}"
+        """The title as a folder name, or a hash of it if it has no Latin letters."""
+        decomposed = unicodedata.normalize("NFKD", self.title)
+        latin = decomposed.encode("ascii", "ignore").decode().lower()
+        words = re.sub(r"[^a-z0-9]+", "-", latin).strip("-")
+        if words:
+            return words
+        title_hash = hashlib.sha256(self.title.encode()).hexdigest()
+        return f"film-{title_hash[:8]}"
 
 
 Place = tuple[int | str, ...]
 
 
 def in_words(place: Place) -> str:
-    """Say a place in a storyboard as a person does: `scene 1, shot 2, duration`."""
+    """Return a place in a storyboard in words, as in `scene 1, shot 2, duration`."""
     words: list[str] = []
     for step in place:
         if isinstance(step, int):

@@ -1,4 +1,4 @@
-"""Mistakes in a storyboard's fields, told as one person tells another: what is wrong, and what is possible."""
+"""Mistakes in a storyboard's fields, in words: what is wrong, and what is possible."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -50,21 +50,32 @@ class Mistake(NamedTuple):
 
 
 def field_mistakes(error: ValidationError, document: Document) -> list[Mistake]:
-    """Return each mistake once: a misspelled field is not missing as well, an empty one not also of a wrong kind."""
+    """Return each mistake once.
+
+    A misspelled field is not missing as well, and an empty one not also of a wrong kind.
+    """
     found: dict[Place, ErrorDetails] = {}
     for each in error.errors():
-        found.setdefault(tuple(step for step in each["loc"] if step != "[key]"), each)
+        place = tuple(step for step in each["loc"] if step != "[key]")
+        found.setdefault(place, each)
+
     findings = _Findings(document, found)
-    empty = [
-        _empty_field(place)
-        for place, following in findings.empty.items()
-        if not findings.misplaced(following)
-    ]
-    return empty + [mistake for place in found if (mistake := findings.tell(place))]
+    mistakes = []
+    for place, following in findings.empty.items():
+        if not findings.misplaced(following):
+            mistakes.append(_empty_field(place))
+    for place in found:
+        mistake = findings.tell(place)
+        if mistake is not None:
+            mistakes.append(mistake)
+    return mistakes
 
 
 def empty_mistakes(document: Document) -> list[Mistake]:
-    """Return the fields after whose name nothing is written; a film must not be paid that was not finished."""
+    """Return the fields after whose name nothing is written.
+
+    A film must not be paid while its storyboard is unfinished.
+    """
     return [_empty_field(place) for place, _ in document.empty()]
 
 
@@ -74,7 +85,7 @@ def _empty_field(place: Place) -> Mistake:
 
 @dataclass(frozen=True)
 class _Findings:
-    """All that was found wrong, by place; what belongs to one mistake is seen only side by side."""
+    """All errors by place. Several errors may belong to one mistake."""
 
     document: Document
     found: dict[Place, ErrorDetails]
@@ -89,55 +100,71 @@ class _Findings:
         }
 
     def misplaced(self, place: Place | None) -> bool:
-        """Whether what follows an empty name is wrong where it is: it should be indented, and the name is not empty."""
+        """Whether what follows an empty name is wrong where it is.
+
+        Then it should be indented, and the name is not empty.
+        """
         return place is not None and self._is(place, "extra_forbidden", "model_type")
 
     def tell(self, place: Place) -> Mistake | None:
         """Return what is wrong at a place, unless it is told elsewhere."""
+        part = in_words(place[:-1])
+
         if self._is(place, "extra_forbidden"):
-            return Mistake(
-                place,
-                f"{in_words(place[:-1])}: there is no field {place[-1]!r}{self._instead(place)}",
-            )
+            instead = self._instead(place)
+            return Mistake(place, f"{part}: there is no field {place[-1]!r}{instead}")
+
         if self._is(place, "missing"):
-            told = f"{in_words(place[:-1])}: {place[-1]!r} is missing"
-            return None if self._is_misspelled(place) else Mistake(place, told)
-        return (
-            None
-            if place in self.empty
-            else Mistake(place, f"{in_words(place)}: {_say(self.found[place], place)}")
-        )
+            if self._is_misspelled(place):
+                return None
+            return Mistake(place, f"{part}: {place[-1]!r} is missing")
+
+        if place in self.empty:
+            return None
+        return Mistake(place, f"{in_words(place)}: {_say(self.found[place], place)}")
 
     def _is(self, place: Place, *types: str) -> bool:
         return place in self.found and self.found[place]["type"] in types
 
     def _is_misspelled(self, missing: Place) -> bool:
         """Whether an unknown field beside a missing one was meant to be it."""
-        unknown = [
-            str(place[-1])
-            for place in self.found
-            if place[:-1] == missing[:-1] and self._is(place, "extra_forbidden")
-        ]
-        near = [_near(name, missing[:-1]) for name in unknown if not _homes(name)]
-        return any(not each or repr(missing[-1]) in each for each in near)
+        part = missing[:-1]
+        for place in self.found:
+            if place[:-1] != part or not self._is(place, "extra_forbidden"):
+                continue
+            name = str(place[-1])
+            if _homes(name):
+                continue
+            near = _near(name, part)
+            if not near or repr(missing[-1]) in near:
+                return True
+        return False
 
     def _instead(self, place: Place) -> str:
-        """Say what an unknown field could mean."""
-        name, part = str(place[-1]), place[:-1]
+        """Return what an unknown field could mean, in words."""
+        name = str(place[-1])
+        part = place[:-1]
+
         above = next((each for each, following in self.empty.items() if following == place), None)
         if above is not None and above[-1] in _WRITTEN:
             return f" here; indent it if it belongs to {above[-1]!r} above"
-        if homes := _homes(name):
+
+        homes = _homes(name)
+        if homes:
             return f" here; it belongs to {homes}"
+
         if self.found[place]["input"] is None and self.document.in_braces(part):
             return "; inside { } a text that contains a comma must stand in quotes"
-        lacking = [
-            f", and {each[-1]!r} is missing"
-            for each in self.found
-            if each[:-1] == part and self._is(each, "missing")
-        ]
+
+        near = _near(name, part)
+        if near:
+            return near
+
         possible = f"; possible are {', '.join(_model(part).model_fields)}"
-        return _near(name, part) or "".join(lacking[:1]) + possible
+        for each in self.found:
+            if each[:-1] == part and self._is(each, "missing"):
+                return f", and {each[-1]!r} is missing{possible}"
+        return possible
 
 
 def _near(name: str, part: Place) -> str:
@@ -147,7 +174,9 @@ def _near(name: str, part: Place) -> str:
 def _homes(name: str) -> str:
     """Return the parts of a storyboard that have this field, in words."""
     homes = [words for model, words in _HOMES.items() if name in model.model_fields]
-    return " or ".join(filter(None, [", ".join(homes[:-1]), *homes[-1:]]))
+    if len(homes) < 2:
+        return "".join(homes)
+    return _either(homes)
 
 
 def _model(place: Place) -> type[BaseModel]:
@@ -160,39 +189,42 @@ def _model(place: Place) -> type[BaseModel]:
         ("scenes", 0): Scene,
         ("scenes", 0, "shots", 0): Shot,
     }
+    if place and place[0] in ("references", "characters"):
+        return kinds[place[0], "*"]
     general: Place = tuple(0 if isinstance(step, int) else step for step in place)
-    return kinds[
-        (*general[:1], "*") if general[:1] in (("references",), ("characters",)) else general
-    ]
+    return kinds[general]
 
 
 def _say(mistake: ErrorDetails, place: Place) -> str:
-    """Say what is wrong with a value, and what is possible."""
+    """Return what is wrong with a value, and what is possible, in words."""
     words = _WORDS.get(mistake["type"])
-    return (
-        mistake["msg"] if words is None else words(mistake["input"], mistake.get("ctx", {}), place)
-    )
+    if words is None:
+        return mistake["msg"]
+    return words(mistake["input"], mistake.get("ctx", {}), place)
 
 
 def show(value: object) -> str:
     """Return a value as it was written, or the kind of thing it is."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, dict | list):
-        return "fields" if isinstance(value, dict) else "a list"
-    told = str(value)
-    return (
-        f"'{told if len(told) <= _SHOWN else told[: _SHOWN - 1] + '…'}'"
-        if isinstance(value, str)
-        else told
-    )
+    if isinstance(value, dict):
+        return "fields"
+    if isinstance(value, list):
+        return "a list"
+    if not isinstance(value, str):
+        return str(value)
+    if len(value) > _SHOWN:
+        value = value[: _SHOWN - 1] + "…"
+    return f"'{value}'"
 
 
 def _choice(given: Any, ctx: dict[str, Any], place: Place) -> str:
     choices = re.findall(r"'([^']*)'", ctx["expected"])
     if place[-1] == "continuity" and given in get_args(Scene.model_fields["continuity"].annotation):
         return f"{show(given)} can only be said for a whole scene; a shot has {_either(choices)}"
-    near = did_you_mean(given.lower(), choices) if isinstance(given, str) else ""
+    near = ""
+    if isinstance(given, str):
+        near = did_you_mean(given.lower(), choices)
     return f"{show(given)} is not possible, only {_either(choices)}{near}"
 
 
@@ -203,20 +235,20 @@ def _either(choices: list[str]) -> str:
 def _text(given: Any, ctx: dict[str, Any], place: Place) -> str:
     if isinstance(place[-1], int):
         return f"a name belongs here, not {show(given)}"
-    if isinstance(given, dict | list):
-        bracket = "{" if isinstance(given, dict) else "["
-        return f"a text belongs here, not {show(given)}; one that begins with {bracket} must stand in quotes"
+    told = f"a text belongs here, not {show(given)}"
+    if isinstance(given, dict):
+        return f"{told}; one that begins with {{ must stand in quotes"
+    if isinstance(given, list):
+        return f"{told}; one that begins with [ must stand in quotes"
     return f"a text belongs here; put {show(given)} in quotes"
 
 
 def _list(given: Any, ctx: dict[str, Any], place: Place) -> str:
     if place[-1] in ("scenes", "shots"):
         return f"this is a list: write {_WRITTEN[place[-1]]}"
-    return (
-        f"this is a list: write `[{given}]`"
-        if isinstance(given, str)
-        else f"a list belongs here, not {show(given)}"
-    )
+    if isinstance(given, str):
+        return f"this is a list: write `[{given}]`"
+    return f"a list belongs here, not {show(given)}"
 
 
 def _fields(given: Any, ctx: dict[str, Any], place: Place) -> str:
@@ -228,17 +260,24 @@ def _fields(given: Any, ctx: dict[str, Any], place: Place) -> str:
     field = {Reference: "image", Character: "description", Shot: "prompt"}.get(model, "title")
     if isinstance(given, str) and model is Reference and given.lower().endswith((".mp4", ".mov")):
         field = "video"
-    what = given if isinstance(given, str) and len(given) <= _SHOWN else "…"
+    what = "…"
+    if isinstance(given, str) and len(given) <= _SHOWN:
+        what = given
     return f"{_HOMES.get(model, 'this')} has fields: write `{field}: {what}`"
 
 
 def _whole_number(given: Any, ctx: dict[str, Any], place: Place) -> str:
-    digits = re.match(r"\s*(\d+)\s*[a-zA-Z]", given) if isinstance(given, str) else None
-    return f"a whole number belongs here, like {digits[1] if digits else 5}, not {show(given)}"
+    example = "5"
+    if isinstance(given, str):
+        with_unit = re.match(r"\s*(\d+)\s*[a-zA-Z]", given)
+        if with_unit is not None:
+            example = with_unit[1]
+    return f"a whole number belongs here, like {example}, not {show(given)}"
 
 
 def _name(given: Any, ctx: dict[str, Any], place: Place) -> str:
-    better = re.sub(r"\s+", "-", re.sub(r"[<>]+", "", str(given)).strip())
+    better = re.sub(r"[<>]+", "", str(given)).strip()
+    better = re.sub(r"\s+", "-", better)
     return f"a name has no spaces and no < or >; write {show(better)} for {show(given)}"
 
 
@@ -277,22 +316,30 @@ _WORDS: dict[str, _Words] = {
 }
 
 
-# Rules of the request that name its fields, in the words of a storyboard; what is not here speaks for itself.
+# Rules of the request in the words of a storyboard. Other rules need no other words.
 _RULES_IN_OTHER_WORDS = {
-    "duration_with_feature": "duration ({value}): a shot that is made from a video has at most 10 seconds",
+    "duration_with_feature": (
+        "duration ({value}): a shot that is made from a video has at most 10 seconds"
+    ),
     "end_needs_first": "end_frame: it needs a first_frame, too",
     "frames_exclude_base": "edit_of: an edited video takes no first_frame and no end_frame",
-    "references_within_limit": "references ({value}): at most 7 pictures and subjects, 4 where a video goes in",
+    "references_within_limit": (
+        "references ({value}): at most 7 pictures and subjects, 4 where a video goes in"
+    ),
     "end_frame_among_few": "end_frame: {model} takes none beside more than {limit} pictures",
     "elements_with_frames": "references ({value}): {says}",
-    "silent_with_video": "sound: Kling makes none for a shot that is made from a video; say `sound: off` or nothing",
+    "silent_with_video": (
+        "sound: Kling makes none for a shot that is made from a video; say `sound: off` or nothing"
+    ),
     "multi_shot_model": "model: {model} makes no multi_shot scenes",
-    "references_exist": "prompt ({value}): what is named by its place must be there, counted from 1",
+    "references_exist": (
+        "prompt ({value}): what is named by its place must be there, counted from 1"
+    ),
 }
 
 
 def in_plain_words(violation: Violation) -> str:
-    """Say which rule is broken without the names that only the API's requests have, and without the source."""
+    """Return which rule is broken in the words of a storyboard, without the rule's source."""
     words = _RULES_IN_OTHER_WORDS.get(violation.rule, "{field} ({value}): {says}")
     return words.format(
         field=violation.field,
@@ -304,11 +351,13 @@ def in_plain_words(violation: Violation) -> str:
 
 
 def lines(mistakes: Iterable[Mistake], document: Document, name: str) -> str:
-    """Write mistakes one to a line, as they follow each other in the document; one that is shared is told once."""
+    """Return mistakes one to a line, in the order of the document.
+
+    The same mistake at the same position is told once.
+    """
     found: dict[tuple[tuple[int, int], str], str] = {}
     for place, told in mistakes:
         position = document.position(place)
-        found.setdefault(
-            (position, told.rpartition(": ")[2]), f"{name}, line {position[0]}: {told}"
-        )
+        key = (position, told.rpartition(": ")[2])
+        found.setdefault(key, f"{name}, line {position[0]}: {told}")
     return "\n".join(found[key] for key in sorted(found))

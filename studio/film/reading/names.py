@@ -1,14 +1,20 @@
-"""Whether what a storyboard names is there: references, characters, and the files beside it."""
+"""Check that what a storyboard names exists: references, characters, and files."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 from prefect_kling.studio.errors import InputUnusable
 from prefect_kling.studio.film.prompts import BY_PLACE, MENTION, did_you_mean
 from prefect_kling.studio.film.reading.mistakes import Mistake, show
-from prefect_kling.studio.film.storyboard import Place, ShotSettings, Storyboard, in_words
+from prefect_kling.studio.film.storyboard import (
+    Character,
+    Place,
+    ShotSettings,
+    Storyboard,
+    in_words,
+)
 from prefect_kling.studio.film.uploads import input_path, is_link, local_file
 
 _ALMOST = re.compile(r"<+\s*([^<>\s]+)\s*>+|@([\w-]+)")
@@ -23,36 +29,41 @@ def beside(board: Storyboard, folder: Path) -> Storyboard:
     def found(source: str | None) -> str | None:
         if source is None or is_link(source) or _NEITHER.match(source):
             return source
-        # `~` is a home folder; of somebody who is not known here it is a name like any other.
+        # `~/` is the home folder. `~somebody` is a name like any other.
         home = re.sub(r"^~(?=/)", str(Path.home()), source)
         return str(folder.absolute() / home)
 
-    update = {"image": None, "video": None}
-    references = {
-        name: each.model_copy(
-            update=update | {"image": found(each.image), "video": found(each.video)}
-        )
-        for name, each in board.references.items()
-    }
+    references = {}
+    for name, each in board.references.items():
+        update = {"image": found(each.image), "video": found(each.video)}
+        references[name] = each.model_copy(update=update)
     return board.model_copy(update={"references": references})
 
 
 def file_mistakes(board: Storyboard, folder: Path) -> Iterator[Mistake]:
-    """Yield the files that are missing, or that the API would not take. Reads them; uploads nothing."""
+    """Yield the files that are missing, or that the API would not take.
+
+    Free. Reads the files, and uploads nothing.
+    """
     for name, reference in board.references.items():
-        path, is_video = local_file(reference), reference.video is not None
-        place: Place = ("references", name, "video" if is_video else "image")
-        told = (
-            _file_mistake(path, is_video, folder)
-            if path
-            else _spaces(reference.image or reference.video or "")
-        )
+        is_video = reference.video is not None
+        place: Place = ("references", name, "image")
+        if is_video:
+            place = ("references", name, "video")
+
+        path = local_file(reference)
+        if path is not None:
+            told = _file_mistake(path, is_video, folder)
+        else:
+            told = _spaces(reference.image or reference.video or "")
         if told:
             yield Mistake(place, f"{in_words(place)}: {told}")
 
 
 def _spaces(link: str) -> str:
-    return "a link has no spaces; write %20 for each" if re.search(r"\s", link) else ""
+    if re.search(r"\s", link) is None:
+        return ""
+    return "a link has no spaces; write %20 for each"
 
 
 def _file_mistake(path: Path, is_video: bool, folder: Path) -> str:
@@ -72,25 +83,24 @@ def _file_mistake(path: Path, is_video: bool, folder: Path) -> str:
 
 def _near_file(path: Path) -> str:
     try:
-        return did_you_mean(
-            path.name, [each.name for each in path.parent.iterdir() if each.is_file()]
-        )
+        files = [each.name for each in path.parent.iterdir() if each.is_file()]
+        return did_you_mean(path.name, files)
     except OSError:
         return f"; there is no folder {path.parent} either"
 
 
 def name_mistakes(board: Storyboard) -> Iterator[Mistake]:
-    """Yield every name of a reference or a character that the storyboard does not have, wherever it is written."""
+    """Yield every use of a reference or a character that the storyboard does not have."""
     for place, name, kind in _names(board):
-        if told := _name_mistake(name, kind, board):
+        told = _name_mistake(name, kind, board)
+        if told:
             yield Mistake(place, f"{in_words(place)}: {told}")
+
     for place, text in _texts(board):
-        yield from (
-            Mistake(place, f"{in_words(place)}: {told}") for told in _text_mistakes(text, board)
-        )
-        if (
-            place[-1] != "look" and not text.strip()
-        ):  # an empty look undoes the one that is inherited
+        for told in _text_mistakes(text, board):
+            yield Mistake(place, f"{in_words(place)}: {told}")
+        # An empty look undoes the one that is inherited.
+        if place[-1] != "look" and not text.strip():
             yield Mistake(place, f"{in_words(place)}: this is empty; write something")
 
 
@@ -102,9 +112,8 @@ def _settings(board: Storyboard) -> Iterator[tuple[Place, ShotSettings]]:
     yield ("defaults",), board.defaults
     for number, scene in enumerate(board.scenes):
         yield ("scenes", number), scene
-        yield from (
-            (("scenes", number, "shots", index), shot) for index, shot in enumerate(scene.shots)
-        )
+        for index, shot in enumerate(scene.shots):
+            yield ("scenes", number, "shots", index), shot
 
 
 def _names(board: Storyboard) -> Iterator[tuple[Place, str, _Kind]]:
@@ -119,13 +128,19 @@ def _names(board: Storyboard) -> Iterator[tuple[Place, str, _Kind]]:
         "end_frame": "picture",
         "edit_of": "video",
     }
-    people = [(("characters", name), character) for name, character in board.characters.items()]
-    for place, part in [*people, *_settings(board)]:
+    parts: list[tuple[Place, Character | ShotSettings]] = []
+    for person, character in board.characters.items():
+        parts.append((("characters", person), character))
+    parts.extend(_settings(board))
+
+    for place, part in parts:
         for field, kind in listed.items():
             names = getattr(part, field, None) or ()
-            yield from (((*place, field, number), name, kind) for number, name in enumerate(names))
+            for number, name in enumerate(names):
+                yield (*place, field, number), name, kind
         for field, kind in single.items():
-            if (name := getattr(part, field, None)) is not None:
+            name = getattr(part, field, None)
+            if name is not None:
                 yield (*place, field), name, kind
 
 
@@ -135,46 +150,61 @@ def _texts(board: Storyboard) -> Iterator[tuple[Place, str]]:
         yield ("characters", name, "description"), character.description
     for place, part in _settings(board):
         for field in ("prompt", "look"):
-            if (text := getattr(part, field, None)) is not None:
+            text = getattr(part, field, None)
+            if text is not None:
                 yield (*place, field), text
 
 
 def _name_mistake(name: str, kind: _Kind, board: Storyboard) -> str:
     if kind != "character" and is_link(name):
         return _link_mistake(name, kind)
-    if name not in (board.characters if kind == "character" else board.references):
-        return _unknown(name, kind == "character", board)
-    wanted = {"picture": "image", "video": "video"}.get(kind)
-    if wanted is None or getattr(board.references[name], wanted) is not None:
-        return ""
-    return f"{show(name)} is no {kind}, and a {kind} is needed here"
+
+    if kind == "character":
+        if name in board.characters:
+            return ""
+        return _unknown(name, is_character=True, board=board)
+    if name not in board.references:
+        return _unknown(name, is_character=False, board=board)
+
+    reference = board.references[name]
+    no_picture = kind == "picture" and reference.image is None
+    no_video = kind == "video" and reference.video is None
+    if no_picture or no_video:
+        return f"{show(name)} is no {kind}, and a {kind} is needed here"
+    return ""
 
 
 def _link_mistake(link: str, kind: _Kind) -> str:
     if kind == "video" or not _VIDEO.search(link):
         return _spaces(link)
-    return (
-        "a link to a video gets a name under `references:` first, as in `clip: {video: https://…}`"
-    )
+    example = "`clip: {video: https://…}`"
+    return f"a link to a video gets a name under `references:` first, as in {example}"
 
 
 def _unknown(name: str, is_character: bool, board: Storyboard) -> str:
-    """Say that there is no such name, and which one could be meant."""
-    kind, field = ("character", "characters") if is_character else ("reference", "references")
-    known, others = getattr(board, field), board.references if is_character else board.characters
+    """Return in words that there is no such name, and which one could be meant."""
+    known: Mapping[str, object] = board.references
+    others: Mapping[str, object] = board.characters
+    kind = "reference"
+    other = "character"
+    if is_character:
+        known = board.characters
+        others = board.references
+        kind = "character"
+        other = "reference"
+
     told = f"there is no {kind} called {show(name)}"
-    if near := did_you_mean(name, known):
+    near = did_you_mean(name, known)
+    if near:
         return told + near
     if name in others:
-        other = "reference" if is_character else "character"
         return f"{told}; it is a {other}: say `{other}s: [{name}]`"
     if _FILE.search(name):
-        return f"{told}; a file gets a name under `references:` first, as in `bottle: {{image: {name}}}`"
-    return (
-        f"{told}; this storyboard has {', '.join(known)}"
-        if known
-        else f"{told}; none is described under `{field}:`"
-    )
+        example = f"`bottle: {{image: {name}}}`"
+        return f"{told}; a file gets a name under `references:` first, as in {example}"
+    if known:
+        return f"{told}; this storyboard has {', '.join(known)}"
+    return f"{told}; none is described under `{kind}s:`"
 
 
 def _text_mistakes(text: str, board: Storyboard) -> Iterator[str]:
@@ -185,4 +215,7 @@ def _text_mistakes(text: str, board: Storyboard) -> Iterator[str]:
     for found in _ALMOST.finditer(text):
         name = found[1] or found[2]
         if name in board.references and not MENTION.fullmatch(found[0]):
-            yield f"{found[0]} is sent as it stands; to show the model {show(name)}, write <<<{name}>>>"
+            yield (
+                f"{found[0]} is sent as it stands; "
+                f"to show the model {show(name)}, write <<<{name}>>>"
+            )

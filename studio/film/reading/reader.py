@@ -1,4 +1,4 @@
-"""Storyboards from YAML and JSON files, with errors that name the line, and their JSON Schema for editors."""
+"""Read storyboards from YAML and JSON, and give editors their JSON Schema."""
 
 import re
 from pathlib import Path
@@ -21,9 +21,10 @@ from prefect_kling.studio.film.storyboard import Place, Storyboard, in_words
 
 
 def load_storyboard(path: Path) -> Storyboard:
-    """Read a YAML or JSON file; files that it names are looked for from its own folder.
+    """Read a YAML or JSON file. Relative paths in it start from its own folder.
 
-    Free; sends nothing. Raises `StoryboardInvalid` with file, line, place and rule of every mistake, one to a line.
+    Free; sends nothing. Raises `StoryboardInvalid` with the file, line, place and rule of every
+    mistake, one to a line.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -38,7 +39,10 @@ def load_storyboard(path: Path) -> Storyboard:
 
 
 def read_storyboard(text: str, name: str = "storyboard", folder: Path = Path()) -> Storyboard:
-    """Read a YAML or JSON text called `name`, whose files are looked for from `folder`; see `load_storyboard`."""
+    """Read a YAML or JSON text called `name`. Relative paths in it start from `folder`.
+
+    See `load_storyboard`.
+    """
     document = parse(text, name)
     board = beside(_board(document, name), folder)
     mistakes = [*empty_mistakes(document), *name_mistakes(board), *file_mistakes(board, folder)]
@@ -51,13 +55,16 @@ def read_storyboard(text: str, name: str = "storyboard", folder: Path = Path()) 
 
 def _board(document: Document, name: str) -> Storyboard:
     if not isinstance(document.data, dict):
-        told = "this file is empty" if document.data is None else "this is no storyboard"
+        told = "this is no storyboard"
+        if document.data is None:
+            told = "this file is empty"
         raise StoryboardInvalid(
             f"{name}, line 1: {told}; one begins with `title:` and has `scenes:`"
         )
-    fields = {
-        name: value for name, value in document.data.items() if name != "$schema"
-    }  # that one is for editors
+
+    fields = dict(document.data)
+    # The address of the schema is for editors.
+    fields.pop("$schema", None)
     try:
         return Storyboard.model_validate(fields)
     except ValidationError as error:
@@ -75,54 +82,63 @@ def _plan(board: Storyboard, document: Document, name: str) -> None:
         plan_film(board, where, in_plain_words)
     except StoryboardInvalid as error:
         told = error.message.removeprefix(f"{in_words(places[-1])}: ")
-        raise StoryboardInvalid(
-            lines([_narrow(places[-1], told, document)], document, name)
-        ) from None
+        mistake = _narrow(places[-1], told, document)
+        raise StoryboardInvalid(lines([mistake], document, name)) from None
 
 
 def _narrow(place: Place, told: str, document: Document) -> Mistake:
-    """Return what planning said, at the shot or field that it begins with, if that is written in this place."""
-    if shot := re.match(r"shot (\d+): ", told):
-        return _narrow((*place, "shots", int(shot[1]) - 1), told.removeprefix(shot[0]), document)
+    """Return a mistake that planning found, at its shot or field if that is in the document."""
+    shot = re.match(r"shot (\d+): ", told)
+    if shot is not None:
+        place = (*place, "shots", int(shot[1]) - 1)
+        return _narrow(place, told.removeprefix(shot[0]), document)
+
     field = re.match(r"(\w+)(: | \()?", told)
     if field is None or not document.has((*place, field[1])):
         return Mistake(place, f"{in_words(place)}: {told}")
-    return Mistake((*place, field[1]), f"{in_words(place)}{',' if field[2] else ':'} {told}")
+    if field[2]:
+        return Mistake((*place, field[1]), f"{in_words(place)}, {told}")
+    return Mistake((*place, field[1]), f"{in_words(place)}: {told}")
 
 
 def storyboard_schema() -> dict[str, Any]:
-    """Return the JSON Schema of storyboards, as plain as editors like it. The same every time.
+    """Return the JSON Schema of storyboards for editors. The same every time.
 
-    It is a little stricter than the reader, which also takes `null` for what is not said and numbers in quotes.
+    It is a little stricter than the reader, which also takes numbers in quotes, and `null` for a
+    field that is not set.
     """
     schema: dict[str, Any] = _plain(Storyboard.model_json_schema())
     # Exactly one: said by counting, which editors explain better than `oneOf`.
     schema["$defs"]["Reference"] |= {"minProperties": 1, "maxProperties": 1}
     for names in ("references", "characters"):
         _close(schema["properties"][names])
+
     told = "Where editors find this schema; it is not part of the film."
-    schema["properties"] = {"$schema": {"type": "string", "description": told}} | schema[
-        "properties"
-    ]
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Storyboard",
-    } | schema
+    address = {"$schema": {"type": "string", "description": told}}
+    schema["properties"] = address | schema["properties"]
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Storyboard"}
+    return head | schema
 
 
 def _plain(schema: Any) -> Any:
-    """Take out what only says how pydantic thinks: nulls for what is not said, titles, empty defaults, line breaks."""
+    """Remove what pydantic adds and editors do not need.
+
+    These are nulls, titles, empty defaults and line breaks.
+    """
     if isinstance(schema, list):
         return [_plain(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
     plain = {name: _plain(value) for name, value in schema.items() if not _is_noise(name, value)}
+
     kinds = [each for each in plain.pop("anyOf", []) if each != {"type": "null"}]
     if len(kinds) == 1:
         plain = kinds[0] | plain
     elif kinds:
         plain["anyOf"] = kinds
-    if isinstance(told := plain.get("description"), str):
+
+    told = plain.get("description")
+    if isinstance(told, str):
         plain["description"] = " ".join(told.split())
     return plain
 
@@ -134,7 +150,10 @@ def _is_noise(name: str, value: object) -> bool:
 
 
 def _close(names: dict[str, Any]) -> None:
-    """Say of a mapping by name that every name must follow the pattern, not only which things those have that do."""
+    """Make every name of a mapping follow its pattern.
+
+    In pydantic's schema, names that do not follow it may have any value.
+    """
     [(pattern, thing)] = names.pop("patternProperties").items()
     names["additionalProperties"] = thing
     names["propertyNames"] = {"pattern": pattern} | names["propertyNames"]

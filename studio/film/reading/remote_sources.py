@@ -1,4 +1,4 @@
-"""Texts that lie elsewhere, behind a link or in the archive's bucket; storyboards with the files they name."""
+"""Fetch storyboards, their files, and tables from a link or from the archive's bucket."""
 
 import posixpath
 import re
@@ -17,30 +17,37 @@ from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.storage.bucket import Bucket
 from prefect_kling.studio.storage.download import download
 
-STORYBOARD_BYTES, TABLE_BYTES = 1_000_000, 20_000_000
+STORYBOARD_BYTES = 1_000_000
+TABLE_BYTES = 20_000_000
 _PATH = re.compile(r"s3://\S+|[^{}\[\]:]+\.(ya?ml|jsonl?|csv|tsv)", re.IGNORECASE)
 
 
 def is_address(given: str) -> bool:
-    """Whether a text says where the thing itself is, rather than being it: a link, an `s3://` address, a path."""
+    """Whether a text is a link, an `s3://` address or a path, and not the content itself."""
     words = given.strip()
-    return "\n" not in words and (is_link(words) or bool(_PATH.fullmatch(words)))
+    if "\n" in words:
+        return False
+    return is_link(words) or _PATH.fullmatch(words) is not None
 
 
 def shown(address: str) -> str:
-    """Return an address without what may be secret in it: a signature in its query, a password before its host."""
+    """Return an address without what may be secret: query, fragment, user name and password."""
     parts = urlsplit(address.strip())
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host, query="", fragment="").geturl()
 
 
 def fetch_storyboard(address: str, archive: Archive) -> Storyboard:
-    """Read a storyboard, and keep the files it names that lie beside it in the archive.
+    """Read a storyboard, and store the files beside it that it names in the archive.
 
-    `address`: a link, an `s3://` address in the archive, or a path there such as `boards/film.yaml`. Free, blocking,
-    repeatable. Raises `StoryboardInvalid` with line and rule, or because there is nothing to be had there;
-    `InputUnusable` for a file the API would not take; and storage errors.
+    `address` is a link, an `s3://` address in the archive, or a path there such as
+    `boards/film.yaml`.
+
+    Free, blocking, safe to repeat. Raises `StoryboardInvalid` with line and rule, or because
+    nothing is there; `InputUnusable` for a file that the API would not take; and storage errors.
     """
-    place, name = _Place(address.strip(), archive.bucket), shown(address)
+    place = _Place(address.strip(), archive.bucket)
+    name = shown(address)
     with TemporaryDirectory(prefix="prefect-kling-") as disk:
         folder = Path(disk).resolve() / "files"
         folder.mkdir()
@@ -53,65 +60,78 @@ def fetch_storyboard(address: str, archive: Archive) -> Storyboard:
 
 
 def fetch_table(address: str, archive: Archive) -> str:
-    """Read the table at an address, as `fetch_storyboard` does; raises `TableInvalid` in its place."""
+    """Read the table at an address, which `fetch_storyboard` describes.
+
+    Free, blocking, safe to repeat. Raises `TableInvalid`, and storage errors.
+    """
     with TemporaryDirectory(prefix="prefect-kling-") as disk:
         try:
-            return _Place(address.strip(), archive.bucket).text(Path(disk) / "text", TABLE_BYTES)
+            place = _Place(address.strip(), archive.bucket)
+            return place.text(Path(disk) / "text", TABLE_BYTES)
         except StoryboardInvalid as error:
             raise TableInvalid(error.message) from None
 
 
 def _files_named(text: str, name: str) -> Iterator[str]:
-    """Yield the names of files beside the storyboard; whatever else is wrong with it is the reader's to tell."""
+    """Yield the names of files beside the storyboard.
+
+    Raises `StoryboardInvalid` for a name that leads elsewhere. Other mistakes are the reader's.
+    """
     data = parse(text, name).data
-    references = data.get("references") if isinstance(data, dict) else None
-    for reference in references.values() if isinstance(references, dict) else ():
-        for source in (
-            [reference.get(kind) for kind in ("image", "video")]
-            if isinstance(reference, dict)
-            else ()
-        ):
-            if source is not None and not (isinstance(source, str) and is_link(source)):
-                yield _require_beside(source, name)
+    if not isinstance(data, dict):
+        return
+    references = data.get("references")
+    if not isinstance(references, dict):
+        return
+
+    for reference in references.values():
+        if not isinstance(reference, dict):
+            continue
+        for source in (reference.get("image"), reference.get("video")):
+            if source is None:
+                continue
+            if isinstance(source, str) and is_link(source):
+                continue
+            if not isinstance(source, str) or not _is_beside(source):
+                raise StoryboardInvalid(
+                    f"{name} names {source!r}, which is neither a link "
+                    "nor a file beside it or in a folder below"
+                )
+            yield source
 
 
-def _require_beside(source: object, name: str) -> str:
-    """Raise for a name that leads out of the storyboard's folder, or to files of the machine a run happens on."""
-    path = PurePosixPath(source) if isinstance(source, str) else PurePosixPath("/")
-    if (
-        not path.name
-        or path.is_absolute()
-        or ".." in path.parts
-        or str(path).startswith("~")
-        or ":" in str(path)
-    ):
-        told = f"{name} names {source!r}, which is neither a link nor a file beside it or in a folder below"
-        raise StoryboardInvalid(told)
-    return str(source)
+def _is_beside(source: str) -> bool:
+    """Whether a name is that of a file in the storyboard's folder, or in a folder below."""
+    path = PurePosixPath(source)
+    if not path.name or path.is_absolute() or ".." in path.parts:
+        return False
+    # Home folders, and addresses with a scheme or a drive.
+    return not str(path).startswith("~") and ":" not in str(path)
 
 
 def _require_within(board: Storyboard, folder: Path, name: str) -> None:
-    """Make sure of the same once it is read, however it was written."""
-    paths = [
-        path
-        for reference in board.references.values()
-        if (path := local_file(reference)) is not None
-    ]
-    if not all(path.resolve().is_relative_to(folder) for path in paths):
-        raise StoryboardInvalid(f"{name} names a file that is not beside it")
+    """Raise `StoryboardInvalid` for a file outside the folder, however its name was written."""
+    for reference in board.references.values():
+        path = local_file(reference)
+        if path is not None and not path.resolve().is_relative_to(folder):
+            raise StoryboardInvalid(f"{name} names a file that is not beside it")
 
 
 class _Place:
     """Where a text lies, and how to get it and what lies beside it."""
 
     def __init__(self, address: str, bucket: Bucket) -> None:
-        self.address, self._bucket = address, bucket
+        self.address = address
+        self._bucket = bucket
         if address.startswith("s3://") and not address.startswith(bucket.uri("")):
             told = f"{address} is not in the archive; its addresses begin with {bucket.uri('')}"
             raise StoryboardInvalid(told)
 
     def text(self, path: Path, most_bytes: int) -> str:
-        """Return the text that lies here; a copy of it is left at a path."""
+        """Return the text that lies here. Leaves a copy of it at `path`.
+
+        Raises `StoryboardInvalid` when nothing is here, or no UTF-8 text of up to `most_bytes`.
+        """
         try:
             with path.open("w+b") as file:
                 is_there = self._fetch(self.address, file, most_bytes)
@@ -126,13 +146,16 @@ class _Place:
             raise StoryboardInvalid(f"{shown(self.address)} is no UTF-8 text") from None
 
     def _in_full(self) -> str:
-        is_path = not is_link(self.address) and not self.address.startswith("s3://")
-        return self._bucket.uri(self.address) if is_path else shown(self.address)
+        if is_link(self.address) or self.address.startswith("s3://"):
+            return shown(self.address)
+        return self._bucket.uri(self.address)
 
     def fetch_beside(self, name: str, folder: Path) -> None:
-        """Put the file of that name into a folder, if there is one."""
-        in_folder = posixpath.join(posixpath.dirname(self.address), name)
-        address = urljoin(self.address, name) if is_link(self.address) else in_folder
+        """Copy the file of that name into a folder, if there is one."""
+        if is_link(self.address):
+            address = urljoin(self.address, name)
+        else:
+            address = posixpath.join(posixpath.dirname(self.address), name)
         try:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,13 +171,17 @@ class _Place:
             raise InputUnusable(f"{name}: {error.message}") from None
 
     def _fetch(self, address: str, file: BinaryIO, most_bytes: int) -> bool:
-        """Copy what is at an address into an open file; False if nothing is. Raises `InputUnusable` if it is longer."""
+        """Copy what is at an address into an open file. Return whether anything is there.
+
+        Raises `InputUnusable` if it is longer than `most_bytes`.
+        """
         if is_link(address):
             try:
                 download(address, file, most_bytes=most_bytes)
             except LinkExpired:
                 return False
             return True
+
         path = address.removeprefix(self._bucket.uri(""))
         if path not in self._bucket.names(path):
             return False

@@ -1,4 +1,4 @@
-"""Many requests as one text: a table with a clip in each line, or a list in YAML, JSON or JSON Lines."""
+"""Read many requests from one text: a table, or a list in YAML, JSON or JSON Lines."""
 
 import csv
 import io
@@ -26,23 +26,28 @@ Row = tuple[str, dict[str, Any]]
 def read_requests(text: str, name: str = "table") -> list[VideoRequest]:
     """Read a text called `name` as requests, in order.
 
-    A table has a header of `COLUMNS`, as many as are wanted, and its cells are parted by commas, semicolons or tabs;
-    an empty cell says nothing. Lists hold the fields of `VideoRequest`. Without a word about the model it is
-    `kling-v3-omni`. Free; sends nothing. Raises `TableInvalid` with line, field and rule of what is wrong.
+    A table has a header with any of `COLUMNS`. Its cells are separated by commas, semicolons or
+    tabs, and an empty cell sets nothing. A list holds the fields of `VideoRequest`. The model is
+    `kling-v3-omni` if none is given.
+
+    Free; sends nothing. Raises `TableInvalid` with the line, field and rule of each mistake.
     """
-    requests, wrong = [], []
-    # What spreadsheets put in front of a text they export.
+    requests = []
+    wrong: list[str] = []
+    # Spreadsheets put a byte order mark in front of a text they export.
     for place, row in _rows(text.removeprefix("\ufeff"), name):
+        is_table = place.startswith("line")
         try:
             requests.append(VideoRequest.model_validate({"model": DEFAULT_MODEL} | row))
         except ValidationError as error:
-            wrong += [
-                f"{place}: {_in_words(each, is_table=place.startswith('line'))}"
-                for each in error.errors()
-            ]
+            told = [_in_words(each, is_table=is_table) for each in error.errors()]
+            wrong.extend(f"{name}, {place}: {sentence}" for sentence in told)
+
+    if len(wrong) > _MOST_TOLD:
+        more = len(wrong) - _MOST_TOLD
+        wrong = [*wrong[:_MOST_TOLD], f"{name}, and {more} more"]
     if wrong:
-        more = [f"and {len(wrong) - _MOST_TOLD} more"] if len(wrong) > _MOST_TOLD else []
-        raise TableInvalid("\n".join(f"{name}, {told}" for told in (*wrong[:_MOST_TOLD], *more)))
+        raise TableInvalid("\n".join(wrong))
     if not requests:
         raise TableInvalid(f"{name}: there is no request in it")
     return requests
@@ -54,7 +59,9 @@ def _in_words(error: Any, *, is_table: bool) -> str:
     if error["type"] == ERROR_TYPE:
         return str(error["msg"])
     field = ".".join(str(step) for step in error["loc"])
-    return f"{field}: {error['msg']}" if field else str(error["msg"])
+    if not field:
+        return str(error["msg"])
+    return f"{field}: {error['msg']}"
 
 
 def _rows(text: str, name: str) -> Iterator[Row]:
@@ -62,18 +69,21 @@ def _rows(text: str, name: str) -> Iterator[Row]:
     beginning = text.lstrip()[:1]
     if beginning == "{":
         return _from_lines(text, name)
-    return _from_list(text, name) if beginning in ("[", "-") else _from_table(text, name)
+    if beginning in ("[", "-"):
+        return _from_list(text, name)
+    return _from_table(text, name)
 
 
 def _from_lines(text: str, name: str) -> Iterator[Row]:
     for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            try:
-                yield f"line {number}", _fields(json.loads(line), f"{name}, line {number}")
-            except json.JSONDecodeError as error:
-                raise TableInvalid(
-                    f"{name}, line {number}: this is no JSON ({error.msg})"
-                ) from None
+        if not line.strip():
+            continue
+        place = f"line {number}"
+        try:
+            data = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise TableInvalid(f"{name}, {place}: this is no JSON ({error.msg})") from None
+        yield place, _fields(data, f"{name}, {place}")
 
 
 def _from_list(text: str, name: str) -> Iterator[Row]:
@@ -81,7 +91,9 @@ def _from_list(text: str, name: str) -> Iterator[Row]:
         data = parse(text, name).data
     except StoryboardInvalid as error:
         raise TableInvalid(error.message) from None
-    for number, fields in enumerate(data if isinstance(data, list) else (), 1):
+    if not isinstance(data, list):
+        return
+    for number, fields in enumerate(data, 1):
         yield f"request {number}", _fields(fields, f"{name}, request {number}")
 
 
@@ -93,31 +105,34 @@ def _fields(data: object, place: str) -> dict[str, Any]:
 
 def _from_table(text: str, name: str) -> Iterator[Row]:
     header = text.lstrip().partition("\n")[0]
-    parted = max("\t;,", key=header.count)
-    table = csv.DictReader(
-        io.StringIO(text.lstrip(), newline=""), delimiter=parted, skipinitialspace=True
-    )
+    delimiter = max("\t;,", key=header.count)
+    lines = io.StringIO(text.lstrip(), newline="")
+    table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
+
     columns = [column.strip() for column in table.fieldnames or ()]
     for column in columns:
         if column not in COLUMNS:
             told = did_you_mean(column, COLUMNS) or f"; there are {', '.join(COLUMNS)}"
             raise TableInvalid(f"{name}, line 1: there is no column {column!r}{told}")
     table.fieldnames = columns
+
     for cells in table:
         if None in cells:
             raise TableInvalid(
                 f"{name}, line {table.line_num}: more cells than the header; a comma wants quotes"
             )
-        yield (
-            f"line {table.line_num}",
-            _said({column: (cell or "").strip() for column, cell in cells.items()}),
-        )
+        filled = {}
+        for column, cell in cells.items():
+            # A line may have fewer cells than the header.
+            if cell and cell.strip():
+                filled[column] = cell.strip()
+        yield f"line {table.line_num}", _request_fields(filled)
 
 
-def _said(cells: dict[str, str]) -> dict[str, Any]:
-    """Return what the cells of a line say, links to pictures as the list that requests hold."""
-    said: dict[str, Any] = {
-        column: cell for column, cell in cells.items() if cell and column not in FRAMES
-    }
-    frames = [{"image_url": cells[kind], "type": kind} for kind in FRAMES if cells.get(kind)]
-    return said | ({"image_list": frames} if frames else {})
+def _request_fields(cells: dict[str, str]) -> dict[str, Any]:
+    """Return the cells of a line as fields of a request, with links to pictures in one list."""
+    fields: dict[str, Any] = {name: cell for name, cell in cells.items() if name not in FRAMES}
+    frames = [{"image_url": cells[kind], "type": kind} for kind in FRAMES if kind in cells]
+    if frames:
+        fields["image_list"] = frames
+    return fields

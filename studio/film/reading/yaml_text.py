@@ -1,7 +1,7 @@
-"""YAML and JSON texts, read the way editors read them, with syntax errors in plain words and places that have lines.
+"""Read YAML and JSON texts as editors do, with syntax errors in plain words, and lines of places.
 
-PyYAML knows YAML 1.1, in which `16:9` is a number of minutes, `on` is true and a day is no text. Editors know YAML 1.2,
-in which all of these are texts; so does this.
+PyYAML reads YAML 1.1, in which `16:9` is a number of minutes, `on` is true and a day is no text.
+Editors read YAML 1.2, in which all of these are texts. So does this module.
 """
 
 import json
@@ -39,7 +39,8 @@ class _Mark(Exception):
 class _Loader(yaml.SafeLoader):
     """The core of YAML 1.2, merge keys, and no key twice; keys are texts as they are written."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  PyYAML's own way
+    # PyYAML looks resolvers up in this attribute of the class.
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
@@ -49,10 +50,8 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 raise _Mark(line, "a text that begins with { or [ must stand in quotes")
             if key.value in lines:
-                raise _Mark(
-                    line,
-                    f"{key.value!r} is given twice; the first time in line {lines[key.value] + 1}",
-                )
+                first = lines[key.value] + 1
+                raise _Mark(line, f"{key.value!r} is given twice; the first time in line {first}")
             lines[key.value] = line
             if key.tag != f"{_TAG}merge":
                 key.tag = f"{_TAG}str"
@@ -72,25 +71,34 @@ class Document:
 
     def position(self, place: Place) -> tuple[int, int]:
         """Return line and column of the deepest part of a place that is there."""
-        mark = self._walk(place)[0]
-        return (mark.line + 1, mark.column) if mark else (1, 0)
+        mark, _, _ = self._walk(place)
+        if mark is None:
+            return 1, 0
+        return mark.line + 1, mark.column
 
     def has(self, place: Place) -> bool:
         """Whether all of a place is there."""
-        return self._walk(place)[2] == len(place)
+        _, _, depth = self._walk(place)
+        return depth == len(place)
 
     def in_braces(self, place: Place) -> bool:
         """Whether the fields of a place stand in `{ }`."""
-        node = self._walk(place)[1]
+        _, node, _ = self._walk(place)
         return isinstance(node, yaml.MappingNode) and bool(node.flow_style)
 
     def empty(self) -> Iterator[tuple[Place, Place | None]]:
-        """Yield the places after whose name nothing is written, each with the place that follows it, if any."""
+        """Yield the places after whose name nothing is written.
+
+        Each comes with the place that follows it, or None.
+        """
         yield from _empty(self.tree, (), ())
 
     def _walk(self, place: Place) -> tuple[yaml.Mark | None, yaml.Node | None, int]:
+        """Return mark, node and depth of the deepest part of a place that is there."""
         node = self.tree
-        mark = node.start_mark if node else None
+        mark = None
+        if node is not None:
+            mark = node.start_mark
         for depth, step in enumerate(place):
             found = _child(node, step)
             if found is None:
@@ -101,11 +109,11 @@ class Document:
 
 def _child(node: yaml.Node | None, step: int | str) -> tuple[yaml.Mark, yaml.Node] | None:
     if isinstance(node, yaml.MappingNode):
-        # What is merged in stands before what is a mapping's own; the own word counts.
-        return next(
-            ((key.start_mark, value) for key, value in reversed(node.value) if key.value == step),
-            None,
-        )
+        # Merged fields stand before a mapping's own fields, and its own count.
+        for key, value in reversed(node.value):
+            if key.value == step:
+                return key.start_mark, value
+        return None
     if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
         return node.value[step].start_mark, node.value[step]
     return None
@@ -114,26 +122,34 @@ def _child(node: yaml.Node | None, step: int | str) -> tuple[yaml.Mark, yaml.Nod
 def _empty(
     node: yaml.Node | None, place: Place, inside: tuple[int, ...]
 ) -> Iterator[tuple[Place, Place | None]]:
-    if id(node) in inside:  # a document may contain itself
+    # A document may contain itself.
+    if id(node) in inside:
         return
+
     steps: list[tuple[int | str, yaml.Node]] = []
     if isinstance(node, yaml.MappingNode):
         steps = [(key.value, value) for key, value in node.value]
     elif isinstance(node, yaml.SequenceNode):
         steps = list(enumerate(node.value))
-    for number, (step, value) in enumerate(steps):
+
+    for number, (step, value) in enumerate(steps, 1):
         if isinstance(value, yaml.ScalarNode) and value.tag == f"{_TAG}null" and not value.value:
-            yield (
-                (*place, step),
-                (*place, steps[number + 1][0]) if number + 1 < len(steps) else None,
-            )
+            following: Place | None = None
+            if number < len(steps):
+                following = (*place, steps[number][0])
+            yield (*place, step), following
         yield from _empty(value, (*place, step), (*inside, id(node)))
 
 
 def parse(text: str, name: str) -> Document:
-    """Read a YAML or JSON text. Raises `StoryboardInvalid` with name, line and what is wrong in plain words."""
+    """Read a YAML or JSON text.
+
+    Raises `StoryboardInvalid` with the name, the line and the mistake in plain words.
+    """
     try:
-        return _parse_json(text) if _is_json(text, name) else _parse_yaml(text)
+        if _is_json(text, name):
+            return _parse_json(text)
+        return _parse_yaml(text)
     except _Mark as mark:
         raise StoryboardInvalid(f"{name}, line {mark.line + 1}: {mark}") from None
     except yaml.MarkedYAMLError as error:
@@ -152,9 +168,11 @@ def parse(text: str, name: str) -> Document:
 
 
 def _is_json(text: str, name: str) -> bool:
-    return name.endswith(".json") or (
-        text.lstrip().startswith("{") and not name.endswith((".yaml", ".yml"))
-    )
+    if name.endswith(".json"):
+        return True
+    if name.endswith((".yaml", ".yml")):
+        return False
+    return text.lstrip().startswith("{")
 
 
 def _parse_json(text: str) -> Document:
@@ -170,7 +188,9 @@ def _parse_yaml(text: str) -> Document:
     loader = _Loader(text)
     try:
         tree = loader.get_single_node()
-        return Document(None if tree is None else loader.construct_document(tree), tree)
+        if tree is None:
+            return Document(None, None)
+        return Document(loader.construct_document(tree), tree)
     finally:
         loader.dispose()
 
@@ -179,20 +199,28 @@ _INDENTED = "this line is indented differently from the lines it belongs to"
 _QUOTES = "must stand in quotes"
 # What PyYAML says, and what it means to somebody who writes a storyboard.
 _MEANINGS = {
-    "but found '<scalar>'": "a text goes on after its closing quote; inside 'quotes' write '' for an apostrophe",
+    "but found '<scalar>'": (
+        "a text goes on after its closing quote; inside 'quotes' write '' for an apostrophe"
+    ),
     "<stream end>": "a bracket is opened and never closed",
     "expected <block end>": f"{_INDENTED}, or it lacks a dash in front",
     "expected ',' or ']'": "a comma or the closing ] is missing",
     "expected ',' or '}'": "a comma or the closing } is missing",
-    "unknown escape character": "inside \"double quotes\" a \\ has a meaning of its own; use 'single quotes'",
+    "unknown escape character": (
+        "inside \"double quotes\" a \\ has a meaning of its own; use 'single quotes'"
+    ),
     "found undefined alias": f"a text that begins with * {_QUOTES}",
     "while scanning an alias": f"a text that begins with * {_QUOTES}",
     "while scanning an anchor": f"a text that begins with & {_QUOTES}",
     "while scanning a directive": f"a text that begins with % {_QUOTES}",
-    "while scanning a block scalar": f"a text that begins with > or | {_QUOTES}, or begins in the next line",
+    "while scanning a block scalar": (
+        f"a text that begins with > or | {_QUOTES}, or begins in the next line"
+    ),
     "sequence entries are not allowed": "a dash that begins a list stands in a line of its own",
     "expected the node content": "something is missing here, or a sign such as , : ] } is too many",
-    "<document start>": "this line does not belong to what stands above it; look at how far it is indented",
+    "<document start>": (
+        "this line does not belong to what stands above it; look at how far it is indented"
+    ),
     "could not determine a constructor for the tag": f"a text that begins with ! {_QUOTES}",
     "expected a single document": "a line `---` begins a second document here; a storyboard is one",
     "for merging": "<<: takes the fields of a part that is marked with &, as in `<<: *night`",
@@ -201,37 +229,47 @@ _MEANINGS = {
 
 def _explain(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[int, str]:
     """Return the line, counted from 0, and what is wrong with it."""
-    mark, begun = error.problem_mark or error.context_mark, error.context_mark
-    at = mark.line if mark else 0
-    line = lines[at] if at < len(lines) else ""
+    begun = error.context_mark
+    mark = error.problem_mark or begun
+    at = 0
+    column = 0
+    if mark is not None:
+        at = mark.line
+        column = mark.column
+
+    line = ""
+    if at < len(lines):
+        line = lines[at]
+    indent = line[: len(line) - len(line.lstrip())]
+    before = line[:column].rstrip()
     problem = f"{error.context} {error.problem}"
-    if "\t" in line[: len(line) - len(line.lstrip())]:
+
+    if "\t" in indent:
         return at, "this line is indented with a tab; use spaces"
     if begun and "quoted scalar" in problem and "unexpected end of stream" in problem:
         return begun.line, "a quote is opened here and never closed"
     if begun and "could not find expected ':'" in problem:
-        return (
-            begun.line,
-            "a colon and a space are missing after a field's name, as in `duration: 5`",
-        )
-    before = line[: mark.column if mark else 0].rstrip()
+        told = "a colon and a space are missing after a field's name, as in `duration: 5`"
+        return begun.line, told
     if "mapping values are not allowed" in problem:
         return at, _explain_colon(before)
     if before.endswith(("]", "}")) and "<block end>" in problem:
         return at, f"a text that begins with [ or {{ {_QUOTES}"
-    if found := re.search(r"found character '(.+)' that cannot start", problem):
+
+    found = re.search(r"found character '(.+)' that cannot start", problem)
+    if found is not None:
         return at, f"a text that begins with {found[1]} {_QUOTES}"
-    return at, next(
-        (told for words, told in _MEANINGS.items() if words in problem), error.problem or str(error)
-    )
+
+    for words, told in _MEANINGS.items():
+        if words in problem:
+            return at, told
+    return at, error.problem or str(error)
 
 
 def _explain_colon(before: str) -> str:
-    """Say what a colon in the wrong place means, going by what stands before it in its line."""
+    """Return what a colon in the wrong place means, by what stands before it in its line."""
     if re.search(r":(\s|$)", before):
-        return (
-            "a text that contains a colon must stand in quotes, as in `prompt: 'Wide shot: a boat'`"
-        )
-    return (
-        f"{_INDENTED} (if it goes on with the text above, that text contains a colon and {_QUOTES})"
-    )
+        example = "`prompt: 'Wide shot: a boat'`"
+        return f"a text that contains a colon must stand in quotes, as in {example}"
+    above = f"if it goes on with the text above, that text contains a colon and {_QUOTES}"
+    return f"{_INDENTED} ({above})"
