@@ -9,7 +9,8 @@ DOCUMENT = ROOT / "docs" / "architecture.md"
 BEGIN = "<!-- rooms -->"
 END = "<!-- /rooms -->"
 PACKAGE = "prefect_kling."
-ROOMS = "kling sandbox studio blocks telemetry runs tasks flows deployments".split()
+ROOMS: tuple[str, ...] = ("kling", "sandbox", "studio", "blocks", "telemetry")
+ROOMS += ("runs", "tasks", "flows", "deployments")
 
 
 def sources() -> dict[str, Path]:
@@ -64,8 +65,8 @@ def picture() -> str:
         return any(b == goal or reaches(b, goal) for a, b in arrows if a == start)
 
     lines = ["```mermaid", "flowchart TD"]
-    for room in sorted({room_of(module) for module in sources()} - {"studio"}):
-        lines.append(f'  {room.replace(".", "_")}["{room.replace(".", "/")}"]')
+    names = sorted({room_of(module) for module in sources()} - {"studio"})
+    lines += [f'  {name.replace(".", "_")}["{name.replace(".", "/")}"]' for name in names]
     for a, b in sorted(arrows):
         if not any(reaches(c, b) for d, c in arrows if d == a and c != b):
             start, goal = a.replace(".", "_"), b.replace(".", "_")
