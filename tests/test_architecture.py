@@ -1,5 +1,6 @@
 """The shape of the project: rooms, and what the wheel holds."""
 
+import graphlib
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import prefect_kling
+from tests import rooms
 
 ROOT = Path(__file__).parent.parent
 ROOMS = (
@@ -192,3 +194,17 @@ def test_no_file_names_a_package_index() -> None:
         and any(h in (ROOT / name).read_text() for h in index_hosts)
     ]
     assert named == []
+
+
+def test_the_picture_of_the_rooms_is_current() -> None:
+    """If this fails: `python -m tests.rooms`."""
+    text = rooms.DOCUMENT.read_text()
+    assert rooms.drawn(text) == text
+
+
+def test_no_two_files_import_each_other() -> None:
+    """There is no circle of imports, however long."""
+    graph: dict[str, set[str]] = {}
+    for module, imported in rooms.imports():
+        graph.setdefault(module, set()).add(imported)
+    graphlib.TopologicalSorter(graph).prepare()
