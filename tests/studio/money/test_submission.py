@@ -365,7 +365,14 @@ async def test_a_cancelled_run_waits_a_while_for_the_answer_to_a_paid_request(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
     """The answer that comes within the grace is written down: nobody needs to decide anything."""
-    sandbox.fault(on="create", do={"stall": 0.5}, after_commit=True)
+    create = client.create
+
+    async def slow(request: VideoRequest, before_send: BeforeSend) -> VideoJob:
+        job = await create(request, before_send)
+        await asyncio.sleep(0.5)
+        return job
+
+    client.create = slow  # type: ignore[method-assign]
     running = asyncio.create_task(submit_once(order, client, archive, QUICK))
     while made(sandbox, order) == 0:
         await asyncio.sleep(0.02)
