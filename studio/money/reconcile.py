@@ -122,6 +122,14 @@ async def _visit(
         return await _stray(marker, archive, settings)
     if entry.state in BEFORE_A_JOB:
         return await _visit_sender(version, archive, settings)
+    if entry.state is EntryState.HELD:
+        candidate = await adopt_candidate(version, client, archive, settings.longest_silence)
+        if candidate.adopted is None:
+            words = entry.last_note
+            if entry.job_id is not None:
+                words = f"{words}; {candidate.words}"
+            return "held", words
+        entry = candidate.adopted
     match entry.state:
         case EntryState.SUBMITTED if entry.job_id is not None:
             found = await collect(
@@ -129,14 +137,6 @@ async def _visit(
             )
             tell(entry, found)
             return found.outcome.value, found.words
-        case EntryState.HELD:
-            silence = settings.longest_silence
-            candidate = await adopt_candidate(version, client, archive, silence)
-            if candidate.adopted is not None:
-                return "adopted", candidate.words
-            if entry.job_id is not None:
-                return "held", f"{entry.last_note}; {candidate.words}"
-            return "held", entry.last_note
         case EntryState.FAILED:
             return await _visit_failed(version, client, archive)
         case EntryState.GIVEN_UP:
