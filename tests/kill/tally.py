@@ -48,7 +48,7 @@ class Life:
     def gap_seconds(self) -> float | None:
         """How long nobody could tell whether the job was paid: from the mark to the saved id."""
         at = {each.point: each.at for each in self.ending.passed}
-        return at["id-saved"] - at["marker-set"] if "id-saved" in at else None
+        return at["id-saved"] - at["marked-sending"] if "id-saved" in at else None
 
 
 @dataclass
