@@ -120,14 +120,17 @@ class Budget:
         """Turn what is set aside for an entry's latest claim into money spent; 0 is a refund."""
         self.settle_claim(entry.clip_key, entry.claim, usd)
 
-    def settle_claim(self, clip_key: str, claim: str, usd: Decimal) -> None:
+    def settle_claim(self, clip_key: str, claim: str, usd: Decimal) -> bool:
         """Turn what is set aside for one claim of a clip into money spent; 0 is a refund.
 
-        Nothing happens where nothing is set aside for it.
+        Returns False, and changes nothing, where nothing is set aside for it.
         """
+        was_set_aside = False
 
         def book(accounts: Accounts) -> Accounts:
+            nonlocal was_set_aside
             name = find_reservation(accounts, clip_key, claim)
+            was_set_aside = name is not None
             if name is None:
                 return accounts
             reserved = dict(accounts.reserved)
@@ -137,6 +140,7 @@ class Budget:
             )
 
         self._change(book, begin=False)
+        return was_set_aside
 
     def book(self, usd: Decimal, film: str | None = None) -> None:
         """Add money that was spent without being set aside, for a video that came late."""

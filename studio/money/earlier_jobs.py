@@ -87,8 +87,7 @@ async def finish_attempts(version: VersionedEntry, client: KlingClient, archive:
         if ended is None:
             await in_thread(archive.bucket.put, marker, b"", "text/plain")
             continue
-        usd = ended.charged_usd or NOTHING
-        await in_thread(archive.budget.settle_claim, version.entry.clip_key, attempt.claim, usd)
+        await in_thread(_book, ended, version.entry.clip_key, archive)
         await in_thread(archive.bucket.delete, marker)
         settled[attempt.claim] = ended
     if settled:
@@ -117,6 +116,14 @@ async def _ended(
     if charge is not None and charge.credits is not None:
         price = Decimal(charge.credits)
     return attempt.model_copy(update={"state": "paid", "charged_usd": price})
+
+
+def _book(ended: Attempt, clip_key: str, archive: Archive) -> None:
+    usd = ended.charged_usd or NOTHING
+    was_set_aside = archive.budget.settle_claim(clip_key, ended.claim, usd)
+    if usd and not was_set_aside:
+        # Its money was freed when it counted as failed.
+        archive.budget.book(usd)
 
 
 def _keep_late_video(clip_key: str, job: VideoJob, archive: Archive) -> None:

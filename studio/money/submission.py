@@ -58,6 +58,7 @@ from prefect_kling.studio.money.job_conflict import hold_if_owned_elsewhere
 from prefect_kling.studio.money.ledger import (
     MAX_ATTEMPTS_FOR_LIFE,
     NOTHING,
+    OUTAGE_SECONDS,
     ClaimRequest,
     Entry,
     EntryState,
@@ -121,9 +122,9 @@ class SubmitOptions:
     """On what options to submit; times in seconds.
 
     `film` limits what one film may cost. `on_unknown="resubmit"` sends again when an answer was lost, **which can pay
-    twice**. `max_attempts`: how many jobs may fail in one outage, with less than an hour from one failure to the next;
-    `max_attempts_for_life`: how many in all. `retry_pause`: the pause before the next attempt; it doubles with each
-    failure of an outage. `window`: how old a request without a job id must be before its sender counts as dead; unless
+    twice**. `max_attempts`: how many jobs may fail in one outage, with less than `outage_seconds` from one failure to
+    the next; `max_attempts_for_life`: how many in all. `retry_pause`: the pause before the next attempt; it doubles
+    with each failure of an outage. `window`: how old a request without a job id must be before its sender counts as dead; unless
     given, what the sender wrote down. `grace`: how long a cancelled run waits for the answer to a request that is under
     way. `insist`: how long to try to write a job's id down. `busy`: how long to queue for an API that is too busy.
     `look_again`: the pause between two looks. `rest`: how to wait that long for an API that is full, if there is a
@@ -136,6 +137,7 @@ class SubmitOptions:
     on_unknown: Literal["hold", "resubmit"] = "hold"
     max_attempts: int = 3
     max_attempts_for_life: int = MAX_ATTEMPTS_FOR_LIFE
+    outage_seconds: float = OUTAGE_SECONDS
     retry_pause: float = 20.0
     window: float | None = None
     grace: float = GRACE_SECONDS
@@ -172,6 +174,7 @@ async def submit_once(
         silent_seconds=options.window or sender_window(client.settings, options.insist),
         max_attempts=options.max_attempts,
         max_attempts_for_life=options.max_attempts_for_life,
+        outage_seconds=options.outage_seconds,
         resubmit_unknown=options.on_unknown == "resubmit",
     )
     pauses = _growing(options.look_again)
