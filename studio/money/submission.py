@@ -119,34 +119,42 @@ def is_silent(version: VersionedEntry, window: float | None, otherwise: float) -
 
 @dataclass(frozen=True)
 class SubmitOptions:
-    """On what options to submit; times in seconds.
-
-    `film` limits what one film may cost. `on_unknown="resubmit"` sends again when an answer was lost, **which can pay
-    twice**. `max_attempts`: how many jobs may fail in one outage, with less than `outage_seconds` from one failure to
-    the next; `max_attempts_for_life`: how many in all. `retry_pause`: the pause before the next attempt; it doubles
-    with each failure of an outage. `window`: how old a request without a job id must be before its sender counts as dead; unless
-    given, what the sender wrote down. `grace`: how long a cancelled run waits for the answer to a request that is under
-    way. `insist`: how long to try to write a job's id down. `busy`: how long to queue for an API that is too busy.
-    `look_again`: the pause between two looks. `rest`: how to wait that long for an API that is full, if there is a
-    better way than sleeping. `callback`: where the API is to call when a job ends, unless the request says so itself;
-    addresses are secrets, the ledger has none. `sends_at_once`: how many clips of this process may be between claim and
-    job id, which is how many a kill leaves held at most.
-    """
+    """On what options to submit; times in seconds."""
 
     film: FilmCap | None = None
+    """What one film may cost."""
     on_unknown: Literal["hold", "resubmit"] = "hold"
+    """`resubmit` sends again when an answer was lost, **which can pay twice**."""
     max_attempts: int = 3
+    """How many jobs may fail in one outage."""
     max_attempts_for_life: int = MAX_ATTEMPTS_FOR_LIFE
+    """How many requests a clip may have in all; only `prefect-kling ledger retry` passes it."""
     outage_seconds: float = OUTAGE_SECONDS
+    """Failures with less than this from one to the next belong to one outage."""
     retry_pause: float = 20.0
+    """The pause before the next attempt; it doubles with each failure of an outage."""
     window: float | None = None
+    """How old a request without a job id must be before its sender counts as dead.
+
+    Unless given, what the sender wrote down (see `sender_window`).
+    """
     grace: float = GRACE_SECONDS
+    """How long a cancelled run waits for the answer to a request that is under way."""
     insist: float = INSIST_SECONDS
+    """How long to try to write a job's id down."""
     busy: float = 3600.0
+    """How long to queue for an API that is too busy."""
     look_again: float = 2.0
+    """The pause between two looks at what another run is sending."""
     rest: Callable[[float], Awaitable[None]] | None = None
+    """How to wait for an API that is full, if there is a better way than sleeping."""
     callback: Callable[[Entry], str] | None = None
+    """Where the API is to call when a job ends, unless the request says so itself.
+
+    Addresses are secrets; the ledger has none.
+    """
     sends_at_once: int = 4
+    """How many clips of this process may be between claim and job id: how many a kill can hold."""
 
 
 Terms = SubmitOptions
