@@ -67,7 +67,7 @@ from prefect_kling.studio.money.ledger import (
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.record import BEFORE_A_JOB
 from prefect_kling.studio.money.send_limit import SendLimit
-from prefect_kling.studio.storage.concurrency import in_thread, uninterrupted
+from prefect_kling.studio.storage.concurrency import in_thread, sheltered, uninterrupted
 
 PREPARE_SECONDS = 60.0
 """How long a sender may take between its claim and its request; after that it gives the clip back."""
@@ -410,7 +410,7 @@ async def _send(
     except BaseException as error:
         await _give_back(version, archive, _reason(error))
         raise
-    post = asyncio.ensure_future(client.create(signed, departure.check_in))
+    post = sheltered(client.create(signed, departure.check_in))
     cancelled = await _wait_with_grace(post, departure, options.grace)
     try:
         job = post.result()
@@ -482,7 +482,7 @@ def _prepare(version: VersionedEntry, archive: Archive, options: SubmitOptions) 
 
 async def _claim(order: ClipOrder, claim: ClaimRequest, archive: Archive) -> VersionedEntry:
     """Claim a clip; if the run is cancelled meanwhile, wait for the answer and give the clip back."""
-    claiming = asyncio.ensure_future(in_thread(archive.ledger.claim, order, claim))
+    claiming = sheltered(in_thread(archive.ledger.claim, order, claim))
     try:
         return await asyncio.shield(claiming)
     except asyncio.CancelledError:
