@@ -182,6 +182,7 @@ async def submit_once(
         at_most_usd=quote(order.request).at_most_usd,
         sent_to=client.settings.base_url,
         account=client.account(order.clip_key),
+        film=options.film.film if options.film is not None else "",
         silent_seconds=options.window or sender_window(client.settings, options.insist),
         max_attempts=options.max_attempts,
         max_attempts_for_life=options.max_attempts_for_life,

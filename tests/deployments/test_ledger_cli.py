@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from decimal import Decimal
 
 import pytest
 from prefect.artifacts import Artifact
@@ -17,6 +18,8 @@ from prefect_kling.studio.errors import ClipHeld, WrongClip
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import EntryState
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.submission import SubmitOptions, submit_once
+from tests.orders import ordered
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 Run = Callable[..., str]
@@ -176,10 +179,40 @@ def test_only_held_clips_can_be_decided(
 ) -> None:
     """A paid clip cannot be released into being paid again, and an unknown key names nothing."""
     asyncio.run(generate_clip(request_, credentials, archive_block))
-    with pytest.raises(WrongClip, match="only a held clip"):
+    with pytest.raises(WrongClip, match="only a clip that is held"):
         run("ledger", "release", key)
     with pytest.raises(WrongClip, match="0 clips begin with"):
         run("ledger", "show", "ffffffffffffffffffffffff")
+
+
+def test_many_held_clips_are_released_by_one_command_with_their_sum(
+    run: Run,
+    archive_block: KlingArchive,
+    credentials: KlingCredentials,
+    sandbox: Sandbox,
+) -> None:
+    """First they are only listed; a wrong sum changes nothing; the right one releases all of them."""
+    archive = archive_block.get_archive()
+    orders = [ordered(archive, f"many {number}") for number in range(20)]
+    sandbox.fault(on="create", do={"drop": True}, times=len(orders))
+    brief = SubmitOptions(window=-1.0)
+
+    async def send_all() -> None:
+        async with credentials.get_client() as client:
+            for order in orders:
+                with pytest.raises(ClipHeld):
+                    await submit_once(order, client, archive, brief)
+
+    asyncio.run(send_all())
+    told = run("ledger", "release")
+    assert all(order.clip_key in told for order in orders)
+    total = 20 * Decimal("0.1899")
+    assert f"20 clips, at most ${total}. Nothing is changed yet" in told
+    with pytest.raises(WrongClip, match="the sum is"):
+        run("ledger", "release", "--confirm", "1")
+    assert {state(archive, order.clip_key) for order in orders} == {EntryState.HELD}
+    assert "20 clips are released" in run("ledger", "release", "--confirm", str(total))
+    assert {state(archive, order.clip_key) for order in orders} == {EntryState.RELEASED}
 
 
 @pytest.mark.usefixtures("held")
