@@ -15,7 +15,7 @@ from prefect_kling.studio.money.explain import explain
 from prefect_kling.studio.money.ledger import Entry, EntryState
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.submission import SubmitOptions, submit_once
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.events import announce_alarm, announce_budget
 from prefect_kling.telemetry.logs import run_logger
 

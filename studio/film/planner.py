@@ -21,8 +21,8 @@ from prefect_kling.studio.film.plan import (
 )
 from prefect_kling.studio.film.prompts import (
     BY_PLACE,
-    Exhibits,
-    Unsayable,
+    AttachedReferences,
+    ShotInvalid,
     exhibit,
     full_text,
     of_length,
@@ -109,7 +109,7 @@ class _Page:
         except ValidationError as error:
             told = self.sentences(error)
             raise StoryboardInvalid(f"{self.where(self.place(shot))}: {told}") from None
-        except Unsayable as error:
+        except ShotInvalid as error:
             raise StoryboardInvalid(f"{self.where(self.place(shot))}: {error}") from None
 
 
@@ -170,13 +170,13 @@ def _plan_scene(page: _Page) -> PlannedScene:
 
 
 def _check_keyframes(scene: Scene) -> None:
-    """Raise `Unsayable` unless keyframes have a meaning here and their number fits."""
+    """Raise `ShotInvalid` unless keyframes have a meaning here and their number fits."""
     shots = len(scene.shots)
     keyframes = len(scene.keyframes)
 
     if scene.continuity != "keyframes":
         if keyframes:
-            raise Unsayable(
+            raise ShotInvalid(
                 "keyframes only have a meaning with continuity: keyframes, "
                 f"this is {scene.continuity}"
             )
@@ -184,7 +184,7 @@ def _check_keyframes(scene: Scene) -> None:
 
     if keyframes not in (shots, shots + 1):
         needed = f"{shots + 1} keyframes, or {shots} if the last shot may end freely"
-        raise Unsayable(f"{shots} shots share {needed}, and not {keyframes}")
+        raise ShotInvalid(f"{shots} shots share {needed}, and not {keyframes}")
 
 
 def _plan_shot(page: _Page, index: int, shot: Shot, before: PlannedClip | None) -> PlannedClip:
@@ -229,7 +229,7 @@ def _open(page: _Page, index: int, shot: Shot, before: PlannedClip | None) -> _O
         return _Opening(frames=_frames(page.board, *scene.keyframes[index - 1 : index + 1]))
 
     if before is None and shot.continuity not in (None, "cut", scene.continuity):
-        raise Unsayable(
+        raise ShotInvalid(
             f"continuity: {shot.continuity} needs a shot before it, "
             "and this is the first of its scene"
         )
@@ -266,7 +266,7 @@ def _own_opening(board: Storyboard, shot: Shot) -> _Opening:
         # A link without a name is resolved as a picture; here it is a video.
         url = shot.edit_of
     if url is None:
-        raise Unsayable(f"edit_of: {shot.edit_of} is no video")
+        raise ShotInvalid(f"edit_of: {shot.edit_of} is no video")
     video = VideoInput(video_url=url, refer_type="base")
     return _Opening(frames=_frames(board, *frames_of_shot), video=video)
 
@@ -274,27 +274,27 @@ def _own_opening(board: Storyboard, shot: Shot) -> _Opening:
 def _frames(
     board: Storyboard, first: str | None = None, end: str | None = None
 ) -> tuple[ImageInput, ...]:
-    """Return the pictures that a clip begins and ends with. Raises `Unsayable` for other things."""
+    """Return the pictures that a clip begins and ends with. Raises `ShotInvalid` for other things."""
     found = []
     for kind, name in (("first_frame", first), ("end_frame", end)):
         if name is None:
             continue
         image = resolve(name, board).image
         if image is None:
-            raise Unsayable(f"{kind}: {name} is no picture")
+            raise ShotInvalid(f"{kind}: {name} is no picture")
         found.append(ImageInput.model_validate({"image_url": image, "type": kind}))
     return tuple(found)
 
 
 def _demand_free(shot: Shot, link: str) -> None:
-    """Raise `Unsayable` if a shot that continues another has a beginning of its own."""
+    """Raise `ShotInvalid` if a shot that continues another has a beginning of its own."""
     taken = ["edit_of", "end_frame", "first_frame"]
     if link == "last_frame":
         taken.remove("end_frame")
 
     for name in taken:
         if getattr(shot, name) is not None:
-            raise Unsayable(
+            raise ShotInvalid(
                 f"{name}: with {link} the shot's beginning is given; "
                 "say continuity: cut to begin anew"
             )
@@ -307,7 +307,7 @@ def _from_video(
     notes: tuple[str, ...] = ()
     if before.seconds > limit:
         if refer_type == "base":
-            raise Unsayable(
+            raise ShotInvalid(
                 f"an edit takes at most {limit} seconds of video; "
                 f"the shot before lasts {before.seconds:g}: shorten it"
             )
@@ -323,7 +323,7 @@ def _from_video(
     return _Opening(video=video, needs=needs, input_seconds=seconds, notes=notes)
 
 
-def _with_reference_video(opening: _Opening, shown: Exhibits) -> _Opening:
+def _with_reference_video(opening: _Opening, shown: AttachedReferences) -> _Opening:
     """Make a video that is referred to the one video of the request."""
     if shown.video is None:
         return opening
@@ -332,7 +332,7 @@ def _with_reference_video(opening: _Opening, shown: Exhibits) -> _Opening:
         return replace(opening, video=video)
     if opening.video.video_url == shown.video:
         return opening
-    raise Unsayable("a request takes one video, and this shot begins from one already")
+    raise ShotInvalid("a request takes one video, and this shot begins from one already")
 
 
 def _silence(
@@ -348,15 +348,15 @@ def _silence(
 
 
 def _fields(
-    settings: ShotSettings, shown: Exhibits, opening: _Opening, prompt: str
+    settings: ShotSettings, shown: AttachedReferences, opening: _Opening, prompt: str
 ) -> dict[str, object]:
     """Return the fields of a request.
 
-    Raises `Unsayable` for a clip that is too short, or a prompt that is too long.
+    Raises `ShotInvalid` for a clip that is too short, or a prompt that is too long.
     """
     duration = settings.duration or 0
     if duration < SHORTEST_CLIP:
-        raise Unsayable(
+        raise ShotInvalid(
             f"duration ({duration}): a clip has at least 3 seconds; "
             "shorter shots need a multi_shot scene"
         )
@@ -396,7 +396,9 @@ def _plan_multi_shot(page: _Page) -> PlannedClip:
     total = sum(settings.duration or 0 for settings in each)
     if not SHORTEST_CLIP <= total <= MULTI_SHOT_SECONDS:
         limits = f"{SHORTEST_CLIP} to {MULTI_SHOT_SECONDS}"
-        raise Unsayable(f"its shots last {total} seconds together; a multi_shot scene has {limits}")
+        raise ShotInvalid(
+            f"its shots last {total} seconds together; a multi_shot scene has {limits}"
+        )
 
     together = page.settings.model_copy(
         update={
@@ -441,9 +443,9 @@ def _plan_multi_shot(page: _Page) -> PlannedClip:
 
 
 def _check_segments(shots: Sequence[Shot]) -> None:
-    """Raise `Unsayable` for too many shots, or for a field that only the whole clip can have."""
+    """Raise `ShotInvalid` for too many shots, or for a field that only the whole clip can have."""
     if len(shots) > SEGMENTS:
-        raise Unsayable(
+        raise ShotInvalid(
             f"a multi_shot scene has at most {SEGMENTS} shots, this one has {len(shots)}"
         )
 
@@ -458,7 +460,7 @@ def _check_segments(shots: Sequence[Shot]) -> None:
             if name not in allowed and value != Shot.model_fields[name].default:
                 others.append(name)
         if others:
-            raise Unsayable(
+            raise ShotInvalid(
                 f"shot {number}: in a multi_shot scene {' and '.join(sorted(others))} "
                 "can only be said for the whole scene"
             )

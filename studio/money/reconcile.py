@@ -11,7 +11,7 @@ from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Marker
 from prefect_kling.studio.money.settlement import Collected, collect
 from prefect_kling.studio.money.submission import sender_window
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 
 NAMED = 100
 FINISHED = (EntryState.RELEASED, EntryState.FAILED, EntryState.ARCHIVED)

@@ -55,7 +55,7 @@ from prefect_kling.studio.money.ledger import (
 )
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.send_limit import SendLimit
-from prefect_kling.studio.storage.bucket import in_thread, uninterrupted
+from prefect_kling.studio.storage.concurrency import in_thread, uninterrupted
 
 PREPARE_SECONDS = 60.0
 """How long a sender may take between its claim and its request; after that it gives the clip back."""
