@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.kling.request import STORED
-from prefect_kling.studio.film.continuation import cut_point_of
-from prefect_kling.studio.film.plan import FilmPlan, Handover, PlannedClip
+from prefect_kling.studio.film.continuation import pictures_shown
+from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
 from prefect_kling.studio.media.contact_sheet import Caption, contact_sheet
 from prefect_kling.studio.media.join import Chapter as Mark
 from prefect_kling.studio.media.join import JoinReport, Part, join
@@ -121,11 +121,8 @@ def _cut(plan: FilmPlan, clips: Mapping[str, Clip], archive: Archive) -> list[_C
     for planned, follower in zip(shown, followers, strict=True):
         clip = clips[planned.clip_key]
         pictures = None
-        sharpest = Handover(kind="sharpest_frame", clip_key=planned.clip_key)
-        if follower is not None and follower.needs == sharpest:
-            ending = cut_point_of(clip, archive)
-            if ending is not None:
-                pictures = ending.pictures
+        if follower is not None and follower.needs is not None:
+            pictures = pictures_shown(clip, follower.needs, archive)
         cuts.append(_Cut(planned, clip, pictures))
     return cuts
 

@@ -51,6 +51,20 @@ def cut_point_of(clip: Clip, archive: Archive) -> CutPoint | None:
     return archive.bucket.read_model(layout.cut_point(clip.clip_key), CutPoint)
 
 
+def pictures_shown(clip: Clip, handover: Handover, archive: Archive) -> int | None:
+    """Return how many pictures of a clip a film shows before the shot made from a handover.
+
+    None for all of them.
+    """
+    is_cut = handover.kind == "sharpest_frame" and handover.clip_key == clip.clip_key
+    if not is_cut:
+        return None
+    cut_point = cut_point_of(clip, archive)
+    if cut_point is None:
+        return None
+    return cut_point.pictures
+
+
 def _keep_sharpest(path: Path, clip: Clip, handover: Handover, archive: Archive) -> None:
     found = find_cut_point(path)
     cut_point = CutPoint(pictures=found.pictures, seconds=found.seconds)
