@@ -1,5 +1,6 @@
 """The block that holds the API key and hands out clients."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Literal
@@ -10,6 +11,7 @@ from pydantic import Field, SecretStr, WithJsonSchema, model_validator
 from prefect_kling.blocks.links import DOCUMENTATION_URL, LOGO_URL
 from prefect_kling.blocks.schema import CachedSchema
 from prefect_kling.kling.client import ClientSettings, KlingClient, WebAddress
+from prefect_kling.kling.links import is_link
 from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.studio.money.callbacks import CallbackAddresses
 from prefect_kling.studio.money.ledger import Entry
@@ -146,7 +148,7 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
             return self
         if self.receiver_url is not None:
             raise ValueError("the API calls one address: give a receiver or a webhook, not both")
-        if not self.webhook_url.get_secret_value().startswith(("https://", "http://")):
+        if not is_link(self.webhook_url.get_secret_value()):
             raise ValueError("the webhook's address must begin with https://")
         return self
 
@@ -171,7 +173,7 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
         return lambda entry: webhook
 
     @property
-    def patience(self) -> PollPolicy:
+    def poll_policy(self) -> PollPolicy:
         """How often to poll and how long to wait."""
         deadline = self.wait_minutes * 60
         if self.callbacks is not None:
@@ -179,3 +181,13 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
             return replace(SAFETY_POLLS, deadline=deadline)
         longest = max(self.first_poll_seconds, self.longest_poll_seconds)
         return PollPolicy(self.first_poll_seconds, longest, deadline=deadline)
+
+    @property
+    def patience(self) -> PollPolicy:
+        """The earlier name of `poll_policy`."""
+        warnings.warn(
+            "KlingCredentials.patience is now called poll_policy",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.poll_policy

@@ -12,7 +12,7 @@ from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.reconcile import Findings, ReconcileSettings, reconcile
 from prefect_kling.studio.money.submission import sender_window
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.events import announce_alarm, announce_ended
 from prefect_kling.telemetry.logs import run_logger
 from prefect_kling.telemetry.markdown import log_view_errors, table
@@ -43,7 +43,7 @@ async def collect_finished(
         settings = ReconcileSettings(
             at_once=at_once,
             silence_otherwise=sender_window(client.settings),
-            confirm_seconds=credentials.patience.confirm_seconds,
+            confirm_seconds=credentials.poll_policy.confirm_seconds,
         )
         findings = await reconcile(archive.get_archive(), client, settings, announce_ended)
 

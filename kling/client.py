@@ -25,6 +25,7 @@ from prefect_kling.kling.errors import (
     UnreadableReply,
 )
 from prefect_kling.kling.job import VideoJob
+from prefect_kling.kling.links import is_link
 from prefect_kling.kling.reply import PaidOutcome, Reply, as_job_id
 from prefect_kling.kling.request import VideoRequest
 
@@ -34,7 +35,7 @@ NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 def _web_address(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
+    if not is_link(value):
         raise ValueError("must begin with http:// or https://")
     return value.rstrip("/")
 

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from prefect_kling.kling.links import is_link
+
 # Every other code, known (UPSTREAM_BUSY, TIMEOUT, …) or not, may be a passing one.
 FINAL_FAIL_CODES = frozenset({"CONTENT_MODERATION", "INVALID_INPUT"})
 _MODERATION_WORDS = ("content policy", "moderation", "risk control", "sensitive", "violation")
@@ -136,7 +138,7 @@ def _is_retryable(said: JsonValue, code: JsonValue, words: str) -> bool:
 def _urls(data: JsonValue) -> Iterator[str]:
     """Find result links wherever a known variant puts them."""
     match data:
-        case str() if data.startswith(("http://", "https://")):
+        case str() if is_link(data):
             yield data
         case str() if data.lstrip().startswith(("{", "[")):
             # `resultJson` is JSON inside a string; one that cannot be read holds no link.

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from prefect_kling.studio.film.plan import FilmPlan
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import NOTHING, EntryState
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 
 
 class Standing(StrEnum):

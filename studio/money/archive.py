@@ -32,7 +32,7 @@ from prefect_kling.studio.storage.download import Received, download
 
 # No such host exists (RFC 2606): it stands for "an object of this archive" in requests that are
 # planned, hashed or written down, and is replaced by a signed link only on the way to the API.
-STANDIN = "https://archive.invalid/"
+ARCHIVE_URL = "https://archive.invalid/"
 SIGNED_SECONDS = 24 * 3600
 IN_MEMORY_BYTES = 4 * 2**20
 
@@ -205,9 +205,9 @@ class Archive:
         """Return the request with every stand-in address replaced by a link that works for a day."""
 
         def sign(url: str) -> str:
-            if not url.startswith(STANDIN):
+            if not url.startswith(ARCHIVE_URL):
                 return url
-            return self.bucket.sign(url.removeprefix(STANDIN), SIGNED_SECONDS)
+            return self.bucket.sign(url.removeprefix(ARCHIVE_URL), SIGNED_SECONDS)
 
         images = [
             image.model_copy(update={"image_url": sign(image.image_url)})

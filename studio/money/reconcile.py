@@ -17,7 +17,7 @@ from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Marker
 from prefect_kling.studio.money.record import BEFORE_A_JOB
 from prefect_kling.studio.money.settlement import CONFIRM_SECONDS, RETENTION, Collected, collect
 from prefect_kling.studio.money.submission import is_silent, sender_window, take_over_silent
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 
 NAMED = 100
 T = TypeVar("T")

@@ -32,7 +32,7 @@ OPEN_MARKERS = "ledger/open/"
 JOB_INDEX_COMPLETE = "ledger/job-index-complete"
 HELD_MARKERS = "ledger/held/"
 
-MARKER_CLAIM_LENGTH = 8
+CLAIM_LENGTH = 8
 """How many characters of a claim a marker carries."""
 
 
@@ -108,12 +108,12 @@ def ledger_record(clip_key: str) -> str:
 
 def open_marker(clip_key: str, claim: str) -> str:
     """Return the path of the marker of a record that is not finished."""
-    return f"{OPEN_MARKERS}{clip_key}.{claim[:MARKER_CLAIM_LENGTH]}"
+    return f"{OPEN_MARKERS}{clip_key}.{claim[:CLAIM_LENGTH]}"
 
 
 def held_marker(clip_key: str, claim: str) -> str:
     """Return the path of the marker of a record that waits for a decision."""
-    return f"{HELD_MARKERS}{clip_key}.{claim[:MARKER_CLAIM_LENGTH]}"
+    return f"{HELD_MARKERS}{clip_key}.{claim[:CLAIM_LENGTH]}"
 
 
 def parse_marker(path: str) -> tuple[str, str]:
