@@ -46,7 +46,7 @@ async def job(order: ClipOrder, client: KlingClient) -> VideoJob:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the pauses between download rounds."""
-    monkeypatch.setattr(download_module.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(download_module, "PAUSE_SECONDS", 0.0)
 
 
 def objects(archive: Archive) -> list[str]:
