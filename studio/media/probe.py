@@ -150,7 +150,8 @@ def _read_headers(file: BinaryIO, size: int) -> tuple[memoryview, _Placed]:
     kept: dict[bytes, _Placed] = {b"moov": [], b"moof": [], b"mdat": []}
     budget = _HEADER_LIMIT
     tail: _Tail | None = None
-    for start, (kind, payload, end), tail in _walk_file(file, size):
+    for start, (kind, payload, end), behind in _walk_file(file, size):
+        tail = behind
         if kind not in kept:
             continue
         length = end - payload

@@ -142,6 +142,7 @@ class _Transfer:
         self.as_browser = False
         self.may_resume = True
         self.fruitless_count = 0
+        self.most_arrived = 0
         self.is_complete = False
         self._start_over()
 
@@ -179,11 +180,11 @@ class _Transfer:
         """Drop what has arrived, and ask for no more ranges: the server's ranges are wrong."""
         self.may_resume = False
         self.is_complete = False
+        self.most_arrived = 0
         self._start_over()
 
     def attempt(self, http: httpx.Client) -> None:
         """Open the link once and take what arrives; raises if another attempt cannot help."""
-        size_before = self.size
         problem = ""
         self._check_stop()
         try:
@@ -202,7 +203,10 @@ class _Transfer:
         self._check_stop()
         if self.is_complete:
             return
-        if self.size > size_before:
+        # Compared with the most there ever was: a transfer that starts over again and again makes
+        # no progress.
+        if self.size > self.most_arrived:
+            self.most_arrived = self.size
             self.fruitless_count = 0
             return
 
@@ -241,6 +245,10 @@ class _Transfer:
         if status == 206 and self._is_continuation(response):
             self.is_continued = True
             return ""
+        if status == 416:
+            # Nothing is behind what has arrived, although less than was promised: fetched anew.
+            self.may_resume = False
+            return "HTTP 416"
         if status == 429 or status >= 500:
             return f"HTTP {status}"
 
