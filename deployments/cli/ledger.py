@@ -10,12 +10,14 @@ from rich.table import Table
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
+from prefect_kling.deployments.cli.quarantine import quarantine
 from prefect_kling.studio.errors import WrongClip
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.explain import explain
 from prefect_kling.studio.money.ledger import NOTHING, EntryState, VersionedEntry
 
 ledger = cyclopts.App(name="ledger", help="Show what was paid, and decide about held clips.")
+ledger.command(quarantine)
 console = Console()
 
 

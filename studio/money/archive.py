@@ -306,14 +306,18 @@ class Archive:
             return _salvage(file, broken)
         if not received.is_pieced:
             return _verify(file, received, every_picture=False)
-        try:
-            return _verify(file, received, every_picture=True)
-        except NotAVideo:
-            # The server's ranges may be wrong: the whole is fetched once more, in one piece.
-            file.seek(0)
-            file.truncate()
-            received = download(link, file, pause_seconds=pause, stop=stop, may_resume=False)
-            return _verify(file, received, every_picture=True)
+        # Ranges may have been answered with wrong bytes, and a decoder does not notice a few of
+        # them: what one whole answer gives is taken instead, where the server gets that far.
+        with SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as spool:
+            whole = cast("BinaryIO", spool)
+            try:
+                received = download(link, whole, pause_seconds=pause, stop=stop, may_resume=False)
+            except (LinkExpired, DownloadBroken):
+                if stop.is_set:
+                    raise
+                return _verify(file, received, every_picture=True)
+            _replace_content(file, whole)
+        return _verify(file, received, every_picture=False)
 
     def _keep_raw(
         self, order: ClipOrder, job_id: str, file: BinaryIO, error: StudioError
@@ -457,11 +461,15 @@ def _unpack(file: BinaryIO, received: Received) -> Received:
                         raise NotAVideo("it is packed with gzip, and too large when unpacked")
         except (EOFError, OSError, zlib.error) as error:
             raise NotAVideo(f"it is packed with gzip, and damaged ({error})") from None
-        file.seek(0)
-        file.truncate()
-        unpacked.seek(0)
-        shutil.copyfileobj(unpacked, file)
+        _replace_content(file, unpacked)
     return replace(received, size=file.seek(0, 2), sha256=_sha256(file))
+
+
+def _replace_content(file: BinaryIO, other: BinaryIO) -> None:
+    file.seek(0)
+    file.truncate()
+    other.seek(0)
+    shutil.copyfileobj(other, file)
 
 
 def _other_results(links: Sequence[str], used: str) -> tuple[str, ...]:

@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import TypeVar
 
 from prefect_kling.kling.client import ClientSettings, KlingClient
+from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Marker
+from prefect_kling.studio.money.overdue import Alarm, AlarmAges, find_overdue
 from prefect_kling.studio.money.settlement import Collected, collect
 from prefect_kling.studio.money.submission import sender_window
 from prefect_kling.studio.storage.bucket import in_thread
@@ -41,6 +43,7 @@ class ReconcileSettings:
     at_once: int = 32
     window_seconds: float = sender_window(ClientSettings())
     warn_before: timedelta = timedelta(days=1)
+    ages: AlarmAges = field(default_factory=AlarmAges)
 
 
 async def reconcile(
@@ -54,6 +57,9 @@ async def reconcile(
     Costs nothing and may run beside anything else, as often as you like. Memory does not grow with
     the number of records. One clip's trouble does not stop the others: it is noted, and the next
     sweep meets it again. `tell` hears how each paid job stands.
+
+    Whatever its state, a record that is still open a day after it was sent is found as "overdue" as
+    well, and after six days as "expiring".
     """
     settings = settings or ReconcileSettings()
     findings = Findings()
@@ -69,6 +75,12 @@ async def reconcile(
                 kind = "trouble"
                 words = f"{type(error).__name__}: {error}"
             findings.note(kind, marker.clip_key, words)
+            try:
+                alarm = await in_thread(find_overdue, marker, archive, settings.ages, kind, words)
+            except StudioError as error:
+                alarm = Alarm("trouble", f"{type(error).__name__}: {error}")
+            if alarm is not None:
+                findings.note(alarm.kind, marker.clip_key, alarm.words)
 
     async with asyncio.TaskGroup() as workers:
         for _ in range(settings.at_once):
