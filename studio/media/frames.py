@@ -90,7 +90,9 @@ def check_every_picture(source: BinaryIO | Path) -> None:
                     continue
                 for frame in packet.decode():
                     if frame.is_corrupt:
-                        raise NotAVideo(f"it is damaged {float(frame.time or 0):.1f} s from its start")
+                        raise NotAVideo(
+                            f"it is damaged {float(frame.time or 0):.1f} s from its start"
+                        )
                     decoded += packet.stream is video
     if decoded < expected:
         raise NotAVideo(f"{expected - decoded:,} of its {expected:,} pictures cannot be decoded")

@@ -68,7 +68,9 @@ def _refuse_cut(file: BinaryIO, length: int) -> None:
         raise NotAVideo("the WebM file has no segment: it is cut or damaged")
     size, at = _number(start, at + 4)
     if size is not None and at + size > length:
-        raise NotAVideo(f"the file is cut: {at + size - length:,} bytes of the WebM file are missing")
+        raise NotAVideo(
+            f"the file is cut: {at + size - length:,} bytes of the WebM file are missing"
+        )
 
 
 def _number(data: bytes, at: int) -> tuple[int | None, int]:
