@@ -219,7 +219,7 @@ class SandboxApp:
             return data
         if action.state is None:
             return {**data, "resultUrls": links}
-        spoilt = {"taskId": job.id, "state": action.state, "model": job.model}
+        spoilt: dict[str, Any] = {"taskId": job.id, "state": action.state, "model": job.model}
         if links:
             spoilt["resultUrls"] = links
         return spoilt

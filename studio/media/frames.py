@@ -89,10 +89,11 @@ def check_every_picture(source: BinaryIO | Path) -> None:
                 if packet.stream.type not in ("video", "audio"):
                     continue
                 for frame in packet.decode():
+                    if not isinstance(frame, VideoFrame | AudioFrame):
+                        continue
                     if frame.is_corrupt:
-                        raise NotAVideo(
-                            f"it is damaged {float(frame.time or 0):.1f} s from its start"
-                        )
+                        at = float(frame.time or 0)
+                        raise NotAVideo(f"it is damaged {at:.1f} s from its start")
                     decoded += packet.stream is video
     if decoded < expected:
         raise NotAVideo(f"{expected - decoded:,} of its {expected:,} pictures cannot be decoded")

@@ -39,13 +39,13 @@ def read_webm(file: BinaryIO) -> WebmTrack:
             packets = [packet for packet in film.demux(video) if packet.pts is not None]
             first = min((packet.pts or 0) for packet in packets)
             last = max(packets, key=lambda packet: packet.pts or 0)
-            ticks = (last.pts or 0) - first
+            ticks = float((last.pts or 0) - first)
             if last.duration:
                 ticks += last.duration
             elif len(packets) > 1:
                 ticks += ticks / (len(packets) - 1)
             return WebmTrack(
-                seconds=float(ticks * last.time_base),
+                seconds=ticks * float(last.time_base),
                 width=video.width,
                 height=video.height,
                 frames=len(packets),

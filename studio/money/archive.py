@@ -282,11 +282,12 @@ class Archive:
                     raise
                 failed.job_id = job.job_id
                 failed.clip_key = order.clip_key
+                told: StudioError = failed
                 if is_last_try and file.seek(0, 2):
-                    failed = self._keep_raw(order, job.job_id, file, failed)
+                    told = self._keep_raw(order, job.job_id, file, failed)
                 # Bytes that arrived tell more than a link that is dead.
-                if number == 0 or not isinstance(failed, LinkExpired):
-                    error = failed
+                if number == 0 or not isinstance(told, LinkExpired):
+                    error = told
                 continue
             return replace(obtained, notes=(*obtained.notes, *_other_results(links, link)))
         try:
