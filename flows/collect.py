@@ -46,10 +46,10 @@ async def collect_finished(
         expiring_after_hours: Report it as about to be deleted; the API keeps results for 168 h.
     """
     async with credentials.get_client() as client:
-        window_seconds = sender_window(client.settings)
         settings = ReconcileSettings(
             at_once=at_once,
-            window_seconds=window_seconds,
+            silence_otherwise=sender_window(client.settings),
+            confirm_seconds=credentials.patience.confirm_seconds,
             ages=AlarmAges(
                 overdue=timedelta(hours=overdue_after_hours),
                 expiring=timedelta(hours=expiring_after_hours),

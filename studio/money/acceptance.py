@@ -6,6 +6,7 @@ from prefect_kling.studio.errors import WrongClip
 from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.ledger import EntryState
 from prefect_kling.studio.money.quarantine import QuarantinedFile
+from prefect_kling.studio.money.settlement import settle_clip
 
 
 def accept_quarantined(
@@ -32,7 +33,7 @@ def accept_quarantined(
             f"another video is archived at {clip.uri}", clip_key=found.clip_key, job_id=clip.job_id
         )
     if entry.state is not EntryState.ARCHIVED:
-        archive.budget.settle(entry, clip.usd)
+        settle_clip(entry, clip, archive)
         archive.ledger.archived(version, clip.uri, clip.usd)
     archive.quarantine.note_accepted(found, who)
     return clip

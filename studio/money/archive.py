@@ -32,6 +32,7 @@ from prefect_kling.studio.errors import (
 from prefect_kling.studio.media.frames import check_every_picture, check_playable
 from prefect_kling.studio.media.probe import MediaFacts, inspect
 from prefect_kling.studio.money.budget import Budget
+from prefect_kling.studio.money.job_index import JobIndex
 from prefect_kling.studio.money.ledger import NOTHING, Ledger
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.quarantine import Quarantine, QuarantinedFile
@@ -123,6 +124,7 @@ class Archive:
     def __init__(self, bucket: Bucket, cap_usd: Decimal | None = None) -> None:
         self.bucket = bucket
         self.ledger = Ledger(bucket)
+        self.jobs = JobIndex(bucket)
         self.budget = Budget(bucket, cap_usd)
         self.quarantine = Quarantine(bucket)
         self.fetching = FetchPolicy()
