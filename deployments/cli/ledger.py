@@ -16,6 +16,7 @@ from rich.table import Table
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
+from prefect_kling.deployments.cli.quarantine import quarantine
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import KlingError
 from prefect_kling.studio.errors import StudioError, WrongClip
@@ -25,6 +26,7 @@ from prefect_kling.studio.money.explain import explain
 from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, VersionedEntry
 
 ledger = cyclopts.App(name="ledger", help="Show what was paid, and decide about held clips.")
+ledger.command(quarantine)
 console = Console()
 
 

@@ -19,14 +19,18 @@ class Standing(StrEnum):
     BEING_SENT = "being sent"
     UNDER_WAY = "under way"
     HELD = "held"
+    GIVEN_UP = "given up"
     TO_PAY = "to be paid"
 
 
 _STANDINGS = {
     EntryState.ARCHIVED: Standing.ARCHIVED,
     EntryState.SUBMITTED: Standing.UNDER_WAY,
+    EntryState.CLAIMED: Standing.BEING_SENT,
+    EntryState.SENDING: Standing.BEING_SENT,
     EntryState.INTENT: Standing.BEING_SENT,
     EntryState.HELD: Standing.HELD,
+    EntryState.GIVEN_UP: Standing.GIVEN_UP,
 }
 
 

@@ -11,6 +11,8 @@ frames/{clip_key}.sharpest.json        after which picture a film cuts that clip
 tails/{clip_key}.mp4                   the last seconds of a clip, for the clip that continues it
 inputs/{hash}.{extension}              a picture or video of the user, named by its content
 pending/{slug}.{hash}.json             a film that was sent and is not joined yet
+quarantine/{clip_key}.{job}.{hash}     what a paid job delivered and no check accepts, as it came
+quarantine/{clip_key}.{job}.json       why it is there
 ledger/jobs/{clip_key}.json            the record of the money of one clip
 ledger/open/{clip_key}.{claim}         an empty marker: that record is not finished
 ledger/held/{clip_key}.{claim}         an empty marker: that record waits for a decision
@@ -26,6 +28,7 @@ Existing archives rely on these keys: a key that changes loses what is stored un
 CLIPS = "clips/"
 INPUTS = "inputs/"
 PENDING_FILMS = "pending/"
+QUARANTINE = "quarantine/"
 BUDGET = "ledger/budget.json"
 LEDGER_RECORDS = "ledger/jobs/"
 OPEN_MARKERS = "ledger/open/"
@@ -99,6 +102,16 @@ def input_file(content_hash: str, extension: str) -> str:
 def pending_film(slug: str, content_hash: str) -> str:
     """Return the path of a film that was sent and is not joined yet."""
     return f"{PENDING_FILMS}{slug}.{content_hash}.json"
+
+
+def quarantine_file(clip_key: str, job: str, sha256: str) -> str:
+    """Return the path of a file that could not be verified; `job` is safe in a key."""
+    return f"{QUARANTINE}{clip_key}.{job}.{sha256[:8]}"
+
+
+def quarantine_record(clip_key: str, job: str) -> str:
+    """Return the path of the record that says why a file is in the quarantine."""
+    return f"{QUARANTINE}{clip_key}.{job}.json"
 
 
 def ledger_record(clip_key: str) -> str:

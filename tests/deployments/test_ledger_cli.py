@@ -14,8 +14,8 @@ from prefect_kling.flows import collect_finished, generate_clip
 from prefect_kling.kling.errors import JobNotFound
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
-from prefect_kling.studio.errors import ClipHeld, WrongClip
-from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.errors import ClipHeld, VideoQuarantined, WrongClip
+from prefect_kling.studio.money.archive import Archive, FetchPolicy
 from prefect_kling.studio.money.ledger import EntryState
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.submission import SubmitOptions, submit_once
@@ -254,3 +254,32 @@ def test_a_low_balance_is_told_with_the_balance(
     sandbox.fault(on="create", do={"status": 402})
     with pytest.raises(BalanceTooLow, match=r"the account has [\d.]+ USD"):
         asyncio.run(generate_clip(request_, credentials, archive_block))
+
+
+def test_a_quarantined_file_is_listed_and_accepted(
+    run: Run,
+    key: str,
+    request_: VideoRequest,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    sandbox: Sandbox,
+) -> None:
+    """The list says why and where; accepting it archives the clip, and the next run costs nothing."""
+    archive_block.get_archive().fetching = FetchPolicy(pause_seconds=0, download_pause_seconds=0)
+    sandbox.fault(on="file", do={"truncate": 20_000}, times=None)
+    with pytest.raises(VideoQuarantined, match="ledger quarantine accept"):
+        asyncio.run(generate_clip(request_, credentials, archive_block))
+    listed = run("ledger", "quarantine", "list")
+    assert key in listed
+    assert "20,000" in listed
+    with pytest.raises(WrongClip, match="0 files"):
+        run("ledger", "quarantine", "accept", "ffff")
+    assert "is archived" in run("ledger", "quarantine", "accept", key[:8])
+    page = archive.ledger.read(key)
+    assert page is not None
+    assert page.entry.state is EntryState.ARCHIVED
+    sandbox.clear_faults()
+    clip = asyncio.run(generate_clip(request_, credentials, archive_block))
+    assert "accepted from the quarantine by" in " ".join(clip.notes)
+    assert made(sandbox, request_) == 1

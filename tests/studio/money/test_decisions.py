@@ -200,8 +200,8 @@ async def test_a_job_that_a_person_named_wrongly_can_be_corrected(
     assert record(archive, order).job_id == right.job_id
     assert archive.jobs.owner(wrong.job_id) is None
     other = ordered(archive, "another clip")
+    await bring_to(EntryState.HELD, other, client, archive, sandbox)
     with pytest.raises(WrongClip, match=f"belongs to clip {order.clip_key}"):
-        await bring_to(EntryState.HELD, other, client, archive, sandbox)
         await decisions.adopt(version_of(archive, other), right, client, archive, WHO)
     plain = ordered(archive, "a plain answer")
     await submit_once(plain, client, archive, BRIEF)
