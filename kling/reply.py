@@ -190,6 +190,13 @@ class Reply:
         """Return the error for an answer to a free call that did not get what it asked for."""
         return self._error(self._read_error_kind(), message, job_id)
 
+    def upload_error(self, message: str) -> errors.KlingError:
+        """Return the error for an answer to an upload that was not taken."""
+        said = self.status if self.code is None else self.code
+        if said in (404, 405):
+            return self._error(errors.RequestRefused, f"{message}: the API takes no uploads")
+        return self._error(REFUSALS.get(said, self._read_error_kind()), message)
+
     def _read_error_kind(self) -> type[errors.KlingError]:
         if self.status >= 500:
             return errors.Unavailable

@@ -15,7 +15,12 @@ _KINDS = frozenset({"status", "code", "html", "stall", "drop", "cut_after", "rep
 _BODILESS_STATUSES = (204, 304)
 _DISCONNECT_SECONDS = 5
 _HTML = "<!doctype html><title>Just a moment...</title><h1>Checking your browser</h1>"
-_COUNT_NAMES: dict[Call, str] = {"create": "posts", "get": "polled", "file": "downloads"}
+_COUNT_NAMES: dict[Call, str] = {
+    "create": "posts",
+    "get": "polled",
+    "file": "downloads",
+    "upload": "uploads",
+}
 
 
 class FaultMiddleware:
@@ -122,6 +127,8 @@ def _identify(scope: Scope) -> tuple[Call | None, str | None]:
     if path == "/video/generations":
         query = parse_qs(scope["query_string"].decode("latin-1"))
         return "get", query.get("task_id", [None])[0]
+    if path == "/files" and scope["method"] == "POST":
+        return "upload", None
     if path.startswith("/files/"):
         return "file", path.removeprefix("/files/").removesuffix(".mp4")
     if path.startswith("/records/"):

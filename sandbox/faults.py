@@ -13,14 +13,14 @@ from pydantic import (
     model_validator,
 )
 
-Call = Literal["create", "get", "file", "balance", "record"]
-_ONLY_FOR: dict[str, Call] = {
-    "cut_after": "file",
-    "truncate": "file",
-    "replace": "file",
-    "expire": "file",
-    "state": "get",
-    "no_url": "get",
+Call = Literal["create", "get", "file", "balance", "record", "upload"]
+_ONLY_FOR: dict[str, tuple[Call, ...]] = {
+    "cut_after": ("file",),
+    "truncate": ("file",),
+    "replace": ("file",),
+    "expire": ("file",),
+    "state": ("get",),
+    "no_url": ("get", "upload"),
 }
 
 
@@ -57,7 +57,7 @@ class FaultAction(_Strict):
     state: str | None = None
     """Report this state."""
     no_url: Literal[True] | None = None
-    """Report completion without a link, on the next poll of a completed job."""
+    """Leave the link out: of the next poll of a completed job, or of the answer to an upload."""
     expire: Literal[True] | None = None
     """Make the link of a file useless; the next poll gives another."""
 
@@ -93,9 +93,10 @@ class Fault(_Strict):
 
     @model_validator(mode="after")
     def _check_call(self) -> "Fault":
-        only_on = _ONLY_FOR.get(self.do.kind, self.on)
-        if only_on != self.on:
-            raise ValueError(f"{self.do.kind} only makes sense on {only_on!r}")
+        only_on = _ONLY_FOR.get(self.do.kind, (self.on,))
+        if self.on not in only_on:
+            calls = " or ".join(repr(call) for call in only_on)
+            raise ValueError(f"{self.do.kind} only makes sense on {calls}")
         if self.after_commit and self.on != "create":
             raise ValueError("after_commit only makes sense on 'create'")
         return self

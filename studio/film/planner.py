@@ -145,7 +145,7 @@ def plan_film(
     for number, scene in enumerate(board.scenes, 1):
         page = _Page(board, scene, number, where, describe)
         scenes.append(_plan_scene(page))
-    return FilmPlan(title=board.title, slug=board.slug, scenes=tuple(scenes))
+    return FilmPlan(title=board.title, slug=board.slug, scenes=tuple(scenes), remarks=board.remarks)
 
 
 def _plan_scene(page: _Page) -> PlannedScene:

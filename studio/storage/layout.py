@@ -22,6 +22,10 @@ Existing archives rely on these keys: a key that changes loses what is stored un
 
 CLIPS = "clips/"
 INPUTS = "inputs/"
+FRAMES = "frames/"
+TAILS = "tails/"
+INPUT_FOLDERS = (INPUTS, FRAMES, TAILS, CLIPS)
+"""Where objects stand that the API may be given as inputs."""
 PENDING_FILMS = "pending/"
 BUDGET = "ledger/budget.json"
 LEDGER_RECORDS = "ledger/jobs/"
