@@ -234,8 +234,9 @@ class KlingClient:
         """Store a file at the API, and return its address.
 
         **This publishes the file**: it needs no key, and the API keeps it for 7 days. Free, safe to
-        repeat: each call makes another address. `name` is told to the API. Raises `RequestRefused` or `KeyRefused` when the API will not
-        take the file, `Unavailable` after `read_attempts` tries, or `UnreadableReply`.
+        repeat: each call makes another address. `name` is told to the API. Raises `RequestRefused`
+        or `KeyRefused` when the API will not take the file, `Unavailable` after `read_attempts`
+        tries, or `UnreadableReply`.
         """
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(Unavailable),
