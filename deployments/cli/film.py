@@ -118,15 +118,14 @@ async def _make_film(
 def quote(storyboard: Path, *, archive: str | None = None, credentials: str | None = None) -> None:
     """Show the shots of a storyboard, and what is to be paid for them.
 
-    Says for each shot what it costs and whether it exists already, and for the film whether the API
-    can reach its inputs. Free, needs no key.
+    Says for each shot what it costs and whether it exists already. Free, needs no key.
 
     Args:
         storyboard: A YAML or JSON file.
         archive: Name of the KlingArchive block to look clips up in; `default` if a Prefect
             server is configured.
-        credentials: Name of the KlingCredentials block that says where the API is; `default` if
-            there is one, else the API's own address counts.
+        credentials: Name of the KlingCredentials block that says where the API is, and so which
+            inputs it can reach; `default` if there is one, else the API's own address counts.
     """
     plan = plan_film(load_storyboard(storyboard))
     found, note = asyncio.run(_quote(plan, archive, credentials))
