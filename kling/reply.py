@@ -22,6 +22,7 @@ import httpx
 from pydantic import JsonValue
 
 from prefect_kling.kling import errors
+from prefect_kling.kling.server_words import without_link_paths
 
 MESSAGE_LIMIT = 300
 JOB_ID_LIMIT = 256
@@ -347,7 +348,7 @@ def _message(body: Mapping[str, JsonValue]) -> str:
 
 
 def _shorten(text: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join(without_link_paths(text).split())
     if len(text) <= MESSAGE_LIMIT:
         return text
     return text[: MESSAGE_LIMIT - 1] + "…"

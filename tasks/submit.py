@@ -8,6 +8,7 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.kling.addresses import host_of
 from prefect_kling.studio.errors import ClipHeld, StudioError
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.budget import FilmCap
@@ -43,6 +44,9 @@ async def submit_video(
     studio = archive.get_archive()
     studio.uploads = credentials.uploads
     await in_thread(require_sendable, order, studio, credentials.input_access)
+    callback = order.request.callback_url
+    if callback is not None and not await in_thread(credentials.input_access.reaches, callback):
+        log.warning("%s: the API cannot call %s when the job ends", label, host_of(callback))
     for dispute in order.request.disputes():
         log.warning("%s: %s", label, dispute)
     try:
