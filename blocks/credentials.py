@@ -25,7 +25,9 @@ PASSWORD = {"type": "string", "format": "password", "writeOnly": True}
 # How to poll where a receiver reports the ends of jobs: 3, 10½ and 29 minutes after sending.
 # Whatever the jitter, a fourth poll does not fall into the first hour; with the receiver's own
 # reads of the job, the charge and the file, the API is read six times at most.
-SAFETY_POLLS = PollPolicy(first=450.0, longest=3600.0, growth=2.5, initial_delay=180.0)
+SAFETY_POLLS = PollPolicy(
+    first=450.0, longest=3600.0, growth=2.5, initial_delay=180.0, confirm=10.0
+)
 
 
 class KlingCredentials(CachedSchema, CredentialsBlock):

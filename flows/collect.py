@@ -40,8 +40,11 @@ async def collect_finished(
         at_once: How many clips to look at in parallel.
     """
     async with credentials.get_client() as client:
-        window_seconds = sender_window(client.settings)
-        settings = ReconcileSettings(at_once=at_once, window_seconds=window_seconds)
+        settings = ReconcileSettings(
+            at_once=at_once,
+            silence_otherwise=sender_window(client.settings),
+            confirm_seconds=credentials.patience.confirm_seconds,
+        )
         findings = await reconcile(archive.get_archive(), client, settings, announce_ended)
 
     for kind, count in sorted(findings.counts.items()):

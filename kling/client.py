@@ -2,12 +2,15 @@
 
 import asyncio
 import functools
+import hashlib
+import hmac
 import re
 import ssl
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from types import TracebackType
-from typing import Annotated, BinaryIO, Literal, Self
+from typing import Annotated, Any, BinaryIO, Literal, Self
 
 import httpx
 import tenacity
@@ -29,6 +32,8 @@ API_URL = "https://apimodels.app/api/v1"
 UPLOAD_SECONDS = 300.0
 """How long one upload may take in all: 200 MB at 6 Mbit/s."""
 _ADDRESS = re.compile(r"https?://[!-~]{1,2000}", re.IGNORECASE)
+NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+"""Errors of httpx after which certainly nothing has left."""
 
 
 def _web_address(value: str) -> str:
@@ -59,6 +64,14 @@ class ClientSettings(BaseModel):
     """What to do with requests on which the page and Kling's documentation disagree."""
     multi_prompt_as: Literal["string", "array"] = "string"
     """How multi_prompt is written: a JSON string (the page) or an array (Kling's own API)."""
+
+
+BeforeSend = Callable[[], Awaitable[None]]
+"""What to do once a connection stands and before the first byte of a paid call may leave."""
+
+
+async def send_at_once() -> None:
+    """Do nothing before a paid call leaves."""
 
 
 class Balance(BaseModel):
@@ -100,6 +113,7 @@ class KlingClient:
         self._key = SecretStr(key.get_secret_value().strip())
         if not re.fullmatch(r"[!-~]+", self._key.get_secret_value()):
             raise KeyRefused("the API key is empty, or holds characters that no key has")
+        self._is_traced = transport is None
         self._http = self._open(transport, keepalive=20)
         # A kept connection may be closed by the server in the very moment it is used again; the
         # loss of a paid call to that race would be an unknown outcome, so paid calls always open a
@@ -137,8 +151,18 @@ class KlingClient:
         await self._http.aclose()
         await self._paying_http.aclose()
 
-    async def create(self, request: VideoRequest) -> VideoJob:
+    def account(self, salt: str) -> str:
+        """Return a salted fingerprint of the API key: equal for the same key and salt, and no secret."""
+        key = self._key.get_secret_value().encode()
+        return hmac.new(key, f"account {salt}".encode(), hashlib.sha256).hexdigest()[:16]
+
+    async def create(
+        self, request: VideoRequest, before_send: BeforeSend = send_at_once
+    ) -> VideoJob:
         """Send one paid request, exactly once, and return the job.
+
+        `before_send` is awaited once the connection stands, before the first byte leaves. What it
+        raises is raised, and then nothing was sent.
 
         **Costs money** (see `quote`). Calling it twice pays twice: the API has no idempotency key. Raises
         `RequestRefused`, `KeyRefused`, `BalanceTooLow` or `Unavailable` when certainly nothing was made (`reply.py` has
@@ -149,7 +173,7 @@ class KlingClient:
         disputes = request.disputes()
         if disputes and self.settings.disputed_rules == "refuse":
             raise RequestRefused("; ".join(str(dispute) for dispute in disputes))
-        reply = await self._post(request.body(self.settings.multi_prompt_as))
+        reply = await self._post(request.body(self.settings.multi_prompt_as), before_send)
         job = None
         with suppress(ValueError, RecursionError):
             job = VideoJob.read(reply.data)
@@ -161,20 +185,36 @@ class KlingClient:
             raise OutcomeUnknown(message, job_id=job_id, status=reply.status)
         return job
 
-    async def _post(self, body: dict[str, JsonValue]) -> Reply:
+    async def _post(self, body: dict[str, JsonValue], before_send: BeforeSend) -> Reply:
         """Send a paid call, once, within `create_seconds` in all, however slowly an answer trickles in."""
         seconds = self.settings.create_seconds
-        timeout = httpx.Timeout(seconds, connect=self.settings.connect_seconds)
+        request = self._paying_http.build_request(
+            "POST",
+            "/video/generations",
+            json=body,
+            timeout=httpx.Timeout(seconds, connect=self.settings.connect_seconds),
+        )
+        may_have_left = False
+        clock = asyncio.get_running_loop().time
         try:
-            async with asyncio.timeout(seconds + self.settings.connect_seconds):
-                response = await self._paying_http.post(
-                    "/video/generations", json=body, timeout=timeout
-                )
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise Unavailable(
-                f"the API at {self.settings.base_url} cannot be reached", detail=_say(error)
-            ) from None
+            async with asyncio.timeout(None) as limit:
+
+                async def leave() -> None:
+                    nonlocal may_have_left
+                    await before_send()
+                    may_have_left = True
+                    limit.reschedule(clock() + seconds)
+
+                if self._is_traced:
+                    request.extensions["trace"] = _before_first_byte(leave)
+                else:
+                    await leave()
+                response = await self._paying_http.send(request)
         except (httpx.HTTPError, TimeoutError) as error:
+            if not may_have_left or isinstance(error, NEVER_SENT):
+                raise Unavailable(
+                    f"the API at {self.settings.base_url} cannot be reached", detail=_say(error)
+                ) from None
             message = "the answer was lost: whether the request was taken is not known, and it may be paid"
             raise OutcomeUnknown(message, detail=_say(error)) from None
         return self._read(response)
@@ -287,6 +327,23 @@ class KlingClient:
 
     def _read(self, response: httpx.Response) -> Reply:
         return Reply.read(response, hide=self._key.get_secret_value())
+
+
+def _before_first_byte(
+    leave: Callable[[], Awaitable[None]],
+) -> Callable[[str, Mapping[str, Any]], Awaitable[None]]:
+    """Return a trace function for httpcore that awaits `leave` before a POST's first byte.
+
+    A proxy's own CONNECT request is traced as well, and is not paid for.
+    """
+
+    async def trace(event: str, details: Mapping[str, Any]) -> None:
+        if not event.endswith(".send_request_headers.started"):
+            return
+        if details["request"].method == b"POST":
+            await leave()
+
+    return trace
 
 
 def wait_as_told(state: tenacity.RetryCallState) -> float:

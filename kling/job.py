@@ -131,8 +131,7 @@ def _is_retryable(said: JsonValue, code: JsonValue, words: str) -> bool:
         return said
     if code:
         return str(code).upper() not in FINAL_FAIL_CODES
-    if not words:
-        return False
+    # Without any reason, nothing says that the request is at fault.
     return not any(word in words.lower() for word in _MODERATION_WORDS)
 
 

@@ -38,8 +38,17 @@ class PollPolicy:
     """Delay before the first poll."""
     not_found_limit: int = 3
     """How many answers in a row must say that there is no such job before that is believed."""
+    confirm: float | None = None
+    """Delay before a failure is read once more; unless given, twice `first`."""
     longest_retry_after: float = 60.0
     """Longest delay that the server may ask for."""
+
+    @property
+    def confirm_seconds(self) -> float:
+        """The delay before a failure is read once more."""
+        if self.confirm is None:
+            return 2 * self.first
+        return self.confirm
 
     def delays(self) -> Iterator[float]:
         """Yield the delay before each poll: the initial one, then from `first` growing to `longest`."""
@@ -76,7 +85,8 @@ async def poll_until_done(
     `on_update` is called with every job that was read. Setting the event `completed` ends the current delay early.
     An API that is unavailable or sends unreadable answers is asked again until the deadline.
 
-    Raises `JobFailed` when the job ended without a video, `StillRunning` at the deadline,
+    Raises `JobFailed` when two readings in a row say that the job ended without a video, with
+    `policy.confirm_seconds` between them, `StillRunning` at the deadline,
     `JobNotFound` when the API says `policy.not_found_limit` times in a row that it does not know
     the job, and `KeyRefused` at once.
     """
@@ -85,6 +95,7 @@ async def poll_until_done(
     not_found_count = 0
     last_seen: VideoJob | None = None
     last_error = ""
+    has_failed = False
     await _sleep(min(next(delays), policy.deadline), completed)
 
     for delay in delays:
@@ -108,7 +119,13 @@ async def poll_until_done(
             if last_seen.state is JobState.COMPLETED:
                 return last_seen
             if last_seen.state is JobState.FAILED:
-                raise failure_of(last_seen)
+                if has_failed:
+                    raise failure_of(last_seen)
+                # One wrong answer must not close a paid job: it is read once more first.
+                has_failed = True
+                await asyncio.sleep(policy.confirm_seconds)
+                continue
+            has_failed = False
 
         remaining = deadline - time.monotonic()
         if remaining <= 0:

@@ -51,7 +51,11 @@ async def submit_video(
         log.warning("%s: %s", label, dispute)
     try:
         async with credentials.get_client() as client:
-            terms = replace(terms, callback=credentials.callback)
+            terms = replace(
+                terms,
+                callback=credentials.callback,
+                retry_pause=2 * credentials.patience.confirm_seconds,
+            )
             entry = await submit_once(
                 order, client, studio, terms, lambda text: log.info("%s: %s", label, text)
             )

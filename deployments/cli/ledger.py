@@ -12,6 +12,7 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
 from prefect_kling.studio.errors import WrongClip
 from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.candidates import take_for
 from prefect_kling.studio.money.explain import explain
 from prefect_kling.studio.money.ledger import NOTHING, EntryState, VersionedEntry
 
@@ -24,7 +25,8 @@ def list_entries(state: EntryState | None = None, archive: str = "default") -> N
     """List clips with their state, price and job; everything unless a state is named.
 
     Args:
-        state: intent, submitted, held, released, failed or archived.
+        state: claimed, sending, submitted, held, released, failed, given_up or archived; intent
+            in records of older versions.
         archive: Name of the KlingArchive block.
     """
     table = Table(box=None, pad_edge=False)
@@ -75,7 +77,11 @@ def adopt(key: str, job_id: str, archive: str = "default", credentials: str = "d
     """
     asyncio.run(_check_job(job_id, credentials))
     studio = _archive(archive)
-    version = studio.ledger.adopt(_decidable(studio, key), job_id, _who())
+    decidable = _decidable(studio, key)
+    owner = take_for(decidable.entry, job_id, studio)
+    if owner != decidable.entry.clip_key:
+        raise WrongClip(f"job {job_id} belongs to clip {owner}", clip_key=owner, job_id=job_id)
+    version = studio.ledger.adopt(decidable, job_id, _who())
     console.print(
         f"clip {version.entry.clip_key} is job {job_id}; run its flow again, or collect_finished."
     )
@@ -104,6 +110,8 @@ def release(key: str, *job_ids: str, archive: str = "default") -> None:
         )
     released = studio.ledger.release(version, f"released by {_who()}")
     studio.budget.settle(version.entry, NOTHING)
+    for attempt in version.entry.attempts:
+        studio.budget.settle_claim(version.entry.clip_key, attempt.claim, NOTHING)
     console.print(f"clip {released.entry.clip_key} is released; running its flow sends it again.")
 
 

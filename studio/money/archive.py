@@ -24,6 +24,7 @@ from prefect_kling.studio.media.frames import check_playable
 from prefect_kling.studio.media.probe import MediaFacts, read_facts
 from prefect_kling.studio.money.budget import Budget
 from prefect_kling.studio.money.inputs import UploadedInputs, archive_path
+from prefect_kling.studio.money.job_index import JobIndex
 from prefect_kling.studio.money.ledger import NOTHING, Ledger
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.storage import layout
@@ -86,6 +87,7 @@ class Archive:
     def __init__(self, bucket: Bucket, cap_usd: Decimal | None = None) -> None:
         self.bucket = bucket
         self.ledger = Ledger(bucket)
+        self.jobs = JobIndex(bucket)
         self.budget = Budget(bucket, cap_usd)
         self.uploads: UploadedInputs | None = None
 

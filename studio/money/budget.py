@@ -1,8 +1,9 @@
 """What may be spent: a cap for an archive and for each film, held across processes by compare-and-swap.
 
-Money is reserved at its worst-case price after a clip's intent is won and before its request is
-sent, under the clip's key and the claim that won, so that a crash cannot leak it and nothing is
-counted twice. An archive whose cap was never set keeps no accounts and pays nothing for them.
+Money is reserved at its worst-case price after a clip's claim is won and before its request is
+sent, under the clip's key *and* the claim that won. Each claim settles its own, so that a crash
+cannot leak money and nothing is counted twice. An archive whose cap was never set keeps no accounts
+and pays nothing for them.
 """
 
 import random
@@ -41,7 +42,10 @@ class Reservation(BaseModel):
 
 
 class Accounts(BaseModel):
-    """What is spent and what is set aside; `ledger/budget.json`."""
+    """What is spent and what is set aside; `ledger/budget.json`.
+
+    Reservations are named `{clip key}.{claim}`; those of versions before 0.3 by the clip key alone.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -52,7 +56,7 @@ class Accounts(BaseModel):
     reserved: dict[str, Reservation] = {}
 
     def committed(self, film: str | None = None, without: str = "") -> Decimal:
-        """Return what is spent and set aside, in all or on one film, leaving one clip out."""
+        """Return what is spent and set aside, in all or on one film, leaving one reservation out."""
         total = self.spent_usd
         if film is not None:
             total = self.spent_on_films_usd.get(film, NOTHING)
@@ -81,60 +85,70 @@ class Budget:
         self._check(self.accounts() or Accounts(), usd, film)
 
     def reserve(self, entry: Entry, film: FilmCap | None = None) -> None:
-        """Set a clip's worst price aside.
+        """Set the worst price of an entry's latest request aside.
 
         Raises `OverBudget` saying how much is missing; then nothing is set aside.
         """
+        name = _name(entry.clip_key, entry.claim)
         reservation = _reservation(entry, film)
 
         def set_aside(accounts: Accounts) -> Accounts:
-            self._check(accounts, entry.at_most_usd, film, entry.clip_key)
+            self._check(accounts, reservation.usd, film, name)
             return accounts.model_copy(
-                update={"reserved": {**accounts.reserved, entry.clip_key: reservation}}
+                update={"reserved": {**accounts.reserved, name: reservation}}
             )
 
         capped = self.cap_usd is not None or (film is not None and film.usd is not None)
         self._change(set_aside, begin=capped)
 
     def restore(self, entry: Entry, film: FilmCap | None = None) -> None:
-        """Set a clip's worst price aside once more, where it was freed although its job is paid.
+        """Set a request's worst price aside once more, where it was freed although its job is paid.
 
         No cap can refuse that.
         """
-        reservation = _reservation(entry, film)
 
         def set_aside(accounts: Accounts) -> Accounts:
-            if entry.clip_key in accounts.reserved:
+            if find_reservation(accounts, entry.clip_key, entry.claim) is not None:
                 return accounts
-            reserved = {**accounts.reserved, entry.clip_key: reservation}
+            name = _name(entry.clip_key, entry.claim)
+            reserved = {**accounts.reserved, name: _reservation(entry, film)}
             return accounts.model_copy(update={"reserved": reserved})
 
         self._change(set_aside, begin=False)
 
     def settle(self, entry: Entry, usd: Decimal) -> None:
-        """Turn what is set aside for this claim into money spent; 0 is a refund.
+        """Turn what is set aside for an entry's latest claim into money spent; 0 is a refund."""
+        self.settle_claim(entry.clip_key, entry.claim, usd)
 
-        Nothing happens where nothing is set aside for it.
+    def settle_claim(self, clip_key: str, claim: str, usd: Decimal) -> bool:
+        """Turn what is set aside for one claim of a clip into money spent; 0 is a refund.
+
+        Returns False, and changes nothing, where nothing is set aside for it.
         """
+        was_set_aside = False
 
         def book(accounts: Accounts) -> Accounts:
-            held = accounts.reserved.get(entry.clip_key)
-            if held is None or held.claim != entry.claim:
+            nonlocal was_set_aside
+            name = find_reservation(accounts, clip_key, claim)
+            was_set_aside = name is not None
+            if name is None:
                 return accounts
-            reserved = {
-                key: each for key, each in accounts.reserved.items() if key != entry.clip_key
-            }
-            films = dict(accounts.spent_on_films_usd)
-            if held.film is not None and usd:
-                films[held.film] = films.get(held.film, NOTHING) + usd
-            changes = {
-                "spent_usd": accounts.spent_usd + usd,
-                "spent_on_films_usd": films,
-                "reserved": reserved,
-            }
-            return accounts.model_copy(update=changes)
+            reserved = dict(accounts.reserved)
+            held = reserved.pop(name)
+            return accounts.model_copy(
+                update={**_spent(accounts, held.film, usd), "reserved": reserved}
+            )
 
         self._change(book, begin=False)
+        return was_set_aside
+
+    def book(self, usd: Decimal, film: str | None = None) -> None:
+        """Add money that was spent without being set aside, for a video that came late."""
+
+        def add(accounts: Accounts) -> Accounts:
+            return accounts.model_copy(update=_spent(accounts, film, usd))
+
+        self._change(add, begin=False)
 
     def _change(self, change: Callable[[Accounts], Accounts], *, begin: bool) -> None:
         """Read, change, and write only if nobody wrote in between; else again."""
@@ -181,11 +195,36 @@ class Budget:
                     f"{name} may cost ${cap}, ${committed} is spent or set aside, ${usd} is asked"
                 )
                 what = f"${missing} is missing: {told}"
-                raise OverBudget(what, clip_key=without or None)
+                raise OverBudget(what, clip_key=clip_of(without) or None)
+
+
+def find_reservation(accounts: Accounts, clip_key: str, claim: str) -> str | None:
+    """Return the name of what is set aside for one claim of a clip, None if nothing is."""
+    for name in (_name(clip_key, claim), clip_key):
+        reservation = accounts.reserved.get(name)
+        if reservation is not None and reservation.claim == claim:
+            return name
+    return None
+
+
+def clip_of(name: str) -> str:
+    """Return the clip key in the name of a reservation."""
+    return name.partition(".")[0]
+
+
+def _name(clip_key: str, claim: str) -> str:
+    return f"{clip_key}.{claim}"
+
+
+def _spent(accounts: Accounts, film: str | None, usd: Decimal) -> dict[str, object]:
+    films = dict(accounts.spent_on_films_usd)
+    if film is not None and usd:
+        films[film] = films.get(film, NOTHING) + usd
+    return {"spent_usd": accounts.spent_usd + usd, "spent_on_films_usd": films}
 
 
 def _reservation(entry: Entry, film: FilmCap | None) -> Reservation:
     name = None
     if film is not None:
         name = film.film
-    return Reservation(usd=entry.at_most_usd, claim=entry.claim, film=name)
+    return Reservation(usd=entry.request_usd, claim=entry.claim, film=name)

@@ -7,12 +7,14 @@ from prefect_kling.kling.client import KlingClient
 from prefect_kling.studio.errors import LedgerMoved
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.callbacks import CLAIM_LENGTH
+from prefect_kling.studio.money.candidates import take_for
 from prefect_kling.studio.money.ledger import Entry, EntryState, VersionedEntry
-from prefect_kling.studio.money.settlement import Collected, collect
+from prefect_kling.studio.money.record import MAY_HAVE_LEFT
+from prefect_kling.studio.money.settlement import CONFIRM_SECONDS, Collected, collect
 from prefect_kling.studio.storage.bucket import in_thread
 
 # Who sends may be between its request and its note of the job: that note is as good as ours.
-_WITHOUT_A_JOB = (EntryState.INTENT, EntryState.HELD)
+_WITHOUT_A_JOB = (*MAY_HAVE_LEFT, EntryState.HELD)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,10 @@ class CallbackEvent:
 
 
 async def handle_callback(
-    call: CallbackEvent, client: KlingClient, archive: Archive
+    call: CallbackEvent,
+    client: KlingClient,
+    archive: Archive,
+    confirm_seconds: float = CONFIRM_SECONDS,
 ) -> tuple[Entry, Collected] | None:
     """Finish the clip a call is about; None if nothing is left to be done for it.
 
@@ -43,7 +48,7 @@ async def handle_callback(
     entry = version.entry
     is_of_this_claim = entry.claim[:CLAIM_LENGTH] == call.claim
     is_late = not is_of_this_claim or entry.state is EntryState.RELEASED
-    if is_late and call.job_id is not None and call.job_id not in entry.named_job_ids:
+    if is_late and call.job_id is not None and call.job_id not in entry.all_job_ids:
         await _keep_late_id(entry, call, call.job_id, client, archive)
         return None
     if not is_of_this_claim:
@@ -52,14 +57,16 @@ async def handle_callback(
         entry = await _adopted(version, call.job_id, client, archive)
     if entry.state is not EntryState.SUBMITTED:
         return None
-    return entry, await collect(entry, client, archive, timedelta(days=1))
+    return entry, await collect(entry, client, archive, timedelta(days=1), confirm_seconds)
 
 
 async def _keep_late_id(
     entry: Entry, call: CallbackEvent, job_id: str, client: KlingClient, archive: Archive
 ) -> None:
-    """Add the job of an earlier or released claim to the record, if the API knows it."""
+    """Add the job of an earlier or released claim to the record, if the API knows it and it is no other clip's."""
     await client.get(job_id)
+    if await in_thread(take_for, entry, job_id, archive) != entry.clip_key:
+        return
     sender = entry.model_copy(update={"claim": call.claim})
     noted = await in_thread(archive.ledger.add_late_job, sender, job_id)
     if entry.state is EntryState.RELEASED:
@@ -69,8 +76,10 @@ async def _keep_late_id(
 async def _adopted(
     version: VersionedEntry, job_id: str, client: KlingClient, archive: Archive
 ) -> Entry:
-    """Note the job a call names, if the API knows it; somebody quicker is believed."""
+    """Note the job a call names, if the API knows it and it is no other clip's; somebody quicker is believed."""
     await client.get(job_id)
+    if await in_thread(take_for, version.entry, job_id, archive) != version.entry.clip_key:
+        return version.entry
     who = "the API's own call"
     try:
         if version.entry.state is EntryState.HELD:

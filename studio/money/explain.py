@@ -3,11 +3,14 @@
 from prefect_kling.studio.money.ledger import Entry, EntryState
 
 _STATES = {
-    EntryState.INTENT: "about to be sent; if its process died, it is held once it is older than a paid call may take",
+    EntryState.CLAIMED: "about to be sent; if its process died, it is released, for nothing was sent yet",
+    EntryState.SENDING: "being sent; if its process died, it is held once it is older than a paid call may take",
+    EntryState.INTENT: "being sent by an older version; if its process died, it is held",
     EntryState.SUBMITTED: "paid for, and not archived yet; running the flow again, or collect_finished, archives it",
     EntryState.HELD: "held: it is not known whether its request was taken, and it may be paid",
     EntryState.RELEASED: "not paid; it may be sent again",
     EntryState.FAILED: "failed at the API, which does not charge for that",
+    EntryState.GIVEN_UP: "given up by a person; it is never sent again by itself",
     EntryState.ARCHIVED: "archived and paid",
 }
 
@@ -26,6 +29,12 @@ def explain(entry: Entry) -> str:
         f"- cost: {cost if entry.state not in (EntryState.RELEASED, EntryState.FAILED) else 'nothing'}",
         f"- job: {_job(entry)}",
         f"- attempt: {entry.attempt}, sent to {entry.sent_to or 'nowhere yet'} by {entry.by}",
+        *(
+            f"- attempt {each.number}: job {each.job_id or 'unknown'} {each.state}, {each.why}".rstrip(
+                ", "
+            )
+            for each in entry.attempts
+        ),
         *(
             f"- also: job {late.job_id} of an earlier claim, named {late.at:%Y-%m-%d %H:%M:%S}; it may be paid too"
             for late in entry.late_jobs

@@ -1,150 +1,69 @@
-"""The durable record of every intent and every paid job: one object per clip key, for life.
+"""The durable record of every paid request: one object per clip key, for life.
 
 Created with `If-None-Match: *`, changed only with `If-Match`. Only the process whose conditional
-write created an
-*intent* may send the paid request. The markers beside the records are an index for people and sweepers; no
-decision rests on them.
+write created a *claim* may send the paid request, and only after it has moved that claim to
+*sending*. The markers beside the records are an index for people and sweeps; no decision about
+money rests on them.
 
 ```text
-            ┌──────── released ◄── certainly not sent, or refused: nothing was paid
-            ▼            ▲
-(none) ─► intent ────────┼──► submitted ──► archived
-            │            │        └───────► failed   (not charged; retryable or final)
-            └──────────► held ──► submitted (somebody names the job), released (a person says so),
-                                  or intent (only with on_unknown="resubmit", chosen in advance)
+            ┌────────────── released ◄── not sent, refused, or its process died before sending
+            ▼                  ▲
+(none) ─► claimed ─► sending ──┼──► submitted ──► archived
+            ▲            │     │        ├───────► failed    (not charged; retryable or final)
+            │            ▼     │        └───────► given up  (a person waits no longer)
+            │          held ───┴──► submitted (its job is found), released (a person says so),
+            └────────────┘          given up, or claimed (only with on_unknown="resubmit")
 ```
+
+Others may release a record that is only claimed. One that is sending is held by others, and
+released only by its own sender. A failed record is claimed anew only by a caller who has read the
+jobs of its earlier attempts.
 """
 
-import os
 import secrets
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from enum import StrEnum
 from typing import Literal
-
-from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.kling.request import STORED
 from prefect_kling.studio.errors import LedgerMoved, LedgerUnreadable, StorageUnavailable
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.record import (
+    BEFORE_A_JOB,
+    HISTORY,
+    NOTHING,
+    Attempt,
+    Entry,
+    EntryState,
+    Event,
+    LateJob,
+)
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 
-NOTHING = Decimal(0)
-# A clip queued for a busy API is released and claimed many times: the record keeps the latest
-# steps.
-HISTORY = 50
+__all__ = [
+    "HISTORY",
+    "NOTHING",
+    "Attempt",
+    "ClaimRequest",
+    "Entry",
+    "EntryState",
+    "Event",
+    "LateJob",
+    "Ledger",
+    "Marker",
+    "VersionedEntry",
+]
+
 # How often to read a record again that others change while an id is added to it.
 CONFLICTS = 20
-
-
-class EntryState(StrEnum):
-    """What is known about the money of one clip."""
-
-    INTENT = "intent"
-    SUBMITTED = "submitted"
-    HELD = "held"
-    RELEASED = "released"
-    FAILED = "failed"
-    ARCHIVED = "archived"
-
-
-class LateJob(BaseModel):
-    """A job whose id arrived when the clip's record had moved on without it; it may be paid."""
-
-    model_config = ConfigDict(frozen=True)
-
-    job_id: str
-    claim: str
-    at: datetime
-
-
-class Event(BaseModel):
-    """One line of a record's history."""
-
-    model_config = ConfigDict(frozen=True)
-
-    at: datetime
-    state: EntryState
-    note: str = ""
-
-
-class Entry(BaseModel):
-    """The record of one clip's money, as it stands in the ledger."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-    version: int = 1
-    """Form of this record."""
-    clip_key: str
-    """The clip it is about."""
-    state: EntryState
-    """Where the money stands."""
-    order: ClipOrder
-    """What was sent, frozen; signed links are never part of it."""
-    at_most_usd: Decimal
-    """What the clip may cost at worst."""
-    attempt: int = 1
-    """How many paid requests this clip has had, this one included; failed ones are not charged."""
-    sent_to: str = ""
-    """The API it is sent to."""
-    job_id: str | None = None
-    """The API's id of the paid job. Of a held clip: the id that stood in an answer, which may be its job."""
-    maybe_paid_usd: Decimal = NOTHING
-    """What earlier requests may have cost whose outcome is unknown: they were sent again by choice."""
-    late_jobs: tuple[LateJob, ...] = ()
-    """Jobs of earlier claims whose ids arrived too late to become the clip's job."""
-    charged_usd: Decimal | None = None
-    """What it cost in the end: the API's own figure when it offers one, else the price table's."""
-    retryable: bool = False
-    """Whether a failed job may be tried once more."""
-    claim: str
-    """Random mark of the process that may send the request."""
-    by: str
-    """Machine and process that wrote this version."""
-    history: tuple[Event, ...] = ()
-    """What happened last, oldest first."""
-
-    @property
-    def named_job_ids(self) -> tuple[str, ...]:
-        """The ids of jobs that may be this clip's: its own, and those that were named late."""
-        late = tuple(job.job_id for job in self.late_jobs)
-        if self.job_id is None:
-            return late
-        return (self.job_id, *late)
-
-    @property
-    def named_job_id(self) -> str | None:
-        """The likeliest of `named_job_ids`."""
-        if not self.named_job_ids:
-            return None
-        return self.named_job_ids[0]
-
-    @property
-    def sent_at(self) -> datetime | None:
-        """When the latest request was about to be sent, by the sender's clock; None if the history is too long."""
-        for event in reversed(self.history):
-            if event.state is EntryState.INTENT:
-                return event.at
-        return None
-
-    def moved(self, state: EntryState, note: str = "", **changes: object) -> "Entry":
-        """Return the record after one step, with the step in its history."""
-        readable = note.encode("utf-8", "replace").decode()
-        event = Event(at=datetime.now(UTC), state=state, note=readable)
-        return self.model_copy(
-            update={
-                "state": state,
-                "by": _whoami(),
-                "history": (*self.history, event)[-HISTORY:],
-                **changes,
-            }
-        )
+OUTAGE_SECONDS = 3600.0
+"""Failures with less than so many seconds between them belong to one outage."""
+MAX_ATTEMPTS_FOR_LIFE = 9
 
 
 @dataclass(frozen=True)
@@ -170,12 +89,29 @@ class Marker:
 
 @dataclass(frozen=True)
 class ClaimRequest:
-    """What a claim is made with: the worst price, the API it goes to, and what may be tried again."""
+    """What a claim is made with: the worst price, the API and account it goes to, and what may be tried again.
+
+    `max_attempts` limits the failures of one outage, `max_attempts_for_life` all paid requests.
+    `read_version` is the ETag of the record whose earlier jobs the caller has read: only that
+    version is claimed anew.
+    """
 
     at_most_usd: Decimal
     sent_to: str = ""
+    account: str = ""
+    silent_seconds: float | None = None
     max_attempts: int = 3
+    max_attempts_for_life: int = MAX_ATTEMPTS_FOR_LIFE
+    outage_seconds: float = OUTAGE_SECONDS
     resubmit_unknown: bool = False
+    read_version: str = ""
+
+    def allows_another_attempt(self, entry: Entry) -> bool:
+        """Whether a failed job may be followed by another attempt now."""
+        if not entry.retryable or entry.attempt >= self.max_attempts_for_life:
+            return False
+        failures = entry.failures_in_a_row(self.outage_seconds, datetime.now(UTC))
+        return failures < self.max_attempts
 
 
 class Ledger:
@@ -200,92 +136,115 @@ class Ledger:
         return VersionedEntry(entry, stored.etag, stored.age_seconds)
 
     def claim(self, order: ClipOrder, wanted: ClaimRequest) -> VersionedEntry:
-        """Write the intent to pay for an order, unless somebody has.
+        """Write the claim to pay for an order, unless somebody has.
 
-        Only the caller whose write won, told by `is_mine`, may send the request. A released record
-        is claimed anew. So is a failed one that is retryable, and a held one if `resubmit_unknown`
-        is set and no answer named a job, as long as attempts are left.
+        Only the caller whose write won, told by `is_mine`, may go on to `mark_sending`. A released
+        record is claimed anew. So is a failed one that allows another attempt, and a held one if
+        `resubmit_unknown` is set and no answer named a job, as long as attempts are left. Where
+        earlier attempts have jobs, that happens only for the version in `read_version`.
         """
         self.bucket.require_conditional_writes()
         version = self.read(order.clip_key)
         if version is None:
-            intent = Entry(
+            first = Entry(
                 clip_key=order.clip_key,
-                state=EntryState.INTENT,
+                state=EntryState.CLAIMED,
                 order=order,
                 at_most_usd=NOTHING,
                 claim="",
                 by="",
             )
-            return self._won(intent, wanted, None, attempt=1, earlier_usd=NOTHING)
+            return self._won(first, wanted, None)
         entry = version.entry
         if entry.state is EntryState.RELEASED and entry.late_jobs:
             return self.hold(version, "a job that was named late may be paid")
-        if entry.state is EntryState.RELEASED:
-            return self._won(
-                entry, wanted, version.etag, attempt=entry.attempt, earlier_usd=NOTHING
-            )
-        if entry.attempt < wanted.max_attempts:
-            if entry.state is EntryState.FAILED and entry.retryable and not entry.late_jobs:
+        if self.has_jobs_to_read(entry) and wanted.read_version != version.etag:
+            return version
+        match entry.state:
+            case EntryState.RELEASED:
+                return self._won(entry, wanted, version.etag)
+            case EntryState.FAILED if not entry.late_jobs and wanted.allows_another_attempt(entry):
                 return self._won(
-                    entry, wanted, version.etag, attempt=entry.attempt + 1, earlier_usd=NOTHING
+                    _next_attempt(entry, entry.as_attempt("failed")), wanted, version.etag
                 )
-            # A job that may be paid is known by its id: it is looked for, never paid for once more.
-            is_without_a_job = entry.named_job_id is None
-            if entry.state is EntryState.HELD and wanted.resubmit_unknown and is_without_a_job:
+            case EntryState.HELD if wanted.resubmit_unknown and entry.attempt < wanted.max_attempts:
+                # A job that may be paid is known by its id: it is looked for, never paid for once
+                # more.
+                if entry.named_job_id is not None:
+                    return version
                 # What was sent before may be paid too, so it stays part of the worst price.
-                return self._won(
-                    entry,
-                    wanted,
-                    version.etag,
-                    attempt=entry.attempt + 1,
-                    earlier_usd=entry.at_most_usd,
-                )
+                unknown = entry.model_copy(update={"maybe_paid_usd": entry.at_most_usd})
+                unknown = _next_attempt(unknown, entry.as_attempt("unknown"))
+                return self._won(unknown, wanted, version.etag)
         return version
 
-    def _won(
-        self,
-        entry: Entry,
-        wanted: ClaimRequest,
-        etag: str | None,
-        *,
-        attempt: int,
-        earlier_usd: Decimal,
-    ) -> VersionedEntry:
-        """Try to be the one who writes this intent; whoever came first is returned instead."""
-        note = f"attempt {attempt}"
-        if earlier_usd:
-            note = f"attempt {attempt}, ${earlier_usd} may be paid already"
-        intent = entry.moved(
-            EntryState.INTENT,
+    @staticmethod
+    def has_jobs_to_read(entry: Entry) -> bool:
+        """Whether a new attempt must wait until the jobs of earlier ones have been read."""
+        if entry.state is EntryState.FAILED:
+            return entry.job_id is not None
+        if entry.state in (EntryState.RELEASED, EntryState.HELD):
+            return any(each.job_id is not None for each in entry.attempts)
+        return False
+
+    def _won(self, entry: Entry, wanted: ClaimRequest, etag: str | None) -> VersionedEntry:
+        """Try to be the one who writes this claim; whoever came first is returned instead."""
+        note = f"attempt {entry.attempt}"
+        if entry.maybe_paid_usd:
+            note = f"attempt {entry.attempt}, ${entry.maybe_paid_usd} may be paid already"
+        claim = entry.moved(
+            EntryState.CLAIMED,
             note,
-            attempt=attempt,
             claim=secrets.token_hex(16),
             job_id=None,
+            is_answered=False,
+            sending_since=None,
+            failed_at=None,
+            retryable=False,
+            charged_usd=None,
             sent_to=wanted.sent_to,
-            at_most_usd=wanted.at_most_usd + earlier_usd,
-            maybe_paid_usd=earlier_usd,
+            account=wanted.account,
+            silent_seconds=wanted.silent_seconds,
+            at_most_usd=wanted.at_most_usd + entry.maybe_paid_usd,
         )
         # The age of a claim counts from before the write: its answer may be long on the way.
         started = time.time()
         # The marker goes first: an open record without a marker would be missed by a sweep, the
         # reverse is harmless.
-        self.bucket.put(_marker("open", intent), b"", "text/plain")
-        path = _path(intent.clip_key)
-        body = _bytes(intent)
+        self.bucket.put(_marker("open", claim), b"", "text/plain")
+        path = _path(claim.clip_key)
+        body = _bytes(claim)
         if etag is None:
             written = self.bucket.create(path, body)
         else:
             written = self.bucket.replace(path, body, etag)
         if written is not None:
-            return VersionedEntry(intent, written, 0.0, is_mine=True, read_at=started)
-        self.bucket.delete(_marker("open", intent))
-        version = self.read(intent.clip_key)
+            return VersionedEntry(claim, written, 0.0, is_mine=True, read_at=started)
+        self.bucket.delete(_marker("open", claim))
+        version = self.read(claim.clip_key)
         if version is None:
             raise LedgerUnreadable(
-                f"{self.bucket.uri(path)} came and went", clip_key=intent.clip_key
+                f"{self.bucket.uri(path)} came and went", clip_key=claim.clip_key
             )
         return version
+
+    def mark_sending(self, version: VersionedEntry) -> VersionedEntry:
+        """Note that the request is about to leave, and read that note back. Only for the claim's owner.
+
+        Raises `LedgerMoved` if the claim was released meanwhile: then nothing may be sent.
+        """
+        entry = version.entry.moved(EntryState.SENDING, sending_since=datetime.now(UTC))
+        path = _path(entry.clip_key)
+        etag = self.bucket.replace(path, _bytes(entry), version.etag)
+        stored = None
+        if etag is not None:
+            stored = self.read(entry.clip_key)
+        if stored is None or stored.entry != entry:
+            raise LedgerMoved(
+                "the claim was taken back before its request could be sent",
+                clip_key=entry.clip_key,
+            )
+        return replace(stored, is_mine=True, read_at=version.read_at)
 
     def submitted(self, version: VersionedEntry, job_id: str, note: str = "") -> VersionedEntry:
         """Note the id of the paid job. The most precious write there is: see `submit_once`.
@@ -303,16 +262,24 @@ class Ledger:
                 return self._reopen(now, EntryState.SUBMITTED, f"job {job_id}", job_id)
             raise
 
-    def hold(self, version: VersionedEntry, why: str, job_id: str | None = None) -> VersionedEntry:
+    def hold(
+        self,
+        version: VersionedEntry,
+        why: str,
+        job_id: str | None = None,
+        *,
+        is_answered: bool = False,
+    ) -> VersionedEntry:
         """Note that the outcome is unknown; from now on only a person, or proof, moves this record.
 
         `job_id` is the id that the answer names. It is written over a hold without an id and over a
-        release of the same claim, too.
+        release of the same claim, too. `is_answered`: the sender itself reports that its request
+        has ended.
         """
         marker = _marker("held", version.entry)
         self.bucket.put(marker, b"", "text/plain")
         try:
-            return self._move(version, EntryState.HELD, why, job_id=job_id)
+            return self._move(version, EntryState.HELD, why, job_id=job_id, is_answered=is_answered)
         except LedgerMoved:
             now = self._same_claim(version)
             if now is not None and now.entry.state is EntryState.RELEASED:
@@ -399,33 +366,143 @@ class Ledger:
         return moved
 
     def give_back(self, version: VersionedEntry, why: str) -> VersionedEntry:
-        """Note that the sender's request was certainly not taken.
+        """Note that a claim's request was certainly not sent or not taken.
 
         The clip is released, unless an earlier request of it, or a job that was named late, may be
-        paid: then it is held.
+        paid: then it is held. Raises `LedgerMoved` where another claim has the clip by now, or this
+        one has a job.
         """
         now = self._same_claim(version)
-        if now is not None and (now.entry.late_jobs or now.entry.maybe_paid_usd):
-            self.bucket.put(_marker("held", now.entry), b"", "text/plain")
+        if now is None or now.entry.state not in (*BEFORE_A_JOB, EntryState.RELEASED):
+            raise LedgerMoved(
+                "somebody else changed the record while it was given back",
+                clip_key=version.entry.clip_key,
+            )
+        if now.entry.state is EntryState.RELEASED:
+            return now
+        return self._give_back(now, why)
+
+    def release_dead_claim(self, version: VersionedEntry, why: str) -> VersionedEntry:
+        """Release a claim whose process died before it could send. Only a `claimed` record is released.
+
+        Raises `LedgerMoved` if the record has changed since it was read.
+        """
+        if version.entry.state is not EntryState.CLAIMED:
+            raise LedgerMoved(
+                f"the record is {version.entry.state}, not claimed",
+                clip_key=version.entry.clip_key,
+            )
+        return self._give_back(version, why)
+
+    def _give_back(self, version: VersionedEntry, why: str) -> VersionedEntry:
+        if version.entry.late_jobs or version.entry.maybe_paid_usd:
+            self.bucket.put(_marker("held", version.entry), b"", "text/plain")
             note = f"{why}; an earlier request of this clip may be paid"
-            return self._move(now, EntryState.HELD, note)
+            return self._move(version, EntryState.HELD, note, is_answered=True)
         moved = self._move(version, EntryState.RELEASED, why, job_id=None)
         self._remove_markers(version.entry)
         return moved
 
     def failed(self, version: VersionedEntry, why: str, *, retryable: bool) -> VersionedEntry:
-        """Note that the job ended without a video, which costs nothing.
+        """Note that the job ended without a video, which costs nothing. The caller has confirmed it.
 
-        `is_mine` says that nobody had before. Where another job of the clip was named late, the
-        clip is held for that one.
+        `is_mine` says that nobody had before. The marker of a retryable failure stays until the job
+        was read once more (`close_failure`). Where another job of the clip was named late, the clip
+        is held for that one.
         """
         if version.entry.late_jobs or version.entry.maybe_paid_usd:
             self.bucket.put(_marker("held", version.entry), b"", "text/plain")
             note = f"job {version.entry.job_id} failed: {why}; another request may be paid"
-            return self._move(version, EntryState.HELD, note, job_id=None)
-        moved = self._move(version, EntryState.FAILED, why, retryable=retryable)
+            failed = version.entry.as_attempt("failed")
+            return self._move(
+                version,
+                EntryState.HELD,
+                note,
+                job_id=None,
+                is_answered=True,
+                attempts=(*version.entry.attempts, failed),
+            )
+        moved = self._move(
+            version,
+            EntryState.FAILED,
+            why,
+            retryable=retryable,
+            failed_at=datetime.now(UTC),
+        )
+        if not retryable:
+            self._remove_markers(version.entry)
+        return moved
+
+    def close_failure(self, entry: Entry) -> None:
+        """Take a failed clip out of the index of open ones; its job was read once more."""
+        self._remove_markers(entry)
+
+    def reopen(self, version: VersionedEntry, job_id: str, why: str) -> VersionedEntry:
+        """Note that a job which counted as failed or given up goes on, or has a video after all."""
+        entry = version.entry
+        earlier = next((each for each in entry.attempts if each.job_id == job_id), None)
+        self.bucket.put(_marker("open", entry), b"", "text/plain")
+        if earlier is None:
+            return self._move(version, EntryState.SUBMITTED, why, job_id=job_id, charged_usd=None)
+        others = [each for each in entry.attempts if each is not earlier]
+        if entry.job_id is not None:
+            others.append(entry.as_attempt("failed"))
+        self.bucket.put(layout.open_marker(entry.clip_key, earlier.claim), b"", "text/plain")
+        return self._move(
+            version,
+            EntryState.SUBMITTED,
+            why,
+            job_id=job_id,
+            claim=earlier.claim,
+            attempts=tuple(others),
+            sending_since=earlier.sent_at,
+            sent_to=earlier.sent_to,
+            account=earlier.account,
+            charged_usd=None,
+        )
+
+    def give_up(self, version: VersionedEntry, why: str, charged_usd: Decimal) -> VersionedEntry:
+        """Note that a person waits no longer. The clip is never claimed again by itself.
+
+        Its marker stays while a job is known: a video that comes late is still archived.
+        """
+        moved = self._move(version, EntryState.GIVEN_UP, why, charged_usd=charged_usd)
+        if not moved.entry.all_job_ids:
+            self._remove_markers(version.entry)
+        else:
+            self.bucket.delete(_marker("held", version.entry))
+        return moved
+
+    def retry(self, version: VersionedEntry, why: str) -> VersionedEntry:
+        """Note that a person wants another attempt, whatever the limits. The caller has read the jobs."""
+        states = {EntryState.FAILED: "failed", EntryState.GIVEN_UP: "given_up"}
+        ended = states.get(version.entry.state, "gone")
+        earlier = version.entry.as_attempt(ended)
+        following = _next_attempt(version.entry, earlier)
+        moved = self._move(
+            version,
+            EntryState.RELEASED,
+            why,
+            job_id=None,
+            attempts=following.attempts,
+            attempt=following.attempt,
+            maybe_paid_usd=NOTHING,
+        )
         self._remove_markers(version.entry)
         return moved
+
+    def note_attempts(
+        self, version: VersionedEntry, attempts: tuple[Attempt, ...], note: str
+    ) -> VersionedEntry:
+        """Write what became of earlier attempts into a record whose state stays as it is."""
+        entry = version.entry.moved(version.entry.state, note, attempts=attempts)
+        etag = self.bucket.replace(_path(entry.clip_key), _bytes(entry), version.etag)
+        if etag is None:
+            raise LedgerMoved(
+                "somebody else changed the record while an earlier attempt was noted",
+                clip_key=entry.clip_key,
+            )
+        return VersionedEntry(entry, etag, 0.0, is_mine=True)
 
     def archived(self, version: VersionedEntry, uri: str, charged_usd: Decimal) -> VersionedEntry:
         """Note that the paid video is safe, and what it cost. `is_mine` says that nobody had before."""
@@ -520,8 +597,11 @@ def _bytes(entry: Entry) -> bytes:
     return entry.model_dump_json(indent=1, exclude_defaults=False).encode()
 
 
-def _whoami() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
+def _next_attempt(entry: Entry, ended: Attempt) -> Entry:
+    """Return the record with its latest request among the earlier ones, ready for the next."""
+    return entry.model_copy(
+        update={"attempt": entry.attempt + 1, "attempts": (*entry.attempts, ended)}
+    )
 
 
 def _differ_in_late_jobs_only(one: Entry, other: Entry) -> bool:

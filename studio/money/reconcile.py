@@ -3,18 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TypeVar
 
 from prefect_kling.kling.client import ClientSettings, KlingClient
+from prefect_kling.studio.errors import LedgerMoved
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Marker
-from prefect_kling.studio.money.settlement import Collected, collect
-from prefect_kling.studio.money.submission import sender_window
+from prefect_kling.studio.money.budget import clip_of
+from prefect_kling.studio.money.candidates import adopt_candidate
+from prefect_kling.studio.money.earlier_jobs import finish_attempts, read_earlier_jobs
+from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Marker, VersionedEntry
+from prefect_kling.studio.money.record import BEFORE_A_JOB
+from prefect_kling.studio.money.settlement import CONFIRM_SECONDS, RETENTION, Collected, collect
+from prefect_kling.studio.money.submission import is_silent, sender_window, take_over_silent
 from prefect_kling.studio.storage.bucket import in_thread
 
 NAMED = 100
-FINISHED = (EntryState.RELEASED, EntryState.FAILED, EntryState.ARCHIVED)
 T = TypeVar("T")
 Tell = Callable[[Entry, Collected], None]
 
@@ -36,11 +41,25 @@ class Findings:
 
 @dataclass(frozen=True)
 class ReconcileSettings:
-    """How to sweep: how many clips at a time, when an intent counts as abandoned, and how early to warn."""
+    """How to sweep: how many clips at a time, when a sender counts as dead, and how early to warn.
+
+    `window_seconds`: unless given, what each sender wrote down; `silence_otherwise` is for records of
+    versions that wrote nothing. `confirm_seconds`: the pause before
+    a failure is read once more.
+    """
 
     at_once: int = 32
-    window_seconds: float = sender_window(ClientSettings())
+    window_seconds: float | None = None
+    silence_otherwise: float = sender_window(ClientSettings())
     warn_before: timedelta = timedelta(days=1)
+    confirm_seconds: float = CONFIRM_SECONDS
+
+    @property
+    def longest_silence(self) -> float:
+        """After how many seconds a sender counts as dead that wrote down nothing."""
+        if self.window_seconds is not None:
+            return self.window_seconds
+        return self.silence_otherwise
 
 
 async def reconcile(
@@ -93,48 +112,133 @@ async def _visit(
 ) -> tuple[str, str]:
     """Do what is due for one marker, and say what it was."""
     version = await in_thread(archive.ledger.read, marker.clip_key)
-    if version is None or not version.entry.claim.startswith(marker.claim):
+    if version is None:
         return await _stray(marker, archive, settings)
     entry = version.entry
-    if entry.state is EntryState.SUBMITTED and entry.job_id is not None:
-        found = await collect(entry, client, archive, settings.warn_before)
-        tell(entry, found)
-        return found.outcome.value, found.words
-    if entry.state is EntryState.INTENT and version.age_seconds > settings.window_seconds:
-        why = f"the process {entry.by} vanished between its intent and a job id"
-        version = await in_thread(archive.ledger.hold, version, why)
-        return "held", why
-    if entry.state is EntryState.INTENT:
-        return "being sent", ""
+    if not entry.claim.startswith(marker.claim):
+        if entry.state is EntryState.ARCHIVED and _is_of_an_open_attempt(marker, entry):
+            await finish_attempts(version, client, archive)
+            return "earlier attempt", ""
+        return await _stray(marker, archive, settings)
+    if entry.state in BEFORE_A_JOB:
+        return await _visit_sender(version, archive, settings)
     if entry.state is EntryState.HELD:
-        return "held", entry.history[-1].note
+        candidate = await adopt_candidate(version, client, archive, settings.longest_silence)
+        if candidate.adopted is None:
+            words = entry.last_note
+            if entry.job_id is not None:
+                words = f"{words}; {candidate.words}"
+            return "held", words
+        entry = candidate.adopted
+    match entry.state:
+        case EntryState.SUBMITTED if entry.job_id is not None:
+            found = await collect(
+                entry, client, archive, settings.warn_before, settings.confirm_seconds
+            )
+            tell(entry, found)
+            return found.outcome.value, found.words
+        case EntryState.FAILED:
+            return await _visit_failed(version, client, archive)
+        case EntryState.GIVEN_UP:
+            return await _visit_given_up(version, client, archive, settings, tell)
     return await _stray(marker, archive, settings)
+
+
+def _is_of_an_open_attempt(marker: Marker, entry: Entry) -> bool:
+    return any(
+        each.claim.startswith(marker.claim) and each.charged_usd is None for each in entry.attempts
+    )
+
+
+async def _visit_sender(
+    version: VersionedEntry, archive: Archive, settings: ReconcileSettings
+) -> tuple[str, str]:
+    """Release or hold what a dead process has left."""
+    if not is_silent(version, settings.window_seconds, settings.longest_silence):
+        return "being sent", ""
+    try:
+        taken_over = await in_thread(take_over_silent, version, archive)
+    except LedgerMoved:
+        return "being sent", ""
+    return taken_over.entry.state.value, taken_over.entry.last_note
+
+
+async def _visit_failed(
+    version: VersionedEntry, client: KlingClient, archive: Archive
+) -> tuple[str, str]:
+    """Read a failed job once more; it leaves the index of open clips if it has ended for good."""
+    going_on = await read_earlier_jobs(version, client, archive)
+    if going_on is not None:
+        return "reopened", going_on.last_note
+    await in_thread(archive.ledger.close_failure, version.entry)
+    return "failed", version.entry.last_note
+
+
+async def _visit_given_up(
+    version: VersionedEntry,
+    client: KlingClient,
+    archive: Archive,
+    settings: ReconcileSettings,
+    tell: Tell,
+) -> tuple[str, str]:
+    """Archive the video of a clip that was given up, should it come within the API's seven days."""
+    entry = version.entry
+    if entry.job_id is not None:
+        found = await collect(
+            entry, client, archive, settings.warn_before, settings.confirm_seconds
+        )
+        if found.clip is not None:
+            tell(entry, found)
+            return found.outcome.value, found.words
+    if entry.sent_at is None or datetime.now(UTC) - entry.sent_at > RETENTION:
+        await in_thread(archive.ledger.close_failure, entry)
+    return "given up", entry.last_note
 
 
 async def _stray(marker: Marker, archive: Archive, settings: ReconcileSettings) -> tuple[str, str]:
     """Remove a marker that stands for nothing, unless it is so young that its record may still be on the way."""
-    if marker.age_seconds < settings.window_seconds:
+    if marker.age_seconds < settings.longest_silence:
         return "being sent", ""
     await in_thread(archive.ledger.clear, marker)
     return "stray marker removed", ""
 
 
 def _repair_reservations(archive: Archive) -> list[str]:
-    """Settle money that is still set aside for clips whose record is finished."""
+    """Settle money that is still set aside for claims that are finished."""
     accounts = archive.budget.accounts()
     if accounts is None:
         return []
     repaired = []
-    for key, reservation in accounts.reserved.items():
+    for name, reservation in accounts.reserved.items():
+        key = clip_of(name)
         version = archive.ledger.read(key)
-        if version is None or version.entry.state not in FINISHED:
+        if version is None:
             continue
-        # Money set aside by an earlier claim than the record's was never spent: that claim was
-        # given back.
-        spent = NOTHING
-        if version.entry.claim == reservation.claim and version.entry.charged_usd is not None:
-            spent = version.entry.charged_usd
-        sender = version.entry.model_copy(update={"claim": reservation.claim})
-        archive.budget.settle(sender, spent)
+        spent = _spent_on(version.entry, reservation.claim)
+        if spent is None:
+            continue
+        archive.budget.settle_claim(key, reservation.claim, spent)
         repaired.append(key)
     return repaired
+
+
+def _spent_on(entry: Entry, claim: str) -> Decimal | None:
+    """Return what one claim of a clip has cost; None while its end is open.
+
+    A claim that is neither the record's own nor one of its attempts was given back: nothing was
+    ever sent for it.
+    """
+    for attempt in entry.attempts:
+        if attempt.claim == claim:
+            return attempt.charged_usd
+    if claim != entry.claim:
+        is_late = any(late.claim and claim.startswith(late.claim) for late in entry.late_jobs)
+        return None if is_late or entry.maybe_paid_usd else NOTHING
+    match entry.state:
+        case EntryState.RELEASED:
+            return NOTHING
+        case EntryState.FAILED if not entry.retryable:
+            return NOTHING
+        case EntryState.ARCHIVED | EntryState.GIVEN_UP:
+            return entry.charged_usd
+    return None

@@ -10,13 +10,17 @@ from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobFailed, JobNotFound, KlingError
 from prefect_kling.kling.job import JobState, VideoJob
 from prefect_kling.kling.polling import PollPolicy, failure_of, poll_until_done
-from prefect_kling.studio.errors import LedgerUnreadable, LinkExpired, StudioError
+from prefect_kling.studio.errors import ClipHeld, LedgerUnreadable, LinkExpired, StudioError
 from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.completion_watch import LedgerBackedReader, completion_watcher
+from prefect_kling.studio.money.earlier_jobs import finish_attempts
+from prefect_kling.studio.money.job_conflict import hold_if_owned_elsewhere
 from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, VersionedEntry
 from prefect_kling.studio.storage.concurrency import in_thread
 
 RETENTION = timedelta(days=7)
+CONFIRM_SECONDS = 10.0
+"""The pause before a failure is read once more."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +72,23 @@ def _seconds_since_sent(entry: Entry) -> float:
 
 
 async def close_failed(entry: Entry, failure: JobFailed, archive: Archive) -> bool:
-    """Note in the ledger that an entry's job failed, and free its money; whether nobody had done so. Safe to repeat."""
-    why = (
-        " ".join(part for part in (failure.fail_code, failure.detail) if part) or "no reason given"
-    )
+    """Note a confirmed failure of an entry's job; whether nobody had done so. Safe to repeat.
+
+    The money of a failure that may be followed by another attempt stays set aside until its job was
+    read once more; that of a final one is freed.
+    """
+    parts = [part for part in (failure.fail_code, failure.detail) if part]
+    why = " ".join(parts) or "no reason given"
     version = await in_thread(_read_entry, entry, archive)
     # Somebody quicker may have begun a new attempt: this failure is not about that job. And what is
     # archived stays so, whatever the API says of it later.
-    if version.entry.job_id != entry.job_id or version.entry.state is EntryState.ARCHIVED:
+    ended = (EntryState.ARCHIVED, EntryState.GIVEN_UP)
+    if version.entry.job_id != entry.job_id or version.entry.state in ended:
         return False
     # Refunded only once it is closed: until then somebody may find the video after all, and book
     # what it cost.
     closed = await in_thread(archive.ledger.failed, version, why, retryable=failure.retryable)
-    if closed.entry.state is EntryState.FAILED:
+    if closed.entry.state is EntryState.FAILED and not failure.retryable:
         await in_thread(archive.budget.settle, closed.entry, NOTHING)
     return closed.is_mine
 
@@ -89,16 +97,29 @@ async def keep_paid_job(entry: Entry, job: VideoJob, client: KlingClient, archiv
     """Archive a completed job's video, settle its money and close its record. Free, safe to repeat.
 
     A clip that is archived already costs no call of the API. A link that has died is replaced once
-    by asking the API for a fresh one. Raises what `Archive.keep` raises.
+    by asking the API for a fresh one. Raises what `Archive.keep` raises, and `ClipHeld` where the
+    job belongs to another clip.
     """
-    clip = await in_thread(archive.find, entry.clip_key) or await _fetched(
-        entry, job, client, archive
-    )
+    clip = await in_thread(archive.find, entry.clip_key)
+    if clip is None:
+        owned = await in_thread(hold_if_owned_elsewhere, entry, archive)
+        if owned.state is EntryState.HELD:
+            raise ClipHeld(owned.last_note, clip_key=entry.clip_key, job_id=entry.job_id)
+        clip = await _fetched(entry, job, client, archive)
     version = await in_thread(_read_entry, entry, archive)
     # Closing comes last: whoever closes the record tells of it, and little may fail in between.
-    await in_thread(archive.budget.settle, version.entry, clip.usd)
+    await in_thread(_settle, version.entry, clip, archive)
     version = await in_thread(archive.ledger.archived, version, clip.uri, clip.usd)
+    await finish_attempts(version, client, archive)
     return Kept(clip, version.is_mine)
+
+
+def _settle(entry: Entry, clip: Clip, archive: Archive) -> None:
+    if entry.state is EntryState.GIVEN_UP:
+        # Its worst price was booked when it was given up.
+        archive.budget.book(clip.usd - (entry.charged_usd or NOTHING))
+        return
+    archive.budget.settle(entry, clip.usd)
 
 
 async def _fetched(entry: Entry, job: VideoJob, client: KlingClient, archive: Archive) -> Clip:
@@ -156,15 +177,24 @@ class Collected:
 
 
 async def collect(
-    entry: Entry, client: KlingClient, archive: Archive, warn_before: timedelta
+    entry: Entry,
+    client: KlingClient,
+    archive: Archive,
+    warn_before: timedelta,
+    confirm_seconds: float = CONFIRM_SECONDS,
 ) -> Collected:
-    """Ask the API once how an entry's job stands, and finish it if it is finished. Free, safe to repeat.
+    """Ask the API how an entry's job stands, and finish it if it is finished. Free, safe to repeat.
+
+    A failure is read once more after `confirm_seconds` before it is believed.
 
     A finished video that cannot be archived is told as trouble, and as an alarm when the API is
     about to delete it. Raises the client's errors when the API cannot be asked.
     """
     try:
         job = await client.get(str(entry.job_id))
+        if job.state is JobState.FAILED:
+            await asyncio.sleep(confirm_seconds)
+            job = await client.get(str(entry.job_id))
     except JobNotFound as error:
         # The video may be safe even if the API has forgotten it.
         if await in_thread(archive.find, entry.clip_key) is None:

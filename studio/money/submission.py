@@ -1,19 +1,22 @@
 """The money path: from an order to the one paid job, whoever else wants the same clip at the same moment.
 
-| what became of the POST            | the client raises                               | the record |
-|------------------------------------|-------------------------------------------------|------------|
-| success with a job id              | nothing                                         | submitted  |
-| never sent, or busy                | `Unavailable`                                   | released   |
-| refused                            | `RequestRefused`, `KeyRefused`, `BalanceTooLow` | released   |
-| any other answer, lost, cancelled  | `OutcomeUnknown`, everything else               | held       |
+| what became of the POST              | the client raises                               | the record |
+|--------------------------------------|-------------------------------------------------|------------|
+| success with a job id                | nothing                                         | submitted  |
+| not one byte left, whatever happened | anything                                        | released   |
+| busy                                 | `Unavailable`                                   | released   |
+| refused                              | `RequestRefused`, `KeyRefused`, `BalanceTooLow` | released   |
+| any other answer, lost, cancelled    | `OutcomeUnknown`, everything else               | held       |
 
 *Busy* and *refused* are what HTTP status and code say together, by the lists in `kling/reply.py`. A busy API is queued
 for.
 
-The order of events is what makes it safe: intent (won by a conditional write) → money set aside →
-POST, once → job id. A process may die between any two of them: what it leaves is an intent without
-a job id, which others hold once it is older than its sender can live, or a job id, which others
-adopt. So few clips at a time are between the two, however many a process makes.
+The order of events is what makes it safe: claim (won by a conditional write) → money set aside →
+connection → sending (the claim, changed by a conditional write and read back) → POST, once → job
+id → job index. A process may die between any two of them. What it leaves is a claim, which others
+release because nothing has left; a sending record, which others hold once it is older than its
+sender can live; or a job id, which others adopt. So few clips at a time are between claim and job
+id, however many a process makes.
 """
 
 import asyncio
@@ -21,7 +24,9 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal, assert_never
 
 import tenacity
@@ -32,9 +37,11 @@ from prefect_kling.kling.errors import (
     JobFailed,
     KeyRefused,
     KlingError,
+    OutcomeUnknown,
     RequestRefused,
     Unavailable,
 )
+from prefect_kling.kling.job import VideoJob
 from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.errors import (
@@ -46,19 +53,30 @@ from prefect_kling.studio.errors import (
 )
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.budget import FilmCap
+from prefect_kling.studio.money.earlier_jobs import read_earlier_jobs
+from prefect_kling.studio.money.job_conflict import hold_if_owned_elsewhere
 from prefect_kling.studio.money.ledger import (
+    MAX_ATTEMPTS_FOR_LIFE,
     NOTHING,
+    OUTAGE_SECONDS,
     ClaimRequest,
     Entry,
     EntryState,
     VersionedEntry,
 )
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.record import BEFORE_A_JOB
 from prefect_kling.studio.money.send_limit import SendLimit
-from prefect_kling.studio.storage.bucket import in_thread, uninterrupted
+from prefect_kling.studio.storage.concurrency import in_thread, sheltered, uninterrupted
 
 PREPARE_SECONDS = 60.0
 """How long a sender may take between its claim and its request; after that it gives the clip back."""
+CLAIM_SECONDS = 2 * PREPARE_SECONDS
+"""After how many seconds others release what is only claimed. Its sender can then send nothing any more."""
+CONNECTED_SECONDS = 15.0
+"""How long a connection may stand before the request is sent over it; a server may close it later on."""
+GRACE_SECONDS = 20.0
+"""How long a cancelled run waits for the answer to a paid request that is under way."""
 INSIST_SECONDS = 300.0
 """How long to insist on writing a paid job's id down while the store refuses or does not answer."""
 HOLD_SECONDS = 30.0
@@ -66,6 +84,9 @@ HOLD_SECONDS = 30.0
 LONGEST_WRITE_SECONDS = 400.0
 """How long one write may take that hangs: five tries of ten seconds to connect and a minute to read, and pauses."""
 LONGEST_PAUSE = 60.0
+LONGEST_RETRY_PAUSE = 600.0
+NOTHING_PAID = (Unavailable, RequestRefused, KeyRefused, BalanceTooLow)
+"""What the client raises when certainly nothing was made."""
 
 LOG = logging.getLogger(__name__)
 _sending = SendLimit()
@@ -82,30 +103,58 @@ def sender_window(client: ClientSettings, insist: float = INSIST_SECONDS) -> flo
     return PREPARE_SECONDS + answer_seconds + insist + LONGEST_WRITE_SECONDS
 
 
+def is_silent(version: VersionedEntry, window: float | None, otherwise: float) -> bool:
+    """Whether the sender of a record counts as dead.
+
+    `window` overrides what the sender itself wrote down; `otherwise` is for records of versions
+    that wrote nothing.
+    """
+    seconds = window
+    if seconds is None:
+        seconds = version.entry.silent_seconds or otherwise
+    if version.entry.state is EntryState.CLAIMED:
+        seconds = min(seconds, CLAIM_SECONDS)
+    return version.age_seconds > seconds
+
+
 @dataclass(frozen=True)
 class SubmitOptions:
-    """On what options to submit; times in seconds.
-
-    `film` limits what one film may cost. `on_unknown="resubmit"` sends again when an answer was lost, **which can pay
-    twice**. `window`: how old an intent without a job id must be before its sender counts as dead; unless given, what
-    `sender_window` says.
-    `insist`: how long to try to write a job's id down. `busy`: how long to queue for an API that is too busy.
-    `look_again`: the pause between two looks. `rest`: how to wait that long for an API that is full, if there is a
-    better way than sleeping. `callback`: where the API is to call when a job ends, unless the request says so itself;
-    addresses are secrets, the ledger has none. `sends_at_once`: how many clips of this process may be between claim and
-    job id, which is how many a kill leaves held at most.
-    """
+    """On what options to submit; times in seconds."""
 
     film: FilmCap | None = None
+    """What one film may cost."""
     on_unknown: Literal["hold", "resubmit"] = "hold"
+    """`resubmit` sends again when an answer was lost, **which can pay twice**."""
     max_attempts: int = 3
+    """How many jobs may fail in one outage."""
+    max_attempts_for_life: int = MAX_ATTEMPTS_FOR_LIFE
+    """How many requests a clip may have in all; only `prefect-kling ledger retry` passes it."""
+    outage_seconds: float = OUTAGE_SECONDS
+    """Failures with less than this from one to the next belong to one outage."""
+    retry_pause: float = 20.0
+    """The pause before the next attempt; it doubles with each failure of an outage."""
     window: float | None = None
+    """How old a request without a job id must be before its sender counts as dead.
+
+    Unless given, what the sender wrote down (see `sender_window`).
+    """
+    grace: float = GRACE_SECONDS
+    """How long a cancelled run waits for the answer to a request that is under way."""
     insist: float = INSIST_SECONDS
+    """How long to try to write a job's id down."""
     busy: float = 3600.0
+    """How long to queue for an API that is too busy."""
     look_again: float = 2.0
+    """The pause between two looks at what another run is sending."""
     rest: Callable[[float], Awaitable[None]] | None = None
+    """How to wait for an API that is full, if there is a better way than sleeping."""
     callback: Callable[[Entry], str] | None = None
+    """Where the API is to call when a job ends, unless the request says so itself.
+
+    Addresses are secrets; the ledger has none.
+    """
     sends_at_once: int = 4
+    """How many clips of this process may be between claim and job id: how many a kill can hold."""
 
 
 Terms = SubmitOptions
@@ -129,29 +178,33 @@ async def submit_once(
     claim = ClaimRequest(
         at_most_usd=quote(order.request).at_most_usd,
         sent_to=client.settings.base_url,
+        account=client.account(order.clip_key),
+        silent_seconds=options.window or sender_window(client.settings, options.insist),
         max_attempts=options.max_attempts,
+        max_attempts_for_life=options.max_attempts_for_life,
+        outage_seconds=options.outage_seconds,
         resubmit_unknown=options.on_unknown == "resubmit",
     )
-    window = options.window
-    if window is None:
-        window = sender_window(client.settings, options.insist)
     pauses = _growing(options.look_again)
     while True:
         async with _sending.place(max(1, options.sends_at_once)):
             version = await _claim(order, claim, archive)
             turn = None
             if version.is_mine:
-                turn = await _take_turn(version, client, archive, options, window)
+                turn = await _take_turn(version, client, archive, options)
         if turn is None:
-            turn = await _look(version, archive, options, window)
+            turn = await _look(version, claim, client, archive, options)
         if isinstance(turn, Entry):
             if not version.is_mine:
                 say(f"resumed job {turn.job_id}, nothing is paid again")
             return turn
 
+        if turn.read_version:
+            claim = replace(claim, read_version=turn.read_version)
+            continue
         say(turn.reason)
         if turn.error is None:
-            await asyncio.sleep(options.look_again)
+            await asyncio.sleep(turn.pause or options.look_again)
             continue
         pause = max(turn.pause, next(pauses))
         if time.monotonic() + pause > deadline:
@@ -172,26 +225,29 @@ def _growing(first: float) -> Iterator[float]:
 
 @dataclass(frozen=True)
 class _Later:
-    """Why there is no job yet, when to look again, and what to raise when there is no time left."""
+    """Why there is no job yet, when to look again, and what to raise when there is no time left.
+
+    `read_version`: the version of the record whose earlier jobs were read, so that it may be
+    claimed at once.
+    """
 
     reason: str
     pause: float = 0.0
-    error: Unavailable | None = None
+    error: KlingError | None = None
+    read_version: str = ""
 
 
 async def _take_turn(
-    version: VersionedEntry,
-    client: KlingClient,
-    archive: Archive,
-    options: SubmitOptions,
-    window: float,
+    version: VersionedEntry, client: KlingClient, archive: Archive, options: SubmitOptions
 ) -> Entry | _Later:
     """Send a claimed request; say when to come back if the API was busy, or if sending again was chosen."""
     try:
-        return await _send(version, client, archive, options, window)
+        return await _send(version, client, archive, options)
     except Unavailable as error:
         reason = f"the API cannot take the request yet: {error.detail or error.message}"
         return _Later(reason, error.retry_after or 0.0, error)
+    except _ClaimLostError as error:
+        return _Later(error.message)
     except ClipHeld as error:
         is_last_attempt = version.entry.attempt >= options.max_attempts
         if options.on_unknown == "hold" or is_last_attempt or error.job_id is not None:
@@ -199,90 +255,234 @@ async def _take_turn(
         return _Later(f"sending again, as chosen, although it may be paid twice: {error.message}")
 
 
+class _ClaimLostError(StudioError):
+    """The claim was taken back before its request could be sent; the next look decides."""
+
+
 async def _look(
-    version: VersionedEntry, archive: Archive, options: SubmitOptions, window: float
+    version: VersionedEntry,
+    claim: ClaimRequest,
+    client: KlingClient,
+    archive: Archive,
+    options: SubmitOptions,
 ) -> Entry | _Later:
-    """Return the record another process finished; hold it if that process died. Raises when there will be no job."""
+    """Return the record another process finished, or what to do about it. Raises when there will be no job."""
     elsewhere = _Later("another run is sending this request")
     entry = version.entry
-    if entry.state is EntryState.INTENT and version.age_seconds > window:
-        why = f"the process {entry.by} vanished between its intent and a job id"
+    if entry.state in BEFORE_A_JOB and is_silent(
+        version, options.window, sender_window(client.settings, options.insist)
+    ):
         try:
-            entry = (await in_thread(archive.ledger.hold, version, why)).entry
+            entry = (await in_thread(take_over_silent, version, archive)).entry
         except LedgerMoved:
             return elsewhere
+        version = replace(version, entry=entry)
     match entry.state:
         case EntryState.SUBMITTED | EntryState.ARCHIVED:
             return entry
-        case EntryState.INTENT | EntryState.RELEASED:
+        case EntryState.CLAIMED | EntryState.SENDING | EntryState.INTENT:
             return elsewhere
+        case EntryState.RELEASED:
+            return await _read_earlier_jobs(version, client, archive) or elsewhere
         case EntryState.HELD:
             if options.on_unknown == "resubmit" and _may_be_resubmitted(entry, options):
-                return elsewhere
+                return await _read_earlier_jobs(version, client, archive) or elsewhere
             raise _held(entry)
+        case EntryState.GIVEN_UP:
+            message = f"the clip was given up: {entry.last_note}"
+            raise JobFailed(message, job_id=entry.job_id, clip_key=entry.clip_key)
         case EntryState.FAILED:
-            why = entry.history[-1].note
-            raise JobFailed(
-                f"job {entry.job_id} failed: {why}", job_id=entry.job_id, clip_key=entry.clip_key
-            )
+            return await _after_a_failure(version, claim, client, archive, options)
         case _:
             assert_never(entry.state)
+
+
+def take_over_silent(version: VersionedEntry, archive: Archive) -> VersionedEntry:
+    """Release what a dead process only claimed, and hold what it may have sent.
+
+    Raises `LedgerMoved` if the record has changed since it was read.
+    """
+    entry = version.entry
+    if entry.state is EntryState.CLAIMED:
+        why = f"the process {entry.by} vanished before it could send"
+        released = archive.ledger.release_dead_claim(version, why)
+        archive.budget.settle(entry, NOTHING)
+        return released
+    why = f"the process {entry.by} vanished between its request and a job id"
+    return archive.ledger.hold(version, why)
+
+
+async def _after_a_failure(
+    version: VersionedEntry,
+    claim: ClaimRequest,
+    client: KlingClient,
+    archive: Archive,
+    options: SubmitOptions,
+) -> Entry | _Later:
+    """Wait for the next attempt, after a last look at the failed job; raise `JobFailed` if there will be none."""
+    entry = version.entry
+    if not entry.late_jobs and claim.allows_another_attempt(entry):
+        now = datetime.now(UTC)
+        failures = entry.failures_in_a_row(claim.outage_seconds, now)
+        pause = min(options.retry_pause * 2 ** max(0, failures - 1), LONGEST_RETRY_PAUSE)
+        failed_at = entry.failed_at or now
+        left = pause - (now - failed_at).total_seconds()
+        if failures and left > 0:
+            return _Later(f"job {entry.job_id} failed: waiting before the next attempt", left)
+        later = await _read_earlier_jobs(version, client, archive)
+        if later is not None:
+            return later
+    why = entry.last_note
+    raise JobFailed(
+        f"job {entry.job_id} failed: {why}",
+        job_id=entry.job_id,
+        clip_key=entry.clip_key,
+        detail=_next_step(entry, claim),
+    )
+
+
+def _next_step(entry: Entry, claim: ClaimRequest) -> str:
+    retry = f"prefect-kling ledger retry {entry.clip_key}"
+    if not entry.retryable:
+        return f"change the request, or try it once more as it is: {retry}"
+    if entry.attempt >= claim.max_attempts_for_life:
+        return f"it was tried {entry.attempt} times; try it once more: {retry}"
+    minutes = claim.outage_seconds / 60
+    return f"run it again in {minutes:.0f} minutes, or try it once more now: {retry}"
+
+
+async def _read_earlier_jobs(
+    version: VersionedEntry, client: KlingClient, archive: Archive
+) -> Entry | _Later | None:
+    """Read the jobs of earlier attempts; None if the record has none."""
+    if not archive.ledger.has_jobs_to_read(version.entry):
+        return None
+    try:
+        going_on = await read_earlier_jobs(version, client, archive)
+    except LedgerMoved:
+        return _Later("another run has changed the record")
+    except KlingError as error:
+        return _Later(f"an earlier job cannot be read: {error.message}", 0.0, error)
+    if going_on is not None:
+        return going_on
+    return _Later("the earlier jobs have ended without a video", read_version=version.etag)
 
 
 def _may_be_resubmitted(entry: Entry, options: SubmitOptions) -> bool:
     return entry.named_job_id is None and entry.attempt < options.max_attempts
 
 
+class _Departure:
+    """The last moment before a request leaves: the connection stands, and nothing is sent yet."""
+
+    def __init__(self, version: VersionedEntry, archive: Archive, window: float | None) -> None:
+        self.version = version
+        self.may_have_left = False
+        self._archive = archive
+        self._seconds = PREPARE_SECONDS
+        if window is not None:
+            self._seconds = min(PREPARE_SECONDS, window / 2)
+
+    async def check_in(self) -> None:
+        """Move the record to `sending`. Raises if the claim is lost or too old; then nothing leaves."""
+        connected_at = time.monotonic()
+        # A cancellation waits for the thread: what it still does could not be undone.
+        await uninterrupted(in_thread(self._mark))
+        # By the wall clock, which goes on while a machine sleeps.
+        if time.time() - self.version.read_at > self._seconds:
+            raise Unavailable("this process was held up between its claim and its request")
+        if time.monotonic() - connected_at > CONNECTED_SECONDS:
+            raise Unavailable("the store was too slow while a connection to the API stood open")
+        self.may_have_left = True
+
+    def _mark(self) -> None:
+        self.version = self._archive.ledger.mark_sending(self.version)
+
+
 async def _send(
-    version: VersionedEntry,
-    client: KlingClient,
-    archive: Archive,
-    options: SubmitOptions,
-    window: float,
+    version: VersionedEntry, client: KlingClient, archive: Archive, options: SubmitOptions
 ) -> Entry:
     """Send the claimed request, once, and sort what became of it."""
+    departure = _Departure(version, archive, options.window)
     try:
         # A cancellation waits for the thread: what it still does could not be undone.
-        signed = await uninterrupted(in_thread(_prepare, version, archive, options, window))
+        signed = await uninterrupted(in_thread(_prepare, version, archive, options))
     except BaseException as error:
         await _give_back(version, archive, _reason(error))
         raise
+    post = sheltered(client.create(signed, departure.check_in))
+    cancelled = await _wait_with_grace(post, departure, options.grace)
     try:
-        job = await client.create(signed)
-    except (Unavailable, RequestRefused, KeyRefused, BalanceTooLow) as error:
-        await _give_back(version, archive, error.summary)
-        if isinstance(error, BalanceTooLow):
-            error.message += await _balance_in_words(client)
-        raise
+        job = post.result()
     except BaseException as error:
+        is_certain = not departure.may_have_left and not isinstance(error, OutcomeUnknown)
+        if is_certain or isinstance(error, NOTHING_PAID):
+            await _give_back(departure.version, archive, _reason(cancelled or error))
+            if cancelled is not None:
+                raise cancelled from None
+            if isinstance(error, LedgerMoved):
+                raise _ClaimLostError(error.message) from error
+            if isinstance(error, BalanceTooLow):
+                error.message += await _balance_in_words(client)
+            raise
         # A cancelled run, too, writes down that its request may have been paid.
-        entry = await _hold(version, error, archive, options)
+        why = _reason(error)
+        if cancelled is not None and isinstance(error, asyncio.CancelledError):
+            why = (
+                "the run was cancelled while its request was under way, and no answer came "
+                f"within {options.grace:g} s"
+            )
+        entry = await _hold(departure.version, error, why, archive, options)
+        if cancelled is not None:
+            raise cancelled from None
         if not isinstance(error, Exception):
             raise
         if entry.state is EntryState.HELD:
             raise _held(entry) from error
         return entry
-    return await _note_job(version, job.job_id, archive, options)
+    entry = await _note_job(departure.version, job.job_id, archive, options)
+    if cancelled is not None:
+        raise cancelled
+    return entry
 
 
-def _prepare(
-    version: VersionedEntry, archive: Archive, options: SubmitOptions, window: float
-) -> VideoRequest:
+async def _wait_with_grace(
+    post: "asyncio.Future[VideoJob]", departure: _Departure, grace: float
+) -> asyncio.CancelledError | None:
+    """Wait for the answer to a paid request, and return the cancellation that came meanwhile, if any.
+
+    A request of which nothing has left is cancelled at once; one that is under way gets `grace`
+    seconds for its answer.
+    """
+    try:
+        await asyncio.wait([post])
+    except asyncio.CancelledError as error:
+        with suppress(asyncio.CancelledError):
+            if departure.may_have_left:
+                await uninterrupted(_settled(post, grace))
+        post.cancel()
+        with suppress(asyncio.CancelledError):
+            await uninterrupted(_settled(post, None))
+        return error
+    return None
+
+
+async def _settled(post: "asyncio.Future[VideoJob]", seconds: float | None) -> None:
+    await asyncio.wait([post], timeout=seconds)
+
+
+def _prepare(version: VersionedEntry, archive: Archive, options: SubmitOptions) -> VideoRequest:
     """Sign the inputs and set the money aside: the last things that may fail without a cent at stake."""
     signed = archive.sign_inputs(version.entry.order.request)
     if options.callback is not None and signed.callback_url is None:
         signed = signed.model_copy(update={"callback_url": options.callback(version.entry)})
     archive.budget.reserve(version.entry, options.film)
-    # By the wall clock, which goes on while a machine sleeps: others may be about to call this
-    # sender dead.
-    if time.time() - version.read_at > min(PREPARE_SECONDS, window / 2):
-        raise Unavailable("this process was held up between its intent and its request")
     return signed
 
 
 async def _claim(order: ClipOrder, claim: ClaimRequest, archive: Archive) -> VersionedEntry:
     """Claim a clip; if the run is cancelled meanwhile, wait for the answer and give the clip back."""
-    claiming = asyncio.ensure_future(in_thread(archive.ledger.claim, order, claim))
+    claiming = sheltered(in_thread(archive.ledger.claim, order, claim))
     try:
         return await asyncio.shield(claiming)
     except asyncio.CancelledError:
@@ -296,16 +496,17 @@ async def _undo(claiming: "asyncio.Future[VersionedEntry]", archive: Archive) ->
     except StudioError:
         return
     if version.is_mine:
-        await _give_back(version, archive, "cancelled before anything was sent")
+        await _give_back(version, archive, "the run was cancelled before anything was sent")
 
 
 async def _give_back(version: VersionedEntry, archive: Archive, why: str) -> None:
     """Note that nothing was sent or taken, and free the money that was set aside."""
 
     def give_back() -> None:
-        back = archive.ledger.give_back(version, why)
-        if back.entry.state is EntryState.RELEASED:
-            archive.budget.settle(version.entry, NOTHING)
+        # Somebody may have released a claim that looked dead, and claimed it anew.
+        with suppress(LedgerMoved):
+            archive.ledger.give_back(version, why)
+        archive.budget.settle(version.entry, NOTHING)
 
     await uninterrupted(in_thread(give_back))
 
@@ -334,26 +535,33 @@ async def _note_job(
                 raise
             return known
         _restore(entry, archive, options)
-        return entry
+        return hold_if_owned_elsewhere(entry, archive)
 
     try:
-        return await uninterrupted(_insist(write, options.insist, job_id))
+        entry = await uninterrupted(_insist(write, options.insist, job_id))
     except StudioError as error:
         message = f"job {job_id} is paid for, and its id could not be written to the ledger"
         raise ClipHeld(
             message, clip_key=version.entry.clip_key, job_id=job_id, detail=str(error)
         ) from error
+    if entry.state is EntryState.HELD:
+        raise _held(entry)
+    return entry
 
 
 async def _hold(
-    version: VersionedEntry, error: BaseException, archive: Archive, options: SubmitOptions
+    version: VersionedEntry,
+    error: BaseException,
+    why: str,
+    archive: Archive,
+    options: SubmitOptions,
 ) -> Entry:
     """Write down that the outcome is unknown, with the id that the answer names, if any."""
     job_id: str | None = getattr(error, "job_id", None)
 
     def write() -> Entry:
         try:
-            entry = archive.ledger.hold(version, _reason(error), job_id).entry
+            entry = archive.ledger.hold(version, why, job_id, is_answered=True).entry
         except LedgerMoved:
             known = _named_meanwhile(version, archive)
             if job_id is not None and (known is None or known.job_id != job_id):
@@ -413,6 +621,8 @@ def _named_meanwhile(version: VersionedEntry, archive: Archive) -> Entry | None:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "the run was cancelled before anything was sent"
     if isinstance(error, KlingError | StudioError):
         return error.summary
     return f"{type(error).__name__}: {error}".rstrip(": ")
@@ -421,6 +631,6 @@ def _reason(error: BaseException) -> str:
 def _held(entry: Entry) -> ClipHeld:
     message = (
         f"it is not known whether the paid request was taken, it may have cost up to ${entry.at_most_usd}: "
-        f"{entry.history[-1].note}"
+        f"{entry.last_note}"
     )
     return ClipHeld(message, clip_key=entry.clip_key, job_id=entry.named_job_id)

@@ -19,6 +19,18 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     return await anyio.to_thread.run_sync(lambda: call(*args, **kwargs))
 
 
+def sheltered(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    """Start a task that is cancelled only by those who hold it, and return it.
+
+    When an event loop ends, by a signal for instance, asyncio cancels all tasks that it knows of.
+    Whoever shelters a task waits for it: the loop ends once those who wait have returned.
+    """
+    task = asyncio.ensure_future(work)
+    # Part of asyncio's interface for extensions: https://docs.python.org/3/library/asyncio-extending.html
+    asyncio.tasks._unregister_task(task)  # noqa: SLF001
+    return task
+
+
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     """Finish a coroutine even if the caller is cancelled meanwhile, and return its result.
 
@@ -26,7 +38,7 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     """
     # The work gets a task of its own. A cancel scope alone is no shield against a cancellation that
     # comes from asyncio, such as Ctrl-C or a cancelled `gather`.
-    task = asyncio.ensure_future(work)
+    task = sheltered(work)
     cancelled = None
 
     with anyio.CancelScope(shield=True):

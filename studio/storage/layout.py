@@ -3,6 +3,7 @@
 ```text
 clips/{clip_key}.mp4                   a clip
 clips/{clip_key}.json                  its record: order, job, price, hash, media facts
+late/{clip_key}.{hash of the job}.mp4  a video of the same clip that came when another was there
 films/{slug}/{film_key}/               one cut of a film: film.mp4, contact-sheet.jpg, manifest.json
 frames/{clip_key}.png                  the last picture of a clip, for the clip that continues it
 frames/{clip_key}.sharpest.png         the sharpest of its last pictures, for the same purpose
@@ -13,6 +14,8 @@ pending/{slug}.{hash}.json             a film that was sent and is not joined ye
 ledger/jobs/{clip_key}.json            the record of the money of one clip
 ledger/open/{clip_key}.{claim}         an empty marker: that record is not finished
 ledger/held/{clip_key}.{claim}         an empty marker: that record waits for a decision
+ledger/by-job/{hash of the job id}     which clip a job belongs to
+ledger/job-index-complete              the jobs of all older records are in that index
 ledger/budget.json                     the accounts of the archive
 ledger/probe-{random}                  a test of conditional writes; removed at once
 ```
@@ -30,6 +33,7 @@ PENDING_FILMS = "pending/"
 BUDGET = "ledger/budget.json"
 LEDGER_RECORDS = "ledger/jobs/"
 OPEN_MARKERS = "ledger/open/"
+JOB_INDEX_COMPLETE = "ledger/job-index-complete"
 HELD_MARKERS = "ledger/held/"
 
 MARKER_CLAIM_LENGTH = 8
@@ -44,6 +48,11 @@ def clip_video(clip_key: str) -> str:
 def clip_record(clip_key: str) -> str:
     """Return the path of a clip's record."""
     return f"{CLIPS}{clip_key}.json"
+
+
+def late_video(clip_key: str, digest: str) -> str:
+    """Return the path of a video that came when its clip was archived; `digest` names the job."""
+    return f"late/{clip_key}.{digest[:16]}.mp4"
 
 
 def film_cuts(slug: str) -> str:
@@ -116,6 +125,11 @@ def parse_marker(path: str) -> tuple[str, str]:
     name = path.rpartition("/")[2]
     clip_key, _, claim = name.partition(".")
     return clip_key, claim
+
+
+def job_owner(digest: str) -> str:
+    """Return the path of the object that says which clip a job belongs to; `digest` names the job."""
+    return f"ledger/by-job/{digest}"
 
 
 def write_probe(token: str) -> str:

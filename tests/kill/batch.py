@@ -24,7 +24,7 @@ from tests.kill.worker import Assignment, Place, work_through
 BUCKET = "films"
 CREATE_SECONDS = 3.0
 WINDOW = 8.0
-DEADLY = [point for point in UNKNOWN if point not in ("after-intent", "money-reserved")]
+DEADLY = UNKNOWN
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ class Worker:
     def kill_after(self, seconds: float) -> None:
         """Shoot it once it has begun and then lived so long, unless it has ended by itself."""
         try:
-            self.await_point("before-intent")
+            self.await_point("before-claim")
             wait([self.process.sentinel], seconds)
         except EOFError:
             pass

@@ -17,13 +17,15 @@ import httpx
 from botocore.awsrequest import AWSConnection
 
 from prefect_kling.studio.money.budget import Budget
+from prefect_kling.studio.money.job_index import JobIndex
 from prefect_kling.studio.money.ledger import Ledger
 from prefect_kling.studio.storage.bucket import Bucket
 
-UNSENT = ("before-intent", "marker-set")
-UNKNOWN = ("after-intent", "money-reserved", "mid-post", "posted", "answer-unread", "id-unsaved")
+UNSENT = ("before-claim", "marker-set", "after-claim", "money-reserved", "connected")
+UNKNOWN = ("marked-sending", "mid-post", "posted", "answer-unread", "id-unsaved")
 SAVED = (
     "id-saved",
+    "index-written",
     "mid-poll",
     "mid-download",
     "before-upload",
@@ -83,12 +85,15 @@ class Points:
 
     def install(self) -> None:
         """Wrap the methods of the money path. Once per process: it cannot be undone."""
-        self._before(Ledger, "claim", lambda *_: "before-intent")
+        self._before(Ledger, "claim", lambda *_: "before-claim")
         self._before(Bucket, "create", lambda _, path, *__: _CREATES.get(path.rpartition("/")[0]))
-        self._after(Ledger, "claim", lambda page: "after-intent" if page.is_mine else None)
+        self._after(Ledger, "claim", lambda page: "after-claim" if page.is_mine else None)
         self._after(Budget, "reserve", lambda _: "money-reserved")
+        self._before(Ledger, "mark_sending", lambda *_: "connected")
+        self._after(Ledger, "mark_sending", lambda _: "marked-sending")
         self._before(Ledger, "submitted", lambda *_: "id-unsaved")
         self._after(Ledger, "submitted", lambda _: "id-saved")
+        self._after(JobIndex, "take", lambda _: "index-written")
         self._before(Bucket, "put_file", lambda *_: "before-upload")
         self._before(Ledger, "archived", lambda *_: "before-done")
         self._after(Ledger, "archived", lambda _: "after-done")
@@ -132,7 +137,11 @@ class Points:
                 else {}
             )
 
+            ours = request.extensions.get("trace")
+
             async def trace(event: str, info: object) -> None:
+                if ours is not None:
+                    await ours(event, info)
                 if event in marks:
                     self.reach(marks[event])
 

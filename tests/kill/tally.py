@@ -13,7 +13,7 @@ from rich.table import Table
 
 from prefect_kling.studio.errors import StorageRefused
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.budget import Accounts
+from prefect_kling.studio.money.budget import Accounts, clip_of
 from prefect_kling.studio.money.ledger import EntryState
 from tests.kill.crew import Api, Ending
 from tests.kill.points import POINTS, SAVED
@@ -46,9 +46,9 @@ class Life:
 
     @property
     def gap_seconds(self) -> float | None:
-        """How long nobody could tell whether the job was paid: from the intent to the saved id."""
+        """How long nobody could tell whether the job was paid: from the mark to the saved id."""
         at = {each.point: each.at for each in self.ending.passed}
-        return at["id-saved"] - at["marker-set"] if "id-saved" in at else None
+        return at["id-saved"] - at["marked-sending"] if "id-saved" in at else None
 
 
 @dataclass
@@ -114,7 +114,7 @@ def count(sums: Sums, archives: dict[Place, Archive], apis: Sequence[Api]) -> No
         done = [life.task.prompt for life in here if life.state == ARCHIVED]
         held = {life.task.order.clip_key for life in here if life.state == "held"}
         accounts = archive.budget.accounts() or Accounts()
-        sums.leaked += len(set(accounts.reserved) - held)
+        sums.leaked += len({clip_of(name) for name in accounts.reserved} - held)
         sums.over_cap += place.cap_usd is not None and accounts.committed() > place.cap_usd
         paid = sum(
             (Decimal(str(job["cost"])) for prompt in done for job in jobs.get(prompt, [])),
@@ -151,7 +151,7 @@ def rows(sums: Sums) -> Iterator[tuple[str, ...]]:
         lambda lives: sum(life.state == "held" and life.jobs > 0 for life in lives),
     )
     yield row("lost", lambda lives: sum(life.state == "lost" for life in lives))
-    yield row("intent to saved id, median ms", _gap)
+    yield row("mark to saved id, median ms", _gap)
 
 
 def _gap(lives: list[Life]) -> str:

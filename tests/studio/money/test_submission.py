@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive
-from prefect_kling.kling.client import ClientSettings, KlingClient
+from prefect_kling.kling.client import BeforeSend, ClientSettings, KlingClient
 from prefect_kling.kling.errors import (
     BalanceTooLow,
     JobFailed,
@@ -31,9 +31,11 @@ from prefect_kling.studio.errors import (
     StudioError,
 )
 from prefect_kling.studio.money.archive import STANDIN, Archive
+from prefect_kling.studio.money.budget import find_reservation
 from prefect_kling.studio.money.ledger import ClaimRequest, Entry, EntryState, VersionedEntry
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.reconcile import ReconcileSettings
+from prefect_kling.studio.money.record import BEFORE_A_JOB
 from prefect_kling.studio.money.settlement import close_failed, wait_for_paid_job
 from prefect_kling.studio.money.submission import (
     PREPARE_SECONDS,
@@ -44,7 +46,7 @@ from prefect_kling.studio.money.submission import (
 from prefect_kling.studio.storage.bucket import in_thread
 
 USD = Decimal(1)
-QUICK = SubmitOptions(busy=0.3, look_again=0.05)
+QUICK = SubmitOptions(busy=0.3, look_again=0.05, retry_pause=0.05)
 STEADY = SubmitOptions(look_again=0.05)
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=30)
 
@@ -191,10 +193,10 @@ async def test_an_id_in_a_bad_answer_is_written_with_insistence(
     hold = archive.ledger.hold
     failures = [trouble("not now"), trouble("not yet")]
 
-    def hold_in_the_end(*args: Any) -> VersionedEntry:
+    def hold_in_the_end(*args: Any, **kwargs: Any) -> VersionedEntry:
         if failures:
             raise failures.pop()
-        return hold(*args)
+        return hold(*args, **kwargs)
 
     monkeypatch.setattr(archive.ledger, "hold", hold_in_the_end)
     sandbox.fault(on="create", do={"status": 500, "body": NAMES_A_JOB})
@@ -211,11 +213,11 @@ async def test_few_clips_at_a_time_are_between_claim_and_job_id(
     create = client.create
     in_doubt: list[int] = []
 
-    async def counting(request: VideoRequest) -> VideoJob:
+    async def counting(request: VideoRequest, before_send: BeforeSend) -> VideoJob:
         states = [page.entry.state for page in map(archive.ledger.read, keys) if page is not None]
-        in_doubt.append(states.count(EntryState.INTENT))
+        in_doubt.append(sum(state in BEFORE_A_JOB for state in states))
         await asyncio.sleep(0.05)
-        return await create(request)
+        return await create(request, before_send)
 
     monkeypatch.setattr(client, "create", counting)
     prompts = [f"few at a time {archive.bucket.prefix} {number}" for number in range(12)]
@@ -238,7 +240,7 @@ def test_the_window_covers_all_that_a_sender_may_insist_on() -> None:
     """Nobody calls a sender dead that may still be writing its job's id down."""
     settings = ClientSettings(connect_seconds=7, create_seconds=90)
     assert sender_window(settings, insist=300) > PREPARE_SECONDS + 7 + 90 + 300
-    assert ReconcileSettings().window_seconds >= sender_window(ClientSettings())
+    assert ReconcileSettings().longest_silence >= sender_window(ClientSettings())
 
 
 async def test_a_job_that_is_named_after_a_release_is_waited_for_and_counted(
@@ -248,8 +250,8 @@ async def test_a_job_that_is_named_after_a_release_is_waited_for_and_counted(
     archive = Archive(archive_block.get_archive().bucket, cap_usd=Decimal(5))
     create = client.create
 
-    async def released_meanwhile(request: VideoRequest) -> VideoJob:
-        job = await create(request)
+    async def released_meanwhile(request: VideoRequest, before_send: BeforeSend) -> VideoJob:
+        job = await create(request, before_send)
         page = archive.ledger.read(order.clip_key)
         assert page is not None
         archive.ledger.release(archive.ledger.hold(page, "vanished"), "released by a person")
@@ -261,7 +263,7 @@ async def test_a_job_that_is_named_after_a_release_is_waited_for_and_counted(
     assert record(archive, order).state is EntryState.SUBMITTED
     accounts = archive.budget.accounts()
     assert accounts is not None
-    assert accounts.reserved[order.clip_key].claim == entry.claim
+    assert find_reservation(accounts, order.clip_key, entry.claim)
     assert order.clip_key in {marker.clip_key for marker in archive.ledger.open_markers()}
 
 
@@ -271,18 +273,19 @@ async def test_a_job_of_an_earlier_claim_is_added_to_the_record(
     """Another claim has the clip by now: the late id is told, noted, and no reason to send again."""
     create = client.create
 
-    async def taken_over_meanwhile(request: VideoRequest) -> VideoJob:
+    async def taken_over_meanwhile(request: VideoRequest, before_send: BeforeSend) -> VideoJob:
+        job = await create(request, before_send)
         page = archive.ledger.read(order.clip_key)
         assert page is not None
         archive.ledger.release(archive.ledger.hold(page, "vanished"), "released by a person")
         archive.ledger.claim(order, ClaimRequest(USD))
-        return await create(request)
+        return job
 
     client.create = taken_over_meanwhile  # type: ignore[method-assign]
     with pytest.raises(ClipHeld) as caught:
         await submit_once(order, client, archive, QUICK)
     entry = record(archive, order)
-    assert entry.state is EntryState.INTENT
+    assert entry.state is EntryState.CLAIMED
     assert [late.job_id for late in entry.late_jobs] == [caught.value.job_id]
     page = archive.ledger.read(order.clip_key)
     assert page is not None
@@ -358,36 +361,124 @@ async def test_an_api_that_cannot_be_reached_costs_nothing(
     assert record(archive, order).state is EntryState.RELEASED
 
 
-async def test_a_cancelled_submission_is_held(
+async def test_a_cancelled_run_waits_a_while_for_the_answer_to_a_paid_request(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """A run that is cancelled while its request is under way writes down that it may have been paid."""
-    sandbox.fault(on="create", do={"stall": 5}, after_commit=True)
+    """The answer that comes within the grace is written down: nobody needs to decide anything."""
+    create = client.create
+
+    async def slow(request: VideoRequest, before_send: BeforeSend) -> VideoJob:
+        job = await create(request, before_send)
+        await asyncio.sleep(0.5)
+        return job
+
+    client.create = slow  # type: ignore[method-assign]
     running = asyncio.create_task(submit_once(order, client, archive, QUICK))
     while made(sandbox, order) == 0:
         await asyncio.sleep(0.02)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert record(archive, order).state is EntryState.HELD
+    assert record(archive, order).state is EntryState.SUBMITTED
 
 
-async def test_an_intent_whose_sender_vanished_is_held(
+async def test_a_cancelled_run_is_held_if_no_answer_comes_within_the_grace(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """An intent older than the window has no living sender; it may have been sent."""
+    """The record says that the run was cancelled, and how long it waited."""
+    sandbox.fault(on="create", do={"stall": 5}, after_commit=True)
+    hasty = SubmitOptions(grace=0.2)
+    running = asyncio.create_task(submit_once(order, client, archive, hasty))
+    while made(sandbox, order) == 0:
+        await asyncio.sleep(0.02)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    entry = record(archive, order)
+    assert entry.state is EntryState.HELD
+    assert "cancelled while its request was under way" in entry.last_note
+
+
+@pytest.mark.parametrize("moment", ["reserve", "mark_sending"])
+async def test_a_run_that_is_cancelled_before_the_first_byte_sends_nothing(
+    moment: str,
+    order: ClipOrder,
+    client: KlingClient,
+    archive: Archive,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The claim is released, even if the connection stood already."""
+    owner = {"reserve": archive.budget, "mark_sending": archive.ledger}[moment]
+    original = getattr(owner, moment)
+    begun = threading.Event()
+    go_on = threading.Event()
+
+    def slow(*args: Any) -> Any:
+        begun.set()
+        go_on.wait(10)
+        return original(*args)
+
+    monkeypatch.setattr(owner, moment, slow)
+    running = asyncio.create_task(submit_once(order, client, archive, QUICK))
+    await asyncio.to_thread(begun.wait)
+    running.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert record(archive, order).state is EntryState.RELEASED
+    assert made(sandbox, order) == 0
+
+
+async def test_what_was_only_claimed_by_a_vanished_process_is_sent(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Nothing had left yet, so nobody needs to decide anything."""
     archive.ledger.claim(order, ClaimRequest(USD))
+    brief = SubmitOptions(window=2.0, look_again=0.05)
+    assert (await submit_once(order, client, archive, brief)).state is EntryState.SUBMITTED
+    assert made(sandbox, order) == 1
+
+
+async def test_what_a_vanished_process_may_have_sent_is_held(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """A sending record older than the window has no living sender, and nobody sends it again."""
+    archive.ledger.mark_sending(archive.ledger.claim(order, ClaimRequest(USD)))
     nobody_lives_that_long = SubmitOptions(window=-1.0, look_again=0.01)
     with pytest.raises(ClipHeld, match="vanished"):
         await submit_once(order, client, archive, nobody_lives_that_long)
     assert made(sandbox, order) == 0
 
 
+async def test_a_sender_whose_claim_was_released_sends_nothing(
+    order: ClipOrder,
+    client: KlingClient,
+    archive: Archive,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was asleep so long that others called it dead: it finds out before its first byte leaves."""
+    mark_sending = archive.ledger.mark_sending
+    slept: list[str] = []
+
+    def after_a_sleep(version: VersionedEntry) -> VersionedEntry:
+        if not slept:
+            slept.append(version.entry.claim)
+            archive.ledger.release_dead_claim(version, "vanished")
+        return mark_sending(version)
+
+    monkeypatch.setattr(archive.ledger, "mark_sending", after_a_sleep)
+    entry = await submit_once(order, client, archive, STEADY)
+    assert made(sandbox, order) == 1
+    assert entry.claim not in slept
+
+
 async def test_a_vanished_senders_clip_is_sent_again_only_if_that_was_chosen(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
     """With on_unknown="resubmit" the very run that finds the dead sender goes on."""
-    archive.ledger.claim(order, ClaimRequest(USD))
+    archive.ledger.mark_sending(archive.ledger.claim(order, ClaimRequest(USD)))
     chosen = SubmitOptions(on_unknown="resubmit", window=2.0, look_again=0.05)
     assert (await submit_once(order, client, archive, chosen)).state is EntryState.SUBMITTED
     assert made(sandbox, order) == 1
@@ -423,8 +514,9 @@ async def test_a_failed_job_is_tried_again_only_if_that_makes_sense(
                 True,
                 False,
             ]
-        with pytest.raises(JobFailed, match=code):
+        with pytest.raises(JobFailed, match=code) as refused:
             await submit_once(order, client, archive, QUICK)
+        assert "prefect-kling ledger retry" in str(refused.value)
         assert made(sandbox, order) == record(archive, order).attempt == attempts
 
 

@@ -28,3 +28,20 @@ async def test_work_that_must_be_finished_outlives_a_cancellation() -> None:
     with pytest.raises(asyncio.CancelledError):
         await caller
     assert done == [True]
+
+
+def test_work_that_must_be_finished_outlives_the_end_of_the_event_loop() -> None:
+    """A signal ends the loop, which cancels every task it knows of; the work is finished first."""
+    done: list[bool] = []
+
+    async def work() -> None:
+        await asyncio.sleep(0.2)
+        done.append(True)
+
+    async def main() -> None:
+        caller = asyncio.create_task(uninterrupted(work()))
+        await asyncio.sleep(0)
+        assert not caller.done()
+
+    asyncio.run(main())
+    assert done == [True]

@@ -1,0 +1,151 @@
+"""The jobs of earlier attempts: read before anything is paid again, and once more when a clip is finished."""
+
+import asyncio
+import hashlib
+import logging
+from decimal import Decimal
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
+
+from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.errors import JobFailed, JobNotFound, KlingError
+from prefect_kling.kling.job import JobState, VideoJob
+from prefect_kling.kling.prices import quote
+from prefect_kling.studio.errors import LinkExpired, StudioError
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.ledger import VersionedEntry
+from prefect_kling.studio.money.record import NOTHING, Attempt, Entry, EntryState
+from prefect_kling.studio.storage import layout
+from prefect_kling.studio.storage.concurrency import in_thread
+from prefect_kling.studio.storage.download import download
+
+IN_MEMORY_BYTES = 8 * 2**20
+LOG = logging.getLogger(__name__)
+
+
+def is_where_it_was_sent(sent_to: str, account: str, clip_key: str, client: KlingClient) -> bool:
+    """Whether a client asks the API and the account that took a request. What is not known proves nothing."""
+    if not sent_to or not account:
+        return False
+    return sent_to == client.settings.base_url and account == client.account(clip_key)
+
+
+async def read_earlier_jobs(
+    version: VersionedEntry, client: KlingClient, archive: Archive
+) -> Entry | None:
+    """Read every job of a clip's earlier attempts. Return the record if one of them goes on, or has a video.
+
+    None says that all have ended without one: then the money that is set aside for them is freed.
+    Free, safe to repeat. Raises `JobFailed` where a job is not known and nothing proves that it is
+    gone, and the client's errors where a job cannot be read.
+    """
+    for attempt in _attempts_with_jobs(version.entry):
+        job_id = str(attempt.job_id)
+        if attempt.state in ("given_up", "gone", "paid"):
+            # A person, or the API's own books, decided about it; its end is looked at later.
+            continue
+        try:
+            job = await client.get(job_id)
+        except JobNotFound as error:
+            key = version.entry.clip_key
+            # A job that is not known here may run at another host or account.
+            if is_where_it_was_sent(attempt.sent_to, attempt.account, key, client):
+                continue
+            raise JobFailed(
+                f"job {job_id} failed, and cannot be read once more before the next attempt",
+                job_id=job_id,
+                clip_key=key,
+                detail=f"if it has ended for good: prefect-kling ledger retry {key}",
+            ) from error
+        if job.state is not JobState.FAILED:
+            why = f"job {job_id} counted as failed and is {job.said_state or job.state}"
+            reopened = await in_thread(archive.ledger.reopen, version, job_id, why)
+            await in_thread(archive.budget.restore, reopened.entry)
+            return reopened.entry
+    await in_thread(_free_money, version.entry, archive)
+    return None
+
+
+async def finish_attempts(version: VersionedEntry, client: KlingClient, archive: Archive) -> None:
+    """Look at the earlier attempts of a finished clip once more, and settle each one's money.
+
+    A video that came late all the same is kept beside the clip, and its price booked. An attempt
+    whose outcome was never known counts at its worst price. What cannot be read now keeps its
+    marker for the next sweep. Free, safe to repeat.
+    """
+    open_attempts = [each for each in version.entry.attempts if each.charged_usd is None]
+    if not open_attempts:
+        return
+    settled: dict[str, Attempt] = {}
+    for attempt in open_attempts:
+        try:
+            ended = await _ended(attempt, version.entry, client, archive)
+        except (KlingError, StudioError) as error:
+            LOG.warning("an earlier job of clip %s is left: %s", version.entry.clip_key, error)
+            ended = None
+        marker = layout.open_marker(version.entry.clip_key, attempt.claim)
+        if ended is None:
+            await in_thread(archive.bucket.put, marker, b"", "text/plain")
+            continue
+        await in_thread(_book, ended, version.entry.clip_key, archive)
+        await in_thread(archive.bucket.delete, marker)
+        settled[attempt.claim] = ended
+    if settled:
+        attempts = tuple(settled.get(each.claim, each) for each in version.entry.attempts)
+        note = f"{len(settled)} earlier attempts are settled"
+        await in_thread(archive.ledger.note_attempts, version, attempts, note)
+
+
+async def _ended(
+    attempt: Attempt, entry: Entry, client: KlingClient, archive: Archive
+) -> Attempt | None:
+    """Return the attempt with what it cost; None while its job is still running."""
+    if attempt.job_id is None:
+        return attempt.model_copy(update={"charged_usd": attempt.at_most_usd})
+    try:
+        job = await client.get(attempt.job_id)
+    except JobNotFound:
+        return attempt.model_copy(update={"charged_usd": NOTHING})
+    if job.state is JobState.FAILED:
+        return attempt.model_copy(update={"charged_usd": NOTHING})
+    if job.state is not JobState.COMPLETED:
+        return None
+    await asyncio.to_thread(_keep_late_video, entry.clip_key, job, archive)
+    price = quote(entry.order.request).usd
+    charge = await client.record(attempt.job_id)
+    if charge is not None and charge.credits is not None:
+        price = Decimal(charge.credits)
+    return attempt.model_copy(update={"state": "paid", "charged_usd": price})
+
+
+def _book(ended: Attempt, clip_key: str, archive: Archive) -> None:
+    usd = ended.charged_usd or NOTHING
+    was_set_aside = archive.budget.settle_claim(clip_key, ended.claim, usd)
+    if usd and not was_set_aside:
+        # Its money was freed when it counted as failed.
+        archive.budget.book(usd)
+
+
+def _keep_late_video(clip_key: str, job: VideoJob, archive: Archive) -> None:
+    """Store the video of a job that was no longer expected, as it comes, beside its clip."""
+    if not job.urls:
+        raise LinkExpired("the API gives no link to the video", job_id=job.job_id)
+    digest = hashlib.sha256(job.job_id.encode("utf-8", "replace")).hexdigest()
+    with SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as spool:
+        file = cast("BinaryIO", spool)
+        received = download(job.urls[0], file)
+        path = layout.late_video(clip_key, digest)
+        archive.bucket.put_file(path, file, received.size, received.sha256, "video/mp4")
+
+
+def _attempts_with_jobs(entry: Entry) -> list[Attempt]:
+    attempts = [each for each in entry.attempts if each.job_id is not None]
+    if entry.state is EntryState.FAILED and entry.job_id is not None:
+        attempts.append(entry.as_attempt("failed"))
+    return attempts
+
+
+def _free_money(entry: Entry, archive: Archive) -> None:
+    for attempt in _attempts_with_jobs(entry):
+        if attempt.state == "failed":
+            archive.budget.settle_claim(entry.clip_key, attempt.claim, NOTHING)

@@ -1,0 +1,232 @@
+"""The record of one clip's money: its states, its attempts, and what is known about each job."""
+
+import os
+import socket
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from prefect_kling.studio.money.orders import ClipOrder
+
+NOTHING = Decimal(0)
+# A clip queued for a busy API is released and claimed many times: the record keeps the latest
+# steps. What money depends on is never only in the history.
+HISTORY = 50
+
+
+class EntryState(StrEnum):
+    """What is known about the money of one clip."""
+
+    CLAIMED = "claimed"
+    """One process may send the request; nothing has left yet."""
+    SENDING = "sending"
+    """The request may have left."""
+    INTENT = "intent"
+    """What versions before 0.3 wrote for both of the above; it is treated like `sending`."""
+    SUBMITTED = "submitted"
+    HELD = "held"
+    RELEASED = "released"
+    FAILED = "failed"
+    GIVEN_UP = "given_up"
+    """A person has decided to wait no longer; it is never claimed again by itself."""
+    ARCHIVED = "archived"
+
+
+MAY_HAVE_LEFT = (EntryState.SENDING, EntryState.INTENT)
+"""States in which a request may be on its way without a job id."""
+BEFORE_A_JOB = (EntryState.CLAIMED, *MAY_HAVE_LEFT)
+"""States in which the sender of a request has not reported its outcome yet."""
+
+
+class LateJob(BaseModel):
+    """A job whose id arrived when the clip's record had moved on without it; it may be paid."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    claim: str
+    at: datetime
+
+
+class Attempt(BaseModel):
+    """An earlier paid request for the same clip. Attempts are never removed from a record."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    number: int
+    claim: str
+    job_id: str | None = None
+    """The job, if its id is known."""
+    state: Literal["failed", "unknown", "given_up", "gone", "paid"]
+    """How it ended. `unknown`: it was sent again by choice. `paid`: it came late, and is kept beside the clip."""
+    at_most_usd: Decimal
+    """What this request alone may have cost."""
+    charged_usd: Decimal | None = None
+    """What was booked for it in the end; None while its money is still set aside."""
+    sent_to: str = ""
+    account: str = ""
+    sent_at: datetime | None = None
+    ended_at: datetime | None = None
+    why: str = ""
+
+
+class Event(BaseModel):
+    """One line of a record's history."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    state: EntryState
+    note: str = ""
+
+
+class Entry(BaseModel):
+    """The record of one clip's money, as it stands in the ledger."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    version: int = 1
+    """Form of this record."""
+    clip_key: str
+    """The clip it is about."""
+    state: EntryState
+    """Where the money stands."""
+    order: ClipOrder
+    """What was sent, frozen; signed links are never part of it."""
+    at_most_usd: Decimal
+    """What the clip may cost at worst, `maybe_paid_usd` included."""
+    attempt: int = 1
+    """How many paid requests this clip has had, this one included; failed ones are not charged."""
+    sent_to: str = ""
+    """The API it is sent to."""
+    account: str = ""
+    """Salted fingerprint of the API key (see `KlingClient.account`); empty in records of older versions."""
+    silent_seconds: float | None = None
+    """After how many seconds without a word its sender counts as dead, by the sender's own settings."""
+    sending_since: datetime | None = None
+    """When the latest request was about to leave, by the sender's clock."""
+    job_id: str | None = None
+    """The API's id of the paid job. Of a held clip: the id that stood in an answer, which may be its job."""
+    is_answered: bool = False
+    """Whether the sender of a held clip reported that its request had ended."""
+    maybe_paid_usd: Decimal = NOTHING
+    """What earlier requests may have cost whose outcome is unknown: they were sent again by choice."""
+    attempts: tuple[Attempt, ...] = ()
+    """The earlier paid requests for this clip, oldest first."""
+    late_jobs: tuple[LateJob, ...] = ()
+    """Jobs of earlier claims whose ids arrived too late to become the clip's job."""
+    charged_usd: Decimal | None = None
+    """What it cost in the end: the API's own figure when it offers one, else the price table's."""
+    retryable: bool = False
+    """Whether a failed job may be tried once more."""
+    failed_at: datetime | None = None
+    """When the failure of the latest job was confirmed."""
+    claim: str
+    """Random mark of the process that may send the request."""
+    by: str
+    """Machine and process that wrote this version."""
+    history: tuple[Event, ...] = ()
+    """What happened last, oldest first."""
+
+    @property
+    def request_usd(self) -> Decimal:
+        """What the latest request alone may cost."""
+        return self.at_most_usd - self.maybe_paid_usd
+
+    @property
+    def named_job_ids(self) -> tuple[str, ...]:
+        """The ids of jobs that may be this clip's: its own, and those that were named late."""
+        late = tuple(job.job_id for job in self.late_jobs)
+        if self.job_id is None:
+            return late
+        return (self.job_id, *late)
+
+    @property
+    def named_job_id(self) -> str | None:
+        """The likeliest of `named_job_ids`."""
+        if not self.named_job_ids:
+            return None
+        return self.named_job_ids[0]
+
+    @property
+    def all_job_ids(self) -> tuple[str, ...]:
+        """Every job this record knows of, those of earlier attempts included."""
+        earlier = tuple(each.job_id for each in self.attempts if each.job_id is not None)
+        return tuple(dict.fromkeys((*self.named_job_ids, *earlier)))
+
+    @property
+    def owned_job_ids(self) -> tuple[str, ...]:
+        """The jobs that certainly are this clip's: not those of a held clip, which were only named."""
+        earlier = tuple(each.job_id for each in self.attempts if each.job_id is not None)
+        if self.job_id is None or self.state is EntryState.HELD:
+            return earlier
+        return (*earlier, self.job_id)
+
+    @property
+    def sent_at(self) -> datetime | None:
+        """When the latest request was about to be sent, by the sender's clock; None if that is not known."""
+        if self.sending_since is not None:
+            return self.sending_since
+        for event in reversed(self.history):
+            if event.state in MAY_HAVE_LEFT:
+                return event.at
+        return None
+
+    @property
+    def last_note(self) -> str:
+        """What was noted last."""
+        if not self.history:
+            return ""
+        return self.history[-1].note
+
+    def failures_in_a_row(self, outage_seconds: float, now: datetime) -> int:
+        """Count the latest failures with less than `outage_seconds` from one to the next, and to `now`."""
+        ends = [each.ended_at for each in self.attempts if each.state == "failed"]
+        if self.state is EntryState.FAILED:
+            ends.append(self.failed_at or self.history[-1].at)
+        count = 0
+        later = now
+        for end in reversed(ends):
+            if end is None or (later - end).total_seconds() >= outage_seconds:
+                break
+            count += 1
+            later = end
+        return count
+
+    def as_attempt(
+        self, state: Literal["failed", "unknown", "given_up", "gone", "paid"]
+    ) -> Attempt:
+        """Return the latest request as an earlier attempt, for a record that goes on to the next."""
+        return Attempt(
+            number=self.attempt,
+            claim=self.claim,
+            job_id=self.job_id,
+            state=state,
+            at_most_usd=self.request_usd,
+            charged_usd=self.charged_usd,
+            sent_to=self.sent_to,
+            account=self.account,
+            sent_at=self.sent_at,
+            ended_at=self.failed_at or datetime.now(UTC),
+            why=self.last_note,
+        )
+
+    def moved(self, state: EntryState, note: str = "", **changes: object) -> "Entry":
+        """Return the record after one step, with the step in its history."""
+        readable = note.encode("utf-8", "replace").decode()
+        event = Event(at=datetime.now(UTC), state=state, note=readable)
+        return self.model_copy(
+            update={
+                "state": state,
+                "by": _whoami(),
+                "history": (*self.history, event)[-HISTORY:],
+                **changes,
+            }
+        )
+
+
+def _whoami() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"

@@ -1,0 +1,86 @@
+"""SIGTERM and SIGINT at every moment of a clip's life: what is left, and that a second run goes on."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.flows import generate_clip
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.ledger import EntryState
+from tests.flows.signalled_run import MOMENTS
+
+LEFT = {
+    "claim": EntryState.RELEASED,
+    "mark": EntryState.RELEASED,
+    "send": EntryState.SUBMITTED,
+    "wait": EntryState.SUBMITTED,
+    "download": EntryState.SUBMITTED,
+}
+"""What a run that ends by a signal leaves in the ledger: nothing is held, nobody has to decide."""
+MADE = {"claim": 0, "mark": 0, "send": 1, "wait": 1, "download": 1}
+STOPS_WITHIN_SECONDS = 15.0
+"""Prefect's runner kills 30 seconds after its SIGTERM."""
+
+
+def made(sandbox: Sandbox, prompt: str) -> list[str]:
+    """The ids of the jobs that the API really made for a prompt."""
+    return [str(job["id"]) for job in sandbox.jobs() if job["body"]["prompt"] == prompt]
+
+
+def has_come(moment: str, come: Path, archive: Archive, sandbox: Sandbox, polled: int) -> bool:
+    """Whether the run has reached the moment."""
+    if moment in ("claim", "mark", "send"):
+        return come.exists()
+    states = [archive.ledger.read(key) for key in archive.ledger.all_keys()]
+    is_paid = any(each is not None and each.entry.job_id for each in states)
+    return is_paid and sandbox.stats()["polled"] > polled
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_signal_ends_a_run_soon_and_the_next_one_goes_on(
+    moment: str,
+    sent: signal.Signals,
+    prefect_ui: str,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    sandbox: Sandbox,
+    tmp_path: Path,
+) -> None:
+    """No request starts after the signal, none that was sent is forgotten, and the clip is paid once."""
+    prompt = f"Signalled {archive.bucket.prefix}"
+    credentials.save("signalled", overwrite=True)
+    archive_block.save("signalled", overwrite=True)
+    if moment == "wait":
+        sandbox.fault(on="get", do={"state": "processing"}, times=None)
+    if moment == "download":
+        sandbox.fault(on="file", do={"stall": 300}, times=None)
+    come = tmp_path / "come"
+    polled = sandbox.stats()["polled"]
+    surroundings = os.environ | {"PREFECT_API_URL": f"{prefect_ui}/api"}
+    command = [sys.executable, "-m", "tests.flows.signalled_run", prompt, moment, str(come)]
+    with subprocess.Popen(command, env=surroundings) as run:
+        while not has_come(moment, come, archive, sandbox, polled):
+            assert run.poll() is None
+            time.sleep(0.05)
+        run.send_signal(sent)
+        run.wait(STOPS_WITHIN_SECONDS)
+    assert len(made(sandbox, prompt)) == MADE[moment]
+    wanted = VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3)
+    (key,) = archive.ledger.all_keys()
+    version = archive.ledger.read(key)
+    assert version is not None
+    assert version.entry.state is LEFT[moment], version.entry.last_note
+    sandbox.clear_faults()
+    clip = asyncio.run(generate_clip(wanted, credentials, archive_block))
+    assert made(sandbox, prompt) == [clip.job_id]

@@ -1,0 +1,207 @@
+"""Failures are read twice, earlier jobs are read before anything is paid again, and late videos are kept."""
+
+import asyncio
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.errors import JobFailed
+from prefect_kling.kling.job import JobState
+from prefect_kling.kling.polling import PollPolicy, poll_until_done
+from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.ledger import Entry, EntryState
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
+from prefect_kling.studio.money.settlement import close_failed, keep_paid_job, wait_for_paid_job
+from prefect_kling.studio.money.submission import SubmitOptions, submit_once
+from tests.orders import ordered, record
+
+EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
+STEADY = SubmitOptions(look_again=0.05, retry_pause=0.05)
+SWEEP = ReconcileSettings(window_seconds=-1.0, confirm_seconds=0.05)
+PASSING = JobFailed("the API was busy", fail_code="UPSTREAM_BUSY", retryable=True)
+FINAL = JobFailed("not allowed", fail_code="CONTENT_MODERATION", retryable=False)
+
+
+@pytest.fixture
+def archive(archive: Archive) -> Archive:
+    """An empty archive with a cap, so that money is accounted for."""
+    return Archive(archive.bucket, cap_usd=Decimal(50))
+
+
+@pytest.fixture
+def order(request: pytest.FixtureRequest, archive: Archive) -> ClipOrder:
+    """An order of this test's own."""
+    return ordered(archive, request.node.name)
+
+
+def made(sandbox: Sandbox, order: ClipOrder) -> int:
+    """How many jobs the API really made for an order."""
+    return sum(job["body"].get("prompt") == order.request.prompt for job in sandbox.jobs())
+
+
+async def completed(client: KlingClient, entry: Entry) -> None:
+    """Wait until the API has finished a job."""
+    await poll_until_done(client, str(entry.job_id), EAGER)
+
+
+async def test_a_failure_that_is_read_once_is_not_believed(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """The job is read once more, and waited for when it goes on."""
+    entry = await submit_once(order, client, archive, STEADY)
+    sandbox.fault(on="get", do={"state": "failed"}, job_id=entry.job_id, times=1)
+    job = await wait_for_paid_job(entry, client, archive, EAGER)
+    assert job.state is JobState.COMPLETED
+    assert made(sandbox, order) == 1
+
+
+async def test_a_sweep_believes_no_failure_that_it_read_once(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """The clip is archived by the same sweep that met the wrong answer."""
+    entry = await submit_once(order, client, archive, STEADY)
+    await completed(client, entry)
+    sandbox.fault(on="get", do={"state": "failed"}, job_id=entry.job_id, times=1)
+    assert (await reconcile(archive, client, SWEEP)).counts == {"archived": 1}
+
+
+async def test_a_job_that_failed_wrongly_is_archived_and_not_paid_for_again(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Before the next attempt its job is read, and it has a video."""
+    entry = await submit_once(order, client, archive, STEADY)
+    await completed(client, entry)
+    await close_failed(entry, PASSING, archive)
+    assert record(archive, order).state is EntryState.FAILED
+    again = await submit_once(order, client, archive, STEADY)
+    assert (again.state, again.job_id) == (EntryState.SUBMITTED, entry.job_id)
+    job = await wait_for_paid_job(again, client, archive, EAGER)
+    kept = await keep_paid_job(again, job, client, archive)
+    assert made(sandbox, order) == 1
+    accounts = archive.budget.accounts()
+    assert accounts is not None
+    assert (accounts.spent_usd, accounts.reserved) == (kept.clip.usd, {})
+
+
+async def test_an_earlier_job_that_cannot_be_read_is_waited_for(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Nothing is paid while nobody knows what became of the job before."""
+    entry = await submit_once(order, client, archive, STEADY)
+    await close_failed(entry, PASSING, archive)
+    sandbox.fault(on="get", do={"code": 1201}, job_id=entry.job_id, times=None)
+    with pytest.raises(Exception, match=str(entry.job_id)):
+        await submit_once(order, client, archive, replace(STEADY, busy=0.3))
+    assert made(sandbox, order) == 1
+
+
+async def test_the_money_of_a_failed_job_stays_aside_until_it_was_read_once_more(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """A sweep reads it, frees the money and takes the clip out of the index."""
+    failing = ordered(archive, f"[fail:UPSTREAM_BUSY] {order.request.prompt}")
+    entry = await submit_once(failing, client, archive, STEADY)
+    with pytest.raises(JobFailed) as failure:
+        await wait_for_paid_job(entry, client, archive, EAGER)
+    await close_failed(entry, failure.value, archive)
+    accounts = archive.budget.accounts()
+    assert accounts is not None
+    assert accounts.committed() == entry.at_most_usd
+    assert (await reconcile(archive, client, SWEEP)).counts == {"failed": 1}
+    accounts = archive.budget.accounts()
+    assert accounts is not None
+    assert (accounts.spent_usd, accounts.reserved) == (Decimal(0), {})
+    assert list(archive.ledger.open_markers()) == []
+
+
+async def test_attempts_are_kept_as_data(
+    client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """The record names every job, its price and its end, however long the history is."""
+    order = ordered(archive, "[fail:UPSTREAM_BUSY]")
+    jobs = []
+    for _ in range(3):
+        entry = await submit_once(order, client, archive, STEADY)
+        jobs.append(entry.job_id)
+        with pytest.raises(JobFailed) as failure:
+            await wait_for_paid_job(entry, client, archive, EAGER)
+        await close_failed(entry, failure.value, archive)
+    last = record(archive, order)
+    assert [each.job_id for each in last.attempts] == jobs[:2]
+    assert {each.state for each in last.attempts} == {"failed"}
+    assert set(last.all_job_ids) == set(jobs)
+
+
+async def test_attempts_of_an_outage_are_limited_and_a_later_outage_has_its_own(
+    client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Three attempts in one outage; an hour later three more; nine in all, settable."""
+    order = ordered(archive, "[fail:UPSTREAM_BUSY] outage")
+    once = replace(STEADY, max_attempts=1)
+
+    async def attempt(options: SubmitOptions) -> None:
+        entry = await submit_once(order, client, archive, options)
+        with pytest.raises(JobFailed) as failure:
+            await wait_for_paid_job(entry, client, archive, EAGER)
+        await close_failed(entry, failure.value, archive)
+
+    await attempt(once)
+    with pytest.raises(JobFailed, match="ledger retry"):
+        await submit_once(order, client, archive, once)
+    later = replace(once, outage_seconds=0.0)
+    await attempt(later)
+    assert made(sandbox, order) == 2
+    with pytest.raises(JobFailed, match="tried 2 times"):
+        await submit_once(order, client, archive, replace(later, max_attempts_for_life=2))
+
+
+async def test_a_video_that_comes_late_is_kept_beside_the_clip_and_its_price_booked(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """The first job counted as failed twice, its successor was paid, and then both had videos."""
+    first = await submit_once(order, client, archive, STEADY)
+    await completed(client, first)
+    await close_failed(first, PASSING, archive)
+    sandbox.fault(on="get", do={"state": "failed"}, job_id=first.job_id, times=1)
+    second = await submit_once(order, client, archive, STEADY)
+    assert second.job_id != first.job_id
+    job = await wait_for_paid_job(second, client, archive, EAGER)
+    kept = await keep_paid_job(second, job, client, archive)
+    (late,) = archive.bucket.names(f"late/{order.clip_key}")
+    assert archive.bucket.head(late).size > 0
+    accounts = archive.budget.accounts()
+    assert accounts is not None
+    assert (accounts.spent_usd, accounts.reserved) == (2 * kept.clip.usd, {})
+    assert [each.state for each in record(archive, order).attempts] == ["paid"]
+
+
+async def test_a_failure_without_a_reason_is_a_passing_one(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Nothing says that the request is at fault, so it may be tried again."""
+    entry = await submit_once(order, client, archive, STEADY)
+    sandbox.fault(on="get", do={"state": "failed"}, job_id=entry.job_id, times=2)
+    with pytest.raises(JobFailed) as failure:
+        await wait_for_paid_job(entry, client, archive, EAGER)
+    assert failure.value.retryable
+
+
+async def test_the_next_attempt_waits_for_its_pause(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """A busy API is not asked again at once."""
+    entry = await submit_once(order, client, archive, STEADY)
+    sandbox.fault(on="get", do={"state": "failed"}, job_id=entry.job_id, times=None)
+    await close_failed(entry, PASSING, archive)
+    heard: list[str] = []
+    patient = replace(STEADY, retry_pause=600.0)
+    waiting = asyncio.create_task(submit_once(order, client, archive, patient, heard.append))
+    while not heard:
+        await asyncio.sleep(0.01)
+    waiting.cancel()
+    assert "waiting before the next attempt" in heard[0]
+    assert made(sandbox, order) == 1
