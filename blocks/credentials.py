@@ -1,5 +1,6 @@
 """The block that holds the API key and hands out clients."""
 
+import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,10 +11,12 @@ from pydantic import Field, SecretStr, WithJsonSchema, model_validator
 
 from prefect_kling.blocks.links import DOCUMENTATION_URL, LOGO_URL
 from prefect_kling.blocks.schema import CachedSchema
+from prefect_kling.kling.addresses import host_of
 from prefect_kling.kling.client import ClientSettings, KlingClient, WebAddress
 from prefect_kling.kling.links import is_link
 from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.studio.money.callbacks import CallbackAddresses
+from prefect_kling.studio.money.inputs import InputAccess, UploadedInputs
 from prefect_kling.studio.money.ledger import Entry
 
 # The form explains the client's settings. Their defaults stand in `ClientSettings`.
@@ -120,6 +123,18 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
         description="Instead of a receiver: an address the API calls as it is when a job ends, "
         "such as a webhook of Prefect Cloud. Jobs are polled all the same.",
     )
+    upload_inputs: bool = Field(
+        default=False,
+        description="Upload pictures, videos and hand-overs of the archive to the API instead of "
+        "giving it signed links. For stores that the API cannot reach. This publishes them: whoever "
+        "has the address of an upload can see it for 7 days.",
+    )
+    check_links: bool = Field(
+        default=True,
+        description="Refuse, before anything is paid, links that the API cannot reach: those to "
+        "private and loopback addresses while the API is elsewhere. Turn it off where the API does "
+        "reach them.",
+    )
     disputed_rules: Literal["warn", "refuse"] = Field(
         default=DEFAULTS.disputed_rules,
         description="What to do with requests on which the API's page and Kling's own "
@@ -139,6 +154,28 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
     def settings(self) -> ClientSettings:
         """How the client talks to the API."""
         return ClientSettings(**self.model_dump(include=set(ClientSettings.model_fields)))
+
+    @property
+    def input_access(self) -> InputAccess:
+        """Where the API is, and how it gets at inputs."""
+        return InputAccess(self.base_url, self.upload_inputs, self.check_links)
+
+    @property
+    def uploads(self) -> UploadedInputs | None:
+        """What this process has uploaded to the API; None unless inputs are to be uploaded."""
+        if not self.upload_inputs:
+            return None
+        return _uploads(self.api_key, self.settings)
+
+    @property
+    def unreachable_callback(self) -> str | None:
+        """The host that the API is to call when jobs end and cannot reach; None if there is none."""
+        address = self.receiver_url
+        if self.webhook_url is not None:
+            address = self.webhook_url.get_secret_value()
+        if address is None or self.input_access.reaches(address):
+            return None
+        return host_of(address)
 
     @model_validator(mode="after")
     def _check_callback_addresses(self) -> "KlingCredentials":
@@ -191,3 +228,9 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
             stacklevel=2,
         )
         return self.poll_policy
+
+
+@functools.lru_cache(maxsize=16)
+def _uploads(api_key: SecretStr, settings: ClientSettings) -> UploadedInputs:
+    """Return the process's uploads to one account."""
+    return UploadedInputs(lambda: KlingClient(api_key, settings))

@@ -54,7 +54,7 @@ async def produce_film(
         spending: How much the film may cost, and above what price a person is asked.
     """
     plan = plan_film(await prepare_storyboard(storyboard, archive))
-    quote = await authorize_film(plan, archive, spending)
+    quote = await authorize_film(plan, credentials, archive, spending)
 
     page = FilmPage(quote)
     resources = RunResources(credentials, archive, on_progress=page.show)

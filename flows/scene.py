@@ -50,7 +50,7 @@ async def produce_scene(
     film = plan_film(await prepare_storyboard(storyboard, archive))
     if not 1 <= scene <= len(film.scenes):
         raise StoryboardInvalid(f"there is no scene {scene}: {film.title} has {len(film.scenes)}")
-    await authorize_film(film.only(scene), archive, spending)
+    await authorize_film(film.only(scene), credentials, archive, spending)
 
     planned = film.scenes[scene - 1]
     resources = RunResources(credentials, archive)

@@ -88,7 +88,7 @@ async def submit_film(
     """
     prepared = await prepare_storyboard(storyboard, archive)
     plan = plan_film(prepared)
-    await authorize_film(plan, archive, spending)
+    await authorize_film(plan, credentials, archive, spending)
 
     # Written down before anything is sent: a run that dies while it sends leaves a film that others
     # complete.

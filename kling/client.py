@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from types import TracebackType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, BinaryIO, Literal, Self
 
 import httpx
 import tenacity
@@ -30,6 +30,9 @@ from prefect_kling.kling.reply import PaidOutcome, Reply, as_job_id
 from prefect_kling.kling.request import VideoRequest
 
 API_URL = "https://apimodels.app/api/v1"
+UPLOAD_SECONDS = 300.0
+"""How long one upload may take in all: 200 MB at 6 Mbit/s."""
+_ADDRESS = re.compile(r"https?://[!-~]{1,2000}", re.IGNORECASE)
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """Errors of httpx after which certainly nothing has left."""
 
@@ -167,6 +170,7 @@ class KlingClient:
         the lists), and `OutcomeUnknown` in every other case, 5xx and lost answers included; its `job_id` is the job
         that the answer names, if any.
         """
+        request.require_sendable()
         disputes = request.disputes()
         if disputes and self.settings.disputed_rules == "refuse":
             raise RequestRefused("; ".join(str(dispute) for dispute in disputes))
@@ -271,6 +275,40 @@ class KlingClient:
             )
         except (KlingError, InvalidOperation, ValueError):
             return None
+
+    async def upload(self, file: BinaryIO, name: str, media_type: str) -> str:
+        """Store a file at the API, and return its address.
+
+        **This publishes the file**: it needs no key, and the API keeps it for 7 days. Free, safe to
+        repeat: each call makes another address. `name` is told to the API. Raises `RequestRefused`
+        or `KeyRefused` when the API will not take the file, `Unavailable` after `read_attempts`
+        tries, or `UnreadableReply`.
+        """
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(Unavailable),
+            stop=tenacity.stop_after_attempt(self.settings.read_attempts),
+            wait=wait_as_told,
+            reraise=True,
+        )
+        return await retrying(self._upload_once, file, name, media_type)
+
+    async def _upload_once(self, file: BinaryIO, name: str, media_type: str) -> str:
+        what = f"{name} could not be uploaded"
+        file.seek(0)
+        try:
+            async with asyncio.timeout(UPLOAD_SECONDS):
+                response = await self._http.post("/files", files={"file": (name, file, media_type)})
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise Unavailable(what, detail=_say(error)) from None
+        reply = self._read(response)
+        if not reply.is_done:
+            raise reply.upload_error(what)
+        address = reply.data.get("publicUrl")
+        if not isinstance(address, str) or not _ADDRESS.fullmatch(address.strip()):
+            raise UnreadableReply(
+                "the API's answer holds no address of the uploaded file", status=reply.status
+            )
+        return address.strip()
 
     async def _fetch(self, path: str, what: str, **params: str) -> Reply:
         """Read once or, while the API is unavailable, a few times."""

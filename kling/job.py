@@ -9,6 +9,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from prefect_kling.kling.links import is_picture, read_links
+from prefect_kling.kling.server_words import without_link_paths
 
 # Every other code, known (UPSTREAM_BUSY, TIMEOUT, …) or not, may be a passing one.
 FINAL_FAIL_CODES = frozenset({"CONTENT_MODERATION", "INVALID_INPUT"})
@@ -110,7 +111,7 @@ class VideoJob(BaseModel):
             model=str(data.get("model") or ""),
             urls=urls,
             fail_code=str(code) if code else None,
-            fail_words=words,
+            fail_words=without_link_paths(words),
             retryable=retryable,
             created_at=_time(_first(data, "createTime", "created_at")),
             completed_at=_time(_first(data, "completeTime", "updated_at")),

@@ -23,6 +23,7 @@ from pydantic import JsonValue
 
 from prefect_kling.kling import errors
 from prefect_kling.kling.job import VideoJob
+from prefect_kling.kling.server_words import without_link_paths
 
 MESSAGE_LIMIT = 300
 JOB_ID_LIMIT = 256
@@ -199,6 +200,13 @@ class Reply:
         """Return the error for an answer to a free call that did not get what it asked for."""
         return self._error(self._read_error_kind(), message, job_id)
 
+    def upload_error(self, message: str) -> errors.KlingError:
+        """Return the error for an answer to an upload that was not taken."""
+        said = self.status if self.code is None else self.code
+        if said in (404, 405):
+            return self._error(errors.RequestRefused, f"{message}: the API takes no uploads")
+        return self._error(REFUSALS.get(said, self._read_error_kind()), message)
+
     def _read_error_kind(self) -> type[errors.KlingError]:
         if self.status >= 500:
             return errors.Unavailable
@@ -349,7 +357,7 @@ def _message(body: Mapping[str, JsonValue]) -> str:
 
 
 def _shorten(text: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join(without_link_paths(text).split())
     if len(text) <= MESSAGE_LIMIT:
         return text
     return text[: MESSAGE_LIMIT - 1] + "…"

@@ -7,6 +7,7 @@ from pydantic import JsonValue, ValidationError, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from prefect_kling.kling import rules
+from prefect_kling.kling.errors import RequestRefused
 from prefect_kling.kling.parameters import (
     STORED,
     ElementInput,
@@ -50,6 +51,13 @@ class VideoRequest(RequestParameters):
     def _obey_the_rules(self, info: ValidationInfo) -> "VideoRequest":
         if info.context is STORED:
             return self
+        trouble = _unwritable(self.body())
+        if trouble:
+            raise PydanticCustomError(
+                "unwritable",
+                "the request cannot be written as JSON: {trouble}",
+                {"trouble": trouble},
+            )
         broken = [violation for violation in rules.check(self) if not violation.is_disputed]
         if broken:
             raise _validation_error(broken)
@@ -58,6 +66,15 @@ class VideoRequest(RequestParameters):
     def disputes(self) -> list[Violation]:
         """List the rules this request breaks on which the page and Kling's documentation disagree."""
         return [violation for violation in rules.check(self) if violation.is_disputed]
+
+    def require_sendable(self) -> None:
+        """Raise `RequestRefused` if the request cannot be written as JSON, so that it could never be sent.
+
+        Such a request can only come from a program that went around validation.
+        """
+        trouble = _unwritable(self.body())
+        if trouble:
+            raise RequestRefused(f"the request cannot be written as JSON: {trouble}")
 
     def body(self, multi_prompt_as: Literal["string", "array"] = "string") -> dict[str, JsonValue]:
         """Write the JSON body of the page.
@@ -92,6 +109,17 @@ class VideoRequest(RequestParameters):
             body.setdefault("prompt", self.multi_prompt[0].prompt)
 
         return body | self.extra
+
+
+def _unwritable(body: dict[str, JsonValue]) -> str:
+    """Say why a body cannot be sent as JSON: halves of characters, NaN, numbers without end."""
+    try:
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        return f"the character U+{ord(error.object[error.start]):04X} cannot stand in a text"
+    except (ValueError, TypeError, RecursionError) as error:
+        return str(error)
+    return ""
 
 
 def _validation_error(violations: list[Violation]) -> ValidationError:

@@ -13,25 +13,31 @@ from prefect.input import RunInput, aread_flow_run_input
 from prefect.runtime import deployment, flow_run
 from pydantic import Field, create_model
 
-from prefect_kling.blocks import KlingArchive
+from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.runs.spending import Spending, Usd
 from prefect_kling.studio.errors import NotApproved
 from prefect_kling.studio.film.plan import FilmPlan
 from prefect_kling.studio.film.quote import FilmQuote, Standing, quote_film
+from prefect_kling.studio.money.inputs import require_reachable
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.film_page import quote_page
 from prefect_kling.telemetry.logs import run_logger
 
 
-async def authorize_film(plan: FilmPlan, archive: KlingArchive, spending: Spending) -> FilmQuote:
-    """Return the quote of a film whose cost is within its budgets and, if need be, approved.
+async def authorize_film(
+    plan: FilmPlan, credentials: KlingCredentials, archive: KlingArchive, spending: Spending
+) -> FilmQuote:
+    """Return the quote of a film that can be made, within its budgets and, if need be, approved.
 
-    Free. A film that cannot be finished within a budget is not begun: raises `OverBudget`. Raises
-    `NotApproved` when a person refuses, or where nobody can be asked; see `require_approval`.
+    Free. A film that cannot be finished is not begun. Raises `InputUnreachable` when the API cannot
+    fetch an input or a hand-over, what `KlingClient.upload` raises when these are to be uploaded
+    and the API does not take uploads, and `OverBudget`. Raises `NotApproved` when a person refuses,
+    or where nobody can be asked; see `require_approval`.
     """
     log = run_logger()
     clips = archive.get_archive()
-    quote = await quote_film(plan, clips, resubmit=spending.resubmits)
+    access = credentials.input_access
+    quote = await quote_film(plan, clips, resubmit=spending.resubmits, access=access)
     log.info(
         "%s: %d clips (%d archived, %d under way), at most $%s to pay",
         plan.title,
@@ -42,7 +48,13 @@ async def authorize_film(plan: FilmPlan, archive: KlingArchive, spending: Spendi
     )
     for note in plan.notes:
         log.warning(note)
+    callback = await in_thread(lambda: credentials.unreachable_callback)
+    if callback is not None:
+        log.warning("the API cannot call %s: ends of jobs are found by polling only", callback)
 
+    require_reachable(list(quote.unreachable))
+    if credentials.uploads is not None and quote.needs_archive_inputs:
+        await in_thread(credentials.uploads.prove)
     await in_thread(clips.budget.check, quote.at_most_usd, spending.cap_of(plan.slug))
     await require_approval(quote, spending)
     return quote

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 _MAX_SECONDS = {"kling-video-o1": 10, "kling-v3-omni": 15}
+KNOWN_MODELS = tuple(_MAX_SECONDS)
 _MIN_SECONDS = 3
 _MAX_REFERENCES = 7
 _MAX_REFERENCES_BESIDE_A_VIDEO = 4

@@ -19,7 +19,12 @@ _PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 _HTML = "<!doctype html><title>Just a moment...</title><h1>Checking your browser</h1>"
-_COUNT_NAMES: dict[Call, str] = {"create": "posts", "get": "polled", "file": "downloads"}
+_COUNT_NAMES: dict[Call, str] = {
+    "create": "posts",
+    "get": "polled",
+    "file": "downloads",
+    "upload": "uploads",
+}
 
 
 class FaultMiddleware:
@@ -149,6 +154,8 @@ def _identify(scope: Scope) -> tuple[Call | None, str | None]:
     if path == "/video/generations":
         query = parse_qs(scope["query_string"].decode("latin-1"))
         return "get", query.get("task_id", [None])[0]
+    if path == "/files" and scope["method"] == "POST":
+        return "upload", None
     if path.startswith("/files/"):
         return "file", path.removeprefix("/files/").removesuffix(".mp4")
     if path.startswith("/records/"):

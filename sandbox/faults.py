@@ -13,23 +13,23 @@ from pydantic import (
     model_validator,
 )
 
-Call = Literal["create", "get", "file", "balance", "record"]
-_ONLY_FOR: dict[str, Call] = {
-    "cut_after": "file",
-    "truncate": "file",
-    "replace": "file",
-    "expire": "file",
-    "append": "file",
-    "webm": "file",
-    "gzip": "file",
-    "media_type": "file",
-    "promise": "file",
-    "slow": "file",
-    "damage_range": "file",
-    "state": "get",
-    "links": "get",
-    "envelope": "get",
-    "no_url": "get",
+Call = Literal["create", "get", "file", "balance", "record", "upload"]
+_ONLY_FOR: dict[str, tuple[Call, ...]] = {
+    "cut_after": ("file",),
+    "truncate": ("file",),
+    "replace": ("file",),
+    "expire": ("file",),
+    "append": ("file",),
+    "webm": ("file",),
+    "gzip": ("file",),
+    "media_type": ("file",),
+    "promise": ("file",),
+    "slow": ("file",),
+    "damage_range": ("file",),
+    "state": ("get",),
+    "links": ("get",),
+    "envelope": ("get",),
+    "no_url": ("get", "upload"),
 }
 
 
@@ -87,7 +87,7 @@ class FaultAction(_Strict):
     envelope: int | None = None
     """Put this code into the envelope around the true data."""
     no_url: Literal[True] | None = None
-    """Report completion without a link, on the next poll of a completed job."""
+    """Leave the link out: of the next poll of a completed job, or of the answer to an upload."""
     expire: Literal[True] | None = None
     """Make the link of a file useless; the next poll gives another."""
 
@@ -126,9 +126,10 @@ class Fault(_Strict):
 
     @model_validator(mode="after")
     def _check_call(self) -> "Fault":
-        only_on = _ONLY_FOR.get(self.do.kind, self.on)
-        if only_on != self.on:
-            raise ValueError(f"{self.do.kind} only makes sense on {only_on!r}")
+        only_on = _ONLY_FOR.get(self.do.kind, (self.on,))
+        if self.on not in only_on:
+            calls = " or ".join(repr(call) for call in only_on)
+            raise ValueError(f"{self.do.kind} only makes sense on {calls}")
         if self.after_commit and self.on != "create":
             raise ValueError("after_commit only makes sense on 'create'")
         return self

@@ -15,6 +15,7 @@ from prefect_kling.sandbox.prices import to_units, to_usd, worst_price
 from prefect_kling.sandbox.renderer import Renderer
 from prefect_kling.sandbox.settings import SandboxSettings
 from prefect_kling.sandbox.store import Job, JobStore, Outcome
+from prefect_kling.sandbox.uploads import Uploads
 
 _FAIL_MESSAGES = {
     "CONTENT_MODERATION": "Content policy violation",
@@ -61,6 +62,7 @@ class Jobs:
             )
         self._clips = Path(folder) / "clips"
         self._clips.mkdir(parents=True, exist_ok=True)
+        self.uploads = Uploads(Path(folder) / "uploads", self._settings.retention_seconds)
         self._store = JobStore(Path(folder) / "jobs.sqlite3")
         self._resources.callback(self._store.close)
         self._renderer = Renderer(self._settings, self._clips, self._finish)

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from prefect_kling.sandbox.contract import violations
+from prefect_kling.sandbox.contract import KNOWN_MODELS, violations
 from prefect_kling.sandbox.fault_middleware import BASE_PATH, FaultMiddleware
 from prefect_kling.sandbox.faults import Call, FaultAction, Faults, parse_faults
 from prefect_kling.sandbox.jobs import BalanceTooLow, Jobs, NoFreeSlot, is_retryable, now_ms
@@ -22,6 +22,7 @@ from prefect_kling.sandbox.prices import to_usd
 from prefect_kling.sandbox.renderer import RENDERER_USER_AGENT, require_pillow
 from prefect_kling.sandbox.settings import SandboxSettings
 from prefect_kling.sandbox.store import Job
+from prefect_kling.sandbox.uploads import MAX_BYTES, read_form_file
 
 _MESSAGES = {
     401: "Unauthorized - Invalid API key",
@@ -65,7 +66,10 @@ class SandboxApp:
                 Route(f"{BASE_PATH}/video/generations", self._get),
                 Route(f"{BASE_PATH}/balance", self._balance),
                 Route(f"{BASE_PATH}/records/{{task_id}}", self._record),
+                Route(f"{BASE_PATH}/models", self._models),
+                Route(f"{BASE_PATH}/files", self._upload, methods=["POST"]),
                 Route(f"{BASE_PATH}/files/{{job_id}}.mp4", self._file),
+                Route("/uploads/{name}", self._uploaded),
                 Route("/sandbox/stats", self._stats),
                 Route("/sandbox/jobs", self._jobs),
                 Route("/sandbox/faults", self._faults, methods=["GET", "POST", "DELETE"]),
@@ -147,6 +151,37 @@ class SandboxApp:
             data["credits"] = to_usd(job.cost)
         return JSONResponse(_envelope(data))
 
+    async def _models(self, request: Request) -> Response:
+        """List the models that a request may name."""
+        self._check_key(request)
+        about = {"modality": "video", "endpoint": "/video/generations"}
+        models = [{"id": name} | about for name in (*KNOWN_MODELS, *self.settings.extra_models)]
+        return JSONResponse(_envelope(models))
+
+    async def _upload(self, request: Request) -> Response:
+        """Keep an uploaded file, and answer with its public address."""
+        self._check_key(request)
+        announced = request.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > MAX_BYTES + 10_000:
+            raise HTTPException(413, "File too large")
+        content_type = request.headers.get("content-type", "")
+        try:
+            name, content = read_form_file(content_type, await request.body(), "file")
+        except ValueError as error:
+            raise HTTPException(400, f"Bad Request - {error}") from error
+        address = f"{_origin(request)}/uploads/{self.jobs.uploads.keep(name, content)}"
+        data = {"publicUrl": address}
+        if self._take_fault(request, "upload", None, {"no_url"}):
+            data = {}
+        return JSONResponse(_envelope(data))
+
+    async def _uploaded(self, request: Request) -> Response:
+        """Serve an uploaded file without a key."""
+        path = self.jobs.uploads.find(request.path_params["name"])
+        if path is None:
+            raise HTTPException(self.settings.expired_status, "This file is not kept any more")
+        return FileResponse(path)
+
     async def _file(self, request: Request) -> Response:
         """Serve a result without a key, in ranges if asked for."""
         job = self._find(request.path_params["job_id"])
@@ -225,7 +260,7 @@ class SandboxApp:
         return spoilt
 
     def _take_fault(
-        self, request: Request, call: Call, job_id: str, kinds: set[str]
+        self, request: Request, call: Call, job_id: str | None, kinds: set[str]
     ) -> FaultAction | None:
         """Return what has to go wrong inside the answer to a call, if anything."""
         if request.headers.get("user-agent") == RENDERER_USER_AGENT:
@@ -247,7 +282,7 @@ def _origin(request: Request) -> str:
     return str(request.base_url).rstrip("/")
 
 
-def _envelope(data: dict[str, Any]) -> dict[str, Any]:
+def _envelope(data: object) -> dict[str, Any]:
     return {"code": 200, "msg": "success", "data": data}
 
 

@@ -16,6 +16,7 @@ StudioError
 ├── ArchiveConflict      other bytes already stand under this clip key; nothing was overwritten
 ├── WrongClip            name another clip: this one does not exist, or cannot be decided about
 ├── InputUnusable        take another picture or video: the API would not accept this one
+├── InputUnreachable     the API cannot fetch an input: use another store or link, or have inputs uploaded
 ├── StoryboardInvalid    fix the storyboard: file, line, field and rule are named
 ├── TableInvalid         fix the table of requests: line, field and rule are named
 └── FilmIncomplete       see the shots it names; run again, what is finished is kept
@@ -147,6 +148,16 @@ class InputUnusable(StudioError):
     """A picture or video breaks a limit of the API; nothing was sent and nothing was paid."""
 
     next_step = "Nothing was paid for it. Give another picture or video."
+
+
+class InputUnreachable(StudioError):
+    """The API cannot fetch a picture or video; nothing was sent for it and nothing was paid."""
+
+    next_step = (
+        "Nothing was sent and nothing was paid. Use a store and links that the API can reach, or turn on "
+        "`upload_inputs` in the KlingCredentials block: inputs of the archive are then uploaded to the API, which "
+        "publishes them for 7 days. Where the API does reach that host, turn off `check_links` there."
+    )
 
 
 class FilmIncomplete(StudioError):

@@ -8,12 +8,14 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.kling.addresses import host_of
 from prefect_kling.studio.errors import ClipHeld, StudioError
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.budget import FilmCap
 from prefect_kling.studio.money.explain import explain
 from prefect_kling.studio.money.ledger import Entry, EntryState
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.preflight import require_sendable
 from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.events import announce_alarm, announce_budget
@@ -33,12 +35,18 @@ async def submit_video(
 ) -> Entry:
     """Return the ledger's record of the order's one paid job; send the request only if nobody has.
 
-    **Costs money at most once per clip key**, whoever runs it, however often. Raises `OverBudget` before anything is
-    sent, `ClipHeld` when the outcome of a send is unknown (also told as an event and an artifact), `JobFailed` when
-    the job failed for good, and the client's refusals, after which nothing was paid.
+    **Costs money at most once per clip key**, whoever runs it, however often. Raises
+    `InputUnreachable`, `InputUnusable` and `OverBudget` before anything is sent, `ClipHeld` when
+    the outcome of a send is unknown (also told as an event and an artifact), `JobFailed` when the
+    job failed for good, and the client's refusals, after which nothing was paid.
     """
     log = run_logger()
     studio = archive.get_archive()
+    studio.uploads = credentials.uploads
+    await in_thread(require_sendable, order, studio, credentials.input_access)
+    callback = order.request.callback_url
+    if callback is not None and not await in_thread(credentials.input_access.reaches, callback):
+        log.warning("%s: the API cannot call %s when the job ends", label, host_of(callback))
     for dispute in order.request.disputes():
         log.warning("%s: %s", label, dispute)
     try:

@@ -194,6 +194,7 @@ def quote_page(quote: FilmQuote) -> str:
     to_pay = f"**{plan.title}: ${quote.usd} are to be paid{worst_case}**"
     lines = [f"{to_pay}, the whole film is worth ${plan.usd}.", ""]
     lines += [f"- {cell(note)}" for note in plan.notes]
+    lines += [f"- **cannot be made**: {cell(obstacle)}" for obstacle in quote.obstacles]
     lines += ["", *table(("shot", "lasts", "price", "now"), rows)]
     return "\n".join(lines)
 

@@ -18,6 +18,7 @@ from prefect_kling.blocks.load import BlockMissing, load_block
 from prefect_kling.deployments.cli.live_table import LiveTable
 from prefect_kling.deployments.cli.quote_table import show_quote
 from prefect_kling.flows import produce_film
+from prefect_kling.kling.client import API_URL
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.plan import FilmPlan
@@ -25,6 +26,7 @@ from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.quote import FilmQuote, quote_film
 from prefect_kling.studio.film.reading.reader import load_storyboard
 from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.money.inputs import InputAccess, require_reachable
 from prefect_kling.telemetry.progress import subscribe
 
 console = Console()
@@ -100,7 +102,9 @@ async def _make_film(
     plan = plan_film(board)
 
     if approve_above_usd is not None:
-        quote = await quote_film(plan, archive.get_archive())
+        access = credentials.input_access
+        quote = await quote_film(plan, archive.get_archive(), access=access)
+        require_reachable(list(quote.unreachable))
         if quote.at_most_usd > approve_above_usd:
             show_quote(quote, console, "")
             if not Confirm.ask("Make it?", console=console, default=False):
@@ -111,7 +115,7 @@ async def _make_film(
         return await produce_film(board, credentials, archive, spending)
 
 
-def quote(storyboard: Path, *, archive: str | None = None) -> None:
+def quote(storyboard: Path, *, archive: str | None = None, credentials: str | None = None) -> None:
     """Show the shots of a storyboard, and what is to be paid for them.
 
     Says for each shot what it costs and whether it exists already. Free, needs no key.
@@ -120,16 +124,21 @@ def quote(storyboard: Path, *, archive: str | None = None) -> None:
         storyboard: A YAML or JSON file.
         archive: Name of the KlingArchive block to look clips up in; `default` if a Prefect
             server is configured.
+        credentials: Name of the KlingCredentials block that says where the API is, and so which
+            inputs it can reach; `default` if there is one, else the API's own address counts.
     """
     plan = plan_film(load_storyboard(storyboard))
-    found, note = asyncio.run(_quote(plan, archive))
+    found, note = asyncio.run(_quote(plan, archive, credentials))
     show_quote(found, console, note)
 
 
-async def _quote(plan: FilmPlan, archive: str | None) -> tuple[FilmQuote, str]:
+async def _quote(
+    plan: FilmPlan, archive: str | None, credentials: str | None
+) -> tuple[FilmQuote, str]:
     """Look clips up in the named archive, or in the default one where there is one."""
+    access = await _input_access(credentials)
     if archive is None and not PREFECT_API_URL.value():
-        quote = await quote_film(plan, None)
+        quote = await quote_film(plan, None, access=access)
         return quote, "No archive was asked: name its block with --archive."
 
     try:
@@ -137,13 +146,26 @@ async def _quote(plan: FilmPlan, archive: str | None) -> tuple[FilmQuote, str]:
     except (BlockMissing, httpx.ConnectError) as error:
         if archive is not None:
             raise
-        quote = await quote_film(plan, None)
+        quote = await quote_film(plan, None, access=access)
         reason = str(error).splitlines()[0]
         return quote, f"No archive could be asked ({reason})."
 
     found = block.get_archive()
-    quote = await quote_film(plan, found)
+    quote = await quote_film(plan, found, access=access)
     return quote, f"Looked up in {found.bucket.uri('')}."
+
+
+async def _input_access(credentials: str | None) -> InputAccess:
+    """Return where the API is by the named block, or by the default one where there is one."""
+    if credentials is None and not PREFECT_API_URL.value():
+        return InputAccess(API_URL)
+    try:
+        block = await load_block(KlingCredentials, credentials or "default")
+    except (BlockMissing, httpx.ConnectError):
+        if credentials is not None:
+            raise
+        return InputAccess(API_URL)
+    return block.input_access
 
 
 def _print_film(film: Film) -> None:

@@ -41,6 +41,8 @@ def show_quote(quote: FilmQuote, console: Console, archive_note: str) -> None:
 
     for note in plan.notes:
         console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+    for obstacle in quote.obstacles:
+        console.print(f"[red]cannot be made[/] {escape(obstacle)}", highlight=False)
     to_pay = f"[bold]To be paid: ${quote.usd}[/]"
     if quote.at_most_usd != quote.usd:
         to_pay += f", at most ${quote.at_most_usd}"

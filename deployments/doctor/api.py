@@ -2,6 +2,10 @@
 
 from prefect_kling.deployments.doctor.context import DoctorContext
 from prefect_kling.deployments.doctor.finding import Finding, Reason, fault, ok
+from prefect_kling.kling.addresses import host_of
+from prefect_kling.studio.storage.concurrency import in_thread
+
+FIX_UPLOADS = "run this again; if it stays so, use a store that the API can reach instead"
 
 
 async def address(context: DoctorContext) -> Finding:
@@ -32,3 +36,16 @@ async def balance(context: DoctorContext) -> Finding:
     if found.balance > 0:
         return ok(Reason.BALANCE_OK, found.currency, amount)
     return fault(Reason.BALANCE_EMPTY, found.currency, amount, fix="top up the account")
+
+
+async def uploads(context: DoctorContext) -> Finding:
+    """The API takes an upload and gives it back, if inputs are to be uploaded."""
+    uploaded = context.loaded_credentials.uploads
+    if uploaded is None:
+        return ok(Reason.UPLOADS_NOT_USED)
+    address = await in_thread(uploaded.prove)
+    answer = await context.request("GET", address)
+    status = answer.response.status_code
+    if status != 200:
+        return fault(Reason.UPLOAD_FAILED, host_of(address), status, fix=FIX_UPLOADS)
+    return ok(Reason.UPLOAD_OK)

@@ -5,18 +5,27 @@ from urllib.parse import urlsplit
 from prefect_kling.deployments.doctor.context import DoctorContext
 from prefect_kling.deployments.doctor.finding import Finding, Reason, fault, hint, ok
 from prefect_kling.deployments.receiver import RECEIVER_HEADER
+from prefect_kling.studio.storage.concurrency import in_thread
 
 FIX_RECEIVER = (
     "start `prefect-kling receiver` and see that the proxy in front passes its path and /health"
 )
+FIX_UNREACHABLE = "give the receiver an address that the API can reach, or do without it"
 
 
 async def receiver(context: DoctorContext) -> Finding:
     """The receiver answers below /health, if one is configured."""
     credentials = context.loaded_credentials
+    unreachable = await in_thread(lambda: credentials.unreachable_callback)
+    not_called = None
+    if unreachable is not None:
+        # Jobs are polled all the same, only later.
+        not_called = hint(
+            Reason.CALLS_UNREACHABLE, unreachable, credentials.base_url, fix=FIX_UNREACHABLE
+        )
     if credentials.receiver_url is None:
         if credentials.webhook_url:
-            return ok(Reason.WEBHOOK_ONLY)
+            return not_called or ok(Reason.WEBHOOK_ONLY)
         return ok(Reason.NO_RECEIVER)
 
     parts = urlsplit(credentials.receiver_url)
@@ -25,7 +34,7 @@ async def receiver(context: DoctorContext) -> Finding:
     status = answer.response.status_code
     if status != 200:
         return fault(Reason.RECEIVER_UNHEALTHY, health, status, fix=FIX_RECEIVER)
-    return ok(Reason.ADDRESS_OK, health)
+    return not_called or ok(Reason.ADDRESS_OK, health)
 
 
 async def unsigned_calls(context: DoctorContext) -> Finding:

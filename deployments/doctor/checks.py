@@ -25,6 +25,7 @@ CHECKS = (
     Check("API address", api.address, ("credentials block",), FIX_API),
     Check("API key", api.key, ("API address",)),
     Check("balance", api.balance, ("API key",)),
+    Check("uploads", api.uploads, ("credentials block",), api.FIX_UPLOADS),
     Check("clock and API", clock.api_clock, ("API address",)),
     Check("store", store.address, ("archive block",), FIX_STORE),
     Check("clock and store", clock.store_clock, ("store",)),

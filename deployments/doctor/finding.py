@@ -55,11 +55,17 @@ class Reason(StrEnum):
     CONDITIONS_HONOURED = auto()
     LINK_OK = auto()
     LINK_FAILED = auto()  # value: HTTP status
+    LINK_UNREACHABLE = auto()  # subject: host of the link, value: address of the API
+    LINKS_NOT_USED = auto()
+    UPLOAD_OK = auto()
+    UPLOADS_NOT_USED = auto()
+    UPLOAD_FAILED = auto()  # subject: host of the address, value: HTTP status
 
     # Receiver.
     NO_RECEIVER = auto()
     WEBHOOK_ONLY = auto()
     RECEIVER_UNHEALTHY = auto()  # subject: address, value: HTTP status
+    CALLS_UNREACHABLE = auto()  # subject: host of the address, value: address of the API
     NO_CALLS = auto()
     CALL_REFUSED = auto()
     CALL_ACCEPTED = auto()  # value: HTTP status

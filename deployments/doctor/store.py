@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from prefect_kling.deployments.doctor.context import DoctorContext
 from prefect_kling.deployments.doctor.finding import Finding, Reason, fault, hint, ok
+from prefect_kling.kling.addresses import host_of
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.storage.bucket import Bucket
 from prefect_kling.studio.storage.concurrency import in_thread
@@ -13,6 +14,11 @@ LINK_SECONDS = 300
 FIX_LINKS = (
     "see that the keys may read objects, and that nothing between here and the store "
     "changes requests"
+)
+FIX_UNREACHABLE = (
+    "films with hand-overs and clips with pictures of the archive are refused: use a store that the "
+    "API can reach, or turn on upload_inputs in the KlingCredentials block, which publishes them at "
+    "the API for 7 days"
 )
 FIX_PERMISSIONS = (
     "allow s3:PutObject, s3:GetObject, s3:ListBucket and s3:DeleteObject under the prefix"
@@ -83,7 +89,10 @@ async def conditional_writes(context: DoctorContext) -> Finding:
 
 
 async def links(context: DoctorContext) -> Finding:
-    """A signed link returns the object."""
+    """A signed link returns the object, and the API can reach its host."""
+    credentials = context.credentials
+    if credentials is not None and credentials.upload_inputs:
+        return ok(Reason.LINKS_NOT_USED)
     path = _probe_path()
     body = secrets.token_bytes(16)
     await in_thread(context.bucket.put, path, body, "application/octet-stream")
@@ -96,6 +105,13 @@ async def links(context: DoctorContext) -> Finding:
     response = answer.response
     if response.status_code != 200 or response.content != body:
         return fault(Reason.LINK_FAILED, value=response.status_code, fix=FIX_LINKS)
+    if credentials is None:
+        return ok(Reason.LINK_OK)
+    access = credentials.input_access
+    if not await in_thread(access.reaches, link):
+        # Clips that need no input are made all the same.
+        host = host_of(link)
+        return hint(Reason.LINK_UNREACHABLE, host, access.api_url, fix=FIX_UNREACHABLE)
     return ok(Reason.LINK_OK)
 
 

@@ -152,6 +152,7 @@ class FilmPlan(BaseModel):
     title: str
     slug: str
     scenes: tuple[PlannedScene, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def clips(self) -> tuple[PlannedClip, ...]:
@@ -165,7 +166,8 @@ class FilmPlan(BaseModel):
 
     def only(self, scene: int) -> "FilmPlan":
         """Return the plan of one scene, counted from 1, as if it were the film."""
-        return FilmPlan(title=self.title, slug=self.slug, scenes=(self.scenes[scene - 1],))
+        scenes = (self.scenes[scene - 1],)
+        return FilmPlan(title=self.title, slug=self.slug, scenes=scenes, remarks=self.remarks)
 
     @property
     def usd(self) -> Decimal:
@@ -175,7 +177,7 @@ class FilmPlan(BaseModel):
     @property
     def notes(self) -> list[str]:
         """What somebody should know before paying, one sentence each."""
-        told: list[str] = []
+        told: list[str] = list(self.remarks)
         shapes: set[str] = set()
         modes: set[str] = set()
 

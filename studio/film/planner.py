@@ -61,7 +61,7 @@ def plan_film(
     for number, scene in enumerate(board.scenes, 1):
         context = SceneContext(board, scene, number, where, describe)
         scenes.append(_plan_scene(context))
-    return FilmPlan(title=board.title, slug=board.slug, scenes=tuple(scenes))
+    return FilmPlan(title=board.title, slug=board.slug, scenes=tuple(scenes), remarks=board.remarks)
 
 
 def _plan_scene(context: SceneContext) -> PlannedScene:

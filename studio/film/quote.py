@@ -8,7 +8,14 @@ from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.studio.film.plan import FilmPlan
 from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.inputs import (
+    InputAccess,
+    UnreachableInput,
+    has_archive_inputs,
+    unreachable_inputs,
+)
 from prefect_kling.studio.money.ledger import NOTHING, EntryState
+from prefect_kling.studio.storage.bucket import Bucket
 from prefect_kling.studio.storage.concurrency import in_thread
 
 
@@ -45,6 +52,8 @@ class FilmQuote(BaseModel):
 
     plan: FilmPlan
     standings: dict[str, Standing]
+    unreachable: tuple[UnreachableInput, ...] = ()
+    """Inputs of clips to be paid that the API cannot fetch: the film is refused."""
 
     @property
     def usd(self) -> Decimal:
@@ -61,12 +70,27 @@ class FilmQuote(BaseModel):
         return list(self.standings.values()).count(standing)
 
     @property
+    def obstacles(self) -> list[str]:
+        """Why the film cannot be made, one sentence each; it is refused before anything is paid."""
+        return list(dict.fromkeys(str(each) for each in self.unreachable))
+
+    @property
+    def needs_archive_inputs(self) -> bool:
+        """Whether a clip that is still to be paid is made from anything in the archive."""
+        requests = (self.plan.by_key[key].order.request for key in self._unpaid)
+        return any(has_archive_inputs(request) for request in requests)
+
+    @property
     def _unpaid(self) -> list[str]:
         return [key for key, standing in self.standings.items() if standing is Standing.TO_PAY]
 
 
 async def quote_film(
-    plan: FilmPlan, archive: Archive | None, *, resubmit: bool = False
+    plan: FilmPlan,
+    archive: Archive | None,
+    *,
+    resubmit: bool = False,
+    access: InputAccess | None = None,
 ) -> FilmQuote:
     """Look up every clip of a plan in the archive. Free.
 
@@ -75,11 +99,14 @@ async def quote_film(
     With `resubmit`, held clips, and clips being sent whose sender may be dead, count as to be
     paid: they would be sent and paid again.
 
+    With `access`, the inputs of clips to be paid are checked: can the API fetch them?
+
     Raises `LedgerUnreadable` or a storage error rather than report a wrong standing.
     """
     keys = list(plan.by_key)
     if archive is None:
-        return FilmQuote(plan=plan, standings=dict.fromkeys(keys, Standing.TO_PAY))
+        standings = dict.fromkeys(keys, Standing.TO_PAY)
+        return await _checked(FilmQuote(plan=plan, standings=standings), None, access)
 
     lookups = [in_thread(_look_up, key, archive) for key in keys]
     found = await asyncio.gather(*lookups)
@@ -89,7 +116,28 @@ async def quote_film(
         for key, standing in standings.items():
             if standing in (Standing.HELD, Standing.BEING_SENT):
                 standings[key] = Standing.TO_PAY
-    return FilmQuote(plan=plan, standings=standings)
+    return await _checked(FilmQuote(plan=plan, standings=standings), archive.bucket, access)
+
+
+async def _checked(
+    quote: FilmQuote, bucket: Bucket | None, access: InputAccess | None
+) -> FilmQuote:
+    """Return the quote with the inputs that the API cannot fetch."""
+    if access is None:
+        return quote
+    unreachable = await in_thread(_unreachable, quote, bucket, access)
+    return quote.model_copy(update={"unreachable": tuple(unreachable)})
+
+
+def _unreachable(
+    quote: FilmQuote, bucket: Bucket | None, access: InputAccess
+) -> list[UnreachableInput]:
+    found: dict[UnreachableInput, None] = {}
+    for key, standing in quote.standings.items():
+        if standing is Standing.TO_PAY:
+            request = quote.plan.by_key[key].order.request
+            found.update(dict.fromkeys(unreachable_inputs(request, bucket, access)))
+    return list(found)
 
 
 def _look_up(clip_key: str, archive: Archive) -> Standing:

@@ -3,9 +3,10 @@
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from prefect_kling.kling.request import ModelName, OnOff, YesNo
@@ -156,6 +157,18 @@ class Storyboard(_Part):
     """Recurring characters by name."""
     scenes: Annotated[list[Scene], Field(min_length=1)]
     """The scenes in order."""
+    _remarks: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What somebody should know of the text that the storyboard was read from."""
+        return self._remarks
+
+    def with_remarks(self, remarks: Iterable[str]) -> "Storyboard":
+        """Return this storyboard with what somebody should know of its text. No part of the film."""
+        board = self.model_copy()
+        board._remarks = tuple(remarks)  # noqa: SLF001  of its own class
+        return board
 
     @property
     def slug(self) -> str:

@@ -1,6 +1,9 @@
 """Check local pictures and videos, and store them in the archive under a hash of their content."""
 
+import functools
 import hashlib
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +13,10 @@ from PIL import Image, UnidentifiedImageError
 from prefect_kling.kling.links import is_link
 from prefect_kling.studio.errors import InputUnusable, NotAVideo
 from prefect_kling.studio.film.storyboard import Reference, Storyboard
-from prefect_kling.studio.media.frames import check_playable
+from prefect_kling.studio.media.frames import decode_all
 from prefect_kling.studio.media.probe import read_facts
 from prefect_kling.studio.money.archive import ARCHIVE_URL, Archive
+from prefect_kling.studio.money.inputs import MEDIA_TYPES
 from prefect_kling.studio.money.orders import KEY_LENGTH
 from prefect_kling.studio.storage import layout
 
@@ -27,12 +31,6 @@ VIDEO_FPS = (24.0, 60.0)
 
 # 24 pictures a second may be written as 23.976, and a length may miss its last picture.
 SLACK = 0.05
-MEDIA_TYPES = {
-    "png": "image/png",
-    "jpg": "image/jpeg",
-    "mp4": "video/mp4",
-    "mov": "video/quicktime",
-}
 
 
 def local_file(reference: Reference) -> Path | None:
@@ -118,20 +116,38 @@ def input_path(path: Path, *, is_video: bool) -> str:
 def _examine(path: Path, *, is_video: bool) -> tuple[str, str]:
     """Check a file. Return its path in the archive, and the SHA-256 of its content."""
     with _reading(path):
-        if is_video:
-            ending = _check_video(path)
-        else:
-            ending = _check_picture(path)
+        _check_size(path, is_video=is_video)
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        ending = _ending(path, is_video, sha256)
         return layout.input_file(sha256[:KEY_LENGTH], ending), sha256
+
+
+@functools.lru_cache(maxsize=1024)
+def _ending(path: Path, is_video: bool, sha256: str) -> str:
+    """Check a file, once for each content, and return its ending. A film is planned several times."""
+    if is_video:
+        return _check_video(path)
+    return _check_picture(path)
+
+
+def _check_size(path: Path, *, is_video: bool) -> None:
+    """Raise `InputUnusable` for what is no file, or a larger one than the API takes."""
+    size = path.stat().st_size
+    if not path.is_file() and not path.is_dir():
+        # A device or a pipe may have no end.
+        raise InputUnusable(f"{path} is no file")
+    if is_video and size > VIDEO_BYTES:
+        raise InputUnusable(f"{path} is larger than 200 MB")
+    if not is_video and size > PICTURE_BYTES:
+        raise InputUnusable(f"{path} is larger than 10 MB")
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Turn what goes wrong while a file is read into `InputUnusable` with its name.
 
-    A `ValueError` comes from a path or a picture that makes no sense.
+    A `ValueError` comes from a path that makes no sense.
     """
     try:
         yield
@@ -156,16 +172,35 @@ def _check_picture(path: Path) -> str:
     # MPO is a JPEG with further pictures behind the first one: what many phones write.
     if kind not in ("PNG", "JPEG", "MPO"):
         raise InputUnusable(f"{path} is a {kind} picture; the API takes JPG and PNG")
-    if path.stat().st_size > PICTURE_BYTES:
-        raise InputUnusable(f"{path} is larger than 10 MB")
     if min(width, height) < PICTURE_PIXELS:
         raise InputUnusable(f"{path} is {width}x{height}; each side needs at least 300 pixels")
     if max(width, height) > PICTURE_RATIO * min(width, height):
         raise InputUnusable(f"{path} is {width}x{height}; the limit is 1:2.5, no narrower")
+    _decode_picture(path, kind)
 
     if kind == "PNG":
         return "png"
     return "jpg"
+
+
+def _decode_picture(path: Path, kind: str | None) -> None:
+    """Decode all of a picture: a header may be whole where the rest is cut or damaged.
+
+    Raises `InputUnusable`.
+    """
+    try:
+        if kind == "PNG":
+            with Image.open(path) as picture:
+                # The checksums of all parts, which decoding does not look at.
+                picture.verify()
+        with Image.open(path) as picture:
+            # A JPEG is read whole and decoded small: that takes a fraction of time and memory.
+            picture.draft(None, (picture.width // 8, picture.height // 8))
+            picture.load()
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+        raise InputUnusable(
+            f"{path} is cut or damaged: its picture cannot be decoded ({error})"
+        ) from None
 
 
 def _check_video(path: Path) -> str:
@@ -174,7 +209,7 @@ def _check_video(path: Path) -> str:
         with path.open("rb") as file:
             kind = file.read(12)[4:]
             facts = read_facts(file)
-            check_playable(file)
+            decode_all(file)
     except NotAVideo as error:
         raise InputUnusable(f"{path} is no MP4 or MOV that can be read ({error.summary})") from None
 
@@ -190,9 +225,6 @@ def _check_video(path: Path) -> str:
     slow, fast = VIDEO_FPS
     if not slow - SLACK <= facts.fps <= fast + SLACK:
         raise InputUnusable(f"{path} has {facts.fps:.2f} pictures a second; 24 to 60 are taken")
-
-    if facts.bytes > VIDEO_BYTES:
-        raise InputUnusable(f"{path} is larger than 200 MB")
 
     # By its content, not by its name: the same file is the same input, whatever it is called.
     if kind.startswith(b"ftyp") and kind != b"ftypqt  ":

@@ -99,6 +99,19 @@ def check_every_picture(source: BinaryIO | Path) -> None:
         raise NotAVideo(f"{expected - decoded:,} of its {expected:,} pictures cannot be decoded")
 
 
+def decode_all(source: BinaryIO | Path) -> None:
+    """Decode every picture, and keep none. Raises `NotAVideo` for a damaged one, or if there is none."""
+    with open_film(source) as (film, video):
+        video.thread_type = "AUTO"
+        count = 0
+        for frame in film.decode(video):
+            if frame.is_corrupt:
+                raise NotAVideo(f"picture {count + 1} is damaged")
+            count += 1
+        if count == 0:
+            raise NotAVideo("the file holds no picture that can be decoded")
+
+
 @contextmanager
 def open_film(source: BinaryIO | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a whole MP4, MOV or WebM for decoding, as its container and its video stream.

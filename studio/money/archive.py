@@ -32,6 +32,7 @@ from prefect_kling.studio.errors import (
 from prefect_kling.studio.media.frames import check_every_picture, check_playable
 from prefect_kling.studio.media.probe import MediaFacts, inspect
 from prefect_kling.studio.money.budget import Budget
+from prefect_kling.studio.money.inputs import UploadedInputs, archive_path
 from prefect_kling.studio.money.job_index import JobIndex
 from prefect_kling.studio.money.ledger import NOTHING, Ledger
 from prefect_kling.studio.money.orders import ClipOrder
@@ -128,6 +129,7 @@ class Archive:
         self.budget = Budget(bucket, cap_usd)
         self.quarantine = Quarantine(bucket)
         self.fetching = FetchPolicy()
+        self.uploads: UploadedInputs | None = None
 
     def find(self, clip_key: str) -> Clip | None:
         """Return the archived clip of this key, None when there is none. Raises `LedgerUnreadable`."""
@@ -392,12 +394,18 @@ class Archive:
             )
 
     def sign_inputs(self, request: VideoRequest) -> VideoRequest:
-        """Return the request with every stand-in address replaced by a link that works for a day."""
+        """Return the request with every stand-in address replaced by one that the API can fetch.
+
+        This is a signed link that works for a day or, with `uploads`, the address of an upload.
+        """
 
         def sign(url: str) -> str:
-            if not url.startswith(ARCHIVE_URL):
+            path = archive_path(url)
+            if path is None:
                 return url
-            return self.bucket.sign(url.removeprefix(ARCHIVE_URL), SIGNED_SECONDS)
+            if self.uploads is not None:
+                return self.uploads.address(self.bucket, path)
+            return self.bucket.sign(path, SIGNED_SECONDS)
 
         images = [
             image.model_copy(update={"image_url": sign(image.image_url)})

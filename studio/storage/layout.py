@@ -27,6 +27,10 @@ Existing archives rely on these keys: a key that changes loses what is stored un
 
 CLIPS = "clips/"
 INPUTS = "inputs/"
+FRAMES = "frames/"
+TAILS = "tails/"
+INPUT_FOLDERS = (INPUTS, FRAMES, TAILS, CLIPS)
+"""Where objects stand that the API may be given as inputs."""
 PENDING_FILMS = "pending/"
 QUARANTINE = "quarantine/"
 BUDGET = "ledger/budget.json"

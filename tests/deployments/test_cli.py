@@ -79,6 +79,22 @@ def test_quote_prices_a_storyboard_without_a_key(call: Call) -> None:
     assert "1.2 The lamp" in done.stdout
 
 
+def test_a_quote_tells_what_the_api_cannot_reach_and_what_a_comment_cuts(
+    call: Call, tmp_path: Path
+) -> None:
+    """Both are known before anything is paid, without a key and without a server."""
+    path = tmp_path / "film.yaml"
+    path.write_text(
+        "title: T\nscenes:\n  - shots:\n      - prompt: Shirt #1 dives\n"
+        "        first_frame: http://192.168.1.7/a.png\n"
+    )
+    done = call("quote", str(path))
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert "cannot be made an input is at 192.168.1.7, which the API at https://apimodels" in told
+    assert "note line 4: the prompt ends before `#1 dives`" in told
+
+
 def test_the_schema_is_json() -> None:
     """Editors can read what `schema` prints."""
     assert json.loads(run("schema").stdout)["title"] == "Storyboard"

@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -386,6 +387,57 @@ async def test_the_real_receiver_is_healthy_and_a_wrong_path_is_noticed(
     assert right["unsigned calls"].status is right["receiver"].status is Status.OK
     assert wrong["unsigned calls"].status is Status.HINT
     assert "path" in wrong["unsigned calls"].fix
+
+
+API_NAME = "api.kling.test"
+
+
+@pytest.fixture
+def elsewhere(credentials: KlingCredentials, monkeypatch: pytest.MonkeyPatch) -> KlingCredentials:
+    """Access to the sandbox by a name that looks public."""
+    real = socket.getaddrinfo
+
+    def look_up(host: Any, *rest: Any, **more: Any) -> Any:
+        if host in (API_NAME, API_NAME.encode()):
+            host = "127.0.0.1"
+        return real(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    base_url = credentials.base_url.replace("127.0.0.1", API_NAME)
+    return credentials.model_copy(update={"base_url": base_url})
+
+
+async def test_links_and_calls_that_the_api_cannot_reach_are_hints(
+    name: str, elsewhere: KlingCredentials, archive_block: KlingArchive
+) -> None:
+    """Clips without inputs are made all the same, and jobs are polled; both say what to do."""
+    webhook = {"webhook_url": SecretStr(f"http://10.0.0.9/{HIDDEN}")}
+    found = await visit(name, elsewhere.model_copy(update=webhook), archive_block)
+    assert (found["links"].status, found["links"].reason) == (Status.HINT, Reason.LINK_UNREACHABLE)
+    assert "they name 127.0.0.1, which the API at http://api.kling.test" in line(found["links"])
+    assert "upload_inputs" in found["links"].fix
+    assert found["receiver"].reason is Reason.CALLS_UNREACHABLE
+    assert faults(found) == skipped(found) == []
+
+    unchecked = elsewhere.model_copy(update=webhook | {"check_links": False})
+    found = await visit(name, unchecked, archive_block)
+    assert (found["links"].reason, found["receiver"].status) == (Reason.LINK_OK, Status.OK)
+
+
+async def test_uploads_are_tried_where_they_are_turned_on(
+    name: str, elsewhere: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox
+) -> None:
+    """A small picture goes to the API and comes back; where that is refused it is a fault."""
+    uploading = elsewhere.model_copy(update={"upload_inputs": True})
+    found = await visit(name, uploading, archive_block)
+    assert found["uploads"].reason is Reason.UPLOAD_OK
+    assert found["links"].reason is Reason.LINKS_NOT_USED
+
+    sandbox.fault(on="upload", do={"status": 404}, times=None)
+    other = uploading.model_copy(update={"create_seconds": 58.0})
+    found = await visit(name, other, archive_block)
+    assert faults(found) == ["uploads"]
+    assert "takes no uploads" in line(found["uploads"])
 
 
 async def test_sweeps_are_looked_for(

@@ -172,7 +172,7 @@ def test_stats(open_sandbox: Any) -> None:
         "turned_away": 0,
         "paid_usd": 0.2868,
     }
-    assert stats == jobs | {"posts": 3, "downloads": 1}
+    assert stats == jobs | {"posts": 3, "downloads": 1, "uploads": 0}
 
 
 def test_jobs_are_listed(open_sandbox: Any) -> None:

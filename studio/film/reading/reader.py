@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from prefect_kling.studio.errors import StoryboardInvalid
 from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.reading.comments import cut_texts
 from prefect_kling.studio.film.reading.mistakes import (
     Mistake,
     empty_mistakes,
@@ -50,7 +51,7 @@ def read_storyboard(text: str, name: str = "storyboard", folder: Path = Path()) 
         raise StoryboardInvalid(lines(mistakes, document, name))
     # Some rules show only in whole requests: planning finds out while the lines are still known.
     _plan(board, document, name)
-    return board
+    return board.with_remarks(cut_texts(text, document.tree))
 
 
 def _board(document: Document, name: str) -> Storyboard:

@@ -13,6 +13,7 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.kling.violations import ERROR_TYPE
 from prefect_kling.studio.errors import StoryboardInvalid, TableInvalid
 from prefect_kling.studio.film.prompts import did_you_mean
+from prefect_kling.studio.film.reading.comments import cut_texts
 from prefect_kling.studio.film.reading.yaml_text import parse
 
 FRAMES = ("first_frame", "end_frame")
@@ -88,12 +89,16 @@ def _from_lines(text: str, name: str) -> Iterator[Row]:
 
 def _from_list(text: str, name: str) -> Iterator[Row]:
     try:
-        data = parse(text, name).data
+        document = parse(text, name)
     except StoryboardInvalid as error:
         raise TableInvalid(error.message) from None
-    if not isinstance(data, list):
+    if not isinstance(document.data, list):
         return
-    for number, fields in enumerate(data, 1):
+    cut = cut_texts(text, document.tree)
+    if cut:
+        # A batch is paid without a quote that somebody would read.
+        raise TableInvalid("\n".join(f"{name}, {sentence}" for sentence in cut[:_MOST_TOLD]))
+    for number, fields in enumerate(document.data, 1):
         yield f"request {number}", _fields(fields, f"{name}, request {number}")
 
 

@@ -382,3 +382,53 @@ def test_a_file_the_api_would_not_take_is_not_stored(tmp_path: Path, archive: Ar
     with pytest.raises(InputUnusable, match="reference face"):
         upload_files(board(face={"image": str(path)}), archive)
     assert stored(archive) == {}
+
+
+def cut(data: bytes, share: float) -> bytes:
+    """The beginning of a file, as an interrupted copy leaves it."""
+    return data[: int(len(data) * share)]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
+def test_a_picture_that_is_cut_is_refused(tmp_path: Path, kind: str, share: float) -> None:
+    """Its header is whole; all of it is decoded before anything is paid."""
+    noise = Image.effect_noise((600, 400), 60)
+    file = io.BytesIO()
+    noise.save(file, kind)
+    assert input_path(save(tmp_path / "whole", file.getvalue()), is_video=False)
+    path = save(tmp_path / "cut", cut(file.getvalue(), share))
+    with pytest.raises(InputUnusable, match="cut or damaged"):
+        input_path(path, is_video=False)
+
+
+def test_a_png_with_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
+    """A byte that changed on the way is found."""
+    data = bytearray(picture())
+    data[len(data) // 2] ^= 0xFF
+    with pytest.raises(InputUnusable, match="cut or damaged"):
+        input_path(save(tmp_path / "a.png", bytes(data)), is_video=False)
+
+
+def test_a_video_whose_later_pictures_are_damaged_is_refused(tmp_path: Path, clip: bytes) -> None:
+    """Every picture is decoded, and not the first one only."""
+    data = bytearray(clip)
+    middle = len(data) // 2
+    data[middle : middle + 400] = bytes(400)
+    with pytest.raises(InputUnusable, match="no MP4 or MOV that can be read"):
+        input_path(save(tmp_path / "a.mp4", bytes(data)), is_video=True)
+
+
+def test_what_has_no_end_is_no_input() -> None:
+    """A device is refused before it is read."""
+    with pytest.raises(InputUnusable, match="is no file"):
+        input_path(Path("/dev/zero"), is_video=False)
+
+
+def test_a_changed_file_is_checked_again(tmp_path: Path) -> None:
+    """A check counts for a content, and not for a name."""
+    path = save(tmp_path / "a.png", picture())
+    assert input_path(path, is_video=False)
+    save(path, cut(picture(), 0.5))
+    with pytest.raises(InputUnusable):
+        input_path(path, is_video=False)

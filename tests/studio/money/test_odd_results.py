@@ -12,7 +12,7 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import StudioError, VideoQuarantined
 from prefect_kling.studio.media.frames import last_frame
-from prefect_kling.studio.money.archive import STANDIN, Archive, Clip, FetchPolicy
+from prefect_kling.studio.money.archive import ARCHIVE_URL, Archive, Clip, FetchPolicy
 from prefect_kling.studio.money.ledger import Entry, EntryState
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.reconcile import reconcile
@@ -234,7 +234,7 @@ def test_links_that_we_sent_are_no_results(archive: Archive) -> None:
         duration=3,
         image_list=[
             {"image_url": "https://mine.example/in.mp4?a=1"},
-            {"image_url": f"{STANDIN}inputs/abc.mp4"},
+            {"image_url": f"{ARCHIVE_URL}inputs/abc.mp4"},
         ],
         callback_url="https://mine.example/call",
     )
