@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from prefect_kling.kling.models import DEFAULT_MODEL
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.kling.violations import ERROR_TYPE
-from prefect_kling.studio.errors import StoryboardInvalid, TableInvalid
+from prefect_kling.studio.errors import TableInvalid
 from prefect_kling.studio.film.prompts import did_you_mean
-from prefect_kling.studio.film.reading.yaml_text import parse
+from prefect_kling.studio.film.reading.yaml_text import TextInvalid, read_text
 
 FRAMES = ("first_frame", "end_frame")
 """Columns of a table that hold links to pictures."""
@@ -88,9 +88,9 @@ def _from_lines(text: str, name: str) -> Iterator[Row]:
 
 def _from_list(text: str, name: str) -> Iterator[Row]:
     try:
-        data = parse(text, name).data
-    except StoryboardInvalid as error:
-        raise TableInvalid(error.message) from None
+        data = read_text(text, name).data
+    except TextInvalid as error:
+        raise TableInvalid(error.in_words(name)) from None
     if not isinstance(data, list):
         return
     for number, fields in enumerate(data, 1):
