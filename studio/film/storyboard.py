@@ -4,15 +4,63 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
+from prefect_kling.kling.models import known_models
 from prefect_kling.kling.request import ModelName, OnOff, YesNo
 
 Name = Annotated[str, Field(pattern=r"^[^<>\s]+$", max_length=60)]
 Link = Literal["cut", "last_frame", "reference_video", "edit"]
+
+
+def _longest_clip() -> int:
+    """Return the longest clip that any known model makes, in whole seconds."""
+    return max(model.max_seconds for model in known_models())
+
+
+def _longest_prompt() -> int:
+    """Return the longest prompt that any known model takes, in characters."""
+    return max(model.max_prompt_length for model in known_models())
+
+
+def _within_longest_clip(seconds: int) -> int:
+    limit = _longest_clip()
+    if seconds > limit:
+        raise PydanticKnownError("less_than_equal", {"le": limit})
+    return seconds
+
+
+def _within_longest_prompt(text: str) -> str:
+    limit = _longest_prompt()
+    if len(text) > limit:
+        raise PydanticKnownError("string_too_long", {"max_length": limit})
+    return text
+
+
+def _show_longest_clip(schema: dict[str, Any]) -> None:
+    schema["maximum"] = _longest_clip()
+
+
+def _show_longest_prompt(schema: dict[str, Any]) -> None:
+    schema["maxLength"] = _longest_prompt()
+
+
+# A storyboard may use any known model, and a shot may take its model from its scene. The fields
+# accept what some model makes; the rules of the request then hold the shot's own model to its
+# limits.
+Duration = Annotated[
+    int,
+    Field(ge=1, json_schema_extra=_show_longest_clip),
+    AfterValidator(_within_longest_clip),
+]
+Prompt = Annotated[
+    str,
+    Field(min_length=1, json_schema_extra=_show_longest_prompt),
+    AfterValidator(_within_longest_prompt),
+]
 
 
 class _Part(BaseModel):
@@ -34,7 +82,7 @@ class ShotSettings(_Part):
     instead."""
     sound: OnOff | None = None
     """Let the model make sound; off unless said. Never together with an input video."""
-    duration: Annotated[int, Field(ge=1, le=15)] | None = None
+    duration: Duration | None = None
     """Length of a shot in whole seconds; 5 unless said. Less than 3 only inside a multi_shot
     scene."""
     watermark: bool | None = None
@@ -104,7 +152,7 @@ class Character(_Part):
 class Shot(ShotSettings):
     """One shot: it becomes one clip, or one segment of a multi_shot clip."""
 
-    prompt: Annotated[str, Field(min_length=1, max_length=2500)]
+    prompt: Prompt
     """What happens. `<<<name>>>` points at a reference, and attaches it."""
     title: Annotated[str, Field(max_length=120)] = ""
     """A short name, for people; the shot's number unless said."""

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from prefect_kling.kling.models import DEFAULT_MODEL
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.kling.violations import ERROR_TYPE
-from prefect_kling.studio.errors import StoryboardInvalid, TableInvalid
+from prefect_kling.studio.errors import TableInvalid
 from prefect_kling.studio.film.prompts import did_you_mean
 from prefect_kling.studio.film.reading.comments import cut_texts
-from prefect_kling.studio.film.reading.yaml_text import parse
+from prefect_kling.studio.film.reading.yaml_text import TextInvalid, read_text
 
 FRAMES = ("first_frame", "end_frame")
 """Columns of a table that hold links to pictures."""
@@ -89,9 +89,9 @@ def _from_lines(text: str, name: str) -> Iterator[Row]:
 
 def _from_list(text: str, name: str) -> Iterator[Row]:
     try:
-        document = parse(text, name)
-    except StoryboardInvalid as error:
-        raise TableInvalid(error.message) from None
+        document = read_text(text, name)
+    except TextInvalid as error:
+        raise TableInvalid(error.in_words(name)) from None
     if not isinstance(document.data, list):
         return
     cut = cut_texts(text, document.tree)

@@ -28,12 +28,19 @@ _SCALARS = {
 }
 
 
-class _Mark(Exception):
-    """A mistake in a text and the line it is in, counted from 0."""
+class TextInvalid(Exception):
+    """A text is no YAML or JSON. `problem` says why; `line` is counted from 1, None if unknown."""
 
-    def __init__(self, line: int, told: str) -> None:
-        super().__init__(told)
+    def __init__(self, problem: str, line: int | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
         self.line = line
+
+    def in_words(self, name: str) -> str:
+        """Return the problem with the name of the text and the line."""
+        if self.line is None:
+            return f"{name}: {self.problem}"
+        return f"{name}, line {self.line}: {self.problem}"
 
 
 class _Loader(yaml.SafeLoader):
@@ -48,10 +55,11 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             line = key.start_mark.line
             if not isinstance(key, yaml.ScalarNode):
-                raise _Mark(line, "a text that begins with { or [ must stand in quotes")
+                raise TextInvalid("a text that begins with { or [ must stand in quotes", line + 1)
             if key.value in lines:
                 first = lines[key.value] + 1
-                raise _Mark(line, f"{key.value!r} is given twice; the first time in line {first}")
+                problem = f"{key.value!r} is given twice; the first time in line {first}"
+                raise TextInvalid(problem, line + 1)
             lines[key.value] = line
             if key.tag != f"{_TAG}merge":
                 key.tag = f"{_TAG}str"
@@ -142,29 +150,33 @@ def _empty(
 
 
 def parse(text: str, name: str) -> Document:
-    """Read a YAML or JSON text.
+    """Read the YAML or JSON text of a storyboard.
 
     Raises `StoryboardInvalid` with the name, the line and the mistake in plain words.
     """
     try:
+        return read_text(text, name)
+    except TextInvalid as error:
+        raise StoryboardInvalid(error.in_words(name)) from None
+
+
+def read_text(text: str, name: str) -> Document:
+    """Read any YAML or JSON text; the ending of the name may tell which. Raises `TextInvalid`."""
+    try:
         if _is_json(text, name):
             return _parse_json(text)
         return _parse_yaml(text)
-    except _Mark as mark:
-        raise StoryboardInvalid(f"{name}, line {mark.line + 1}: {mark}") from None
     except yaml.MarkedYAMLError as error:
-        line, told = _explain(error, text.splitlines())
-        raise StoryboardInvalid(f"{name}, line {line + 1}: {told}") from None
+        line, problem = _explain(error, text.splitlines())
+        raise TextInvalid(problem, line + 1) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        told = f"the character U+{error.character:04X} cannot stand in a text; remove it"
-        raise StoryboardInvalid(f"{name}, line {line}: {told}") from None
+        problem = f"the character U+{error.character:04X} cannot stand in a text; remove it"
+        raise TextInvalid(problem, line) from None
     except RecursionError:
-        raise StoryboardInvalid(
-            f"{name}: lists or fields stand too deep inside each other"
-        ) from None
+        raise TextInvalid("lists or fields stand too deep inside each other") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise StoryboardInvalid(f"{name}: {error}") from None
+        raise TextInvalid(str(error)) from None
 
 
 def _is_json(text: str, name: str) -> bool:
@@ -179,7 +191,7 @@ def _parse_json(text: str) -> Document:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        raise _Mark(error.lineno - 1, f"this is no JSON: {error.msg}") from None
+        raise TextInvalid(f"this is no JSON: {error.msg}", error.lineno) from None
     # JSON may be indented with tabs, which YAML forbids.
     return Document(data, yaml.compose(text.replace("\t", " "), Loader=_Loader))
 
@@ -222,7 +234,7 @@ _MEANINGS = {
         "this line does not belong to what stands above it; look at how far it is indented"
     ),
     "could not determine a constructor for the tag": f"a text that begins with ! {_QUOTES}",
-    "expected a single document": "a line `---` begins a second document here; a storyboard is one",
+    "expected a single document": "a line `---` begins a second document here; only one can be read",
     "for merging": "<<: takes the fields of a part that is marked with &, as in `<<: *night`",
 }
 

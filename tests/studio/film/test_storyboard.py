@@ -1,10 +1,16 @@
 """The storyboard as a model: what is nearest counts, and names that folders and people can bear."""
 
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from prefect_kling.kling.models import ModelSpecification, register_model, unregister_model
+from prefect_kling.studio.errors import StoryboardInvalid
+from prefect_kling.studio.film.reading.reader import read_storyboard, storyboard_schema
 from prefect_kling.studio.film.storyboard import (
     Character,
     Place,
@@ -106,3 +112,56 @@ def test_a_storyboard_survives_json() -> None:
     """It is a parameter of flows, and they send their parameters as JSON."""
     one = board(references={"hero": {"element": 7}}, defaults={"look": "grain"})
     assert Storyboard.model_validate_json(one.model_dump_json()) == one
+
+
+@pytest.fixture
+def longer_model() -> Iterator[str]:
+    """A model whose clips and prompts may be longer than those of the built-in models."""
+    specification = ModelSpecification(
+        name="kling-v4",
+        as_of=date(2026, 11, 26),
+        source="the price list of an account",
+        max_seconds=20,
+        max_prompt_length=3000,
+        rates={"std": {"plain": Decimal("0.07")}, "pro": {"plain": Decimal("0.09")}},
+    )
+    register_model(specification)
+    yield specification.name
+    unregister_model(specification.name)
+
+
+def film_text(model: str, duration: int) -> str:
+    """A storyboard of one shot."""
+    return (
+        f"title: T\ndefaults: {{model: {model}}}\n"
+        f"scenes:\n- shots:\n  - prompt: P\n    duration: {duration}\n"
+    )
+
+
+def test_a_duration_of_an_added_model_is_valid(longer_model: str) -> None:
+    """A storyboard accepts what the model it names makes."""
+    film = read_storyboard(film_text(longer_model, 20))
+    assert film.scenes[0].shots[0].duration == 20
+
+
+@pytest.mark.parametrize(
+    ("model", "duration", "words"),
+    [
+        ("kling-v4", 21, "line 6: scene 1, shot 1, duration: 21 is too much; the most is 20"),
+        ("kling-v3-omni", 16, "kling-v3-omni makes 3 to 15 seconds"),
+    ],
+)
+@pytest.mark.usefixtures("longer_model")
+def test_a_wrong_duration_is_refused_with_the_limit(model: str, duration: int, words: str) -> None:
+    """Each shot is held to the limits of its own model."""
+    with pytest.raises(StoryboardInvalid) as caught:
+        read_storyboard(film_text(model, duration))
+    assert words in caught.value.message
+
+
+def test_the_json_schema_follows_the_known_models(longer_model: str) -> None:
+    """Editors accept what some known model makes, and no more."""
+    shot = storyboard_schema()["$defs"]["Shot"]["properties"]
+    assert longer_model in shot["model"]["enum"]
+    assert shot["duration"]["maximum"] == 20
+    assert shot["prompt"]["maxLength"] == 3000

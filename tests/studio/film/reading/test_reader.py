@@ -528,7 +528,7 @@ SYNTAX = [
     (
         TITLE,
         "title: T\n---",
-        "line 2: a line `---` begins a second document here; a storyboard is one",
+        "line 2: a line `---` begins a second document here; only one can be read",
     ),
     (TITLE, "title: T\a", "line 1: the character U+0007 cannot stand in a text; remove it"),
     (

@@ -69,6 +69,10 @@ def test_frames_are_columns_with_links() -> None:
         ('{"prompt": "A"}\n{"prompt": ', "mugs.csv, line 2: this is no JSON"),
         ("- A mug\n", "mugs.csv, request 1: this is no request"),
         ("[{prompt: A mug}", "mugs.csv, line 1: a bracket is opened and never closed"),
+        (
+            "- prompt: A mug\n---\n- prompt: A jug\n",
+            "mugs.csv, line 2: a line `---` begins a second document here; only one can be read",
+        ),
         ("- prompt: A mug\n\tduration: 3\n", "mugs.csv, line 2: this line is indented with a tab"),
         (
             "- {prompt: A}\n- {prompt: B, durations: 3}\n",
@@ -82,3 +86,4 @@ def test_a_mistake_is_told_with_its_line(text: str, words: str) -> None:
     with pytest.raises(TableInvalid) as caught:
         read_requests(text, "mugs.csv")
     assert words in caught.value.message
+    assert "storyboard" not in str(caught.value)
