@@ -248,3 +248,85 @@ def test_nonsense_is_refused(caller: Any, rule: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r".+"):
         caller.sandbox.fault(**rule)
     assert caller.http.get(f"{caller.sandbox.root_url}/sandbox/faults").json() == []
+
+
+def test_links_as_ordered(caller: Any) -> None:
+    """A completed job reports the links it is told to, and an unknown state may have one, too."""
+    job_id = caller.finish()["taskId"]
+    link = caller.poll(job_id)["resultUrls"][0]
+    order(
+        caller,
+        {"on": "get", "do": {"links": [" {link}\n", "//{host}", "https://a.example/cover.jpg"]}},
+        {"on": "get", "do": {"state": "preview", "links": ["{link}"]}},
+    )
+    told = caller.poll(job_id)
+    assert told["state"] == "completed"
+    host = link.partition("://")[2]
+    assert told["resultUrls"] == [f" {link}\n", f"//{host}", "https://a.example/cover.jpg"]
+    preview = caller.poll(job_id)
+    assert (preview["state"], preview["resultUrls"]) == ("preview", [link])
+
+
+def test_envelope_around_true_data(caller: Any) -> None:
+    """The code of the envelope may contradict what is inside."""
+    job_id = caller.finish()["taskId"]
+    order(caller, {"on": "get", "do": {"envelope": 500}})
+    said = caller.http.get("/video/generations", params={"task_id": job_id}).json()
+    assert (said["code"], said["data"]["state"]) == (500, "completed")
+
+
+def test_sound_videos_in_an_odd_form(caller: Any) -> None:
+    """A file comes with a tail, packed, as WebM, or under another name."""
+    job_id = caller.finish()["taskId"]
+    link = caller.poll(job_id)["resultUrls"][0]
+    whole = caller.http.get(link).content
+    order(
+        caller,
+        {"on": "file", "do": {"append": "zeros"}},
+        {"on": "file", "do": {"gzip": True}},
+        {"on": "file", "do": {"media_type": "text/plain"}},
+        {"on": "file", "do": {"webm": True}},
+        {"on": "file", "do": {"replace": "picture"}},
+    )
+    assert caller.http.get(link).content == whole + bytes(1024)
+    packed = caller.http.get(link)
+    assert (packed.headers["content-encoding"], packed.content) == ("gzip", whole)
+    assert caller.http.get(link).headers["content-type"].startswith("text/plain")
+    with av.open(io.BytesIO(caller.http.get(link).content), format="matroska") as film:
+        assert sum(1 for _ in film.decode(video=0)) == 72
+    assert caller.http.get(link).content.startswith(b"\x89PNG")
+    assert caller.http.get(link).content == whole
+
+
+def test_a_length_that_is_promised_and_not_kept(caller: Any) -> None:
+    """More bytes are announced than come; the connection closes at the end."""
+    link = caller.poll(caller.finish()["taskId"])["resultUrls"][0]
+    whole = caller.http.get(link).content
+    order(caller, {"on": "file", "do": {"promise": 10}})
+    with caller.http.stream("GET", link) as reply:
+        assert int(reply.headers["content-length"]) == len(whole) + 10
+        assert b"".join(until_broken(reply)) == whole
+
+
+def test_wrong_bytes_in_a_range(caller: Any) -> None:
+    """Only a request for a range is answered with wrong bytes."""
+    link = caller.poll(caller.finish()["taskId"])["resultUrls"][0]
+    whole = caller.http.get(link).content
+    order(caller, {"on": "file", "do": {"damage_range": True}})
+    assert caller.http.get(link).content == whole
+    part = caller.http.get(link, headers={"Range": "bytes=100-"})
+    assert part.status_code == 206
+    assert part.headers["content-range"] == f"bytes 100-{len(whole) - 1}/{len(whole)}"
+    assert len(part.content) == len(whole) - 100
+    assert part.content != whole[100:]
+
+
+def test_a_slow_file(caller: Any) -> None:
+    """A file comes in small pieces, and whole."""
+    link = caller.poll(caller.finish()["taskId"])["resultUrls"][0]
+    whole = caller.http.get(link).content
+    order(caller, {"on": "file", "do": {"slow": len(whole)}})
+    with caller.http.stream("GET", link) as reply:
+        pieces = list(reply.iter_raw())
+    assert len(pieces) > 5
+    assert b"".join(pieces) == whole
