@@ -1,6 +1,7 @@
 """The block that holds the API key and hands out clients."""
 
 import functools
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Literal
@@ -12,6 +13,7 @@ from prefect_kling.blocks.links import DOCUMENTATION_URL, LOGO_URL
 from prefect_kling.blocks.schema import CachedSchema
 from prefect_kling.kling.addresses import host_of
 from prefect_kling.kling.client import ClientSettings, KlingClient, WebAddress
+from prefect_kling.kling.links import is_link
 from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.studio.money.callbacks import CallbackAddresses
 from prefect_kling.studio.money.inputs import InputAccess, UploadedInputs
@@ -183,7 +185,7 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
             return self
         if self.receiver_url is not None:
             raise ValueError("the API calls one address: give a receiver or a webhook, not both")
-        if not self.webhook_url.get_secret_value().startswith(("https://", "http://")):
+        if not is_link(self.webhook_url.get_secret_value()):
             raise ValueError("the webhook's address must begin with https://")
         return self
 
@@ -208,7 +210,7 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
         return lambda entry: webhook
 
     @property
-    def patience(self) -> PollPolicy:
+    def poll_policy(self) -> PollPolicy:
         """How often to poll and how long to wait."""
         deadline = self.wait_minutes * 60
         if self.callbacks is not None:
@@ -216,6 +218,16 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
             return replace(SAFETY_POLLS, deadline=deadline)
         longest = max(self.first_poll_seconds, self.longest_poll_seconds)
         return PollPolicy(self.first_poll_seconds, longest, deadline=deadline)
+
+    @property
+    def patience(self) -> PollPolicy:
+        """The earlier name of `poll_policy`."""
+        warnings.warn(
+            "KlingCredentials.patience is now called poll_policy",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.poll_policy
 
 
 @functools.lru_cache(maxsize=16)

@@ -55,6 +55,20 @@ ALARM_MESSAGES = {
         subject="Kling: a paid video is about to be deleted",
         body=(f"{_CLIP}{_JOB}\n{_WHY}\nEvery sweep tries again until then. To see it: {_SHOW}"),
     ),
+    "kling: a clip has been open for long": AlarmMessage(
+        event="kling.clip.overdue",
+        resource="kling.clip.*",
+        subject="Kling: a clip was sent long ago and is not finished",
+        body=f"{_CLIP}{_JOB}{_COST}\n{_WHY}\nTo see it: {_SHOW}",
+    ),
+    "kling: a paid video cannot be verified": AlarmMessage(
+        event="kling.clip.quarantined",
+        resource="kling.clip.*",
+        subject="Kling: a paid video cannot be verified, its raw file is kept",
+        body=(
+            f"{_CLIP}{_JOB}{_COST}\n{_WHY}\nTo see all such files: prefect-kling ledger quarantine list"
+        ),
+    ),
     "kling: a paid video is gone": AlarmMessage(
         event="kling.clip.gone",
         resource="kling.clip.*",

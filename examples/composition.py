@@ -26,10 +26,8 @@ def request_for(product: str) -> VideoRequest:
 @flow
 async def from_an_async_flow(product: str) -> str:
     """Await it like any other flow; it becomes a sub-flow."""
-    credentials, archive = (
-        await KlingCredentials.aload("default"),
-        await KlingArchive.aload("default"),
-    )
+    credentials = await KlingCredentials.aload("default")
+    archive = await KlingArchive.aload("default")
     clip = await generate_clip(request_for(product), credentials, archive)
     return clip.uri
 
@@ -37,7 +35,8 @@ async def from_an_async_flow(product: str) -> str:
 @flow
 def from_a_sync_flow(product: str) -> str:
     """Wrap it in `asyncio.run`; it becomes a sub-flow all the same."""
-    credentials, archive = KlingCredentials.load("default"), KlingArchive.load("default")
+    credentials = KlingCredentials.load("default")
+    archive = KlingArchive.load("default")
     clip = asyncio.run(generate_clip(request_for(product), credentials, archive))
     return clip.uri
 
@@ -45,7 +44,8 @@ def from_a_sync_flow(product: str) -> str:
 @task(task_run_name="clip of {product}")
 def clip_of(product: str) -> dict[str, object]:
     """A task of one's own; whatever retries it, the clip is paid once."""
-    credentials, archive = KlingCredentials.load("default"), KlingArchive.load("default")
+    credentials = KlingCredentials.load("default")
+    archive = KlingArchive.load("default")
     clip = asyncio.run(generate_clip(request_for(product), credentials, archive))
     return {"product": product, "uri": clip.uri, "bytes": clip.bytes, "usd": str(clip.usd)}
 
@@ -75,10 +75,8 @@ async def through_a_deployment(product: str) -> str:
 @flow
 async def from_a_table_and_back(database: Path) -> int:
     """Read prompts from a table, make the clips, and write address, size and price back beside them."""
-    credentials, archive = (
-        await KlingCredentials.aload("default"),
-        await KlingArchive.aload("default"),
-    )
+    credentials = await KlingCredentials.aload("default")
+    archive = await KlingArchive.aload("default")
     with sqlite3.connect(database) as table:
         products = [
             name for (name,) in table.execute("SELECT name FROM products WHERE uri IS NULL")

@@ -18,7 +18,7 @@ from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.submission import SubmitOptions
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.tasks import RequestsInput, prepare_requests, submit_video
 from prefect_kling.telemetry.logs import run_logger
 from prefect_kling.telemetry.markdown import cell, log_view_errors, table

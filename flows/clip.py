@@ -17,7 +17,7 @@ from prefect_kling.runs.resources import RunResources
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.submission import SubmitOptions
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.tasks import archive_video, submit_video, wait_for_video
 from prefect_kling.telemetry.assets import materializing
 from prefect_kling.telemetry.logs import run_logger

@@ -1,6 +1,7 @@
 """Paid jobs that no run waits for: archived, closed or reported. Run it on a schedule."""
 
 import logging
+from datetime import timedelta
 from typing import Annotated
 
 from prefect import flow
@@ -10,16 +11,17 @@ from pydantic import Field
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.overdue import AlarmAges
 from prefect_kling.studio.money.reconcile import Findings, ReconcileSettings, reconcile
 from prefect_kling.studio.money.submission import sender_window
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.events import announce_alarm, announce_ended
 from prefect_kling.telemetry.logs import run_logger
 from prefect_kling.telemetry.markdown import log_view_errors, table
 
 # Kinds of findings that need a person's attention, and those of them that are announced as events.
-ATTENTION = ("held", "expiring", "gone", "trouble")
-ALARMS = ("held", "expiring", "gone")
+ATTENTION = ("held", "expiring", "overdue", "quarantined", "gone", "trouble")
+ALARMS = ("held", "expiring", "overdue", "quarantined", "gone")
 
 
 @flow(persist_result=False, on_failure=[name_missing_blocks])
@@ -27,23 +29,31 @@ async def collect_finished(
     credentials: KlingCredentials,
     archive: KlingArchive,
     at_once: Annotated[int, Field(ge=1, le=256)] = 32,
+    overdue_after_hours: Annotated[float, Field(gt=0)] = 24.0,
+    expiring_after_hours: Annotated[float, Field(gt=0)] = 144.0,
 ) -> Findings:
     """Look once at every clip that is paid and not finished, whoever started it.
 
     Finished videos are archived, failed jobs closed and refunded, abandoned intents held, stray
-    markers and reservations repaired. Clips that are held, gone, or about to expire are reported in
-    an artifact and as events. Free, and safe beside anything else.
+    markers and reservations repaired. Clips that are held, gone, quarantined, about to expire, or
+    open for long are reported in an artifact and as events. Free, and safe beside anything else.
 
     Args:
         credentials: Access to the Kling API.
         archive: The archive whose ledger is swept.
         at_once: How many clips to look at in parallel.
+        overdue_after_hours: Report whatever is still open so long after it was sent.
+        expiring_after_hours: Report it as about to be deleted; the API keeps results for 168 h.
     """
     async with credentials.get_client() as client:
         settings = ReconcileSettings(
             at_once=at_once,
             silence_otherwise=sender_window(client.settings),
-            confirm_seconds=credentials.patience.confirm_seconds,
+            confirm_seconds=credentials.poll_policy.confirm_seconds,
+            ages=AlarmAges(
+                overdue=timedelta(hours=overdue_after_hours),
+                expiring=timedelta(hours=expiring_after_hours),
+            ),
         )
         findings = await reconcile(archive.get_archive(), client, settings, announce_ended)
 

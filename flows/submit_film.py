@@ -21,7 +21,7 @@ from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.budget import FilmCap
 from prefect_kling.studio.money.submission import SubmitOptions
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.tasks import (
     StoryboardInput,
     hand_over_clip,

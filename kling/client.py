@@ -25,6 +25,7 @@ from prefect_kling.kling.errors import (
     UnreadableReply,
 )
 from prefect_kling.kling.job import VideoJob
+from prefect_kling.kling.links import is_link
 from prefect_kling.kling.reply import PaidOutcome, Reply, as_job_id
 from prefect_kling.kling.request import VideoRequest
 
@@ -37,7 +38,7 @@ NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 def _web_address(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
+    if not is_link(value):
         raise ValueError("must begin with http:// or https://")
     return value.rstrip("/")
 
@@ -222,12 +223,17 @@ class KlingClient:
     async def get(self, job_id: str) -> VideoJob:
         """Ask how a job stands. Free, safe to repeat.
 
-        Raises `JobNotFound`, `KeyRefused`, `Unavailable` (after `read_attempts` tries) or
-        `UnreadableReply`.
+        An answer with 403 and a page of HTML are passing trouble, too: a gateway before the API may
+        send them. An end under this very id counts whatever the envelope around it says. Raises
+        `JobNotFound`, `KeyRefused`, and `Unavailable`, `UnreadableReply` or a 403 after
+        `read_attempts` tries.
         """
-        reply = await self._fetch(
-            "/video/generations", f"job {job_id} could not be read", task_id=job_id
-        )
+        return await self._repeating(_may_pass)(self._get_once, job_id)
+
+    async def _get_once(self, job_id: str) -> VideoJob:
+        params = {"task_id": job_id}
+        what = f"job {job_id} could not be read"
+        reply = await self._fetch_once("/video/generations", what, params)
         job = None
         if reply.data:
             # What cannot be read is about no job.
@@ -306,13 +312,16 @@ class KlingClient:
 
     async def _fetch(self, path: str, what: str, **params: str) -> Reply:
         """Read once or, while the API is unavailable, a few times."""
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(Unavailable),
+        return await self._repeating(_is_unavailable)(self._fetch_once, path, what, params)
+
+    def _repeating(self, passes: Callable[[BaseException], bool]) -> tenacity.AsyncRetrying:
+        """Return what repeats a free call as long as its error `passes`, at most `read_attempts` times."""
+        return tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(passes),
             stop=tenacity.stop_after_attempt(self.settings.read_attempts),
             wait=wait_as_told,
             reraise=True,
         )
-        return await retrying(self._fetch_once, path, what, params)
 
     async def _fetch_once(self, path: str, what: str, params: dict[str, str]) -> Reply:
         job_id = params.get("task_id")
@@ -321,12 +330,25 @@ class KlingClient:
         except httpx.HTTPError as error:
             raise Unavailable(what, job_id=job_id, detail=_say(error)) from None
         reply = self._read(response)
-        if not reply.is_done:
+        if not reply.is_done and not (job_id and reply.tells_end_of(job_id)):
             raise reply.read_error(what, job_id)
         return reply
 
     def _read(self, response: httpx.Response) -> Reply:
         return Reply.read(response, hide=self._key.get_secret_value())
+
+
+def _is_unavailable(error: BaseException) -> bool:
+    return isinstance(error, Unavailable)
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether a read of a job is worth repeating: a 401 is not, the key is wrong."""
+    if isinstance(error, KeyRefused):
+        return error.status == 403 and error.code in (None, 403)
+    if isinstance(error, UnreadableReply):
+        return error.status is not None and error.status < 400
+    return isinstance(error, Unavailable)
 
 
 def _before_first_byte(

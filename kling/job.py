@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from prefect_kling.kling.links import is_picture, read_links
 from prefect_kling.kling.server_words import without_link_paths
 
 # Every other code, known (UPSTREAM_BUSY, TIMEOUT, …) or not, may be a passing one.
@@ -57,7 +58,7 @@ class VideoJob(BaseModel):
     model: str = ""
     """The model as the server names it, with its internal prefix."""
     urls: tuple[str, ...] = ()
-    """Links to the result, good for 7 days."""
+    """Links to the result, good for 7 days; the likeliest first, and never a picture."""
     fail_code: str | None = None
     """Why it failed, as a code."""
     fail_words: str = ""
@@ -93,9 +94,9 @@ class VideoJob(BaseModel):
         found = _first(data, "taskId", "task_id", "id") or job_id
         if not found:
             return None
-        said = str(_first(data, "state", "status", "task_status") or "")
+        said = str(_first(data, "state", "status", "task_status") or "").strip()
         state = _SPELLINGS.get(said.lower(), JobState.PROCESSING)
-        urls = tuple(dict.fromkeys(_urls(dict(data))))
+        urls = tuple(dict.fromkeys(_urls(dict(data), depth=0)))
         if state is JobState.COMPLETED and not urls:
             state = JobState.PROCESSING
         words = str(_first(data, "failMsg", "fail_msg", "task_status_msg", "error") or "")
@@ -135,26 +136,32 @@ def _is_retryable(said: JsonValue, code: JsonValue, words: str) -> bool:
     return not any(word in words.lower() for word in _MODERATION_WORDS)
 
 
-def _urls(data: JsonValue) -> Iterator[str]:
+def _urls(data: JsonValue, depth: int) -> Iterator[str]:
     """Find result links wherever a known variant puts them."""
+    if depth > _DEEPEST:
+        return
     match data:
-        case str() if data.startswith(("http://", "https://")):
-            yield data
         case str() if data.lstrip().startswith(("{", "[")):
             # `resultJson` is JSON inside a string; one that cannot be read holds no link.
-            with suppress(ValueError):
-                yield from _urls(json.loads(data))
+            with suppress(ValueError, RecursionError):
+                yield from _urls(json.loads(data), depth + 1)
+        case str():
+            for link in read_links(data):
+                if not is_picture(link):
+                    yield link
         case list():
             for item in data:
-                yield from _urls(item)
+                yield from _urls(item, depth + 1)
         case dict():
             for name in _URL_PLACES:
-                yield from _urls(data.get(name))
+                yield from _urls(data.get(name), depth + 1)
 
 
+_DEEPEST = 8
 _URL_PLACES = (
     "resultUrls", "result_urls", "resultUrl", "result_url", "videoUrl", "video_url", "urls", "url",
-    "resultJson", "result_json", "task_result", "videos",
+    "downloadUrl", "download_url", "resultJson", "result_json", "task_result", "videos", "video",
+    "result", "output", "outputs",
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ import httpx
 from pydantic import JsonValue
 
 from prefect_kling.kling import errors
+from prefect_kling.kling.job import VideoJob
 from prefect_kling.kling.server_words import without_link_paths
 
 MESSAGE_LIMIT = 300
@@ -186,6 +187,14 @@ class Reply:
         """Whether a free call got what it asked for."""
         said = self.status if self.code is None else self.code
         return self.status < 400 and (said == 0 or 200 <= said < 300)
+
+    def tells_end_of(self, job_id: str) -> bool:
+        """Whether the data say, under this very id, that the job has ended; that wins over the envelope."""
+        try:
+            job = VideoJob.read(self.data)
+        except (ValueError, RecursionError):
+            return False
+        return job is not None and job.job_id == job_id and job.state.is_terminal
 
     def read_error(self, message: str, job_id: str | None = None) -> errors.KlingError:
         """Return the error for an answer to a free call that did not get what it asked for."""

@@ -19,7 +19,7 @@ from prefect_kling.studio.errors import NotApproved
 from prefect_kling.studio.film.plan import FilmPlan
 from prefect_kling.studio.film.quote import FilmQuote, Standing, quote_film
 from prefect_kling.studio.money.inputs import require_reachable
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.film_page import quote_page
 from prefect_kling.telemetry.logs import run_logger
 

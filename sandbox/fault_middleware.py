@@ -1,6 +1,7 @@
 """The outermost layer: counts calls, and applies the faults that spoil a whole answer."""
 
 import asyncio
+import base64
 from collections import Counter
 from urllib.parse import parse_qs
 
@@ -11,9 +12,12 @@ from prefect_kling.sandbox.faults import Call, Fault, FaultAction, Faults
 from prefect_kling.sandbox.renderer import RENDERER_USER_AGENT
 
 BASE_PATH = "/api/v1"
-_KINDS = frozenset({"status", "code", "html", "stall", "drop", "cut_after", "replace"})
+_KINDS = frozenset({"status", "code", "html", "stall", "drop", "cut_after", "promise", "replace"})
 _BODILESS_STATUSES = (204, 304)
 _DISCONNECT_SECONDS = 5
+_PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 _HTML = "<!doctype html><title>Just a moment...</title><h1>Checking your browser</h1>"
 _COUNT_NAMES: dict[Call, str] = {
     "create": "posts",
@@ -65,6 +69,10 @@ class FaultMiddleware:
             cutting = _CuttingSend(send, action.cut_after)
             await self._app(scope, receive, cutting)
             closed = cutting.closed
+        elif action.promise is not None:
+            await self._app(scope, receive, _PromisingSend(send, action.promise))
+            close_connection(send)
+            closed = True
         elif action.stall or action.drop:
             close_connection(send)
             closed = True
@@ -110,6 +118,25 @@ class _CuttingSend:
         close_connection(self._send)
 
 
+class _PromisingSend:
+    """A `send` that announces more bytes than there are, and never says that the body is complete."""
+
+    def __init__(self, send: Send, more_bytes: int) -> None:
+        self._send = send
+        self._more_bytes = more_bytes
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = []
+            for name, value in message["headers"]:
+                if name == b"content-length":
+                    value = str(int(value) + self._more_bytes).encode()
+                headers.append((name, value))
+            await self._send({**message, "headers": headers})
+            return
+        await self._send({**message, "more_body": True})
+
+
 async def _discard(message: Message) -> None:
     """Send an answer nowhere."""
 
@@ -141,6 +168,8 @@ def _identify(scope: Scope) -> tuple[Call | None, str | None]:
 def _response(action: FaultAction) -> Response:
     if action.code is not None:
         return JSONResponse({"code": action.code, "msg": "Fault on order"})
+    if action.replace == "picture":
+        return Response(_PNG, media_type="image/png")
     if action.status is None:
         return HTMLResponse(_HTML)
 

@@ -19,7 +19,16 @@ _ONLY_FOR: dict[str, tuple[Call, ...]] = {
     "truncate": ("file",),
     "replace": ("file",),
     "expire": ("file",),
+    "append": ("file",),
+    "webm": ("file",),
+    "gzip": ("file",),
+    "media_type": ("file",),
+    "promise": ("file",),
+    "slow": ("file",),
+    "damage_range": ("file",),
     "state": ("get",),
+    "links": ("get",),
+    "envelope": ("get",),
     "no_url": ("get", "upload"),
 }
 
@@ -29,7 +38,10 @@ class _Strict(BaseModel):
 
 
 class FaultAction(_Strict):
-    """What goes wrong: exactly one of these is set. `body` and `retry_after` go with `status`."""
+    """What goes wrong: exactly one of these is set.
+
+    `body` and `retry_after` go with `status`, and `links` may go with `state`.
+    """
 
     status: Annotated[int, Field(ge=200, le=599)] | None = None
     """Answer with this HTTP status."""
@@ -52,10 +64,28 @@ class FaultAction(_Strict):
     """Announce the whole length of a file, and close the connection after so many bytes."""
     truncate: Annotated[int, Field(ge=0)] | None = None
     """Serve only the first bytes of a file, as if it were that short."""
-    replace: Literal["html"] | None = None
-    """Serve an HTML page, status 200, in place of a file."""
+    replace: Literal["html", "picture"] | None = None
+    """Serve an HTML page or a PNG, status 200, in place of a file."""
+    append: Literal["zeros", "json"] | None = None
+    """Serve a file with bytes behind its last box: a kilobyte of zeros, or a label in JSON."""
+    webm: Literal[True] | None = None
+    """Serve a file as WebM."""
+    gzip: Literal[True] | None = None
+    """Serve a file packed with gzip, whether or not the caller accepts that."""
+    media_type: str | None = None
+    """Serve a file under this content type."""
+    promise: Annotated[int, Field(gt=0)] | None = None
+    """Announce so many bytes more than a file has, and close the connection at its end."""
+    slow: Annotated[float, Field(gt=0)] | None = None
+    """Serve a file with so many bytes a second."""
+    damage_range: Literal[True] | None = None
+    """Serve wrong bytes in answer to a request for a range; other requests are left alone."""
     state: str | None = None
-    """Report this state."""
+    """Report this state, without a link unless `links` is given."""
+    links: list[str] | None = None
+    """Report these links of a completed job; `{link}` stands for the true one, `{host}` for it without its scheme."""
+    envelope: int | None = None
+    """Put this code into the envelope around the true data."""
     no_url: Literal[True] | None = None
     """Leave the link out: of the next poll of a completed job, or of the answer to an upload."""
     expire: Literal[True] | None = None
@@ -68,7 +98,10 @@ class FaultAction(_Strict):
         return kinds[0] if kinds else ""
 
     def _kinds(self) -> list[str]:
-        return list(self.model_dump(exclude_none=True, exclude={"body", "retry_after"}))
+        companions = {"body", "retry_after"}
+        if self.state is not None:
+            companions.add("links")
+        return list(self.model_dump(exclude_none=True, exclude=companions))
 
     @model_validator(mode="after")
     def _check_one(self) -> "FaultAction":

@@ -3,10 +3,10 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -17,6 +17,7 @@ from prefect_kling.sandbox.contract import KNOWN_MODELS, violations
 from prefect_kling.sandbox.fault_middleware import BASE_PATH, FaultMiddleware
 from prefect_kling.sandbox.faults import Call, FaultAction, Faults, parse_faults
 from prefect_kling.sandbox.jobs import BalanceTooLow, Jobs, NoFreeSlot, is_retryable, now_ms
+from prefect_kling.sandbox.odd_files import KINDS, serve_oddly, serve_wrong_range
 from prefect_kling.sandbox.prices import to_usd
 from prefect_kling.sandbox.renderer import RENDERER_USER_AGENT, require_pillow
 from prefect_kling.sandbox.settings import SandboxSettings
@@ -120,9 +121,11 @@ class SandboxApp:
         now = now_ms()
         job = self._find(job_id)
         data = self._describe(job, _origin(request), now)
-        action = self._take_fault(request, "get", job_id, {"state"})
+        action = self._take_fault(request, "get", job_id, {"state", "links", "envelope"})
+        if action and action.envelope is not None:
+            return JSONResponse({"code": action.envelope, "msg": "Fault on order", "data": data})
         if action:
-            data = {"taskId": job.id, "state": action.state, "model": job.model}
+            data = self._misreport(action, job, data, _origin(request))
         if data["state"] == "completed" and self._take_fault(request, "get", job_id, {"no_url"}):
             del data["resultUrls"]
         return JSONResponse(_envelope(data))
@@ -188,10 +191,15 @@ class SandboxApp:
         path = self.jobs.clip_path(job)
         if path is None or request.query_params.get("t") != self.jobs.link_token(job):
             raise HTTPException(self.settings.expired_status, "This link has expired")
-        action = self._take_fault(request, "file", job.id, {"truncate"})
+        headers = {"etag": f'"{path.stem}"'}
+        if "range" in request.headers and self._take_fault(
+            request, "file", job.id, {"damage_range"}
+        ):
+            return serve_wrong_range(path, request, headers)
+        action = self._take_fault(request, "file", job.id, set(KINDS))
         if action:
-            path = _truncated_copy(path, action.truncate or 0)
-        return FileResponse(path, headers={"etag": f'"{path.stem}"'}, media_type="video/mp4")
+            return await run_in_threadpool(serve_oddly, action, path, headers)
+        return FileResponse(path, headers=headers, media_type="video/mp4")
 
     async def _stats(self, request: Request) -> Response:
         return JSONResponse(self.stats())
@@ -232,6 +240,24 @@ class SandboxApp:
             code = job.fail_code or "OTHER"
             data |= {"failMsg": job.fail_msg, "failCode": code, "retryable": is_retryable(code)}
         return data
+
+    def _misreport(
+        self, action: FaultAction, job: Job, data: dict[str, Any], origin: str
+    ) -> dict[str, Any]:
+        """Return what a poll says of a job when its state or its links are spoilt."""
+        link = f"{origin}{BASE_PATH}/files/{job.id}.mp4?t={self.jobs.link_token(job)}"
+        links = [
+            template.replace("{link}", link).replace("{host}", link.partition("://")[2])
+            for template in action.links or []
+        ]
+        if action.state is None and data["state"] != "completed":
+            return data
+        if action.state is None:
+            return {**data, "resultUrls": links}
+        spoilt: dict[str, Any] = {"taskId": job.id, "state": action.state, "model": job.model}
+        if links:
+            spoilt["resultUrls"] = links
+        return spoilt
 
     def _take_fault(
         self, request: Request, call: Call, job_id: str | None, kinds: set[str]
@@ -278,11 +304,3 @@ async def _on_client_disconnect(request: Request, error: Exception) -> Response:
 
 async def _on_other_exception(request: Request, error: Exception) -> Response:
     return JSONResponse({"code": 500, "msg": "Internal Server Error"}, 500)
-
-
-def _truncated_copy(path: Path, max_bytes: int) -> Path:
-    """Keep a shortened copy of a clip beside it, so that ranges and entity tags agree."""
-    copy = path.with_name(f"{path.stem}-{max_bytes}.cut")
-    if not copy.exists():
-        copy.write_bytes(path.read_bytes()[:max_bytes])
-    return copy

@@ -11,7 +11,8 @@ StudioError
 ├── OverBudget           raise the cap or ask for less: nothing was sent
 ├── LinkExpired          ask the API for a fresh link; its results live 7 days
 ├── DownloadBroken       run again: the bytes did not arrive whole
-├── NotAVideo            the bytes are whole, but they are not a playable MP4
+├── NotAVideo            the bytes are whole, but they are not a playable video
+│   └── VideoQuarantined a paid video that cannot be verified: kept raw, a person may accept it
 ├── ArchiveConflict      other bytes already stand under this clip key; nothing was overwritten
 ├── WrongClip            name another clip: this one does not exist, or cannot be decided about
 ├── InputUnusable        take another picture or video: the API would not accept this one
@@ -101,6 +102,16 @@ class NotAVideo(StudioError):
     """The bytes are not a whole, playable MP4; nothing was stored."""
 
     next_step = "Nothing was stored."
+
+
+class VideoQuarantined(NotAVideo):
+    """A paid job delivered what no check accepts. The raw file is kept in the quarantine of the archive."""
+
+    next_step = (
+        "Run again: a sound file is taken when the API delivers one. Otherwise look at the raw file; "
+        "`prefect-kling ledger quarantine accept CLIP_KEY` makes it the clip, and "
+        "`prefect-kling ledger quarantine list` names all."
+    )
 
 
 class ArchiveConflict(StudioError):

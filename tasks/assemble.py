@@ -7,7 +7,7 @@ from prefect_kling.runs.retries import IDEMPOTENT_TASK
 from prefect_kling.studio.film.assembly import Film, assemble
 from prefect_kling.studio.film.plan import FilmPlan
 from prefect_kling.studio.money.archive import Clip
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.assets import describe_asset
 from prefect_kling.telemetry.logs import run_logger
 

@@ -4,10 +4,10 @@ from prefect import task
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.runs.retries import IDEMPOTENT_TASK
-from prefect_kling.studio.film.continuation import hand_over
+from prefect_kling.studio.film.continuation import extract_continuation
 from prefect_kling.studio.film.plan import Handover
 from prefect_kling.studio.money.archive import Clip
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.logs import run_logger
 
 
@@ -20,6 +20,6 @@ async def hand_over_clip(
     Free, safe to repeat. Raises `InputUnusable` when the API would not accept it; then nothing is
     paid.
     """
-    address = await in_thread(hand_over, clip, handover, archive.get_archive())
+    address = await in_thread(extract_continuation, clip, handover, archive.get_archive())
     run_logger().info("%s: %s kept", label, handover.kind.replace("_", " "))
     return address

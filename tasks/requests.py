@@ -8,9 +8,9 @@ from pydantic import WithJsonSchema
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.runs.retries import IDEMPOTENT_TASK
-from prefect_kling.studio.film.reading.remote_sources import fetch_table, is_address, shown
+from prefect_kling.studio.film.reading.remote_sources import fetch_table, is_address, redacted
 from prefect_kling.studio.film.reading.table import read_requests
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.logs import run_logger
 
 # Forms show one field for a text; programs that call a flow may pass the requests themselves.
@@ -28,7 +28,7 @@ async def prepare_requests(given: RequestsInput, archive: KlingArchive) -> list[
     if not isinstance(given, str):
         return given
     if is_address(given):
-        return await _fetch(given, archive, shown(given))
+        return await _fetch(given, archive, redacted(given))
     return read_requests(given)
 
 

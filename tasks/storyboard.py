@@ -9,10 +9,10 @@ from prefect_kling.blocks import KlingArchive
 from prefect_kling.runs.retries import IDEMPOTENT_TASK
 from prefect_kling.studio.errors import StoryboardInvalid
 from prefect_kling.studio.film.reading.reader import read_storyboard
-from prefect_kling.studio.film.reading.remote_sources import fetch_storyboard, is_address, shown
+from prefect_kling.studio.film.reading.remote_sources import fetch_storyboard, is_address, redacted
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.film.uploads import has_files, upload_files
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.logs import run_logger
 
 # Forms show one field for a text; programs that call a flow may pass the document itself.
@@ -32,7 +32,7 @@ async def prepare_storyboard(given: StoryboardInput, archive: KlingArchive) -> S
             return await _upload(given, archive)
         return given
     if is_address(given):
-        return await _fetch(given, archive, shown(given))
+        return await _fetch(given, archive, redacted(given))
 
     pasted = read_storyboard(given)
     if has_files(pasted):

@@ -17,7 +17,7 @@ from prefect_kling.studio.money.ledger import Entry, EntryState
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.preflight import require_sendable
 from prefect_kling.studio.money.submission import SubmitOptions, submit_once
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.events import announce_alarm, announce_budget
 from prefect_kling.telemetry.logs import run_logger
 
@@ -54,7 +54,7 @@ async def submit_video(
             terms = replace(
                 terms,
                 callback=credentials.callback,
-                retry_pause=2 * credentials.patience.confirm_seconds,
+                retry_pause=2 * credentials.poll_policy.confirm_seconds,
             )
             entry = await submit_once(
                 order, client, studio, terms, lambda text: log.info("%s: %s", label, text)

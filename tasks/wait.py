@@ -53,7 +53,7 @@ async def wait_for_video(
     async with credentials.get_client() as client:
         try:
             return await wait_for_paid_job(
-                entry, client, clips, credentials.patience, log_state, is_watched=is_watched
+                entry, client, clips, credentials.poll_policy, log_state, is_watched=is_watched
             )
         except JobFailed as error:
             is_news = await close_failed(entry, error, clips)

@@ -71,7 +71,7 @@ def announce_alarm(
     at_most_usd: Decimal | None = None,
     job_id: str | None = None,
 ) -> None:
-    """Emit `kling.clip.held`, `.expiring` or `.gone`: a clip that needs a person's attention.
+    """Emit `kling.clip.held`, `.expiring`, `.overdue`, `.quarantined` or `.gone`: a person is needed.
 
     Every sweep that finds such a clip emits it again, and so does every run that finds a held one.
     """

@@ -16,7 +16,7 @@ from prefect_kling.studio.film.assembly import Film, FilmClip
 from prefect_kling.studio.film.quote import FilmQuote, Standing
 from prefect_kling.studio.media.contact_sheet import shrink
 from prefect_kling.studio.money.ledger import NOTHING
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.markdown import cell, log_view_errors, table
 from prefect_kling.telemetry.progress import ProgressLog, ShotProgress, Stage
 

@@ -1,22 +1,32 @@
-"""`prefect-kling ledger`: what the ledger knows, and the two decisions only a person can take."""
+"""`prefect-kling ledger`: what the ledger knows, and the decisions only a person can take."""
 
 import asyncio
 import getpass
 import socket
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from decimal import Decimal
 
 import cyclopts
 from rich.console import Console
+from rich.markup import escape
+from rich.prompt import Confirm
 from rich.table import Table
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
-from prefect_kling.studio.errors import WrongClip
+from prefect_kling.deployments.cli.quarantine import quarantine
+from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.errors import KlingError
+from prefect_kling.studio.errors import StudioError, WrongClip
+from prefect_kling.studio.money import decisions
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.candidates import take_for
 from prefect_kling.studio.money.explain import explain
-from prefect_kling.studio.money.ledger import NOTHING, EntryState, VersionedEntry
+from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, VersionedEntry
 
 ledger = cyclopts.App(name="ledger", help="Show what was paid, and decide about held clips.")
+ledger.command(quarantine)
 console = Console()
 
 
@@ -66,63 +76,214 @@ def show(key: str, archive: str = "default") -> None:
 
 
 @ledger.command
-def adopt(key: str, job_id: str, archive: str = "default", credentials: str = "default") -> None:
-    """Say that a held clip's job was found. It is then waited for, archived and settled like any other.
+def adopt(
+    key: str,
+    job_id: str,
+    archive: str = "default",
+    credentials: str = "default",
+    yes: bool = False,
+) -> None:
+    """Say that a clip's job was found. It is then waited for, archived and settled like any other.
+
+    Shows the job first. Can be corrected until the clip is archived.
 
     Args:
         key: The clip key, or enough of its beginning.
         job_id: The job's id at the API; the API is asked whether it knows it.
         archive: Name of the KlingArchive block.
         credentials: Name of the KlingCredentials block.
+        yes: Do not ask whether this is the job.
     """
-    asyncio.run(_check_job(job_id, credentials))
     studio = _archive(archive)
-    decidable = _decidable(studio, key)
-    owner = take_for(decidable.entry, job_id, studio)
-    if owner != decidable.entry.clip_key:
-        raise WrongClip(f"job {job_id} belongs to clip {owner}", clip_key=owner, job_id=job_id)
-    version = studio.ledger.adopt(decidable, job_id, _who())
-    console.print(
-        f"clip {version.entry.clip_key} is job {job_id}; run its flow again, or collect_finished."
-    )
+    version = _read(studio, key)
+
+    async def decide() -> Entry | None:
+        async with (await load_block(KlingCredentials, credentials)).get_client() as client:
+            job = await client.get(job_id)
+            made = "at an unknown time"
+            if job.created_at is not None:
+                made = f"{job.created_at:%Y-%m-%d %H:%M:%S} UTC"
+            _say(f"job {job.job_id}: {job.model or 'no model named'}, made {made}")
+            _say(f"clip {version.entry.clip_key}: {version.entry.order.request.headline}")
+            if not yes and sys.stdin.isatty() and not Confirm.ask("Is it this clip's job?"):
+                return None
+            return await decisions.adopt(version, job, client, studio, _who())
+
+    entry = asyncio.run(decide())
+    if entry is not None:
+        _say(f"clip {entry.clip_key} is job {job_id}; run its flow again, or collect_finished.")
 
 
 @ledger.command
-def release(key: str, *job_ids: str, archive: str = "default") -> None:
-    """Say that a held clip was certainly not made. It may then be sent, and paid, again.
+def release(
+    key: str = "",
+    *job_ids: str,
+    film: str = "",
+    older_than: float = 0.0,
+    confirm: Decimal | None = None,
+    archive: str = "default",
+) -> None:
+    """Say that held clips were certainly not made. They may then be sent, and paid, again.
+
+    Without a key: all held clips, those of a film, or those older than so many hours. That only
+    lists them, until the sum of what they may have cost is typed in with --confirm.
 
     Args:
         key: The clip key, or enough of its beginning.
         job_ids: The ids that the record names, if it names any: typing them says that these jobs
             were looked for.
+        film: Only clips of this film.
+        older_than: Only clips that were sent so many hours ago, or earlier.
+        confirm: The sum, as listed.
         archive: Name of the KlingArchive block.
     """
     studio = _archive(archive)
-    version = _decidable(studio, key)
-    named = version.entry.named_job_ids
-    if named and set(named) != set(job_ids):
-        ids = " ".join(named)
-        raise WrongClip(
-            f"an answer named job {ids}, which may be paid: look for it first. If it is not there, type the id: "
-            f"prefect-kling ledger release {version.entry.clip_key} {' '.join(named)}",
-            clip_key=version.entry.clip_key,
-            job_id=version.entry.named_job_id,
-        )
-    released = studio.ledger.release(version, f"released by {_who()}")
-    studio.budget.settle(version.entry, NOTHING)
-    for attempt in version.entry.attempts:
-        studio.budget.settle_claim(version.entry.clip_key, attempt.claim, NOTHING)
-    console.print(f"clip {released.entry.clip_key} is released; running its flow sends it again.")
+    if key:
+        entry = decisions.release(_read(studio, key), job_ids, studio, _who())
+        _say(f"clip {entry.clip_key} is released; running its flow sends it again.")
+        return
+    chosen = _choose(studio, (EntryState.HELD,), film, older_than, confirm)
+    for version in chosen:
+        decisions.release(version, (), studio, _who())
+    _say(f"{len(chosen)} clips are released; running their flows sends them again.")
+
+
+@ledger.command
+def retry(
+    key: str = "",
+    film: str = "",
+    older_than: float = 0.0,
+    confirm: Decimal | None = None,
+    archive: str = "default",
+    credentials: str = "default",
+) -> None:
+    """Allow one more attempt at clips that failed, were given up, or whose job is gone.
+
+    The old jobs are read first: while one runs, is completed, or cannot be read, nothing changes.
+    Without a key: all failed clips, as in `release`.
+
+    Args:
+        key: The clip key, or enough of its beginning.
+        film: Only clips of this film.
+        older_than: Only clips that were sent so many hours ago, or earlier.
+        confirm: The sum, as listed.
+        archive: Name of the KlingArchive block.
+        credentials: Name of the KlingCredentials block.
+    """
+    studio = _archive(archive)
+    chosen = _named_or_chosen(studio, key, (EntryState.FAILED,), film, older_than, confirm)
+    done = _decide_all(decisions.retry, chosen, studio, credentials)
+    _say(f"{done} clips may be tried again; running their flows sends them.")
+
+
+@ledger.command(name="give-up")
+def give_up(
+    key: str = "",
+    state: EntryState = EntryState.HELD,
+    film: str = "",
+    older_than: float = 0.0,
+    confirm: Decimal | None = None,
+    archive: str = "default",
+    credentials: str = "default",
+) -> None:
+    """Wait no longer for clips. Their worst price is booked, unless the API's record says less.
+
+    They are never sent again by themselves; a video that comes late is still archived.
+    Without a key: all clips in a state, as in `release`.
+
+    Args:
+        key: The clip key, or enough of its beginning.
+        state: held, submitted or failed.
+        film: Only clips of this film.
+        older_than: Only clips that were sent so many hours ago, or earlier.
+        confirm: The sum, as listed.
+        archive: Name of the KlingArchive block.
+        credentials: Name of the KlingCredentials block.
+    """
+    studio = _archive(archive)
+    chosen = _named_or_chosen(studio, key, (state,), film, older_than, confirm)
+    done = _decide_all(decisions.give_up, chosen, studio, credentials)
+    _say(f"{done} clips are given up.")
+
+
+Decision = Callable[[VersionedEntry, KlingClient, Archive, str], Awaitable[Entry]]
+
+
+def _decide_all(
+    decision: Decision, versions: list[VersionedEntry], studio: Archive, credentials: str
+) -> int:
+    """Decide about each clip; one that cannot be decided about is told and left alone."""
+
+    async def decide() -> int:
+        done = 0
+        async with (await load_block(KlingCredentials, credentials)).get_client() as client:
+            for version in versions:
+                try:
+                    await decision(version, client, studio, _who())
+                except (StudioError, KlingError) as error:
+                    if len(versions) == 1:
+                        raise
+                    _say(f"clip {version.entry.clip_key} is left alone: {error}")
+                    continue
+                done += 1
+        return done
+
+    return asyncio.run(decide())
+
+
+def _named_or_chosen(
+    studio: Archive,
+    key: str,
+    states: tuple[EntryState, ...],
+    film: str,
+    older_than: float,
+    confirm: Decimal | None,
+) -> list[VersionedEntry]:
+    if key:
+        return [_read(studio, key)]
+    return _choose(studio, states, film, older_than, confirm)
+
+
+def _choose(
+    studio: Archive,
+    states: tuple[EntryState, ...],
+    film: str,
+    older_than: float,
+    confirm: Decimal | None,
+) -> list[VersionedEntry]:
+    """List clips and what they may have cost; return them only if their sum was typed in."""
+    selection = decisions.Selection(states, film, timedelta(hours=older_than))
+    chosen: list[VersionedEntry] = []
+    total = NOTHING
+    table = Table(box=None, pad_edge=False)
+    for heading in ("clip key", "state", "sent", "at most", "note"):
+        table.add_column(heading, no_wrap=heading != "note")
+    for selected in decisions.select(selection, studio):
+        entry = selected.version.entry
+        sent = "" if entry.sent_at is None else f"{entry.sent_at:%Y-%m-%d %H:%M}"
+        note = entry.last_note
+        if selected.skipped:
+            note = f"skipped: {selected.skipped}"
+        else:
+            chosen.append(selected.version)
+            total += entry.at_most_usd
+        words = (entry.clip_key, entry.state.value, sent, f"${entry.at_most_usd}", note)
+        table.add_row(*map(escape, words))
+    Console(width=max(console.width, 150)).print(table)
+    if confirm == total:
+        return chosen
+    _say(f"{len(chosen)} clips, at most ${total}. Nothing is changed yet: add --confirm {total}")
+    if confirm is not None:
+        raise WrongClip(f"${confirm} was typed in, the sum is ${total}")
+    return []
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _archive(name: str) -> Archive:
     return asyncio.run(load_block(KlingArchive, name)).get_archive()
-
-
-async def _check_job(job_id: str, credentials: str) -> None:
-    block = await load_block(KlingCredentials, credentials)
-    async with block.get_client() as client:
-        await client.get(job_id)
 
 
 def _read(studio: Archive, beginning: str) -> VersionedEntry:
@@ -132,14 +293,6 @@ def _read(studio: Archive, beginning: str) -> VersionedEntry:
         raise WrongClip(
             f"{len(keys)} clips begin with {beginning}; name exactly one", clip_key=beginning
         )
-    return version
-
-
-def _decidable(studio: Archive, beginning: str) -> VersionedEntry:
-    version = _read(studio, beginning)
-    if version.entry.state is not EntryState.HELD:
-        what = f"the clip is {version.entry.state}; only a held clip can be adopted or released"
-        raise WrongClip(what, clip_key=version.entry.clip_key)
     return version
 
 

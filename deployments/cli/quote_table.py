@@ -13,6 +13,7 @@ _COLOURS = {
     Standing.BEING_SENT: "cyan",
     Standing.UNDER_WAY: "cyan",
     Standing.HELD: "red",
+    Standing.GIVEN_UP: "red",
     Standing.TO_PAY: "yellow",
 }
 

@@ -16,6 +16,7 @@ from rich.prompt import Prompt
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.kling.error_details import DetailedError
+from prefect_kling.kling.links import is_link
 
 B = TypeVar("B", bound=Block)
 Given = dict[str, str]
@@ -127,7 +128,7 @@ def require_whole(given: Given, name: str) -> None:
     wrong += [
         f"{each} must begin with http:// or https://"
         for each in (BASE, ENDPOINT, RECEIVER)
-        if not given.get(each, "https://").startswith(("http://", "https://"))
+        if each in given and not is_link(given[each])
     ]
     wrong += [
         f"{one} is given without {other}"

@@ -3,7 +3,7 @@
 from prefect_kling.deployments.doctor.context import DoctorContext
 from prefect_kling.deployments.doctor.finding import Finding, Reason, fault, ok
 from prefect_kling.kling.addresses import host_of
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 
 FIX_UPLOADS = "run this again; if it stays so, use a store that the API can reach instead"
 

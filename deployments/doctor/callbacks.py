@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from prefect_kling.deployments.doctor.context import DoctorContext
 from prefect_kling.deployments.doctor.finding import Finding, Reason, fault, hint, ok
 from prefect_kling.deployments.receiver import RECEIVER_HEADER
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 
 FIX_RECEIVER = (
     "start `prefect-kling receiver` and see that the proxy in front passes its path and /health"

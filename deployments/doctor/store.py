@@ -7,7 +7,8 @@ from prefect_kling.deployments.doctor.context import DoctorContext
 from prefect_kling.deployments.doctor.finding import Finding, Reason, fault, hint, ok
 from prefect_kling.kling.addresses import host_of
 from prefect_kling.studio.errors import StudioError
-from prefect_kling.studio.storage.bucket import Bucket, in_thread
+from prefect_kling.studio.storage.bucket import Bucket
+from prefect_kling.studio.storage.concurrency import in_thread
 
 LINK_SECONDS = 300
 FIX_LINKS = (

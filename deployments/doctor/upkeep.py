@@ -10,7 +10,7 @@ from prefect_kling.deployments.doctor.finding import Finding, Reason, hint, ok
 from prefect_kling.flows import collect_finished
 from prefect_kling.studio.money.ledger import EntryState
 from prefect_kling.studio.storage import layout
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 
 
 async def sweeps(context: DoctorContext) -> Finding:

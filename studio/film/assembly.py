@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.kling.request import STORED
-from prefect_kling.studio.film.continuation import ending_of
-from prefect_kling.studio.film.plan import FilmPlan, Handover, PlannedClip
+from prefect_kling.studio.film.continuation import pictures_shown
+from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
 from prefect_kling.studio.media.contact_sheet import Caption, contact_sheet
 from prefect_kling.studio.media.join import Chapter as Mark
 from prefect_kling.studio.media.join import JoinReport, Part, join
-from prefect_kling.studio.money.archive import STANDIN, Archive, Clip
+from prefect_kling.studio.money.archive import ARCHIVE_URL, Archive, Clip
 from prefect_kling.studio.money.ledger import NOTHING
 from prefect_kling.studio.money.orders import KEY_LENGTH
 from prefect_kling.studio.storage import layout
@@ -121,11 +121,8 @@ def _cut(plan: FilmPlan, clips: Mapping[str, Clip], archive: Archive) -> list[_C
     for planned, follower in zip(shown, followers, strict=True):
         clip = clips[planned.clip_key]
         pictures = None
-        sharpest = Handover(kind="sharpest_frame", clip_key=planned.clip_key)
-        if follower is not None and follower.needs == sharpest:
-            ending = ending_of(clip, archive)
-            if ending is not None:
-                pictures = ending.pictures
+        if follower is not None and follower.needs is not None:
+            pictures = pictures_shown(clip, follower.needs, archive)
         cuts.append(_Cut(planned, clip, pictures))
     return cuts
 
@@ -204,8 +201,8 @@ def _place(cut: _Cut, start: float, length: float, archive: Archive) -> FilmClip
     inputs = {}
     for url in urls:
         inputs[url] = url
-        if url.startswith(STANDIN):
-            inputs[url] = archive.bucket.uri(url.removeprefix(STANDIN))
+        if url.startswith(ARCHIVE_URL):
+            inputs[url] = archive.bucket.uri(url.removeprefix(ARCHIVE_URL))
 
     made_from: tuple[str, ...] = ()
     if planned.needs is not None:

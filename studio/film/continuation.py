@@ -15,7 +15,7 @@ from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.storage import layout
 
 
-class Ending(BaseModel):
+class CutPoint(BaseModel):
     """Where a film ends a clip whose sharpest final picture was handed over.
 
     This is the record beside that picture: pictures of the clip, and seconds.
@@ -27,7 +27,7 @@ class Ending(BaseModel):
     seconds: float
 
 
-def hand_over(clip: Clip, handover: Handover, archive: Archive) -> str:
+def extract_continuation(clip: Clip, handover: Handover, archive: Archive) -> str:
     """Store what the next clip needs of this one, and return its address in the archive.
 
     Free, blocking, safe to repeat: what is there already is not made again.
@@ -43,21 +43,35 @@ def hand_over(clip: Clip, handover: Handover, archive: Archive) -> str:
     return handover.address
 
 
-def ending_of(clip: Clip, archive: Archive) -> Ending | None:
+def cut_point_of(clip: Clip, archive: Archive) -> CutPoint | None:
     """Return where the film ends this clip.
 
     None if the clip's sharpest picture was never handed over.
     """
-    return archive.bucket.read_model(layout.cut_point(clip.clip_key), Ending)
+    return archive.bucket.read_model(layout.cut_point(clip.clip_key), CutPoint)
+
+
+def pictures_shown(clip: Clip, handover: Handover, archive: Archive) -> int | None:
+    """Return how many pictures of a clip a film shows before the shot made from a handover.
+
+    None for all of them.
+    """
+    is_cut = handover.kind == "sharpest_frame" and handover.clip_key == clip.clip_key
+    if not is_cut:
+        return None
+    cut_point = cut_point_of(clip, archive)
+    if cut_point is None:
+        return None
+    return cut_point.pictures
 
 
 def _keep_sharpest(path: Path, clip: Clip, handover: Handover, archive: Archive) -> None:
     found = find_cut_point(path)
-    ending = Ending(pictures=found.pictures, seconds=found.seconds)
+    cut_point = CutPoint(pictures=found.pictures, seconds=found.seconds)
     # The record first: whoever finds the picture can rely on it.
     archive.bucket.put(
         layout.cut_point(clip.clip_key),
-        ending.model_dump_json(indent=1).encode(),
+        cut_point.model_dump_json(indent=1).encode(),
         "application/json",
     )
     archive.bucket.put(handover.path, found.still.data, found.still.media_type)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from prefect_kling.kling.prices import Quote, quote
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.kling.violations import describe
-from prefect_kling.studio.money.archive import STANDIN
+from prefect_kling.studio.money.archive import ARCHIVE_URL
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.storage import layout
 
@@ -37,7 +37,7 @@ class Handover(BaseModel):
     @property
     def address(self) -> str:
         """The address by which a request names it."""
-        return STANDIN + self.path
+        return ARCHIVE_URL + self.path
 
 
 class PlannedShot(BaseModel):

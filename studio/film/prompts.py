@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TypeVar
 
+from prefect_kling.kling.links import is_link
 from prefect_kling.kling.request import ElementInput, ImageInput
 from prefect_kling.studio.film.storyboard import Reference, ShotSettings, Storyboard
 
@@ -14,12 +15,12 @@ Thing = TypeVar("Thing")
 BY_PLACE = re.compile(r"(image|element|video)_\d+")
 
 
-class Unsayable(Exception):
+class ShotInvalid(Exception):
     """A shot names something the storyboard does not have, or more than a request can hold."""
 
 
 @dataclass(frozen=True)
-class Exhibits:
+class AttachedReferences:
     """What a request shows the model, in list order.
 
     `places` maps each reference's name to how a prompt points at it, as in `<<<image_2>>>`.
@@ -46,22 +47,22 @@ def full_text(prompt: str, settings: ShotSettings, board: Storyboard) -> str:
 
 
 def of_length(prompt: str, limit: int, whose: str) -> str:
-    """Return the prompt. Raises `Unsayable` when it has more than `limit` characters."""
+    """Return the prompt. Raises `ShotInvalid` when it has more than `limit` characters."""
     if len(prompt) > limit:
-        raise Unsayable(
+        raise ShotInvalid(
             f"with look and characters {whose} has {len(prompt)} characters; "
             f"the limit here is {limit}"
         )
     return prompt
 
 
-def exhibit(texts: Iterable[str], settings: ShotSettings, board: Storyboard) -> Exhibits:
+def exhibit(texts: Iterable[str], settings: ShotSettings, board: Storyboard) -> AttachedReferences:
     """Collect the references of a request, each once.
 
     First come those that the settings list, then those of the characters, then those that the
     texts mention.
 
-    Raises `Unsayable` for a name that the storyboard does not have, and for a second video.
+    Raises `ShotInvalid` for a name that the storyboard does not have, and for a second video.
     """
     names = [*(settings.references or ())]
     for name in settings.characters or ():
@@ -74,7 +75,7 @@ def exhibit(texts: Iterable[str], settings: ShotSettings, board: Storyboard) -> 
     shown = {name: resolve(name, board) for name in names}
     videos = [each.video for each in shown.values() if each.video is not None]
     if len(videos) > 1:
-        raise Unsayable(f"{len(videos)} videos are referred to; a request takes one")
+        raise ShotInvalid(f"{len(videos)} videos are referred to; a request takes one")
 
     images: list[ImageInput] = []
     elements: list[ElementInput] = []
@@ -89,7 +90,7 @@ def exhibit(texts: Iterable[str], settings: ShotSettings, board: Storyboard) -> 
         if reference.video is not None:
             places[name] = "<<<video_1>>>"
 
-    return Exhibits(
+    return AttachedReferences(
         images=tuple(images),
         elements=tuple(elements),
         video=next(iter(videos), None),
@@ -100,18 +101,18 @@ def exhibit(texts: Iterable[str], settings: ShotSettings, board: Storyboard) -> 
 def resolve(name: str, board: Storyboard) -> Reference:
     """Return the reference of this name, or of this link to a picture.
 
-    Raises `Unsayable` for a name that the storyboard does not have.
+    Raises `ShotInvalid` for a name that the storyboard does not have.
     """
-    if name.lower().startswith(("http://", "https://")):
+    if is_link(name):
         return Reference(image=name)
     return lookup(name, board.references, "reference")
 
 
 def lookup(name: str, things: Mapping[str, Thing], kind: str) -> Thing:
-    """Return the thing of this name. Raises `Unsayable` with the nearest name there is."""
+    """Return the thing of this name. Raises `ShotInvalid` with the nearest name there is."""
     if name in things:
         return things[name]
-    raise Unsayable(f"there is no {kind} called {name!r}{did_you_mean(name, things)}")
+    raise ShotInvalid(f"there is no {kind} called {name!r}{did_you_mean(name, things)}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -15,7 +15,8 @@ from prefect_kling.studio.money.inputs import (
     unreachable_inputs,
 )
 from prefect_kling.studio.money.ledger import NOTHING, EntryState
-from prefect_kling.studio.storage.bucket import Bucket, in_thread
+from prefect_kling.studio.storage.bucket import Bucket
+from prefect_kling.studio.storage.concurrency import in_thread
 
 
 class Standing(StrEnum):
@@ -25,14 +26,18 @@ class Standing(StrEnum):
     BEING_SENT = "being sent"
     UNDER_WAY = "under way"
     HELD = "held"
+    GIVEN_UP = "given up"
     TO_PAY = "to be paid"
 
 
 _STANDINGS = {
     EntryState.ARCHIVED: Standing.ARCHIVED,
     EntryState.SUBMITTED: Standing.UNDER_WAY,
+    EntryState.CLAIMED: Standing.BEING_SENT,
+    EntryState.SENDING: Standing.BEING_SENT,
     EntryState.INTENT: Standing.BEING_SENT,
     EntryState.HELD: Standing.HELD,
+    EntryState.GIVEN_UP: Standing.GIVEN_UP,
 }
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -11,11 +10,12 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from prefect_kling.kling.links import is_link
 from prefect_kling.studio.errors import InputUnusable, NotAVideo
 from prefect_kling.studio.film.storyboard import Reference, Storyboard
 from prefect_kling.studio.media.frames import decode_all
 from prefect_kling.studio.media.probe import read_facts
-from prefect_kling.studio.money.archive import STANDIN, Archive
+from prefect_kling.studio.money.archive import ARCHIVE_URL, Archive
 from prefect_kling.studio.money.inputs import MEDIA_TYPES
 from prefect_kling.studio.money.orders import KEY_LENGTH
 from prefect_kling.studio.storage import layout
@@ -31,11 +31,6 @@ VIDEO_FPS = (24.0, 60.0)
 
 # 24 pictures a second may be written as 23.976, and a length may miss its last picture.
 SLACK = 0.05
-
-
-def is_link(source: str) -> bool:
-    """Whether a source is an HTTP link, and not a local file."""
-    return re.match(r"https?://", source, re.IGNORECASE) is not None
 
 
 def local_file(reference: Reference) -> Path | None:
@@ -64,7 +59,7 @@ def located(storyboard: Storyboard) -> Storyboard:
     """
 
     def address(path: Path, is_video: bool) -> str:
-        return STANDIN + input_path(path, is_video=is_video)
+        return ARCHIVE_URL + input_path(path, is_video=is_video)
 
     return _replaced(storyboard, address)
 
@@ -107,7 +102,7 @@ def upload(path: Path, archive: Archive, *, is_video: bool) -> str:
         with _reading(path), path.open("rb") as file:
             media_type = MEDIA_TYPES[target.rpartition(".")[2]]
             archive.bucket.put_file(target, file, path.stat().st_size, sha256, media_type)
-    return STANDIN + target
+    return ARCHIVE_URL + target
 
 
 def input_path(path: Path, *, is_video: bool) -> str:

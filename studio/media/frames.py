@@ -17,7 +17,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from prefect_kling.studio.errors import NotAVideo
-from prefect_kling.studio.media.probe import read_facts
+from prefect_kling.studio.media.probe import inspect
+from prefect_kling.studio.media.webm import SIGNATURE as WEBM
 
 STILL_LIMIT = 10_000_000
 """Bytes; the API takes pictures up to 10 MB."""
@@ -83,18 +84,50 @@ def decode_all(source: BinaryIO | Path) -> None:
             raise NotAVideo("the file holds no picture that can be decoded")
 
 
+def check_every_picture(source: BinaryIO | Path) -> None:
+    """Decode a whole film, sound included, and refuse what a player would only conceal.
+
+    Blocking; takes about as long as decoding does. Raises `NotAVideo` for damage anywhere.
+    """
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+        expected = inspect(file)[0].frames
+        with open_film(file) as (film, video):
+            for stream in film.streams:
+                if stream.type in ("video", "audio"):
+                    stream.codec_context.options = {
+                        "err_detect": "crccheck+bitstream+buffer+explode"
+                    }
+            decoded = 0
+            for packet in film.demux():
+                if packet.stream.type not in ("video", "audio"):
+                    continue
+                for frame in packet.decode():
+                    if not isinstance(frame, VideoFrame | AudioFrame):
+                        continue
+                    if frame.is_corrupt:
+                        at = float(frame.time or 0)
+                        raise NotAVideo(f"it is damaged {at:.1f} s from its start")
+                    decoded += packet.stream is video
+    if decoded < expected:
+        raise NotAVideo(f"{expected - decoded:,} of its {expected:,} pictures cannot be decoded")
+
+
 @contextmanager
 def open_film(source: BinaryIO | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a whole MP4 or MOV for decoding, as its container and its video stream.
+    """Open a whole MP4, MOV or WebM for decoding, as its container and its video stream.
 
     Raises `NotAVideo`, also for an error of the media library inside the block.
     """
     with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
-        read_facts(file)
+        inspect(file)
+        file.seek(0)
+        # Naming the format refuses playlists, which could name other files and hosts.
+        form = "mov"
+        if file.read(len(WEBM)) == WEBM:
+            form = "matroska"
         file.seek(0)
         try:
-            # Naming the format refuses playlists, which could name other files and hosts.
-            with av.open(file, "r", format="mov", metadata_errors="ignore") as film:
+            with av.open(file, "r", format=form, metadata_errors="ignore") as film:
                 yield film, film.streams.video[0]
         except (av.FFmpegError, IndexError) as error:
             raise NotAVideo(f"the video cannot be decoded ({error})") from error

@@ -21,7 +21,7 @@ from prefect_kling.studio.errors import NotAVideo
 from prefect_kling.studio.media.film_file import MUXER, whole_file
 from prefect_kling.studio.media.footage import Footage, survey
 from prefect_kling.studio.media.montage import Montage
-from prefect_kling.studio.media.probe import read_facts
+from prefect_kling.studio.media.probe import inspect
 from prefect_kling.studio.media.schedule import Schedule
 from prefect_kling.studio.media.soundtrack import Soundtrack
 from prefect_kling.studio.media.splice import Splice
@@ -100,7 +100,7 @@ def join(parts: Sequence[Part], target: Path) -> JoinReport:
             _mark_chapters(film, parts, pictures.schedule)
             _write(film, len(clips), pictures, sound)
         with path.open("rb") as file:
-            frames = read_facts(file).frames
+            frames = inspect(file)[0].frames
         if frames != pictures.frames:
             raise NotAVideo(
                 f"the film came out with {frames:,} pictures instead of {pictures.frames:,}"

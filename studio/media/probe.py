@@ -1,8 +1,11 @@
 """What an MP4 or MOV file is, read from its boxes alone, and the proof that it is whole.
 
 A decoder shows a wrong "last" picture of a cut file without an error. The boxes show the damage:
-those at the top tile the file, and the tables say where every sample is. Only headers are read, and
-no size is trusted unchecked.
+those at the top tile the file, and the tables say where every sample is. Bytes behind the last box
+are no damage as long as every sample lies inside the file: players ignore them. Only headers are
+read, and no size is trusted unchecked.
+
+A video that comes as WebM plays as well, and is described by what its packets say.
 """
 
 import operator
@@ -18,11 +21,14 @@ from typing import BinaryIO
 from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.studio.errors import NotAVideo
+from prefect_kling.studio.media.webm import SIGNATURE as WEBM
+from prefect_kling.studio.media.webm import read_webm
 
 _HEADER_LIMIT = 16 << 20  # four million samples; a film of one hour needs two MiB
 _BOX_LIMIT = 65_536
 # All but ftyp: old QuickTime.
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+_FRAGMENT_BOXES = (b"moof", b"mdat", b"styp", b"sidx", b"emsg", b"prft", b"moov")
 _OTHER_KINDS = {
     b"<!doctype html": "an HTML page",
     b"<html": "an HTML page",
@@ -75,6 +81,39 @@ class _Track:
     """How many bytes such a sample has."""
 
 
+def inspect(file: BinaryIO) -> tuple[MediaFacts, tuple[str, ...]]:
+    """Prove that a seekable file is a whole video that plays; return facts, and what is odd about it.
+
+    MP4, MOV and WebM are accepted. Raises `NotAVideo` with the reason. The position in the file
+    stays where it was.
+    """
+    origin = file.tell()
+    try:
+        if bytes(_read_at(file, 0, len(WEBM))) == WEBM:
+            return _webm_facts(file), ("it is a WebM file, not an MP4",)
+        facts = read_facts(file)
+        tail = facts.bytes - _end_of_boxes(file, facts.bytes)
+        if tail:
+            return facts, (f"{tail:,} bytes behind its last box are no part of the video",)
+        return facts, ()
+    finally:
+        file.seek(origin)
+
+
+def _webm_facts(file: BinaryIO) -> MediaFacts:
+    track = read_webm(file)
+    return MediaFacts(
+        seconds=track.seconds,
+        width=track.width,
+        height=track.height,
+        fps=track.frames / track.seconds,
+        frames=track.frames,
+        codec=track.codec,
+        audio=track.audio,
+        bytes=track.bytes,
+    )
+
+
 def read_facts(file: BinaryIO, size: int | None = None) -> MediaFacts:
     """Prove from its boxes that a seekable file is a whole MP4 or MOV with pictures; return facts.
 
@@ -103,10 +142,16 @@ def read_facts(file: BinaryIO, size: int | None = None) -> MediaFacts:
 
 
 def _read_headers(file: BinaryIO, size: int) -> tuple[memoryview, _Placed]:
-    """Return the movie header, and every fragment header with its place in the file."""
+    """Return the movie header, and every fragment header with its place in the file.
+
+    What follows the last whole box is left to the sample tables, which show whether anything of
+    the video is missing; only where a further fragment may have begun there, it is a cut.
+    """
     kept: dict[bytes, _Placed] = {b"moov": [], b"moof": [], b"mdat": []}
     budget = _HEADER_LIMIT
-    for start, (kind, payload, end) in _walk_file(file, size):
+    tail: _Tail | None = None
+    for start, (kind, payload, end), behind in _walk_file(file, size):
+        tail = behind
         if kind not in kept:
             continue
         length = end - payload
@@ -116,6 +161,14 @@ def _read_headers(file: BinaryIO, size: int) -> tuple[memoryview, _Placed]:
         if budget < 0:
             raise NotAVideo(f"the headers take more than {_HEADER_LIMIT:,} bytes")
         kept[kind].append((start, _read_at(file, payload, length)))
+    if tail is not None:
+        is_endless_media = tail.kind == b"mdat" and not kept[b"moof"]
+        if not kept[b"moov"] or not (kept[b"mdat"] or is_endless_media):
+            raise NotAVideo(tail.reason)
+        is_fragmented = kept[b"moof"] or any(_children(kept[b"moov"][0][1], b"mvex"))
+        if is_fragmented and tail.may_be_media:
+            raise NotAVideo(tail.reason)
+        return kept[b"moov"][0][1], kept[b"moof"]
     for kind, name in ((b"moov", "movie header"), (b"mdat", "media data")):
         if not kept[kind]:
             raise NotAVideo(f"the file has no {name}: it is cut, or it is no video")
@@ -136,26 +189,53 @@ def _refuse_other_kinds(start: bytes) -> None:
         raise NotAVideo("this does not start like an MP4 video: there is no ftyp box")
 
 
-def _walk_file(file: BinaryIO, size: int) -> Iterator[tuple[int, _Box]]:
-    """Yield start and box of everything at the top; prove that they end where the file ends."""
+@dataclass(frozen=True)
+class _Tail:
+    """What follows the last whole box of a file."""
+
+    start: int
+    kind: bytes
+    """The four letters where a box would have its name."""
+    reason: str
+    """Why the file would be refused for it."""
+
+    @property
+    def may_be_media(self) -> bool:
+        """Whether it may be the beginning of a box that holds pictures, sound or their places."""
+        return len(self.kind) < 4 or self.kind in _FRAGMENT_BOXES
+
+
+def _walk_file(file: BinaryIO, size: int) -> Iterator[tuple[int, _Box, _Tail | None]]:
+    """Yield start and box of everything at the top, then an empty box with what is behind the last."""
     at = 0
     for _ in range(_BOX_LIMIT):
         if at == size:
             return
-        box = _parse_box(_read_at(file, at, 16), at, size)
+        header = _read_at(file, at, 16)
+        box = _parse_box(header, at, size)
+        reason = ""
         if box is None or not box[0].decode("latin-1").isprintable():
-            raise NotAVideo(
+            reason = (
                 f"the {size - at:,} bytes from byte {at:,} on are no part of an MP4: cut or damaged"
             )
-        kind, _, end = box
-        if end > size:
-            name = kind.decode("latin-1")
-            raise NotAVideo(
-                f"the file is cut: it ends inside the box {name}, {end - size:,} bytes short"
-            )
-        yield at, box
-        at = end
+        elif box[2] > size:
+            name = box[0].decode("latin-1")
+            missing = box[2] - size
+            reason = f"the file is cut: it ends inside the box {name}, {missing:,} bytes short"
+        if box is None or reason:
+            yield at, (b"", at, at), _Tail(at, bytes(header[4:8]), reason)
+            return
+        yield at, box, None
+        at = box[2]
     raise NotAVideo(f"the file has more than {_BOX_LIMIT:,} boxes at the top")
+
+
+def _end_of_boxes(file: BinaryIO, size: int) -> int:
+    """Return where the last whole box of a file ends."""
+    for _, _, tail in _walk_file(file, size):
+        if tail is not None:
+            return tail.start
+    return size
 
 
 def _parse_box(header: memoryview, at: int, limit: int) -> _Box | None:

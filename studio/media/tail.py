@@ -23,7 +23,7 @@ from prefect_kling.studio.media.frames import (
     open_film,
     shifted,
 )
-from prefect_kling.studio.media.probe import read_facts
+from prefect_kling.studio.media.probe import inspect
 from prefect_kling.studio.media.timeline import Timeline, pictures_from, read_timeline
 
 # Without B-frames, pictures are stored in the order they are shown, and every reader finds the same
@@ -73,7 +73,7 @@ def keep_tail(source: BinaryIO | Path, target: Path, seconds: float = 10.0) -> b
         with av.open(str(path), "w", format="mp4", container_options=MUXER) as film:
             _encode(film, tail)
         with path.open("rb") as file:
-            frames = read_facts(file).frames
+            frames = inspect(file)[0].frames
         if frames != len(tail.stamps):
             raise NotAVideo(
                 f"the tail came out with {frames:,} pictures instead of {len(tail.stamps):,}"

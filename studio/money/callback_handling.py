@@ -6,12 +6,12 @@ from datetime import timedelta
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.studio.errors import LedgerMoved
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.callbacks import CLAIM_LENGTH
 from prefect_kling.studio.money.candidates import take_for
 from prefect_kling.studio.money.ledger import Entry, EntryState, VersionedEntry
 from prefect_kling.studio.money.record import MAY_HAVE_LEFT
 from prefect_kling.studio.money.settlement import CONFIRM_SECONDS, Collected, collect
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
+from prefect_kling.studio.storage.layout import CLAIM_LENGTH
 
 # Who sends may be between its request and its note of the job: that note is as good as ours.
 _WITHOUT_A_JOB = (*MAY_HAVE_LEFT, EntryState.HELD)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from prefect_kling.studio.money.ledger import Entry
+from prefect_kling.studio.storage.layout import CLAIM_LENGTH
 
-CLAIM_LENGTH = 8
 TOKEN_LENGTH = 40
 
 

@@ -11,9 +11,9 @@ from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.job import JobState, VideoJob
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.callbacks import CLAIM_LENGTH
 from prefect_kling.studio.money.ledger import Entry, EntryState
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
+from prefect_kling.studio.storage.layout import CLAIM_LENGTH
 
 LOOK_SECONDS = 2.0
 # How long after a job's end a receiver is left to fetch the clip alone, should a poll meet it in

@@ -1,5 +1,7 @@
 """A ledger record in words: what happened, what it may have cost, and what can be done."""
 
+from typing import assert_never
+
 from prefect_kling.studio.money.ledger import Entry, EntryState
 
 _STATES = {
@@ -45,9 +47,38 @@ def explain(entry: Entry) -> str:
             for event in entry.history
         ),
     ]
-    if entry.state is EntryState.HELD:
-        lines += ["", *remedies(entry)]
-    return "\n".join(lines)
+    lines += ["", *next_steps(entry)]
+    return "\n".join(lines).rstrip()
+
+
+def next_steps(entry: Entry) -> list[str]:
+    """Say what a person can do about a clip, whatever its state: the way out of it."""
+    key = entry.clip_key
+    retry = f"`prefect-kling ledger retry {key}` (one more attempt)"
+    give_up = f"`prefect-kling ledger give-up {key}` (wait no longer; its worst price is booked)"
+    match entry.state:
+        case EntryState.HELD:
+            return [*remedies(entry), f"- If nobody can tell: {give_up}."]
+        case EntryState.SENDING | EntryState.INTENT:
+            return [f"Once its sender counts as dead, a sweep holds it. After that: {give_up}."]
+        case EntryState.CLAIMED:
+            return ["A sweep, or the next run, releases it if its process has died."]
+        case EntryState.SUBMITTED:
+            return [
+                f"Run its flow again, or collect_finished. If the API has forgotten the job: {retry},",
+                f"or {give_up}.",
+            ]
+        case EntryState.FAILED:
+            return [f"Change the request, or {retry}, or {give_up}."]
+        case EntryState.GIVEN_UP:
+            adopt = f"`prefect-kling ledger adopt {key} JOB_ID` (its job was found)"
+            return [f"It stays so, unless: {retry}, or {adopt}."]
+        case EntryState.RELEASED:
+            return ["Run its flow to send it."]
+        case EntryState.ARCHIVED:
+            return []
+        case _:
+            assert_never(entry.state)
 
 
 def _job(entry: Entry) -> str:

@@ -99,6 +99,7 @@ class ClaimRequest:
     at_most_usd: Decimal
     sent_to: str = ""
     account: str = ""
+    film: str = ""
     silent_seconds: float | None = None
     max_attempts: int = 3
     max_attempts_for_life: int = MAX_ATTEMPTS_FOR_LIFE
@@ -204,6 +205,8 @@ class Ledger:
             charged_usd=None,
             sent_to=wanted.sent_to,
             account=wanted.account,
+            film=wanted.film,
+            adopted_by="",
             silent_seconds=wanted.silent_seconds,
             at_most_usd=wanted.at_most_usd + entry.maybe_paid_usd,
         )
@@ -473,12 +476,24 @@ class Ledger:
             self.bucket.delete(_marker("held", version.entry))
         return moved
 
-    def retry(self, version: VersionedEntry, why: str) -> VersionedEntry:
-        """Note that a person wants another attempt, whatever the limits. The caller has read the jobs."""
-        states = {EntryState.FAILED: "failed", EntryState.GIVEN_UP: "given_up"}
-        ended = states.get(version.entry.state, "gone")
-        earlier = version.entry.as_attempt(ended)
-        following = _next_attempt(version.entry, earlier)
+    def retry(
+        self, version: VersionedEntry, why: str, charged_usd: Decimal = NOTHING
+    ) -> VersionedEntry:
+        """Note that a person wants another attempt, whatever the limits. The caller has read the jobs.
+
+        `charged_usd`: what the latest attempt has cost.
+        """
+        entry = version.entry
+        if entry.state is not EntryState.GIVEN_UP:
+            entry = entry.model_copy(update={"charged_usd": charged_usd})
+        match entry.state:
+            case EntryState.FAILED:
+                ended = entry.as_attempt("failed")
+            case EntryState.GIVEN_UP:
+                ended = entry.as_attempt("given_up")
+            case _:
+                ended = entry.as_attempt("gone")
+        following = _next_attempt(entry, ended)
         moved = self._move(
             version,
             EntryState.RELEASED,
@@ -495,12 +510,15 @@ class Ledger:
         self, version: VersionedEntry, attempts: tuple[Attempt, ...], note: str
     ) -> VersionedEntry:
         """Write what became of earlier attempts into a record whose state stays as it is."""
-        entry = version.entry.moved(version.entry.state, note, attempts=attempts)
+        return self._replace(
+            version, version.entry.moved(version.entry.state, note, attempts=attempts)
+        )
+
+    def _replace(self, version: VersionedEntry, entry: Entry) -> VersionedEntry:
         etag = self.bucket.replace(_path(entry.clip_key), _bytes(entry), version.etag)
         if etag is None:
             raise LedgerMoved(
-                "somebody else changed the record while an earlier attempt was noted",
-                clip_key=entry.clip_key,
+                "somebody else changed the record at the same time", clip_key=entry.clip_key
             )
         return VersionedEntry(entry, etag, 0.0, is_mine=True)
 
@@ -523,10 +541,21 @@ class Ledger:
         ]
         note = f"job {job_id} adopted by {who}"
         moved = self._move(
-            version, EntryState.SUBMITTED, note, job_id=job_id, late_jobs=tuple(others)
+            version,
+            EntryState.SUBMITTED,
+            note,
+            job_id=job_id,
+            adopted_by=who,
+            late_jobs=tuple(others),
         )
         self.bucket.delete(_marker("held", version.entry))
         return moved
+
+    def correct_job(self, version: VersionedEntry, job_id: str, who: str) -> VersionedEntry:
+        """Put another job in the place of one that a person named wrongly."""
+        note = f"job {job_id} named by {who} in place of {version.entry.job_id}"
+        entry = version.entry.moved(EntryState.SUBMITTED, note, job_id=job_id, adopted_by=who)
+        return self._replace(version, entry)
 
     def open_markers(self) -> Iterator[Marker]:
         """Yield the markers of everything that is not finished, a page of the store at a time."""

@@ -15,7 +15,7 @@ SHORT_SIDE = {"std": 720, "pro": 1080}
 class ClipOrder(BaseModel):
     """A request to be made into one archived clip; equal orders have equal clip keys and are paid for once.
 
-    Inputs that live in the archive are named by stand-in addresses (`archive.STANDIN`): the key
+    Inputs that live in the archive are named by stand-in addresses (`archive.ARCHIVE_URL`): the key
     then depends on the content they stand for, and no signed link is ever written down.
     """
 

@@ -8,16 +8,17 @@ from decimal import Decimal
 from typing import TypeVar
 
 from prefect_kling.kling.client import ClientSettings, KlingClient
-from prefect_kling.studio.errors import LedgerMoved
+from prefect_kling.studio.errors import LedgerMoved, StudioError
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.budget import clip_of
 from prefect_kling.studio.money.candidates import adopt_candidate
 from prefect_kling.studio.money.earlier_jobs import finish_attempts, read_earlier_jobs
 from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Marker, VersionedEntry
+from prefect_kling.studio.money.overdue import Alarm, AlarmAges, find_overdue
 from prefect_kling.studio.money.record import BEFORE_A_JOB
 from prefect_kling.studio.money.settlement import CONFIRM_SECONDS, RETENTION, Collected, collect
 from prefect_kling.studio.money.submission import is_silent, sender_window, take_over_silent
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 
 NAMED = 100
 T = TypeVar("T")
@@ -53,6 +54,7 @@ class ReconcileSettings:
     silence_otherwise: float = sender_window(ClientSettings())
     warn_before: timedelta = timedelta(days=1)
     confirm_seconds: float = CONFIRM_SECONDS
+    ages: AlarmAges = field(default_factory=AlarmAges)
 
     @property
     def longest_silence(self) -> float:
@@ -73,6 +75,9 @@ async def reconcile(
     Costs nothing and may run beside anything else, as often as you like. Memory does not grow with
     the number of records. One clip's trouble does not stop the others: it is noted, and the next
     sweep meets it again. `tell` hears how each paid job stands.
+
+    Whatever its state, a record that is still open a day after it was sent is found as "overdue" as
+    well, and after six days as "expiring".
     """
     settings = settings or ReconcileSettings()
     findings = Findings()
@@ -88,6 +93,12 @@ async def reconcile(
                 kind = "trouble"
                 words = f"{type(error).__name__}: {error}"
             findings.note(kind, marker.clip_key, words)
+            try:
+                alarm = await in_thread(find_overdue, marker, archive, settings.ages, kind, words)
+            except StudioError as error:
+                alarm = Alarm("trouble", f"{type(error).__name__}: {error}")
+            if alarm is not None:
+                findings.note(alarm.kind, marker.clip_key, alarm.words)
 
     async with asyncio.TaskGroup() as workers:
         for _ in range(settings.at_once):

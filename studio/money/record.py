@@ -104,6 +104,10 @@ class Entry(BaseModel):
     """The API it is sent to."""
     account: str = ""
     """Salted fingerprint of the API key (see `KlingClient.account`); empty in records of older versions."""
+    film: str = ""
+    """The film it was asked for, if any; its budget paid for it."""
+    adopted_by: str = ""
+    """Who named the job, where its sender did not."""
     silent_seconds: float | None = None
     """After how many seconds without a word its sender counts as dead, by the sender's own settings."""
     sending_since: datetime | None = None

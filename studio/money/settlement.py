@@ -2,21 +2,33 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobFailed, JobNotFound, KlingError
 from prefect_kling.kling.job import JobState, VideoJob
 from prefect_kling.kling.polling import PollPolicy, failure_of, poll_until_done
-from prefect_kling.studio.errors import ClipHeld, LedgerUnreadable, LinkExpired, StudioError
+from prefect_kling.studio.errors import (
+    ClipHeld,
+    DownloadBroken,
+    LedgerUnreadable,
+    LinkExpired,
+    NotAVideo,
+    StudioError,
+    VideoQuarantined,
+)
 from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.completion_watch import LedgerBackedReader, completion_watcher
 from prefect_kling.studio.money.earlier_jobs import finish_attempts
 from prefect_kling.studio.money.job_conflict import hold_if_owned_elsewhere
 from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, VersionedEntry
-from prefect_kling.studio.storage.concurrency import in_thread
+from prefect_kling.studio.money.unknown_states import ConfirmingReader, may_be_finished
+from prefect_kling.studio.storage.concurrency import in_thread, until_stopped
+from prefect_kling.studio.storage.download import Stop
 
 RETENTION = timedelta(days=7)
 CONFIRM_SECONDS = 10.0
@@ -52,13 +64,14 @@ async def wait_for_paid_job(
         )
     try:
         if not is_watched:
-            return await poll_until_done(client, entry.job_id, patience, seen)
+            reader = ConfirmingReader(client, archive, entry.order)
+            return await poll_until_done(reader, entry.job_id, patience, seen)
         with completion_watcher(archive).bell(entry) as bell:
             left = patience.initial_delay - _seconds_since_sent(entry)
             patience = replace(patience, initial_delay=min(max(left, 0.0), patience.initial_delay))
-            return await poll_until_done(
-                LedgerBackedReader(client, archive, entry, bell), entry.job_id, patience, seen, bell
-            )
+            backed = LedgerBackedReader(client, archive, entry, bell)
+            reader = ConfirmingReader(backed, archive, entry.order)
+            return await poll_until_done(reader, entry.job_id, patience, seen, bell)
     except JobFailed as error:
         error.clip_key = entry.clip_key
         raise
@@ -96,9 +109,10 @@ async def close_failed(entry: Entry, failure: JobFailed, archive: Archive) -> bo
 async def keep_paid_job(entry: Entry, job: VideoJob, client: KlingClient, archive: Archive) -> Kept:
     """Archive a completed job's video, settle its money and close its record. Free, safe to repeat.
 
-    A clip that is archived already costs no call of the API. A link that has died is replaced once
-    by asking the API for a fresh one. Raises what `Archive.keep` raises, and `ClipHeld` where the
-    job belongs to another clip.
+    A clip that is archived already costs no call of the API. Passing trouble with the file is met
+    by a few tries, each with a fresh read of the job (`Archive.fetching`). A cancellation ends the
+    download within seconds. Raises what `Archive.keep` raises, and `ClipHeld` where the job belongs
+    to another clip.
     """
     clip = await in_thread(archive.find, entry.clip_key)
     if clip is None:
@@ -108,13 +122,14 @@ async def keep_paid_job(entry: Entry, job: VideoJob, client: KlingClient, archiv
         clip = await _fetched(entry, job, client, archive)
     version = await in_thread(_read_entry, entry, archive)
     # Closing comes last: whoever closes the record tells of it, and little may fail in between.
-    await in_thread(_settle, version.entry, clip, archive)
+    await in_thread(settle_clip, version.entry, clip, archive)
     version = await in_thread(archive.ledger.archived, version, clip.uri, clip.usd)
     await finish_attempts(version, client, archive)
     return Kept(clip, version.is_mine)
 
 
-def _settle(entry: Entry, clip: Clip, archive: Archive) -> None:
+def settle_clip(entry: Entry, clip: Clip, archive: Archive) -> None:
+    """Book what an archived clip has cost in place of what was set aside for it."""
     if entry.state is EntryState.GIVEN_UP:
         # Its worst price was booked when it was given up.
         archive.budget.book(clip.usd - (entry.charged_usd or NOTHING))
@@ -128,16 +143,31 @@ async def _fetched(entry: Entry, job: VideoJob, client: KlingClient, archive: Ar
     if charge is not None:
         charged_usd = charge.credits
 
-    def keep(job: VideoJob) -> Clip:
-        return archive.keep(entry.order, job, charged_usd, entry.at_most_usd)
-
-    # The event loop's own few threads bound how many transfers run at once; short storage calls
-    # have others.
-    try:
-        return await asyncio.to_thread(keep, job)
-    except LinkExpired:
-        fresh = await client.get(job.job_id)
-        return await asyncio.to_thread(keep, fresh)
+    fetching = archive.fetching
+    for number in range(1, fetching.tries + 1):
+        stop = Stop()
+        keep = partial(
+            archive.keep,
+            entry.order,
+            job,
+            charged_usd,
+            entry.at_most_usd,
+            stop=stop,
+            is_last_try=number == fetching.tries,
+        )
+        try:
+            return await until_stopped(keep, stop.set)
+        except (LinkExpired, DownloadBroken, NotAVideo):
+            if number == fetching.tries:
+                raise
+        await asyncio.sleep(fetching.pause_seconds * 2 ** (number - 1))
+        # A fresh read gives fresh links; an answer without any leaves those that are known.
+        # An API that is away leaves them, too.
+        with suppress(KlingError):
+            fresh = await client.get(job.job_id)
+            if fresh.urls:
+                job = fresh
+    raise ValueError(f"{fetching.tries} tries: at least one is needed")
 
 
 def _read_entry(entry: Entry, archive: Archive) -> VersionedEntry:
@@ -157,6 +187,7 @@ class Outcome(StrEnum):
     RUNNING = "running"
     GONE = "gone"
     EXPIRING = "expiring"
+    QUARANTINED = "quarantined"
     TROUBLE = "trouble"
 
 
@@ -190,11 +221,15 @@ async def collect(
     A finished video that cannot be archived is told as trouble, and as an alarm when the API is
     about to delete it. Raises the client's errors when the API cannot be asked.
     """
+    reader = ConfirmingReader(client, archive, entry.order)
     try:
-        job = await client.get(str(entry.job_id))
+        job = await reader.get(str(entry.job_id))
         if job.state is JobState.FAILED:
             await asyncio.sleep(confirm_seconds)
-            job = await client.get(str(entry.job_id))
+            job = await reader.get(str(entry.job_id))
+        elif may_be_finished(job):
+            await asyncio.sleep(archive.fetching.confirm_seconds)
+            job = await reader.get(str(entry.job_id))
     except JobNotFound as error:
         # The video may be safe even if the API has forgotten it.
         if await in_thread(archive.find, entry.clip_key) is None:
@@ -206,7 +241,20 @@ async def collect(
         failure = failure_of(job)
         is_news = await close_failed(entry, failure, archive)
         return Collected(Outcome.FAILED, str(failure), failure=failure, is_news=is_news)
+    if may_be_finished(job):
+        return await _set_aside(entry, job, archive)
     return Collected(Outcome.RUNNING, job.said_state)
+
+
+async def _set_aside(entry: Entry, job: VideoJob, archive: Archive) -> Collected:
+    """Keep the file of a job whose state nobody knows; its record stays open."""
+    reason = f"the API says that the job is {job.said_state!r}, which is no known state"
+    if not archive.links_of(entry.order, job):
+        reason = f"{reason}, and the only links it gives are those that were sent"
+    uri = await in_thread(archive.quarantine_links, entry.order, job, reason)
+    if not uri:
+        return Collected(Outcome.RUNNING, reason)
+    return Collected(Outcome.QUARANTINED, f"{reason}; its file is kept at {uri}")
 
 
 async def _keep(
@@ -215,11 +263,14 @@ async def _keep(
     try:
         kept = await keep_paid_job(entry, job, client, archive)
     except (KlingError, StudioError) as error:
+        outcome = Outcome.TROUBLE
+        if isinstance(error, VideoQuarantined):
+            outcome = Outcome.QUARANTINED
         if (
             job.completed_at is None
             or job.completed_at + RETENTION - datetime.now(UTC) > warn_before
         ):
-            return Collected(Outcome.TROUBLE, str(error), trouble=error)
+            return Collected(outcome, str(error), trouble=error)
         told = f"the API deletes it at {job.completed_at + RETENTION:%Y-%m-%d %H:%M} UTC: {error}"
         return Collected(Outcome.EXPIRING, told, trouble=error)
     return Collected(Outcome.ARCHIVED, kept.clip.uri, kept.clip, is_news=kept.is_news)

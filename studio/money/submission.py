@@ -90,6 +90,9 @@ NOTHING_PAID = (Unavailable, RequestRefused, KeyRefused, BalanceTooLow)
 
 LOG = logging.getLogger(__name__)
 _sending = SendLimit()
+# One request at a time is marked and leaves, so that a kill finds at most one that is marked and
+# has not left.
+_leaving = SendLimit()
 
 
 def sender_window(client: ClientSettings, insist: float = INSIST_SECONDS) -> float:
@@ -179,6 +182,7 @@ async def submit_once(
         at_most_usd=quote(order.request).at_most_usd,
         sent_to=client.settings.base_url,
         account=client.account(order.clip_key),
+        film=options.film.film if options.film is not None else "",
         silent_seconds=options.window or sender_window(client.settings, options.insist),
         max_attempts=options.max_attempts,
         max_attempts_for_life=options.max_attempts_for_life,
@@ -386,8 +390,9 @@ class _Departure:
     async def check_in(self) -> None:
         """Move the record to `sending`. Raises if the claim is lost or too old; then nothing leaves."""
         connected_at = time.monotonic()
-        # A cancellation waits for the thread: what it still does could not be undone.
-        await uninterrupted(in_thread(self._mark))
+        async with _leaving.place(1):
+            # A cancellation waits for the thread: what it still does could not be undone.
+            await uninterrupted(in_thread(self._mark))
         # By the wall clock, which goes on while a machine sleeps.
         if time.time() - self.version.read_at > self._seconds:
             raise Unavailable("this process was held up between its claim and its request")

@@ -27,13 +27,10 @@ from prefect_kling.studio.errors import (
     StudioError,
 )
 from prefect_kling.studio.storage import layout
-from prefect_kling.studio.storage.concurrency import in_thread, uninterrupted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
-
-__all__ = ["Bucket", "Head", "Stored", "in_thread", "uninterrupted"]
 
 PART_BYTES = 64 * 2**20
 MULTIPART_ABOVE_BYTES = 256 * 2**20

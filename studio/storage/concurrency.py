@@ -7,6 +7,8 @@ from typing import Any, ParamSpec, TypeVar
 import anyio
 import anyio.to_thread
 
+STOP_SECONDS = 20.0
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -52,3 +54,20 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
         task.exception()  # marks an error as seen, so that asyncio does not report it
         raise cancelled
     return task.result()
+
+
+async def until_stopped(call: Callable[[], T], stop: Callable[[], None]) -> T:
+    """Run a blocking call in a thread of the event loop; a cancellation calls `stop` and waits for its end.
+
+    The event loop's own few threads bound how many such calls run at once.
+    """
+    work = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        stop()
+        # A file that has arrived is still stored; one that has not ends within seconds.
+        await asyncio.wait([work], timeout=STOP_SECONDS)
+        if work.done() and not work.cancelled():
+            work.exception()  # marks an error as seen, so that asyncio does not report it
+        raise

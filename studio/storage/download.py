@@ -1,9 +1,14 @@
 """Downloading one link into one open file: whole, counted and hashed, or not at all."""
 
 import hashlib
+import re
+import socket
+import threading
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import httpx
 
@@ -20,6 +25,10 @@ PAUSE_SECONDS = 0.25
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 
 
+# An entity tag that is the MD5 of the bytes, as S3 and R2 give to files sent in one piece.
+_MD5_TAG = re.compile(r'"([0-9a-f]{32})"', re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class Received:
     """What was downloaded."""
@@ -28,6 +37,47 @@ class Received:
     """Length in bytes."""
     sha256: str
     """Hash of the bytes, in hex."""
+    is_pieced: bool = False
+    """Whether it was put together from several answers, and no entity tag proves the whole."""
+    media_type: str = ""
+    """What the server calls it, in lower case and without parameters."""
+
+
+class Stop:
+    """Ends a download from another thread, also one that waits for a silent server."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the download is to end."""
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """End the download: no further piece is taken, and its connection is shut down."""
+        with self._lock:
+            self._event.set()
+            if self._socket is not None:
+                # It may be closed already, or not connected yet.
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, or return early when the download is to end."""
+        self._event.wait(seconds)
+
+    def watch(self, name: str, info: Mapping[str, Any]) -> None:
+        """Note the connection of a request: the `trace` extension of httpx."""
+        if name not in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            return
+        found = info["return_value"].get_extra_info("socket")
+        with self._lock:
+            self._socket = found
+        if self.is_set:
+            self.set()
 
 
 def download(
@@ -36,19 +86,28 @@ def download(
     total_seconds: float = TOTAL_SECONDS,
     most_bytes: float = float("inf"),
     pause_seconds: float = PAUSE_SECONDS,
+    *,
+    stop: Stop | None = None,
+    may_resume: bool = True,
 ) -> Received:
     """Download a link into an empty, open file. Memory use does not depend on the length.
 
     An interrupted transfer continues where it ended (Range with If-Range); if the file has changed
-    at the server, it starts over. `pause_seconds` is the pause after an attempt that brought no new
-    byte, doubled with each. Blocking, free, and safe to repeat with an empty file.
+    at the server, or `may_resume` is false, it starts over. A file that was continued and does not
+    match an entity tag that looks like an MD5 is fetched anew, without ranges; where there is no
+    such tag, `is_pieced` says that the whole is to be verified. `pause_seconds` is the pause after
+    an attempt that brought no new byte, doubled with each. Setting `stop` ends it within a second
+    or two (a connection that is being made: ten). Blocking, free, and safe to repeat with an empty
+    file.
 
     Raises `LinkExpired` on 403, 404 and 410 (on 403 only after a second attempt with a browser's
-    User-Agent, because one host of the operator refuses others), `DownloadBroken` after three
-    attempts in a row without a new byte or after `total_seconds`, and `InputUnusable` as soon as
-    more than `most_bytes` have arrived.
+    User-Agent, because one host of the operator refuses others) and for what is no link,
+    `DownloadBroken` after three attempts in a row without a new byte, after `total_seconds` or
+    when stopped, and `InputUnusable` as soon as more than `most_bytes` have arrived. After
+    `DownloadBroken` the file holds what has arrived.
     """
-    transfer = _Transfer(url, file, total_seconds, most_bytes, pause_seconds)
+    transfer = _Transfer(url, file, total_seconds, most_bytes, pause_seconds, stop or Stop())
+    transfer.may_resume = may_resume
     with httpx.Client(
         timeout=TIMEOUT,
         follow_redirects=True,
@@ -57,7 +116,9 @@ def download(
     ) as http:
         while not transfer.is_complete:
             transfer.attempt(http)
-    return Received(transfer.size, transfer.sha256.hexdigest())
+            if transfer.is_complete and transfer.contradicts_its_tag:
+                transfer.forget()
+    return transfer.received
 
 
 class _Transfer:
@@ -70,14 +131,18 @@ class _Transfer:
         total_seconds: float,
         most_bytes: float,
         pause_seconds: float,
+        stop: Stop,
     ) -> None:
         self.url = url
         self.file = file
         self.deadline = time.monotonic() + total_seconds
         self.most_bytes = most_bytes
         self.pause_seconds = pause_seconds
+        self.stop = stop
         self.as_browser = False
+        self.may_resume = True
         self.fruitless_count = 0
+        self.most_arrived = 0
         self.is_complete = False
         self._start_over()
 
@@ -85,26 +150,63 @@ class _Transfer:
         self.file.seek(0)
         self.file.truncate()
         self.sha256 = hashlib.sha256()
+        self.md5 = hashlib.md5(usedforsecurity=False)
         self.size = 0
         self.etag = ""
+        self.media_type = ""
+        self.is_continued = False
         self.total: int | None = None
+
+    @property
+    def received(self) -> Received:
+        """What has arrived."""
+        is_proven = _MD5_TAG.fullmatch(self.etag) is not None
+        return Received(
+            self.size,
+            self.sha256.hexdigest(),
+            is_pieced=self.is_continued and not is_proven,
+            media_type=self.media_type,
+        )
+
+    @property
+    def contradicts_its_tag(self) -> bool:
+        """Whether a file put together from ranges is another one than its tag, an MD5, says."""
+        tag = _MD5_TAG.fullmatch(self.etag)
+        if tag is None or not self.is_continued:
+            return False
+        return tag[1].lower() != self.md5.hexdigest()
+
+    def forget(self) -> None:
+        """Drop what has arrived, and ask for no more ranges: the server's ranges are wrong."""
+        self.may_resume = False
+        self.is_complete = False
+        self.most_arrived = 0
+        self._start_over()
 
     def attempt(self, http: httpx.Client) -> None:
         """Open the link once and take what arrives; raises if another attempt cannot help."""
-        size_before = self.size
         problem = ""
+        self._check_stop()
         try:
-            with http.stream("GET", self.url, headers=self._headers()) as response:
+            with http.stream(
+                "GET", self.url, headers=self._headers(), extensions={"trace": self.stop.watch}
+            ) as response:
                 problem = self._check(response)
                 if not problem:
                     self._take(response)
                     self.is_complete = self.total is None or self.size == self.total
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
+            raise LinkExpired("the result link is no link", detail=str(error)) from None
         except httpx.HTTPError as error:
             problem = f"{type(error).__name__}: {error}"
 
+        self._check_stop()
         if self.is_complete:
             return
-        if self.size > size_before:
+        # Compared with the most there ever was: a transfer that starts over again and again makes
+        # no progress.
+        if self.size > self.most_arrived:
+            self.most_arrived = self.size
             self.fruitless_count = 0
             return
 
@@ -114,13 +216,17 @@ class _Transfer:
             if self.total is not None:
                 arrived = f"{self.size:,} of {self.total:,}"
             raise DownloadBroken(f"the download stopped after {arrived} bytes", detail=problem)
-        time.sleep(self.pause_seconds * 2**self.fruitless_count)
+        self.stop.pause(self.pause_seconds * 2**self.fruitless_count)
+
+    def _check_stop(self) -> None:
+        if self.stop.is_set:
+            raise DownloadBroken(f"the download was stopped after {self.size:,} bytes")
 
     def _headers(self) -> dict[str, str]:
         headers = {}
         if self.as_browser:
             headers["User-Agent"] = BROWSER_USER_AGENT
-        if self.size and self.etag:
+        if self.size and self.etag and self.may_resume:
             headers["Range"] = f"bytes={self.size}-"
             headers["If-Range"] = self.etag
         return headers
@@ -137,7 +243,12 @@ class _Transfer:
         if status in (403, 404, 410):
             raise LinkExpired("the result link is no longer served", status=status)
         if status == 206 and self._is_continuation(response):
+            self.is_continued = True
             return ""
+        if status == 416:
+            # Nothing is behind what has arrived, although less than was promised: fetched anew.
+            self.may_resume = False
+            return "HTTP 416"
         if status == 429 or status >= 500:
             return f"HTTP {status}"
 
@@ -147,6 +258,8 @@ class _Transfer:
         etag = response.headers.get("etag", "")
         if not etag.startswith("W/"):  # weakly equal files may differ in their bytes
             self.etag = etag
+        media_type = response.headers.get("content-type", "")
+        self.media_type = media_type.partition(";")[0].strip().lower()
         length = response.headers.get("content-length", "")
         if length.isdecimal():
             self.total = int(length)
@@ -164,9 +277,11 @@ class _Transfer:
         for piece in response.iter_raw():
             self.file.write(piece)
             self.sha256.update(piece)
+            self.md5.update(piece)
             self.size += len(piece)
             if self.size > self.most_bytes:
                 raise InputUnusable(f"it holds more than {self.most_bytes:,} bytes")
+            self._check_stop()
             if time.monotonic() > self.deadline:
                 raise DownloadBroken(
                     f"the download was too slow, {self.size:,} bytes arrived in time"

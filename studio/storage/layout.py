@@ -11,6 +11,8 @@ frames/{clip_key}.sharpest.json        after which picture a film cuts that clip
 tails/{clip_key}.mp4                   the last seconds of a clip, for the clip that continues it
 inputs/{hash}.{extension}              a picture or video of the user, named by its content
 pending/{slug}.{hash}.json             a film that was sent and is not joined yet
+quarantine/{clip_key}.{job}.{hash}     what a paid job delivered and no check accepts, as it came
+quarantine/{clip_key}.{job}.json       why it is there
 ledger/jobs/{clip_key}.json            the record of the money of one clip
 ledger/open/{clip_key}.{claim}         an empty marker: that record is not finished
 ledger/held/{clip_key}.{claim}         an empty marker: that record waits for a decision
@@ -30,13 +32,14 @@ TAILS = "tails/"
 INPUT_FOLDERS = (INPUTS, FRAMES, TAILS, CLIPS)
 """Where objects stand that the API may be given as inputs."""
 PENDING_FILMS = "pending/"
+QUARANTINE = "quarantine/"
 BUDGET = "ledger/budget.json"
 LEDGER_RECORDS = "ledger/jobs/"
 OPEN_MARKERS = "ledger/open/"
 JOB_INDEX_COMPLETE = "ledger/job-index-complete"
 HELD_MARKERS = "ledger/held/"
 
-MARKER_CLAIM_LENGTH = 8
+CLAIM_LENGTH = 8
 """How many characters of a claim a marker carries."""
 
 
@@ -105,6 +108,16 @@ def pending_film(slug: str, content_hash: str) -> str:
     return f"{PENDING_FILMS}{slug}.{content_hash}.json"
 
 
+def quarantine_file(clip_key: str, job: str, sha256: str) -> str:
+    """Return the path of a file that could not be verified; `job` is safe in a key."""
+    return f"{QUARANTINE}{clip_key}.{job}.{sha256[:8]}"
+
+
+def quarantine_record(clip_key: str, job: str) -> str:
+    """Return the path of the record that says why a file is in the quarantine."""
+    return f"{QUARANTINE}{clip_key}.{job}.json"
+
+
 def ledger_record(clip_key: str) -> str:
     """Return the path of the record of a clip's money."""
     return f"{LEDGER_RECORDS}{clip_key}.json"
@@ -112,12 +125,12 @@ def ledger_record(clip_key: str) -> str:
 
 def open_marker(clip_key: str, claim: str) -> str:
     """Return the path of the marker of a record that is not finished."""
-    return f"{OPEN_MARKERS}{clip_key}.{claim[:MARKER_CLAIM_LENGTH]}"
+    return f"{OPEN_MARKERS}{clip_key}.{claim[:CLAIM_LENGTH]}"
 
 
 def held_marker(clip_key: str, claim: str) -> str:
     """Return the path of the marker of a record that waits for a decision."""
-    return f"{HELD_MARKERS}{clip_key}.{claim[:MARKER_CLAIM_LENGTH]}"
+    return f"{HELD_MARKERS}{clip_key}.{claim[:CLAIM_LENGTH]}"
 
 
 def parse_marker(path: str) -> tuple[str, str]:

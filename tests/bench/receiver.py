@@ -104,7 +104,7 @@ async def follow(
     entry: Entry, block: KlingCredentials, client: KlingClient, archive: Archive
 ) -> None:
     """Wait for a clip and keep it, as a run does."""
-    job = await wait_for_paid_job(entry, client, archive, block.patience, is_watched=True)
+    job = await wait_for_paid_job(entry, client, archive, block.poll_policy, is_watched=True)
     await keep_paid_job(entry, job, client, archive)
 
 

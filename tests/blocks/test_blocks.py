@@ -67,7 +67,7 @@ def test_credentials_start_from_the_operators_page() -> None:
     """The defaults are the page's address and polling; a trailing slash does no harm."""
     credentials = KlingCredentials(api_key=SecretStr("k"))
     assert credentials.settings.base_url == API_URL
-    assert (credentials.patience.first, credentials.patience.longest) == (5.0, 10.0)
+    assert (credentials.poll_policy.first, credentials.poll_policy.longest) == (5.0, 10.0)
     assert KlingCredentials(api_key=SecretStr("k"), base_url=f"{API_URL}/").base_url == API_URL
 
 
@@ -108,3 +108,10 @@ async def test_a_missing_block_says_how_to_create_it() -> None:
     with pytest.raises(BlockMissing, match=r"no KlingArchive block named 'nope'") as caught:
         await load_block(KlingArchive, "nope")
     assert "prefect block register -m prefect_kling.blocks" in str(caught.value)
+
+
+def test_the_earlier_name_of_the_poll_policy_still_works_and_says_so() -> None:
+    """Code written for `patience` goes on, and is told the new name."""
+    credentials = KlingCredentials(api_key=SecretStr("sk_test"))
+    with pytest.warns(DeprecationWarning, match="poll_policy"):
+        assert credentials.patience == credentials.poll_policy

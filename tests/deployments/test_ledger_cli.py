@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from decimal import Decimal
 
 import pytest
 from prefect.artifacts import Artifact
@@ -13,10 +14,12 @@ from prefect_kling.flows import collect_finished, generate_clip
 from prefect_kling.kling.errors import JobNotFound
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
-from prefect_kling.studio.errors import ClipHeld, WrongClip
-from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.errors import ClipHeld, VideoQuarantined, WrongClip
+from prefect_kling.studio.money.archive import Archive, FetchPolicy
 from prefect_kling.studio.money.ledger import EntryState
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.submission import SubmitOptions, submit_once
+from tests.orders import ordered
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 Run = Callable[..., str]
@@ -176,10 +179,40 @@ def test_only_held_clips_can_be_decided(
 ) -> None:
     """A paid clip cannot be released into being paid again, and an unknown key names nothing."""
     asyncio.run(generate_clip(request_, credentials, archive_block))
-    with pytest.raises(WrongClip, match="only a held clip"):
+    with pytest.raises(WrongClip, match="only a clip that is held"):
         run("ledger", "release", key)
     with pytest.raises(WrongClip, match="0 clips begin with"):
         run("ledger", "show", "ffffffffffffffffffffffff")
+
+
+def test_many_held_clips_are_released_by_one_command_with_their_sum(
+    run: Run,
+    archive_block: KlingArchive,
+    credentials: KlingCredentials,
+    sandbox: Sandbox,
+) -> None:
+    """First they are only listed; a wrong sum changes nothing; the right one releases all of them."""
+    archive = archive_block.get_archive()
+    orders = [ordered(archive, f"many {number}") for number in range(20)]
+    sandbox.fault(on="create", do={"drop": True}, times=len(orders))
+    brief = SubmitOptions(window=-1.0)
+
+    async def send_all() -> None:
+        async with credentials.get_client() as client:
+            for order in orders:
+                with pytest.raises(ClipHeld):
+                    await submit_once(order, client, archive, brief)
+
+    asyncio.run(send_all())
+    told = run("ledger", "release")
+    assert all(order.clip_key in told for order in orders)
+    total = 20 * Decimal("0.1899")
+    assert f"20 clips, at most ${total}. Nothing is changed yet" in told
+    with pytest.raises(WrongClip, match="the sum is"):
+        run("ledger", "release", "--confirm", "1")
+    assert {state(archive, order.clip_key) for order in orders} == {EntryState.HELD}
+    assert "20 clips are released" in run("ledger", "release", "--confirm", str(total))
+    assert {state(archive, order.clip_key) for order in orders} == {EntryState.RELEASED}
 
 
 @pytest.mark.usefixtures("held")
@@ -221,3 +254,32 @@ def test_a_low_balance_is_told_with_the_balance(
     sandbox.fault(on="create", do={"status": 402})
     with pytest.raises(BalanceTooLow, match=r"the account has [\d.]+ USD"):
         asyncio.run(generate_clip(request_, credentials, archive_block))
+
+
+def test_a_quarantined_file_is_listed_and_accepted(
+    run: Run,
+    key: str,
+    request_: VideoRequest,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    sandbox: Sandbox,
+) -> None:
+    """The list says why and where; accepting it archives the clip, and the next run costs nothing."""
+    archive_block.get_archive().fetching = FetchPolicy(pause_seconds=0, download_pause_seconds=0)
+    sandbox.fault(on="file", do={"truncate": 20_000}, times=None)
+    with pytest.raises(VideoQuarantined, match="ledger quarantine accept"):
+        asyncio.run(generate_clip(request_, credentials, archive_block))
+    listed = run("ledger", "quarantine", "list")
+    assert key in listed
+    assert "20,000" in listed
+    with pytest.raises(WrongClip, match="0 files"):
+        run("ledger", "quarantine", "accept", "ffff")
+    assert "is archived" in run("ledger", "quarantine", "accept", key[:8])
+    page = archive.ledger.read(key)
+    assert page is not None
+    assert page.entry.state is EntryState.ARCHIVED
+    sandbox.clear_faults()
+    clip = asyncio.run(generate_clip(request_, credentials, archive_block))
+    assert "accepted from the quarantine by" in " ".join(clip.notes)
+    assert made(sandbox, request_) == 1

@@ -60,7 +60,7 @@ async def follow(
     """Make a clip as a flow does: submit, wait, keep."""
     async with block.get_client() as client:
         entry = await submit_once(order, client, archive, terms)
-        job = await wait_for_paid_job(entry, client, archive, block.patience, is_watched=True)
+        job = await wait_for_paid_job(entry, client, archive, block.poll_policy, is_watched=True)
         return (await keep_paid_job(entry, job, client, archive)).clip
 
 
@@ -341,7 +341,7 @@ def test_no_render_of_an_hour_takes_more_than_six_gets(
     jitter: int, credentials: KlingCredentials
 ) -> None:
     """Polls until the job ends, the receiver's look, charge and file: six at most, whatever the jitter."""
-    patience = with_receiver(credentials, 1).patience
+    patience = with_receiver(credentials, 1).poll_policy
     off = 1 + jitter * patience.jitter
     patience = replace(
         patience, jitter=0, first=patience.first * off, initial_delay=patience.initial_delay * off
@@ -353,10 +353,10 @@ def test_no_render_of_an_hour_takes_more_than_six_gets(
 
 def test_the_safety_polls_fall_where_the_documents_say(credentials: KlingCredentials) -> None:
     """With a receiver 3, 10½ and 29 minutes after sending, and when the wait ends; without, as ever."""
-    patience = replace(with_receiver(credentials, 1).patience, jitter=0)
+    patience = replace(with_receiver(credentials, 1).poll_policy, jitter=0)
     times = takewhile(lambda at: at < patience.deadline, accumulate(patience.delays()))
     assert [at / 60 for at in times] == [3.0, 10.5, 29.25]
-    assert credentials.patience.longest == credentials.longest_poll_seconds
+    assert credentials.poll_policy.longest == credentials.longest_poll_seconds
 
 
 @pytest.mark.usefixtures("prefect_ui")

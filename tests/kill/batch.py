@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 
 from prefect_kling.deployments.local.seaweed import seaweed
@@ -40,6 +41,11 @@ class Round:
     archived: int
     held: int
     held_and_paid: int
+
+    @property
+    def never_sent(self) -> int:
+        """Clips that are held although the API made no job for them."""
+        return self.held - self.held_and_paid
 
     @property
     def lost(self) -> int:
@@ -111,14 +117,21 @@ def entry_states(tasks: list[Assignment], place: Place) -> Iterator[tuple[str, E
         yield task.prompt, page.entry.state if page is not None else None
 
 
-def rounds(number: int, clips: int, seed: int, folder: Path, bound: int = 4) -> Iterator[Round]:
-    """Run so many rounds on servers of their own."""
+def rounds(
+    number: int,
+    clips: int,
+    seed: int,
+    folder: Path,
+    bound: int = 4,
+    cap_usd: Decimal | None = None,
+) -> Iterator[Round]:
+    """Run so many rounds on servers of their own; with a cap each clip is accounted for, too."""
     dice = random.Random(seed)
     with ExitStack() as servers:
         s3 = servers.enter_context(seaweed(folder / "s3", BUCKET))
         api = servers.enter_context(api_process(folder / "api", (0.5, 1.5)))
         for each in range(number):
-            place = Place(api.url, api.key, s3, BUCKET, f"round-{each}")
+            place = Place(api.url, api.key, s3, BUCKET, f"round-{each}", cap_usd)
             yield one_round(api, place, clips, dice, bound)
 
 
@@ -128,20 +141,27 @@ def main(words: list[str]) -> int:
     parser.add_argument("rounds", type=int, nargs="?", default=5)
     parser.add_argument("--clips", type=int, default=60)
     parser.add_argument("--bound", type=int, default=4)
+    parser.add_argument("--cap", type=Decimal, help="US dollars; none by default")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     given = parser.parse_args(words)
 
     print(f"seed {given.seed}, {given.clips} clips a round, at most {given.bound} in doubt")
     print(
-        "| died at | POST no. | jobs made | paid twice | archived | held | of these paid | lost |"
+        "| died at | POST no. | jobs made | paid twice | archived | held | of these never sent | lost |"
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     broken: list[str] = []
+    never_sent = 0
     with tempfile.TemporaryDirectory(prefix="kling-batch-", ignore_cleanup_errors=True) as folder:
-        for each in rounds(given.rounds, given.clips, given.seed, Path(folder), given.bound):
+        for each in rounds(
+            given.rounds, given.clips, given.seed, Path(folder), given.bound, given.cap
+        ):
             figures = (each.post, each.jobs, each.paid_twice, each.archived, each.held)
-            row = [each.point, *figures, each.held_and_paid, each.lost]
+            row = [each.point, *figures, each.never_sent, each.lost]
+            never_sent += each.never_sent
             print(f"| {' | '.join(map(str, row))} |", flush=True)
             broken += each.broken(given.bound)
+    clips = given.rounds * given.clips
+    print(f"held and never sent: {never_sent} of {clips} clips, {never_sent / clips:.2%}")
     print(f"rules broken: {'; '.join(broken) or 'none'}")
     return 1 if broken else 0

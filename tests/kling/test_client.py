@@ -256,15 +256,16 @@ async def test_an_unknown_outcome_keeps_the_job_id_it_saw() -> None:
         (says(503, headers={"Retry-After": "0"}), errors.Unavailable, 3),
         (says(200, 500, headers={"Retry-After": "0"}), errors.Unavailable, 3),
         (says(401), errors.KeyRefused, 1),
+        (says(403), errors.KeyRefused, 3),
         (says(404), errors.JobNotFound, 1),
         (says(200, 404), errors.JobNotFound, 1),
         (says(200, 1203), errors.JobNotFound, 1),
         (says(400), errors.UnreadableReply, 1),
-        (httpx.Response(200, text="[" * 5000), errors.UnreadableReply, 1),
-        (says(302), errors.UnreadableReply, 1),
-        (httpx.Response(200, text="<html>"), errors.UnreadableReply, 1),
-        (says(200, 200, data={}), errors.UnreadableReply, 1),
-        (says(200, 200, data={"taskId": "another", "state": "pending"}), errors.UnreadableReply, 1),
+        (httpx.Response(200, text="[" * 5000), errors.UnreadableReply, 3),
+        (says(302), errors.UnreadableReply, 3),
+        (httpx.Response(200, text="<html>"), errors.UnreadableReply, 3),
+        (says(200, 200, data={}), errors.UnreadableReply, 3),
+        (says(200, 200, data={"taskId": "another", "state": "pending"}), errors.UnreadableReply, 3),
     ],
     ids=lambda value: (
         f"{value!r}"[:60] if isinstance(value, httpx.Response | Exception) else str(value)
@@ -273,12 +274,31 @@ async def test_an_unknown_outcome_keeps_the_job_id_it_saw() -> None:
 async def test_reads_are_repeated_while_the_api_is_unavailable(
     answer: httpx.Response | Exception, kind: type[errors.KlingError], calls: int
 ) -> None:
-    """Network trouble, 429 and 5xx are worth another try; an answer about the job or the key is not."""
+    """Network trouble, 429, 5xx, 403 and pages are worth another try; an answer about the job or the key is not."""
     api = Api(answer)
     async with client_of(api, read_attempts=3) as client:
         with pytest.raises(kind):
             await client.get("c1")
     assert len(api.calls) == calls
+
+
+@pytest.mark.parametrize("envelope", [500, 429, 403, 404, 1303])
+@pytest.mark.parametrize("state", ["failed", "completed"])
+async def test_an_end_under_our_id_wins_over_the_envelope(envelope: int, state: str) -> None:
+    """The job has ended, whatever the code around it says; another job's end proves nothing."""
+    data = {"taskId": "c1", "state": state, "resultUrls": ["https://x.example/v.mp4"]}
+    async with client_of(Api(says(200, envelope, data=data)), read_attempts=1) as client:
+        assert (await client.get("c1")).state == state
+        with pytest.raises(errors.KlingError):
+            await client.get("c2")
+
+
+async def test_a_running_state_does_not_win_over_the_envelope() -> None:
+    """Only an end counts: a running job under an error is asked about again."""
+    data = {"taskId": "c1", "state": "processing"}
+    async with client_of(Api(says(200, 500, data=data)), read_attempts=1) as client:
+        with pytest.raises(errors.Unavailable):
+            await client.get("c1")
 
 
 async def test_a_read_that_recovers_returns_the_job() -> None:

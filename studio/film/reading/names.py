@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
+from prefect_kling.kling.links import is_link
 from prefect_kling.studio.errors import InputUnusable
 from prefect_kling.studio.film.prompts import BY_PLACE, MENTION, did_you_mean
 from prefect_kling.studio.film.reading.mistakes import Mistake, show
@@ -15,7 +16,7 @@ from prefect_kling.studio.film.storyboard import (
     Storyboard,
     in_words,
 )
-from prefect_kling.studio.film.uploads import input_path, is_link, local_file
+from prefect_kling.studio.film.uploads import input_path, local_file
 
 _ALMOST = re.compile(r"<+\s*([^<>\s]+)\s*>+|@([\w-]+)")
 _FILE = re.compile(r"[/\\]|\.(png|jpe?g|mp4|mov)$", re.IGNORECASE)

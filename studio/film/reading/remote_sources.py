@@ -8,11 +8,12 @@ from tempfile import TemporaryDirectory
 from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
 
+from prefect_kling.kling.links import is_link
 from prefect_kling.studio.errors import InputUnusable, LinkExpired, StoryboardInvalid, TableInvalid
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.film.reading.yaml_text import parse
 from prefect_kling.studio.film.storyboard import Storyboard
-from prefect_kling.studio.film.uploads import VIDEO_BYTES, is_link, local_file, upload_files
+from prefect_kling.studio.film.uploads import VIDEO_BYTES, local_file, upload_files
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.storage.bucket import Bucket
 from prefect_kling.studio.storage.download import download
@@ -30,7 +31,7 @@ def is_address(given: str) -> bool:
     return is_link(words) or _PATH.fullmatch(words) is not None
 
 
-def shown(address: str) -> str:
+def redacted(address: str) -> str:
     """Return an address without what may be secret: query, fragment, user name and password."""
     parts = urlsplit(address.strip())
     host = parts.netloc.rpartition("@")[2]
@@ -46,8 +47,8 @@ def fetch_storyboard(address: str, archive: Archive) -> Storyboard:
     Free, blocking, safe to repeat. Raises `StoryboardInvalid` with line and rule, or because
     nothing is there; `InputUnusable` for a file that the API would not take; and storage errors.
     """
-    place = _Place(address.strip(), archive.bucket)
-    name = shown(address)
+    place = Source(address.strip(), archive.bucket)
+    name = redacted(address)
     with TemporaryDirectory(prefix="prefect-kling-") as disk:
         folder = Path(disk).resolve() / "files"
         folder.mkdir()
@@ -66,7 +67,7 @@ def fetch_table(address: str, archive: Archive) -> str:
     """
     with TemporaryDirectory(prefix="prefect-kling-") as disk:
         try:
-            place = _Place(address.strip(), archive.bucket)
+            place = Source(address.strip(), archive.bucket)
             return place.text(Path(disk) / "text", TABLE_BYTES)
         except StoryboardInvalid as error:
             raise TableInvalid(error.message) from None
@@ -117,7 +118,7 @@ def _require_within(board: Storyboard, folder: Path, name: str) -> None:
             raise StoryboardInvalid(f"{name} names a file that is not beside it")
 
 
-class _Place:
+class Source:
     """Where a text lies, and how to get it and what lies beside it."""
 
     def __init__(self, address: str, bucket: Bucket) -> None:
@@ -140,14 +141,14 @@ class _Place:
             return path.read_text(encoding="utf-8-sig")
         except InputUnusable as error:
             raise StoryboardInvalid(
-                f"{shown(self.address)} is too long to be read: {error.message}"
+                f"{redacted(self.address)} is too long to be read: {error.message}"
             ) from None
         except UnicodeDecodeError:
-            raise StoryboardInvalid(f"{shown(self.address)} is no UTF-8 text") from None
+            raise StoryboardInvalid(f"{redacted(self.address)} is no UTF-8 text") from None
 
     def _in_full(self) -> str:
         if is_link(self.address) or self.address.startswith("s3://"):
-            return shown(self.address)
+            return redacted(self.address)
         return self._bucket.uri(self.address)
 
     def fetch_beside(self, name: str, folder: Path) -> None:
@@ -165,7 +166,7 @@ class _Place:
                 path.unlink()
         except (OSError, ValueError):
             raise StoryboardInvalid(
-                f"{shown(self.address)}: {name!r} is no name a file can have"
+                f"{redacted(self.address)}: {name!r} is no name a file can have"
             ) from None
         except InputUnusable as error:
             raise InputUnusable(f"{name}: {error.message}") from None

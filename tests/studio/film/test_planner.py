@@ -12,7 +12,7 @@ from prefect_kling.studio.errors import StoryboardInvalid
 from prefect_kling.studio.film.plan import FilmPlan, Handover, PlannedClip
 from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.storyboard import Storyboard
-from prefect_kling.studio.money.archive import STANDIN
+from prefect_kling.studio.money.archive import ARCHIVE_URL
 
 LINK = "https://example.com"
 REFERENCES: dict[str, Any] = {
@@ -85,7 +85,7 @@ def video(url: str, kind: str, keep: str = "no") -> list[Said]:
 
 def tail(clip: PlannedClip) -> str:
     """Where the last ten seconds of a clip will be."""
-    return f"{STANDIN}tails/{clip.clip_key}.mp4"
+    return f"{ARCHIVE_URL}tails/{clip.clip_key}.mp4"
 
 
 # What comes out.
@@ -108,7 +108,7 @@ def test_a_last_frame_is_the_next_ones_first(handover: str, kind: Any, ending: s
     first, second, third = clips("A", "B", "C", continuity="last_frame", handover=handover)
     assert body(first) == {"prompt": "A", "duration": "5", "aspect_ratio": "16:9"}
     for before, clip, prompt in ((first, second, "B"), (second, third, "C")):
-        address = f"{STANDIN}frames/{before.clip_key}{ending}"
+        address = f"{ARCHIVE_URL}frames/{before.clip_key}{ending}"
         assert body(clip) == {
             "prompt": prompt,
             "duration": "5",

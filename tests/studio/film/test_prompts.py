@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from prefect_kling.studio.film.prompts import Unsayable, exhibit, full_text, of_length, resolve
+from prefect_kling.studio.film.prompts import ShotInvalid, exhibit, full_text, of_length, resolve
 from prefect_kling.studio.film.storyboard import ShotSettings, Storyboard
 
 LINK = "https://example.com"
@@ -125,14 +125,14 @@ def test_places_can_be_pointed_at_directly() -> None:
 )
 def test_what_cannot_be_said_is_told(said: dict[str, Any], words: str) -> None:
     """An unknown name is told with the nearest one there is; a request has room for one video."""
-    with pytest.raises(Unsayable, match=words):
+    with pytest.raises(ShotInvalid, match=words):
         pointed(said.pop("text"), **said)
 
 
 def test_a_prompt_has_a_length() -> None:
     """The limit itself is allowed, one character more is told with both numbers."""
     assert of_length("a" * 20, 20, "the prompt") == "a" * 20
-    with pytest.raises(Unsayable, match="the prompt has 21 characters; the limit here is 20"):
+    with pytest.raises(ShotInvalid, match="the prompt has 21 characters; the limit here is 20"):
         of_length("a" * 21, 20, "the prompt")
 
 

@@ -24,7 +24,7 @@ from prefect_kling.studio.film.uploads import (
     upload,
     upload_files,
 )
-from prefect_kling.studio.money.archive import STANDIN, Archive
+from prefect_kling.studio.money.archive import ARCHIVE_URL, Archive
 from tests.studio.media.clips import Recipe, blank_media, make_clip
 
 
@@ -284,7 +284,7 @@ def test_a_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("HOME", str(tmp_path))
     save(tmp_path / "face.png", picture())
     found = located(board(face={"image": "~/face.png"})).references["face"].image
-    assert found == STANDIN + input_path(tmp_path / "face.png", is_video=False)
+    assert found == ARCHIVE_URL + input_path(tmp_path / "face.png", is_video=False)
 
 
 def test_only_files_get_an_address(tmp_path: Path, clip: bytes) -> None:
@@ -294,8 +294,8 @@ def test_only_files_get_an_address(tmp_path: Path, clip: bytes) -> None:
     found = board(face={"image": str(face)}, sea=link, street={"video": str(street)}, boat=element)
     there = located(found)
     assert (has_files(found), has_files(there)) == (True, False)
-    assert there.references["face"].image == STANDIN + input_path(face, is_video=False)
-    assert there.references["street"].video == STANDIN + input_path(street, is_video=True)
+    assert there.references["face"].image == ARCHIVE_URL + input_path(face, is_video=False)
+    assert there.references["street"].video == ARCHIVE_URL + input_path(street, is_video=True)
     assert there.references["sea"] == found.references["sea"]
     assert there.references["boat"] == found.references["boat"]
     assert located(there) == there
@@ -373,7 +373,7 @@ def test_what_is_stored_is_not_written_again(
         .image
         == address
     )
-    assert stored(archive) == {address.removeprefix(STANDIN): data}
+    assert stored(archive) == {address.removeprefix(ARCHIVE_URL): data}
 
 
 def test_a_file_the_api_would_not_take_is_not_stored(tmp_path: Path, archive: Archive) -> None:

@@ -17,11 +17,11 @@ from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.callback_handling import CallbackEvent, handle_callback
-from prefect_kling.studio.money.callbacks import CLAIM_LENGTH
 from prefect_kling.studio.money.ledger import ClaimRequest, Entry, EntryState
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.settlement import Outcome
 from prefect_kling.studio.money.submission import SubmitOptions, submit_once
+from prefect_kling.studio.storage.layout import CLAIM_LENGTH
 from tests.orders import ordered, record
 
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)

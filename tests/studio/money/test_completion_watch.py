@@ -17,11 +17,11 @@ from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.money import completion_watch as watch
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.callback_handling import CallbackEvent, handle_callback
-from prefect_kling.studio.money.callbacks import CLAIM_LENGTH
 from prefect_kling.studio.money.ledger import Entry
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.settlement import keep_paid_job, wait_for_paid_job
 from prefect_kling.studio.money.submission import SubmitOptions, submit_once
+from prefect_kling.studio.storage.layout import CLAIM_LENGTH
 
 # Nobody polls a second time in these tests: who returns was woken.
 SAFETY = PollPolicy(first=600.0, longest=600.0, deadline=6000.0)

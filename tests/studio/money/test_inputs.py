@@ -17,7 +17,7 @@ from prefect_kling.studio.money.inputs import RENEW_SECONDS, InputAccess, Upload
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.preflight import require_sendable
 from prefect_kling.studio.money.submission import submit_once
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 
 ELSEWHERE = InputAccess("https://apimodels.app/api/v1")
 PATH = "inputs/0123.png"

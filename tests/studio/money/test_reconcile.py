@@ -100,7 +100,7 @@ async def test_a_video_that_cannot_be_archived_is_an_alarm_before_it_expires(
     entry = await submitted(archive, client, "stuck")
     await ended(client, entry)
     sandbox.fault(on="file", do={"replace": "html"}, times=None)
-    assert (await reconcile(archive, client)).counts == {"trouble": 1}
+    assert (await reconcile(archive, client)).counts == {"quarantined": 1}
     findings = await reconcile(archive, client, ReconcileSettings(warn_before=timedelta(days=8)))
     assert "the API deletes it at" in findings.named["expiring"][entry.clip_key]
     sandbox.clear_faults()

@@ -30,7 +30,7 @@ from prefect_kling.studio.errors import (
     StorageUnavailable,
     StudioError,
 )
-from prefect_kling.studio.money.archive import STANDIN, Archive
+from prefect_kling.studio.money.archive import ARCHIVE_URL, Archive
 from prefect_kling.studio.money.budget import find_reservation
 from prefect_kling.studio.money.ledger import ClaimRequest, Entry, EntryState, VersionedEntry
 from prefect_kling.studio.money.orders import ClipOrder
@@ -43,7 +43,7 @@ from prefect_kling.studio.money.submission import (
     sender_window,
     submit_once,
 )
-from prefect_kling.studio.storage.bucket import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread
 
 USD = Decimal(1)
 QUICK = SubmitOptions(busy=0.3, look_again=0.05, retry_pause=0.05)
@@ -528,7 +528,7 @@ async def test_signed_links_are_sent_and_never_written_down(
         {
             "model": "kling-v3-omni",
             "prompt": f"signed {archive.bucket.prefix}",
-            "image_list": [{"image_url": f"{STANDIN}frames/x.png", "type": "first_frame"}],
+            "image_list": [{"image_url": f"{ARCHIVE_URL}frames/x.png", "type": "first_frame"}],
         }
     )
     order = ClipOrder(request=request)
@@ -538,7 +538,7 @@ async def test_signed_links_are_sent_and_never_written_down(
     stored = archive.bucket.read(f"ledger/jobs/{order.clip_key}.json")
     assert stored is not None
     assert b"Signature" not in stored.body
-    assert STANDIN.encode() in stored.body
+    assert ARCHIVE_URL.encode() in stored.body
 
 
 async def test_a_job_id_that_cannot_be_written_is_told(

@@ -3,13 +3,15 @@
 import hashlib
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from prefect_kling.studio.errors import DownloadBroken, LinkExpired
-from prefect_kling.studio.storage.download import download
+from prefect_kling.studio.storage.download import Stop, download
 
 CONTENT = bytes(range(256)) * 4000  # a million bytes, each place told from its neighbours
 OTHER = CONTENT[::-1]
@@ -230,3 +232,112 @@ def test_no_key_is_sent_to_the_file_host(serve: Callable[..., str]) -> None:
 
     fetch(serve(nosy))
     assert seen == [None]
+
+
+def slow_body(get: Served, count: int) -> None:
+    """Send a byte now and then."""
+    get.send_response(200)
+    get.send_header("content-length", "1000000")
+    get.end_headers()
+    with suppress(OSError):
+        while True:
+            get.wfile.write(b"x")
+            time.sleep(0.05)
+
+
+def silent_body(get: Served, count: int) -> None:
+    """Send the beginning, and then nothing until the client leaves."""
+    get.send_response(200)
+    get.send_header("content-length", "1000000")
+    get.end_headers()
+    get.wfile.write(b"x")
+    get.rfile.read(1)
+
+
+def silent(get: Served, count: int) -> None:
+    """Take the request and send nothing until the client leaves."""
+    get.rfile.read(1)
+
+
+@pytest.mark.parametrize("script", [slow_body, silent_body, silent])
+def test_a_download_ends_soon_after_it_is_stopped(
+    script: Callable[[Served, int], None], serve: Callable[..., str]
+) -> None:
+    """A stop reaches the thread whether bytes trickle in or the server is silent, and no attempt follows."""
+    asked = threading.Event()
+    count = 0
+
+    def watched(get: Served, number: int) -> None:
+        nonlocal count
+        count = number
+        asked.set()
+        script(get, number)
+
+    stop = Stop()
+    ends: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            download(serve(watched), io.BytesIO(), stop=stop)
+        except DownloadBroken as error:
+            ends.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert asked.wait(10)
+    stop.set()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert "stopped" in str(ends[0])
+    assert count == 1
+
+
+@pytest.mark.parametrize("link", ["http://[::1", "not a link", "ftp://a.example/v", "http://a\nb/"])
+def test_what_is_no_link_is_expired(link: str) -> None:
+    """Whatever stands where a link belongs, the error is one of ours."""
+    with pytest.raises((LinkExpired, DownloadBroken)):
+        download(link, io.BytesIO(), pause_seconds=0)
+
+
+def test_wrong_ranges_are_found_by_an_md5_tag(serve: Callable[..., str]) -> None:
+    """A file that was continued and contradicts its entity tag is fetched anew, in one piece."""
+    tag = f'"{hashlib.md5(CONTENT).hexdigest()}"'
+    asked: list[str] = []
+
+    def lying(get: Served, count: int) -> None:
+        asked.append(get.headers.get("Range", ""))
+        if count == 1:
+            get.serve_range(CONTENT, etag=tag, cut=300_000)
+        elif count == 2:
+            get.serve_range(OTHER, etag=tag)
+        else:
+            get.serve_range(CONTENT, etag=tag)
+
+    assert fetch(serve(lying)) == CONTENT
+    assert asked[0] == asked[2] == ""
+
+
+def test_a_file_from_pieces_says_so(serve: Callable[..., str]) -> None:
+    """Without an MD5 as its tag, whoever takes the file has to verify the whole of it."""
+
+    def cut(get: Served, count: int) -> None:
+        get.serve_range(CONTENT, etag='"a"', cut=300_000 if count == 1 else None)
+
+    assert download(serve(cut), io.BytesIO(), pause_seconds=0).is_pieced
+    whole = download(serve(cut), io.BytesIO(), pause_seconds=0, may_resume=False)
+    assert not whole.is_pieced
+
+
+def test_a_wrong_length_does_not_start_over_for_ever(serve: Callable[..., str]) -> None:
+    """A server that promises more than it has is given up after a few attempts, and the bytes are there."""
+
+    def longer(get: Served, count: int) -> None:
+        if get.headers.get("Range"):
+            get.answer(416, b"")
+        else:
+            get.answer(200, CONTENT, etag='"a"', content_length=str(len(CONTENT) + 9))
+
+    file = io.BytesIO()
+    with pytest.raises(DownloadBroken):
+        download(serve(longer), file, pause_seconds=0)
+    assert file.getvalue() == CONTENT

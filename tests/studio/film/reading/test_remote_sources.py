@@ -15,10 +15,10 @@ from prefect_kling.studio.film.reading.remote_sources import (
     fetch_storyboard,
     fetch_table,
     is_address,
-    shown,
+    redacted,
 )
 from prefect_kling.studio.film.uploads import input_path
-from prefect_kling.studio.money.archive import STANDIN, Archive
+from prefect_kling.studio.money.archive import ARCHIVE_URL, Archive
 
 PICTURES = Path(__file__).parents[4] / "examples" / "pictures"
 BOARD = """
@@ -71,7 +71,7 @@ def test_files_beside_a_storyboard_are_found_and_kept(
     roots = {"link": f"{site}/", "s3": filled.bucket.uri(""), "path": ""}
     board = fetch_storyboard(f" {roots[kind]}boards/film.yaml\n", filled)
     kept = input_path(PICTURES / "bottle.jpg", is_video=False)
-    assert board.references["bottle"].image == STANDIN + kept
+    assert board.references["bottle"].image == ARCHIVE_URL + kept
     assert board.references["far"].image == "https://example.com/far.jpg"
     assert kept in filled.bucket.names(kept)
 
@@ -134,8 +134,8 @@ def test_a_book_is_no_storyboard(
 def test_an_address_is_shown_without_its_secrets() -> None:
     """Signatures and passwords do not get into names, logs and errors."""
     link = "https://me:word@store.example:8443/boards/film.yaml?X-Amz-Signature=abc#top"
-    assert shown(link) == "https://store.example:8443/boards/film.yaml"
-    assert shown(" boards/film.yaml") == "boards/film.yaml"
+    assert redacted(link) == "https://store.example:8443/boards/film.yaml"
+    assert redacted(" boards/film.yaml") == "boards/film.yaml"
 
 
 @pytest.mark.parametrize(

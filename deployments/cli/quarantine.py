@@ -1,0 +1,81 @@
+"""`prefect-kling ledger quarantine`: paid files that no check accepts, and a person's word for them."""
+
+import asyncio
+import getpass
+import socket
+
+import cyclopts
+from rich.console import Console
+from rich.table import Table
+
+from prefect_kling.blocks import KlingArchive
+from prefect_kling.blocks.load import load_block
+from prefect_kling.studio.errors import WrongClip
+from prefect_kling.studio.money.acceptance import accept_quarantined
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.quarantine import QuarantinedFile
+
+quarantine = cyclopts.App(
+    name="quarantine", help="Show paid files that could not be verified, and accept them as clips."
+)
+console = Console()
+
+
+@quarantine.command(name="list")
+def list_files(key: str = "", archive: str = "default") -> None:
+    """List the files in quarantine with the clip, the job, the size, the reason and the address.
+
+    Args:
+        key: The clip key, or enough of its beginning; all clips unless given.
+        archive: Name of the KlingArchive block.
+    """
+    table = Table(box=None, pad_edge=False)
+    for heading in ("clip key", "job", "bytes", "kept", "accepted by"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("why", "where"):
+        table.add_column(heading, overflow="fold")
+    for found in _archive(archive).quarantine.files(key):
+        table.add_row(
+            found.clip_key,
+            found.job_id,
+            f"{found.bytes:,}",
+            f"{found.kept_at:%Y-%m-%d %H:%M}",
+            found.accepted_by,
+            found.reason,
+            found.uri,
+        )
+    # In one piece even where the terminal is narrow: keys and job ids are there to be copied.
+    Console(width=max(console.width, 200)).print(table, markup=False)
+
+
+@quarantine.command
+def accept(key: str, job_id: str = "", archive: str = "default") -> None:
+    """Make a file in quarantine the clip's video. Its price is booked, and the clip says who accepted it.
+
+    Nothing checks the file again: look at it first.
+
+    Args:
+        key: The clip key, or enough of its beginning.
+        job_id: The job, if more than one delivered a file.
+        archive: Name of the KlingArchive block.
+    """
+    studio = _archive(archive)
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    clip = accept_quarantined(studio, _only_one(studio, key, job_id), who)
+    console.print(f"clip {clip.clip_key} is archived at {clip.uri}, ${clip.usd}.", soft_wrap=True)
+
+
+def _only_one(studio: Archive, key: str, job_id: str) -> QuarantinedFile:
+    files = [
+        found for found in studio.quarantine.files(key) if key and job_id in ("", found.job_id)
+    ]
+    if len(files) != 1:
+        raise WrongClip(
+            f"{len(files)} files in quarantine match; name one clip, and its job if there are several",
+            clip_key=key,
+        )
+    return files[0]
+
+
+def _archive(name: str) -> Archive:
+    return asyncio.run(load_block(KlingArchive, name)).get_archive()

@@ -1,0 +1,72 @@
+"""Links to results, read leniently: what a person would still recognise as an address is one."""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import httpx
+
+_PICTURE_ENDINGS = (
+    ".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".bmp", ".heic", ".svg", ".tif", ".tiff",
+)  # fmt: skip
+_LINK = re.compile(r"https?://", re.IGNORECASE)
+_SCHEME = re.compile(r"(?P<scheme>https?):[/\\]{1,2}(?P<rest>[^/\\].*)", re.IGNORECASE)
+_HOST_AND_PATH = re.compile(
+    r"(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}|\d{1,3}(?:\.\d{1,3}){3}|localhost)(?::\d+)?/.+",
+    re.IGNORECASE,
+)
+_BETWEEN_LINKS = re.compile(r"[\s,;|]+(?=(?:https?:)?//)", re.IGNORECASE)
+_AROUND = " \"'<>`"
+LONGEST = 8192
+"""Characters; no server takes a longer address."""
+
+
+def read_links(text: str) -> Iterator[str]:
+    """Yield the addresses that a text may stand for, the likeliest first; none if it is no link.
+
+    White space and line breaks around or inside a link, quotes around it, `HTTP://`, `//host/path`
+    and a missing scheme are tolerated, and several links in one text. Without a scheme both https and http are offered.
+    """
+    if len(text) > LONGEST:
+        return
+    for part in _BETWEEN_LINKS.split(text):
+        yield from _read_one(part)
+
+
+def _read_one(text: str) -> Iterator[str]:
+    # Line breaks come from JSON that was wrapped: nothing belongs in their place.
+    link = re.sub(r"[\x00-\x1f\x7f\u200b\ufeff\u2028\u2029]", "", text)
+    link = link.strip().strip(_AROUND).strip().replace(" ", "%20")
+    with_scheme = _SCHEME.fullmatch(link)
+    candidates = []
+    if with_scheme is not None:
+        candidates = [f"{with_scheme['scheme'].lower()}://{with_scheme['rest']}"]
+    elif link.startswith("//") or _HOST_AND_PATH.fullmatch(link):
+        host_and_path = link.lstrip("/")
+        candidates = [f"https://{host_and_path}", f"http://{host_and_path}"]
+    for candidate in candidates:
+        if _can_be_opened(candidate):
+            yield candidate
+
+
+def is_link(text: str) -> bool:
+    """Whether a text begins as an HTTP link does."""
+    return _LINK.match(text) is not None
+
+
+def is_picture(link: str) -> bool:
+    """Whether a link ends like a picture, which is a cover and never the video."""
+    return urlsplit(link).path.lower().endswith(_PICTURE_ENDINGS)
+
+
+def without_query(link: str) -> str:
+    """Return host and path of a link: signatures and the scheme change from one answer to the next."""
+    parts = urlsplit(link)
+    return f"{parts.netloc.lower()}{parts.path}"
+
+
+def _can_be_opened(link: str) -> bool:
+    try:
+        return bool(httpx.URL(link).host and urlsplit(link).netloc)
+    except (httpx.InvalidURL, ValueError):
+        return False
