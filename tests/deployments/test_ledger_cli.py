@@ -195,7 +195,7 @@ def test_many_held_clips_are_released_by_one_command_with_their_sum(
     archive = archive_block.get_archive()
     orders = [ordered(archive, f"many {number}") for number in range(20)]
     sandbox.fault(on="create", do={"drop": True}, times=len(orders))
-    brief = SubmitOptions(window=-1.0)
+    brief = SubmitOptions(window=1.0)
 
     async def send_all() -> None:
         async with credentials.get_client() as client:
@@ -204,7 +204,9 @@ def test_many_held_clips_are_released_by_one_command_with_their_sum(
                     await submit_once(order, client, archive, brief)
 
     asyncio.run(send_all())
-    told = run("ledger", "release")
+    while "skipped" in (told := run("ledger", "release")):
+        # Their sender counts as dead after a second; the store tells ages in whole seconds.
+        pass
     assert all(order.clip_key in told for order in orders)
     total = 20 * Decimal("0.1899")
     assert f"20 clips, at most ${total}. Nothing is changed yet" in told
