@@ -31,7 +31,12 @@ def running(name: str, sent_at: datetime, usd: Decimal = PRICE) -> JobReading:
 def ended(name: str, sent_at: datetime, charged: Decimal = PRICE) -> JobReading:
     """A job that is settled."""
     return JobReading(
-        job_id=name, clip_key=name, sent_at=sent_at, usd=PRICE, ended_at=sent_at, charged_usd=charged
+        job_id=name,
+        clip_key=name,
+        sent_at=sent_at,
+        usd=PRICE,
+        ended_at=sent_at,
+        charged_usd=charged,
     )
 
 
@@ -41,14 +46,16 @@ def held(name: str, usd: Decimal = PRICE, **changes: Any) -> UnknownRequest:
     return UnknownRequest(clip_key=name, claim=f"claim of {name}", **facts)
 
 
-def reading(at: datetime, total: Decimal, jobs: Any, unknown: Any = (), **changes: Any) -> Reading:
+def reading(
+    at: datetime, total: Decimal | None, jobs: Any, unknown: Any = (), **changes: Any
+) -> Reading:
     """What an account says that freezes exactly what runs."""
     frozen = sum((job.usd for job in jobs if job.is_running), NONE)
     facts = {
         "at": at,
         "sent_to": "https://api.example",
         "account": "a",
-        "balance": total - frozen,
+        "balance": (total or NONE) - frozen,
         "total": total,
         "frozen": frozen,
         "jobs": tuple(jobs),
@@ -196,7 +203,9 @@ def test_a_request_of_unknown_price_leaves_only_zero_to_be_told() -> None:
     assert set(verdicts(decide(first(), second(requests), NONE)).values()) == {"unpaid"}
 
 
-def test_a_request_that_was_charged_before_the_first_reading_or_never_is_no_part_of_the_sum() -> None:
+def test_a_request_that_was_charged_before_the_first_reading_or_never_is_no_part_of_the_sum() -> (
+    None
+):
     """It is a day older, and a job sent after it shows there while it does not."""
     old = held("old", sent_at=START - 30 * HOUR)
     found = decide(first(), second([held("a"), old], PRICE), NONE)
