@@ -40,8 +40,8 @@ SENTENCES = {
 }
 VERDICTS = {
     "unpaid": "was not taken and costs nothing: prefect-kling ledger release {key}",
-    "paid": "was taken and paid, unless somebody else spent that much; it stays held: look for its "
-    "job, then prefect-kling ledger adopt {key} JOB_ID",
+    "paid": "was taken and paid, unless somebody else spent that much or a price was off; it stays "
+    "held: look for its job, then prefect-kling ledger adopt {key} JOB_ID",
 }
 
 

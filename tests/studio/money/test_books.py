@@ -40,7 +40,7 @@ def ended(name: str, sent_at: datetime, charged: Decimal = PRICE) -> JobReading:
     )
 
 
-def held(name: str, usd: Decimal = PRICE, **changes: Any) -> UnknownRequest:
+def held(name: str, usd: Decimal | None = PRICE, **changes: Any) -> UnknownRequest:
     """A request whose answer was lost an hour after the first reading."""
     facts = {"sent_at": START + HOUR, "usd": usd, "is_decidable": True} | changes
     return UnknownRequest(clip_key=name, claim=f"claim of {name}", **facts)
