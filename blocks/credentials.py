@@ -135,6 +135,13 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
         "private and loopback addresses while the API is elsewhere. Turn it off where the API does "
         "reach them.",
     )
+    account_is_ours_alone: bool = Field(
+        default=False,
+        title="Account is ours alone",
+        description="Nothing but this archive's ledger spends money of this account, top-ups "
+        "apart. Only then `prefect-kling ledger audit --decide` may decide about held clips by "
+        "the account's books.",
+    )
     disputed_rules: Literal["warn", "refuse"] = Field(
         default=DEFAULTS.disputed_rules,
         description="What to do with requests on which the API's page and Kling's own "

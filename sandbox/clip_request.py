@@ -13,6 +13,7 @@ _SHORT_SIDES = {"std": 720, "pro": 1080}
 _MAX_SHOTS = 6
 _SENTENCE_END = re.compile(r"(?<=[.!?;…])\s+|(?<=[。！？；])|[\r\n]+")  # noqa: RUF001  Chinese too
 _FAIL_CODE = re.compile(r"\[fail:([A-Z_]+)\]")
+_SECONDS = re.compile(r"\[seconds:([0-9]{1,5})\]")
 
 Body = Mapping[str, Any]
 Size = tuple[int, int]
@@ -87,6 +88,12 @@ def read_fail_code(body: Body) -> str | None:
     prompts += [segment["prompt"] for segment in _segments(body)]
     found = _FAIL_CODE.search(" ".join(prompts))
     return found[1] if found else None
+
+
+def read_seconds(body: Body) -> int | None:
+    """Return how long a prompt asks its job to take with, for example, `[seconds:20]`."""
+    found = _SECONDS.search(body.get("prompt", ""))
+    return int(found[1]) if found else None
 
 
 def clip_size(body: Body, short_side: int | None, input_size: Size | None) -> Size:

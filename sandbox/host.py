@@ -50,6 +50,18 @@ class Sandbox:
         """Return what `GET /sandbox/jobs` returns."""
         return self._app.list_jobs()
 
+    def balance(self) -> dict[str, Any]:
+        """Return what `GET /balance` returns as data."""
+        return self._app.jobs.balance()
+
+    def top_up(self, usd: str) -> None:
+        """Put money on the account."""
+        self._app.jobs.top_up(usd)
+
+    def charge_elsewhere(self, usd: str) -> None:
+        """Take money for work that nobody asked this API for, as another user of the key would."""
+        self._app.jobs.charge_elsewhere(usd)
+
     def fault(self, **rule: Any) -> None:
         """Add one rule, such as `fault(on="get", do={"status": 503}, times=2)`.
 

@@ -6,12 +6,19 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prefect_kling.sandbox.callbacks import Callback, CallbackSender
-from prefect_kling.sandbox.clip_request import read_fail_code
-from prefect_kling.sandbox.prices import to_units, to_usd, worst_price
+from prefect_kling.sandbox.clip_request import read_fail_code, read_seconds
+from prefect_kling.sandbox.prices import (
+    LONGEST_INPUT_SECONDS,
+    price_of,
+    to_units,
+    to_usd,
+    worst_price,
+)
 from prefect_kling.sandbox.renderer import Renderer
 from prefect_kling.sandbox.settings import SandboxSettings
 from prefect_kling.sandbox.store import Job, JobStore, Outcome
@@ -46,6 +53,8 @@ class Jobs:
         self._resources = ExitStack()
         self._lock = threading.Lock()
         self._rejected_count = 0
+        self._topped_up = 0
+        self._paid_elsewhere = 0
 
     def open(self, describe: Callable[[Job, int], dict[str, Any]]) -> None:
         """Open the store and continue unfinished jobs.
@@ -90,7 +99,7 @@ class Jobs:
         price = to_units(worst_price(self._settings.with_known_model(body)))
         with self._lock:
             self._settle()
-            if to_units(self._settings.balance_usd) - self._paid - self._frozen < price:
+            if self._total() - self._frozen < price:
                 raise BalanceTooLow
             slots = self._settings.slots
             if slots is not None and self._running_count >= slots:
@@ -117,14 +126,38 @@ class Jobs:
         """Return the account in USD: the total, what open jobs freeze of it, and what is free."""
         with self._lock:
             self._settle()
-            total = to_units(self._settings.balance_usd) - self._paid
-            frozen = self._frozen
+            total = self._total()
+            frozen = self._shown_frozen()
         return {
             "balance": to_usd(total - frozen),
             "total": to_usd(total),
             "frozen": to_usd(frozen),
             "currency": "USD",
         }
+
+    def top_up(self, usd: str) -> None:
+        """Put money on the account. Forgotten when the sandbox stops."""
+        with self._lock:
+            self._topped_up += to_units(usd)
+
+    def charge_elsewhere(self, usd: str) -> None:
+        """Take money for work that nobody asked this API for. Forgotten when the sandbox stops."""
+        with self._lock:
+            self._paid_elsewhere += to_units(usd)
+
+    def _total(self) -> int:
+        """Return all money of the account. The caller holds the lock and has settled."""
+        start = to_units(self._settings.balance_usd)
+        return start + self._topped_up - self._paid_elsewhere - self._paid
+
+    def _shown_frozen(self) -> int:
+        """Return the frozen money as the account shows it. The caller holds the lock."""
+        if not self._settings.freezes:
+            return 0
+        delay = self._settings.freeze_after_seconds
+        if not delay:
+            return self._frozen
+        return self._frozen - self._store.frozen_since(now_ms() - int(1000 * delay))
 
     def counts(self) -> dict[str, Any]:
         """Return how many jobs there are by outcome and what they cost.
@@ -164,7 +197,10 @@ class Jobs:
         shortest, longest = self._settings.render_seconds
         # A number from 0 to 1 that follows from the seed, so that times can be repeated.
         share = int(self._digest(f"{number}/time")[:8], 16) / 0xFFFFFFFF
-        ready = now + int(1000 * (shortest + (longest - shortest) * share))
+        seconds: float | None = read_seconds(body)
+        if seconds is None:
+            seconds = shortest + (longest - shortest) * share
+        ready = now + int(1000 * seconds)
         return Job(number, self._job_id(number), body, origin, now, ready, price)
 
     def _job_id(self, number: int) -> str:
@@ -182,10 +218,13 @@ class Jobs:
     def _start(self, job: Job) -> None:
         """Render a job, or end it as its prompt asks for."""
         code = read_fail_code(job.body)
-        if code is None:
+        if code is not None:
+            self._finish(job, Outcome(fail_code=code, fail_msg=_FAIL_MESSAGES.get(code, code)))
+        elif self._settings.paints:
             self._renderer.submit(job)
         else:
-            self._finish(job, Outcome(fail_code=code, fail_msg=_FAIL_MESSAGES.get(code, code)))
+            body = self._settings.with_known_model(job.body)
+            self._finish(job, Outcome(cost=to_units(price_of(body, LONGEST_INPUT_SECONDS))))
 
     def _resume(self) -> None:
         """Continue where a sandbox on the same folder stopped."""
@@ -197,6 +236,9 @@ class Jobs:
 
     def _finish(self, job: Job, outcome: Outcome) -> None:
         ended = max(job.ready, now_ms())
+        percents = self._settings.charge_percent
+        percent = percents[job.number % len(percents)]
+        outcome = replace(outcome, cost=outcome.cost * percent // 100)
         self._store.end(job.number, ended, outcome)
         self._schedule_callback(job, ended)
 

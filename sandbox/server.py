@@ -3,8 +3,9 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -24,12 +25,20 @@ from prefect_kling.sandbox.settings import SandboxSettings
 from prefect_kling.sandbox.store import Job
 from prefect_kling.sandbox.uploads import MAX_BYTES, read_form_file
 
+_Usd = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,4})?$")]
 _MESSAGES = {
     401: "Unauthorized - Invalid API key",
     402: "Payment Required - Insufficient credits",
     404: "Not Found - check the base URL",
     429: "Too Many Requests - parallel task over resource pack limit (1303)",
 }
+
+
+class _AccountChange(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    top_up_usd: _Usd = "0"
+    elsewhere_usd: _Usd = "0"
 
 
 class SandboxApp:
@@ -72,6 +81,7 @@ class SandboxApp:
                 Route("/uploads/{name}", self._uploaded),
                 Route("/sandbox/stats", self._stats),
                 Route("/sandbox/jobs", self._jobs),
+                Route("/sandbox/account", self._account, methods=["POST"]),
                 Route("/sandbox/faults", self._faults, methods=["GET", "POST", "DELETE"]),
             ],
             exception_handlers={
@@ -206,6 +216,16 @@ class SandboxApp:
 
     async def _jobs(self, request: Request) -> Response:
         return JSONResponse(self.list_jobs())
+
+    async def _account(self, request: Request) -> Response:
+        """Put money on the account, or take some for work that is not of this API's jobs."""
+        try:
+            change = _AccountChange.model_validate_json(await request.body())
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from error
+        self.jobs.top_up(change.top_up_usd)
+        self.jobs.charge_elsewhere(change.elsewhere_usd)
+        return JSONResponse(self.jobs.balance())
 
     async def _faults(self, request: Request) -> Response:
         """Add, remove or list faults."""

@@ -38,6 +38,14 @@ class SandboxSettings:
 
     One more is answered 429, like error 1303 of Kling.
     """
+    freeze_after_seconds: float = 0.0
+    """How long after its creation a job's price begins to show as frozen."""
+    freezes: bool = True
+    """Freeze the price of running jobs. Without it, money moves only when a job completes."""
+    charge_percent: tuple[int, ...] = (100,)
+    """What completed jobs are charged, in percent of the table, by turns."""
+    paints: bool = True
+    """Paint clips. Without it, jobs complete as usual and their links are dead."""
     painters: int = 2
     """How many clips are painted at a time."""
     stamp_job_id: bool = True
@@ -61,6 +69,8 @@ class SandboxSettings:
             raise ValueError(
                 "render_seconds must be two times in ascending order, such as (2.0, 6.0)"
             )
+        if not self.charge_percent or min(self.charge_percent) < 0:
+            raise ValueError("charge_percent must hold numbers from 0 up, at least one")
         if self.painters < 1:
             raise ValueError("painters must be at least 1")
         if self.slots is not None and self.slots < 1:

@@ -183,6 +183,15 @@ class JobStore:
         )[0]
         return Totals(int(jobs), int(frozen), int(paid))
 
+    def frozen_since(self, created: int) -> int:
+        """Return the frozen money of jobs not settled that were created after a time."""
+        return int(
+            self._run(
+                "SELECT TOTAL(held) FROM jobs WHERE settled = 0 AND created > ?",
+                created,
+            )[0][0]
+        )
+
     def count(self, now: int) -> dict[str, int]:
         """Count jobs by outcome. Reads the whole table."""
         created, completed, failed = self._run(

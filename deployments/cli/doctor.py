@@ -3,11 +3,14 @@
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.blocks.load import load_block
 from prefect_kling.deployments.cli.doctor_text import line, sentence
 from prefect_kling.deployments.cli.setup import (
     SetupRefused,
@@ -20,6 +23,7 @@ from prefect_kling.deployments.doctor.checks import CHECKS, SERVER
 from prefect_kling.deployments.doctor.context import DoctorContext
 from prefect_kling.deployments.doctor.examination import examine
 from prefect_kling.deployments.doctor.finding import Status
+from prefect_kling.deployments.doctor.live import LOOKS, live_report, write_report
 
 COLOURS = {
     Status.OK: "green",
@@ -30,7 +34,13 @@ COLOURS = {
 console = Console()
 
 
-def doctor(*, credentials: str = "default", archive: str = "default") -> int:
+def doctor(
+    *,
+    credentials: str = "default",
+    archive: str = "default",
+    live: Annotated[bool, Parameter(negative="")] = False,
+    report: Path = Path("kling-live-report.json"),
+) -> int:
     """Check everything a production run needs, and say what is wrong and what to do.
 
     Free. The exit code is 1 if there is a fault.
@@ -38,7 +48,12 @@ def doctor(*, credentials: str = "default", archive: str = "default") -> int:
     Args:
         credentials: Name of the KlingCredentials block.
         archive: Name of the KlingArchive block.
+        live: Instead, look at the account for a minute and write how frozen money, records and
+            calls behave into a file that can be sent to others. Send a clip just before.
+        report: That file.
     """
+    if live:
+        return asyncio.run(_write_live_report(credentials, archive, report))
     return asyncio.run(_examine(credentials, archive))
 
 
@@ -65,6 +80,24 @@ def setup(
         given = ask(given, console)
     require_whole(given, name)
     return asyncio.run(_set_up(given, name, overwrite=overwrite))
+
+
+async def _write_live_report(credentials: str, archive: str, path: Path) -> int:
+    block = await load_block(KlingCredentials, credentials)
+    studio = (await load_block(KlingArchive, archive)).get_archive()
+    found = await live_report(block, studio, LOOKS)
+    write_report(found, path)
+    for look in found.looks:
+        text = (
+            f"after {look.seconds:.0f} s: {look.frozen}; total changed by {look.total_changed_usd}"
+        )
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+    text = (
+        f"records not settled: {found.records_unsettled}, off the table: {found.records_off_table}; "
+        f"written to {path}: it names no key, no job, no prompt and no balance"
+    )
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
+    return 0
 
 
 async def _set_up(given: dict[str, str], name: str, *, overwrite: bool) -> int:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
+from prefect_kling.deployments.cli.audit import audit_account
 from prefect_kling.deployments.cli.quarantine import quarantine
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import KlingError
@@ -27,6 +28,7 @@ from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Versio
 
 ledger = cyclopts.App(name="ledger", help="Show what was paid, and decide about held clips.")
 ledger.command(quarantine)
+ledger.command(audit_account, name="audit")
 console = Console()
 
 

@@ -19,11 +19,14 @@ ledger/held/{clip_key}.{claim}         an empty marker: that record waits for a 
 ledger/by-job/{hash of the job id}     which clip a job belongs to
 ledger/job-index-complete              the jobs of all older records are in that index
 ledger/budget.json                     the accounts of the archive
+ledger/readings/{time}.json            what the API said of the account at a time: see `ledger audit`
 ledger/probe-{random}                  a test of conditional writes; removed at once
 ```
 
 Existing archives rely on these keys: a key that changes loses what is stored under the old one.
 """
+
+from datetime import UTC, datetime
 
 CLIPS = "clips/"
 INPUTS = "inputs/"
@@ -34,6 +37,7 @@ INPUT_FOLDERS = (INPUTS, FRAMES, TAILS, CLIPS)
 PENDING_FILMS = "pending/"
 QUARANTINE = "quarantine/"
 BUDGET = "ledger/budget.json"
+READINGS = "ledger/readings/"
 LEDGER_RECORDS = "ledger/jobs/"
 OPEN_MARKERS = "ledger/open/"
 JOB_INDEX_COMPLETE = "ledger/job-index-complete"
@@ -143,6 +147,11 @@ def parse_marker(path: str) -> tuple[str, str]:
 def job_owner(digest: str) -> str:
     """Return the path of the object that says which clip a job belongs to; `digest` names the job."""
     return f"ledger/by-job/{digest}"
+
+
+def reading(at: datetime) -> str:
+    """Return the path of a reading of the account; names sort by time."""
+    return f"{READINGS}{at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}.json"
 
 
 def write_probe(token: str) -> str:

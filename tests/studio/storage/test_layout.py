@@ -1,5 +1,7 @@
 """The keys in the bucket, as existing archives have them."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from prefect_kling.studio.storage import layout
@@ -24,6 +26,10 @@ from prefect_kling.studio.storage import layout
         (layout.open_marker("abc", "0123456789"), "ledger/open/abc.01234567"),
         (layout.held_marker("abc", "0123456789"), "ledger/held/abc.01234567"),
         (layout.BUDGET, "ledger/budget.json"),
+        (
+            layout.reading(datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC)),
+            "ledger/readings/20300102T030405.000006Z.json",
+        ),
         (layout.write_probe("7"), "ledger/probe-7"),
     ],
 )
