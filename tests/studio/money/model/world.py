@@ -422,7 +422,8 @@ class World:
                 least += usd
                 most += usd
         for each in self.api.departures:
-            if not each.is_certain or each.prompt in self.given_up | self.api.ambiguous:
+            decided = self.given_up | self.chosen | self.api.ambiguous
+            if not each.is_certain or each.prompt in decided:
                 most += WORST
         assert accounts.spent_usd <= most, f"{accounts.spent_usd} booked, at most {most} paid"
         is_known = not self.given_up | self.api.ambiguous | self.chosen
