@@ -1,6 +1,5 @@
 """Whatever processes do and wherever they die: nothing is paid twice, lost, or stuck."""
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as some
 from hypothesis.stateful import (
@@ -35,9 +34,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.world = World()
 
     def _alive(self) -> list[int]:
-        return [
-            number for number, actor in enumerate(self.world.actors) if not actor.is_finished
-        ]
+        return [number for number, actor in enumerate(self.world.actors) if not actor.is_finished]
 
     def _has_room(self) -> bool:
         return len(self._alive()) < AT_ONCE
@@ -45,18 +42,21 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._has_room())
     @rule(prompt=PROMPT, resubmit=some.sampled_from([False, False, False, True]))
     def make(self, prompt: str, resubmit: bool) -> None:
+        """Start to make a clip."""
         self.world.log.append(f"make {prompt} {resubmit}")
         self.world.make(prompt, resubmit=resubmit)
 
     @precondition(lambda self: self._has_room())
     @rule()
     def sweep(self) -> None:
+        """Start a sweep."""
         self.world.log.append("sweep")
         self.world.sweep()
 
     @precondition(lambda self: self._has_room() and self.world.api.jobs)
     @rule(number=some.integers(0, 9), earlier=some.booleans())
     def call_back(self, number: int, earlier: bool) -> None:
+        """The API calls about a job."""
         job = self.world.api.jobs[number % len(self.world.api.jobs)]
         self.world.log.append(f"callback {job.job_id} {earlier}")
         self.world.callback(job.prompt, job.job_id, earlier=earlier)
@@ -64,12 +64,14 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._has_room())
     @rule(prompt=PROMPT, decision=some.sampled_from(["adopt", "release", "retry", "give up"]))
     def decide(self, prompt: str, decision: str) -> None:
+        """A person starts to decide about a clip."""
         self.world.log.append(f"{decision} {prompt}")
         self.world.decide(prompt, decision)
 
     @precondition(lambda self: self._alive())
     @rule(which=some.integers(0, 9), steps=some.integers(0, 12), answer=some.integers(0, 8))
     def step(self, which: int, steps: int, answer: int) -> None:
+        """One process goes on a little, and meets an answer or its end."""
         alive = self._alive()
         actor = self.world.actors[alive[which % len(alive)]]
         for _ in range(steps):
@@ -80,6 +82,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._alive())
     @rule(which=some.integers(0, 9))
     def finish(self, which: int) -> None:
+        """One process goes on to its end."""
         alive = self._alive()
         self.world.finish(self.world.actors[alive[which % len(alive)]])
 
@@ -90,6 +93,7 @@ class LedgerMachine(RuleBasedStateMachine):
         is_retryable=some.booleans(),
     )
     def end_job(self, number: int, state: JobState, is_retryable: bool) -> None:
+        """A job ends at the API."""
         job = self.world.api.jobs[number % len(self.world.api.jobs)]
         if job.state is JobState.PROCESSING:
             self.world.log.append(f"{job.job_id} {state} {is_retryable}")
@@ -97,10 +101,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(seconds=some.sampled_from([15, 130, 1000, 4000, 90000]))
     def jump(self, seconds: int) -> None:
+        """Time passes."""
         self.world.log.append(f"clock +{seconds}")
         self.world.clock.now += seconds
 
     def teardown(self) -> None:
+        """Everything is closed, and the books are looked at."""
         try:
             self.world.close_everything()
         except AssertionError as error:

@@ -12,14 +12,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import patch
 
-from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling import polling
+from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobFailed, KlingError
 from prefect_kling.kling.job import JobState, VideoJob
 from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import STORED, VideoRequest
-from prefect_kling.studio.errors import StudioError, WrongClip
+from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.media.probe import MediaFacts
 from prefect_kling.studio.money import (
     budget,
@@ -36,8 +36,8 @@ from prefect_kling.studio.money import (
 )
 from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.callbacks import CLAIM_LENGTH
-from prefect_kling.studio.money.record import Entry, EntryState
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.record import Entry, EntryState
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 from tests.studio.money.model.api import Api, Client, Job
@@ -130,7 +130,9 @@ class World:
 
     def _patch(self) -> None:
         clock = SimpleNamespace(
-            time=lambda: self.clock.now, monotonic=lambda: self.clock.now, sleep=lambda seconds: None
+            time=lambda: self.clock.now,
+            monotonic=lambda: self.clock.now,
+            sleep=lambda seconds: None,
         )
         now = SimpleNamespace(now=lambda zone: self.clock.datetime())
         for module in (ledger, submission, budget, polling):
@@ -201,7 +203,9 @@ class World:
 
     # What actors do
 
-    def start(self, name: str, work: Callable[[Archive, KlingClient], Coroutine[Any, Any, None]]) -> Actor:
+    def start(
+        self, name: str, work: Callable[[Archive, KlingClient], Coroutine[Any, Any, None]]
+    ) -> Actor:
         """Start a process."""
         bucket = Bucket(cast("Any", self.store), "model")
         # Whether the store keeps its conditions is not the question here.
