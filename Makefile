@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ROOMS := kling sandbox studio blocks telemetry runs tasks flows deployments
 
-.PHONY: demo test test-all lint bench torture clean
+.PHONY: demo test test-all lint bench torture model clean
 
 demo: $(VENV)/ready  ## make the example film: no key, no cloud
 	$(BIN)/prefect-kling demo
@@ -27,6 +27,9 @@ bench: $(VENV)/ready  ## measure, and print a table
 
 torture: $(VENV)/ready  ## kill -9 a thousand clips (N=1000) and count what became of them
 	$(BIN)/python -m tests.kill $(or $(N),1000) $(ARGS)
+
+model: $(VENV)/ready  ## the ledger model for many examples (N=10000)
+	$(BIN)/python -m tests.studio.money.model $(or $(N),10000)
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prefect-kling needs Python 3.11 or newer")'

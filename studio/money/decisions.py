@@ -4,6 +4,7 @@ Each function checks what can be checked for free before it changes a record, an
 with the reason where a decision would pay twice or lose a video.
 """
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,8 @@ from prefect_kling.studio.storage.concurrency import in_thread
 
 RETENTION = timedelta(days=7)
 """How long the API keeps a video."""
+CONFIRM_SECONDS = 3.0
+"""The pause before jobs that have ended are read once more."""
 CAN_BE_ADOPTED = (EntryState.HELD, EntryState.SUBMITTED, EntryState.GIVEN_UP)
 CAN_BE_RELEASED = (EntryState.HELD,)
 CAN_BE_RETRIED = (EntryState.FAILED, EntryState.GIVEN_UP, EntryState.SUBMITTED)
@@ -97,18 +100,28 @@ def release(version: VersionedEntry, job_ids: Iterable[str], archive: Archive, w
             job_id=entry.named_job_id,
         )
     released = archive.ledger.release(version, f"released by {who}").entry
-    _settle_all(entry, NOTHING, archive)
+    _settle_all(released, NOTHING, archive)
     return released
 
 
-async def retry(version: VersionedEntry, client: KlingClient, archive: Archive, who: str) -> Entry:
+async def retry(
+    version: VersionedEntry,
+    client: KlingClient,
+    archive: Archive,
+    who: str,
+    confirm_seconds: float = CONFIRM_SECONDS,
+) -> Entry:
     """Allow another attempt, whatever the limits, once every job of the clip is known to have ended.
 
     The clip is released; running its flow sends it again. A job counts as gone only at the API and
-    the account that took it.
+    the account that took it. Every job is read twice, with `confirm_seconds` between.
     """
     entry = version.entry
     _require(entry, CAN_BE_RETRIED, "retried")
+    for job_id in entry.all_job_ids:
+        await _require_ended(entry, job_id, client)
+    # One wrong answer must not pay for a clip once more.
+    await asyncio.sleep(confirm_seconds)
     for job_id in entry.all_job_ids:
         await _require_ended(entry, job_id, client)
     if entry.state is EntryState.SUBMITTED:
@@ -139,23 +152,16 @@ async def give_up(
     charged_usd = NOTHING
     if entry.state is not EntryState.FAILED:
         charged_usd = await _charge(entry, client)
-    unknown_usd = sum(
-        (each.at_most_usd for each in entry.attempts if each.state == "unknown"), NOTHING
-    )
-    given_up = await in_thread(
-        archive.ledger.give_up, version, f"given up by {who}", charged_usd + unknown_usd
-    )
-    await in_thread(_settle_all, entry, charged_usd, archive)
+    given_up = await in_thread(archive.ledger.give_up, version, f"given up by {who}", charged_usd)
+    await in_thread(_settle_all, given_up.entry, charged_usd, archive)
     return given_up.entry
 
 
 def _settle_all(entry: Entry, usd: Decimal, archive: Archive) -> None:
-    """Settle the latest claim at a price, and every earlier one: unknown ones at theirs unless all is free."""
+    """Settle the latest claim at a price, and every earlier one at what the record counts it for."""
     archive.budget.settle(entry, usd)
     for attempt in entry.attempts:
-        spent = NOTHING
-        if usd and attempt.state == "unknown":
-            spent = attempt.at_most_usd
+        spent = attempt.charged_usd or NOTHING
         archive.budget.settle_claim(entry.clip_key, attempt.claim, spent)
 
 

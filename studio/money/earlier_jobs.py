@@ -96,6 +96,26 @@ async def finish_attempts(version: VersionedEntry, client: KlingClient, archive:
         await in_thread(archive.ledger.note_attempts, version, attempts, note)
 
 
+def close_failed_attempts(version: VersionedEntry, archive: Archive) -> None:
+    """Note that the failed attempts of a clip that has no job now have cost nothing.
+
+    The caller has just read their jobs (`read_earlier_jobs`).
+    """
+    closed = []
+    is_news = False
+    for attempt in version.entry.attempts:
+        if attempt.state == "failed" and attempt.charged_usd is None:
+            attempt = attempt.model_copy(update={"charged_usd": NOTHING})
+            is_news = True
+        closed.append(attempt)
+    if is_news:
+        note = "the earlier attempts have cost nothing"
+        archive.ledger.note_attempts(version, tuple(closed), note)
+    for attempt in closed:
+        if attempt.charged_usd is not None:
+            archive.bucket.delete(layout.open_marker(version.entry.clip_key, attempt.claim))
+
+
 async def _ended(
     attempt: Attempt, entry: Entry, client: KlingClient, archive: Archive
 ) -> Attempt | None:

@@ -173,6 +173,10 @@ class Ledger:
                 # more.
                 if entry.named_job_id is not None:
                     return version
+                if entry.has_latest_among_attempts:
+                    # Its latest request has failed; what is unknown is an earlier one.
+                    following = entry.model_copy(update={"attempt": entry.attempt + 1})
+                    return self._won(following, wanted, version.etag)
                 # What was sent before may be paid too, so it stays part of the worst price.
                 unknown = entry.model_copy(update={"maybe_paid_usd": entry.at_most_usd})
                 unknown = _next_attempt(unknown, entry.as_attempt("unknown"))
@@ -355,8 +359,10 @@ class Ledger:
     def release(self, version: VersionedEntry, why: str) -> VersionedEntry:
         """Note that certainly nothing was paid, so that the clip may be claimed again.
 
-        What a person releases was looked for: the ids that answers named stay in the history only.
+        What a person releases was looked for: the ids that answers named stay in the history only,
+        and earlier requests whose outcome was unknown count as not taken.
         """
+        attempts = [_not_taken(each) for each in version.entry.attempts]
         moved = self._move(
             version,
             EntryState.RELEASED,
@@ -364,6 +370,7 @@ class Ledger:
             job_id=None,
             late_jobs=(),
             maybe_paid_usd=NOTHING,
+            attempts=tuple(attempts),
         )
         self._remove_markers(version.entry)
         return moved
@@ -372,11 +379,12 @@ class Ledger:
         """Note that a claim's request was certainly not sent or not taken.
 
         The clip is released, unless an earlier request of it, or a job that was named late, may be
-        paid: then it is held. Raises `LedgerMoved` where another claim has the clip by now, or this
-        one has a job.
+        paid: then it is held. The sender's word wins over a hold by others, too, who took it for
+        dead. Raises `LedgerMoved` where another claim has the clip by now, or this one has a job.
         """
+        states = (*BEFORE_A_JOB, EntryState.RELEASED, EntryState.HELD)
         now = self._same_claim(version)
-        if now is None or now.entry.state not in (*BEFORE_A_JOB, EntryState.RELEASED):
+        if now is None or now.entry.state not in states or now.entry.job_id is not None:
             raise LedgerMoved(
                 "somebody else changed the record while it was given back",
                 clip_key=version.entry.clip_key,
@@ -467,9 +475,18 @@ class Ledger:
     def give_up(self, version: VersionedEntry, why: str, charged_usd: Decimal) -> VersionedEntry:
         """Note that a person waits no longer. The clip is never claimed again by itself.
 
-        Its marker stays while a job is known: a video that comes late is still archived.
+        `charged_usd` is what the latest request counts for; earlier ones whose outcome is unknown
+        count at their worst price. Its marker stays while a job is known: a video that comes late
+        is still archived.
         """
-        moved = self._move(version, EntryState.GIVEN_UP, why, charged_usd=charged_usd)
+        attempts = [_at_worst(each) for each in version.entry.attempts]
+        moved = self._move(
+            version,
+            EntryState.GIVEN_UP,
+            why,
+            charged_usd=charged_usd,
+            attempts=tuple(attempts),
+        )
         if not moved.entry.all_job_ids:
             self._remove_markers(version.entry)
         else:
@@ -563,6 +580,12 @@ class Ledger:
             key, claim = layout.parse_marker(name)
             yield Marker(name, key, claim, age)
 
+    def held_markers(self) -> Iterator[Marker]:
+        """Yield the markers of everything that waits for a decision."""
+        for name, age in self.bucket.ages(layout.HELD_MARKERS):
+            key, claim = layout.parse_marker(name)
+            yield Marker(name, key, claim, age)
+
     def all_keys(self, beginning: str = "") -> Iterator[str]:
         """Yield the keys of all records, or of those that begin so."""
         for name in self.bucket.names(layout.LEDGER_RECORDS + beginning):
@@ -631,6 +654,18 @@ def _next_attempt(entry: Entry, ended: Attempt) -> Entry:
     return entry.model_copy(
         update={"attempt": entry.attempt + 1, "attempts": (*entry.attempts, ended)}
     )
+
+
+def _at_worst(attempt: Attempt) -> Attempt:
+    if attempt.state != "unknown" or attempt.charged_usd is not None:
+        return attempt
+    return attempt.model_copy(update={"charged_usd": attempt.at_most_usd})
+
+
+def _not_taken(attempt: Attempt) -> Attempt:
+    if attempt.state != "unknown":
+        return attempt
+    return attempt.model_copy(update={"charged_usd": NOTHING})
 
 
 def _differ_in_late_jobs_only(one: Entry, other: Entry) -> bool:

@@ -12,7 +12,11 @@ from prefect_kling.studio.errors import LedgerMoved, StudioError
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.budget import clip_of
 from prefect_kling.studio.money.candidates import adopt_candidate
-from prefect_kling.studio.money.earlier_jobs import finish_attempts, read_earlier_jobs
+from prefect_kling.studio.money.earlier_jobs import (
+    close_failed_attempts,
+    finish_attempts,
+    read_earlier_jobs,
+)
 from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Marker, VersionedEntry
 from prefect_kling.studio.money.overdue import Alarm, AlarmAges, find_overdue
 from prefect_kling.studio.money.record import BEFORE_A_JOB
@@ -103,6 +107,7 @@ async def reconcile(
     async with asyncio.TaskGroup() as workers:
         for _ in range(settings.at_once):
             workers.create_task(work())
+    await in_thread(_clear_held_markers, archive, settings)
     for key in await in_thread(_repair_reservations, archive):
         findings.note("reservation repaired", key)
     return findings
@@ -127,8 +132,12 @@ async def _visit(
         return await _stray(marker, archive, settings)
     entry = version.entry
     if not entry.claim.startswith(marker.claim):
-        if entry.state is EntryState.ARCHIVED and _is_of_an_open_attempt(marker, entry):
-            await finish_attempts(version, client, archive)
+        if _is_of_an_open_attempt(marker, entry):
+            # Its money stays set aside until the clip's own end.
+            if entry.state in (EntryState.ARCHIVED, EntryState.GIVEN_UP):
+                await finish_attempts(version, client, archive)
+            if entry.state in (EntryState.FAILED, EntryState.RELEASED):
+                return await _visit_failed(version, client, archive)
             return "earlier attempt", ""
         return await _stray(marker, archive, settings)
     if entry.state in BEFORE_A_JOB:
@@ -181,8 +190,10 @@ async def _visit_failed(
     going_on = await read_earlier_jobs(version, client, archive)
     if going_on is not None:
         return "reopened", going_on.last_note
-    await in_thread(archive.ledger.close_failure, version.entry)
-    return "failed", version.entry.last_note
+    if version.entry.state is EntryState.FAILED:
+        await in_thread(archive.ledger.close_failure, version.entry)
+    await in_thread(close_failed_attempts, version, archive)
+    return version.entry.state.value, version.entry.last_note
 
 
 async def _visit_given_up(
@@ -212,6 +223,20 @@ async def _stray(marker: Marker, archive: Archive, settings: ReconcileSettings) 
         return "being sent", ""
     await in_thread(archive.ledger.clear, marker)
     return "stray marker removed", ""
+
+
+def _clear_held_markers(archive: Archive, settings: ReconcileSettings) -> None:
+    """Remove the held markers of clips that are decided about: a killed process may leave them."""
+    for marker in archive.ledger.held_markers():
+        if marker.age_seconds < settings.longest_silence:
+            continue
+        version = archive.ledger.read(marker.clip_key)
+        if (
+            version is None
+            or version.entry.state is not EntryState.HELD
+            or not version.entry.claim.startswith(marker.claim)
+        ):
+            archive.ledger.clear(marker)
 
 
 def _repair_reservations(archive: Archive) -> list[str]:

@@ -170,6 +170,11 @@ class Entry(BaseModel):
         return (*earlier, self.job_id)
 
     @property
+    def has_latest_among_attempts(self) -> bool:
+        """Whether the latest request has ended, and the clip is held for another one."""
+        return any(each.claim == self.claim for each in self.attempts)
+
+    @property
     def sent_at(self) -> datetime | None:
         """When the latest request was about to be sent, by the sender's clock; None if that is not known."""
         if self.sending_since is not None:
