@@ -94,7 +94,7 @@ def test_a_broken_result_json_is_no_result() -> None:
         ({"failCode": "UPSTREAM_BUSY", "retryable": False}, False),
         ({"failMsg": "Content policy violation"}, False),
         ({"failMsg": "worker lost"}, True),
-        ({}, False),
+        ({}, True),
     ],
 )
 def test_the_servers_word_wins_then_the_code_then_the_text(
