@@ -132,4 +132,4 @@ def explore(examples: int, steps: int) -> None:
 
 def test_nothing_is_paid_twice_lost_or_stuck() -> None:
     """The rules of `World` hold for every order of steps, answers and deaths that is tried."""
-    explore(examples=60, steps=40)
+    explore(examples=100, steps=40)
