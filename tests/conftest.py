@@ -131,12 +131,17 @@ def bucket(archive: Archive) -> Bucket:
     return archive.bucket
 
 
-@pytest.fixture
-def credentials(sandbox: Sandbox) -> KlingCredentials:
-    """Access to the sandbox, as a block that polls fast."""
+def eager_credentials(sandbox: Sandbox) -> KlingCredentials:
+    """Access to a sandbox, as a block that polls fast."""
     return KlingCredentials(
         api_key=SecretStr(sandbox.key),
         base_url=sandbox.base_url,
         first_poll_seconds=0.05,
         longest_poll_seconds=0.2,
     )
+
+
+@pytest.fixture
+def credentials(sandbox: Sandbox) -> KlingCredentials:
+    """Access to the sandbox, as a block that polls fast."""
+    return eager_credentials(sandbox)

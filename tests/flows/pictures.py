@@ -2,9 +2,10 @@
 
 import io
 from pathlib import Path
+from statistics import fmean
 
 import av
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw, ImageStat
 
 from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.money.archive import Archive
@@ -42,9 +43,8 @@ def around_joins(archive: Archive, film: Film) -> list[tuple[Image.Image, Image.
 
 def difference(one: Image.Image, other: Image.Image) -> float:
     """Mean difference of two pictures per channel, 0 to 255."""
-    other = other.resize(one.size)
-    pairs = zip(one.tobytes(), other.tobytes(), strict=True)
-    return sum(abs(a - b) for a, b in pairs) / len(one.tobytes())
+    changed = ImageChops.difference(one, other.resize(one.size))
+    return fmean(ImageStat.Stat(changed).mean)
 
 
 def paint(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (640, 360)) -> Path:

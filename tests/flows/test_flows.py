@@ -2,8 +2,9 @@
 
 import asyncio
 import hashlib
+import secrets
 from collections.abc import AsyncIterator
-from pathlib import Path
+from dataclasses import dataclass
 
 import av
 import pytest
@@ -13,6 +14,8 @@ from prefect.client.orchestration import PrefectClient, get_client
 from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.local.demo import local_archive
+from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.flows import generate_clip, produce_film, produce_scene
 from prefect_kling.kling.errors import JobFailed, KeyRefused, StillRunning
 from prefect_kling.kling.request import VideoRequest
@@ -28,6 +31,7 @@ from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.telemetry.progress import ShotProgress, Stage, subscribe
+from tests.conftest import eager_credentials
 from tests.flows.pictures import video
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
@@ -61,12 +65,6 @@ def tag(archive: Archive) -> str:
 def request_(tag: str) -> VideoRequest:
     """A request of this test's own."""
     return VideoRequest(model="kling-v3-omni", prompt=f"One clip {tag}", duration=3)
-
-
-@pytest.fixture
-def storyboard(tag: str) -> Storyboard:
-    """Two scenes, five shots, both kinds of continuity."""
-    return read_storyboard(FILM.format(tag=tag))
 
 
 @pytest.fixture
@@ -204,19 +202,36 @@ async def test_wrong_access_is_told_before_anything_is_paid(
     assert made(sandbox, tag) == 0
 
 
-@pytest.fixture
-async def film(
-    storyboard: Storyboard, credentials: KlingCredentials, archive_block: KlingArchive
-) -> Film:
-    """The storyboard, made."""
-    return await produce_film(storyboard, credentials, archive_block)
+@dataclass(frozen=True)
+class MadeFilm:
+    """A film that was made once for the tests that only look at it, and how to make it again."""
+
+    film: Film
+    jobs: int
+    text: str
+    tag: str
+    credentials: KlingCredentials
+    archive_block: KlingArchive
+
+
+@pytest.fixture(scope="module")
+def made_film(prefect_ui: str, shared_sandbox: Sandbox, s3: LocalS3) -> MadeFilm:
+    """Two scenes, five shots, both kinds of continuity, made once."""
+    tag = f"test-{secrets.token_hex(6)}"
+    text = FILM.format(tag=tag)
+    credentials = eager_credentials(shared_sandbox)
+    block = local_archive(s3, prefix=tag)
+    film = asyncio.run(produce_film(read_storyboard(text), credentials, block))
+    return MadeFilm(film, made(shared_sandbox, tag), text, tag, credentials, block)
 
 
 async def test_a_film_is_the_sum_of_its_shots(
-    film: Film, archive: Archive, sandbox: Sandbox, tag: str, tmp_path: Path
+    made_film: MadeFilm,
 ) -> None:
     """Five paid jobs, every frame in order, sound where a shot has it, chapters, hashes."""
-    assert made(sandbox, tag) == 5
+    film = made_film.film
+    archive = made_film.archive_block.get_archive()
+    assert made_film.jobs == 5
     path = archive.bucket.path_of(film.uri)
     stored = video(archive, path)
     assert hashlib.sha256(stored.getvalue()).hexdigest() == film.sha256
@@ -233,26 +248,9 @@ async def test_a_film_is_the_sum_of_its_shots(
         ]
 
 
-async def test_an_unchanged_film_is_found_and_costs_nothing(
-    film: Film,
-    storyboard: Storyboard,
-    credentials: KlingCredentials,
-    archive_block: KlingArchive,
-    sandbox: Sandbox,
-    tag: str,
-) -> None:
-    """A second run returns the same film; a changed shot is made with what depends on it."""
-    assert await produce_film(storyboard, credentials, archive_block) == film
-    assert made(sandbox, tag) == 5
-    changed = read_storyboard(FILM.format(tag=tag).replace("Second", "Zweite"))
-    again = await produce_film(changed, credentials, archive_block)
-    same = [a.clip == b.clip for a, b in zip(film.clips, again.clips, strict=True)]
-    assert same == [True, False, False, True, True]
-    assert made(sandbox, tag) == 7
-
-
-async def test_a_film_is_seen_in_prefect(film: Film, api: PrefectClient) -> None:
+async def test_a_film_is_seen_in_prefect(made_film: MadeFilm, api: PrefectClient) -> None:
     """The run is named after the film and carries its report: shots, jobs, prices and addresses."""
+    film = made_film.film
     artifact = await Artifact.aget(film.slug)
     assert artifact is not None
     report = str(artifact.data)
@@ -270,8 +268,10 @@ async def test_a_film_is_seen_in_prefect(film: Film, api: PrefectClient) -> None
     assert {tuple(run.parameters) for run in scenes} == {("scene",)}, "data, and nothing else"
 
 
-async def test_clips_and_films_are_assets(film: Film, archive: Archive, api: PrefectClient) -> None:
+async def test_clips_and_films_are_assets(made_film: MadeFilm, api: PrefectClient) -> None:
     """The server has every clip that was made, and the film with the clips it is made of."""
+    film = made_film.film
+    archive = made_film.archive_block.get_archive()
     address = archive.bucket.uri(f"films/{film.slug}")
     wanted = {
         "event": {"name": ["prefect.asset.materialization.succeeded"]},
@@ -288,8 +288,21 @@ async def test_clips_and_films_are_assets(film: Film, archive: Archive, api: Pre
     assert {clip.clip.uri for clip in film.clips} <= related
 
 
+async def test_an_unchanged_film_is_found_and_costs_nothing(
+    made_film: MadeFilm, sandbox: Sandbox
+) -> None:
+    """A second run returns the same film; a changed shot is made with what depends on it."""
+    film, text = made_film.film, made_film.text
+    access = made_film.credentials, made_film.archive_block
+    assert await produce_film(read_storyboard(text), *access) == film
+    assert made(sandbox, made_film.tag) == 5
+    again = await produce_film(read_storyboard(text.replace("Second", "Zweite")), *access)
+    same = [a.clip == b.clip for a, b in zip(film.clips, again.clips, strict=True)]
+    assert same == [True, False, False, True, True]
+    assert made(sandbox, made_film.tag) == 7
+
+
 async def test_a_failing_shot_does_not_stop_the_others(
-    storyboard: Storyboard,
     credentials: KlingCredentials,
     archive_block: KlingArchive,
     sandbox: Sandbox,

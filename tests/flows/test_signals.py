@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,8 +28,25 @@ LEFT = {
 }
 """What a run that ends by a signal leaves in the ledger: nothing is held, nobody has to decide."""
 MADE = {"claim": 0, "mark": 0, "send": 1, "wait": 1, "download": 1}
+IN_THE_LANE = {("mark", signal.SIGTERM), ("send", signal.SIGTERM), ("send", signal.SIGINT)}
+"""Just before anything is sent and while the answer is on its way; each run is a process of its own, so
+the other moments are left to `make test-all`."""
 STOPS_WITHIN_SECONDS = 15.0
 """Prefect's runner kills 30 seconds after its SIGTERM."""
+
+
+def every_moment() -> list[Any]:
+    """Each moment with each signal; all but those of the lane are marked slow."""
+    return [
+        pytest.param(
+            moment,
+            sent,
+            id=f"{moment}-{sent.name}",
+            marks=() if (moment, sent) in IN_THE_LANE else pytest.mark.slow,
+        )
+        for moment in MOMENTS
+        for sent in (signal.SIGTERM, signal.SIGINT)
+    ]
 
 
 def made(sandbox: Sandbox, prompt: str) -> list[str]:
@@ -45,8 +63,7 @@ def has_come(moment: str, come: Path, archive: Archive, sandbox: Sandbox, polled
     return is_paid and sandbox.stats()["polled"] > polled
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(("moment", "sent"), every_moment())
 def test_a_signal_ends_a_run_soon_and_the_next_one_goes_on(
     moment: str,
     sent: signal.Signals,
