@@ -5,7 +5,6 @@ import gzip
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import av
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
@@ -68,6 +67,9 @@ def _as_webm(path: Path) -> Path:
     if copy.exists():
         return copy
     part = path.with_suffix(".part")
+    # PyAV is loaded only by those who need it: importing the sandbox stays light.
+    import av
+
     with av.open(path) as source, av.open(part, "w", format="webm") as target:
         pictures = source.streams.video[0]
         stream = target.add_stream("libvpx-vp9", rate=pictures.average_rate)

@@ -4,6 +4,7 @@ Arguments: the prompt, the moment, and a file that is made once the moment has c
 """
 
 import asyncio
+import signal
 import sys
 import time
 from functools import wraps
@@ -61,6 +62,8 @@ def prepare(moment: str, come: Path) -> None:
 
 
 if __name__ == "__main__":
+    # A shell ignores SIGINT for what it starts in the background, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     prepare(sys.argv[2], Path(sys.argv[3]))
     wanted = VideoRequest(model="kling-v3-omni", prompt=sys.argv[1], duration=3)
     credentials = KlingCredentials.load("signalled")

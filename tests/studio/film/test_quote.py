@@ -65,8 +65,27 @@ def adopted(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
 
 def tried_again(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
     """A passing failure, and the next attempt is under way."""
-    ledger.failed(submitted(ledger, order), "UPSTREAM_BUSY", retryable=True)
-    return claimed(ledger, order)
+    version = ledger.failed(submitted(ledger, order), "UPSTREAM_BUSY", retryable=True)
+    return ledger.claim(order, ClaimRequest(FIVE_SECONDS, read_version=version.etag))
+
+
+def sending(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
+    """The request may have left."""
+    return ledger.mark_sending(claimed(ledger, order))
+
+
+def sent_by_an_older_version(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
+    """What versions before 0.3 wrote before they sent."""
+    version = claimed(ledger, order)
+    old = version.entry.model_copy(update={"state": EntryState.INTENT})
+    path = f"ledger/jobs/{order.clip_key}.json"
+    ledger.bucket.replace(path, old.model_dump_json().encode(), version.etag)
+    return version
+
+
+def given_up(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
+    """A person waits no longer."""
+    return ledger.give_up(held(ledger, order), "given up", FIVE_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +93,9 @@ def tried_again(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
     [
         (None, Standing.TO_PAY, True),
         (claimed, Standing.BEING_SENT, False),
+        (sending, Standing.BEING_SENT, False),
+        (sent_by_an_older_version, Standing.BEING_SENT, False),
+        (given_up, Standing.GIVEN_UP, False),
         (submitted, Standing.UNDER_WAY, False),
         (adopted, Standing.UNDER_WAY, False),
         (tried_again, Standing.BEING_SENT, False),
@@ -103,11 +125,14 @@ async def test_a_clip_stands_where_its_record_says(
 def test_every_state_of_the_ledger_was_thought_of() -> None:
     """A new state must be given a standing, and a line in the test above."""
     assert {state.value for state in EntryState} == {
+        "claimed",
+        "sending",
         "intent",
         "submitted",
         "held",
         "released",
         "failed",
+        "given_up",
         "archived",
     }
 
