@@ -20,11 +20,10 @@ from prefect_kling.studio.money.candidates import take_for
 from prefect_kling.studio.money.earlier_jobs import is_where_it_was_sent
 from prefect_kling.studio.money.ledger import VersionedEntry
 from prefect_kling.studio.money.record import BEFORE_A_JOB, NOTHING, Entry, EntryState
+from prefect_kling.studio.money.settlement import RETENTION
 from prefect_kling.studio.money.submission import is_silent, sender_window, take_over_silent
 from prefect_kling.studio.storage.concurrency import in_thread
 
-RETENTION = timedelta(days=7)
-"""How long the API keeps a video."""
 CONFIRM_SECONDS = 3.0
 """The pause before jobs that have ended are read once more."""
 CAN_BE_ADOPTED = (EntryState.HELD, EntryState.SUBMITTED, EntryState.GIVEN_UP)
