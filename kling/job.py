@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from prefect_kling.kling.links import is_picture, read_links
 from prefect_kling.kling.server_words import without_link_paths
 
+RETENTION = timedelta(days=7)
+"""How long the API keeps a video."""
 # Every other code, known (UPSTREAM_BUSY, TIMEOUT, …) or not, may be a passing one.
 FINAL_FAIL_CODES = frozenset({"CONTENT_MODERATION", "INVALID_INPUT"})
 _MODERATION_WORDS = ("content policy", "moderation", "risk control", "sensitive", "violation")

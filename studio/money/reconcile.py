@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from prefect_kling.kling.client import ClientSettings, KlingClient
+from prefect_kling.kling.job import RETENTION
 from prefect_kling.studio.errors import LedgerMoved, StudioError
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.budget import clip_of
@@ -20,7 +21,7 @@ from prefect_kling.studio.money.earlier_jobs import (
 from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Marker, VersionedEntry
 from prefect_kling.studio.money.overdue import Alarm, AlarmAges, find_overdue
 from prefect_kling.studio.money.record import BEFORE_A_JOB
-from prefect_kling.studio.money.settlement import CONFIRM_SECONDS, RETENTION, Collected, collect
+from prefect_kling.studio.money.settlement import CONFIRM_SECONDS, Collected, collect
 from prefect_kling.studio.money.submission import is_silent, sender_window, take_over_silent
 from prefect_kling.studio.storage.concurrency import in_thread
 
@@ -131,11 +132,14 @@ async def _visit(
     if version is None:
         return await _stray(marker, archive, settings)
     entry = version.entry
+    if entry.state in (EntryState.ARCHIVED, EntryState.GIVEN_UP) and entry.open_attempts:
+        version = await finish_attempts(version, client, archive)
+        entry = version.entry
+        if entry.state is EntryState.ARCHIVED:
+            return "earlier attempt", ""
     if not entry.claim.startswith(marker.claim):
         if _is_of_an_open_attempt(marker, entry):
             # Its money stays set aside until the clip's own end.
-            if entry.state in (EntryState.ARCHIVED, EntryState.GIVEN_UP):
-                await finish_attempts(version, client, archive)
             if entry.state in (EntryState.FAILED, EntryState.RELEASED):
                 return await _visit_failed(version, client, archive)
             return "earlier attempt", ""
@@ -165,9 +169,7 @@ async def _visit(
 
 
 def _is_of_an_open_attempt(marker: Marker, entry: Entry) -> bool:
-    return any(
-        each.claim.startswith(marker.claim) and each.charged_usd is None for each in entry.attempts
-    )
+    return any(each.claim.startswith(marker.claim) for each in entry.open_attempts)
 
 
 async def _visit_sender(
