@@ -82,14 +82,23 @@ async def reconcile(
     sweep meets it again. `tell` hears how each paid job stands.
 
     Whatever its state, a record that is still open a day after it was sent is found as "overdue" as
-    well, and after six days as "expiring".
+    well, and after six days as "expiring". Raises the store's error where the open records cannot
+    be listed.
     """
     settings = settings or ReconcileSettings()
     findings = Findings()
     markers = archive.ledger.open_markers()
     turns = asyncio.Lock()
 
+    listing_errors: list[StudioError] = []
+
     async def work() -> None:
+        try:
+            await visit_all()
+        except StudioError as error:
+            listing_errors.append(error)
+
+    async def visit_all() -> None:
         async for marker in _shared(markers, turns):
             try:
                 kind, words = await _visit(marker, archive, client, settings, tell)
@@ -108,6 +117,8 @@ async def reconcile(
     async with asyncio.TaskGroup() as workers:
         for _ in range(settings.at_once):
             workers.create_task(work())
+    if listing_errors:
+        raise listing_errors[0]
     await in_thread(_clear_held_markers, archive, settings)
     for key in await in_thread(_repair_reservations, archive):
         findings.note("reservation repaired", key)
