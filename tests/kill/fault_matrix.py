@@ -96,13 +96,10 @@ class Row:
     archived: int
     held: int
     quarantined: int
-    failed: int
+    """Clips with a file in quarantine, those that were archived afterwards included."""
+    lost: int
+    """Clips that are neither made, nor known to have failed, nor kept for a person to decide about."""
     read: str
-
-    @property
-    def lost(self) -> int:
-        """Clips whose job was paid and that are in no state somebody knows of."""
-        return self.clips - self.archived - self.held - self.quarantined - self.failed
 
 
 async def make_all(tasks: list[Assignment], client: KlingClient, archive: Archive) -> list[Outcome]:
@@ -130,27 +127,30 @@ async def one_fault(api: Api, place: Place, fault: dict[str, Any], clips: int) -
         await make_all(tasks, client, archive)
         await reconcile(archive, client, SWEEP)
     prompts = Counter(job["body"]["prompt"] for job in api.read("jobs"))
-    states = Counter(_states(tasks, archive))
-    quarantined = len({name.split(".")[0] for name in archive.bucket.names("quarantine/")})
+    states = dict(_states(tasks, archive))
+    counts = Counter(states.values())
+    known = (EntryState.ARCHIVED, EntryState.HELD, EntryState.FAILED)
+    quarantined = {found.clip_key for found in archive.quarantine.files()}
+    safe = quarantined | {key for key, state in states.items() if state in known}
     words = f" {fault['on']}, after the job was made" if fault.get("after_commit") else fault["on"]
     return Row(
         fault=f"{words}: {fault['do']}".strip(),
         clips=clips,
         jobs=sum(prompts[task.prompt] for task in tasks),
         paid_twice=sum(prompts[task.prompt] > 1 for task in tasks),
-        archived=states[EntryState.ARCHIVED],
-        held=states[EntryState.HELD],
-        quarantined=quarantined,
-        failed=states[EntryState.FAILED],
+        archived=counts[EntryState.ARCHIVED],
+        held=counts[EntryState.HELD],
+        quarantined=len(quarantined),
+        lost=len({task.order.clip_key for task in tasks} - safe),
         read=_read_most(first),
     )
 
 
-def _states(tasks: list[Assignment], archive: Archive) -> Iterator[EntryState]:
+def _states(tasks: list[Assignment], archive: Archive) -> Iterator[tuple[str, EntryState]]:
     for task in tasks:
         version = archive.ledger.read(task.order.clip_key)
         if version is not None:
-            yield version.entry.state
+            yield version.entry.clip_key, version.entry.state
 
 
 def _read_most(outcomes: list[Outcome]) -> str:
