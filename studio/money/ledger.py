@@ -44,6 +44,7 @@ from prefect_kling.studio.money.record import (
 )
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
+from prefect_kling.studio.storage.preflight import require_usable
 
 __all__ = [
     "HISTORY",
@@ -144,7 +145,7 @@ class Ledger:
         `resubmit_unknown` is set and no answer named a job, as long as attempts are left. Where
         earlier attempts have jobs, that happens only for the version in `read_version`.
         """
-        self.bucket.require_conditional_writes()
+        require_usable(self.bucket)
         version = self.read(order.clip_key)
         if version is None:
             first = Entry(

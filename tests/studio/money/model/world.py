@@ -217,7 +217,7 @@ class World:
         """Start a process."""
         bucket = Bucket(cast("Any", self.store), "model")
         # Whether the store keeps its conditions is not the question here.
-        bucket.__dict__["_keeps_conditions"] = True
+        bucket.is_proven = True
         archive = ModelArchive(bucket, cap_usd=Decimal(1000))
         client = cast("KlingClient", Client(self.api))
 
