@@ -31,6 +31,7 @@ from prefect_kling.kling.job_ids import as_job_id, is_job_id, quoted
 from prefect_kling.kling.links import is_link
 from prefect_kling.kling.reply import PaidOutcome, Reply
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.result_access import ResultAccess
 from prefect_kling.kling.sent_secrets import SentSecrets
 from prefect_kling.kling.server_words import words
 
@@ -71,6 +72,8 @@ class ClientSettings(BaseModel):
     """How often a read is tried before it fails."""
     disputed_rules: Literal["warn", "refuse"] = "warn"
     """What to do with requests on which the page and Kling's documentation disagree."""
+    private_results: bool = False
+    """Whether results may lie at private addresses although the API itself does not."""
     multi_prompt_as: Literal["string", "array"] = "string"
     """How multi_prompt is written: a JSON string (the page) or an array (Kling's own API)."""
 
@@ -167,6 +170,11 @@ class KlingClient:
     ) -> None:
         await self._http.aclose()
         await self._paying_http.aclose()
+
+    @property
+    def result_access(self) -> ResultAccess:
+        """From where the results of this API may be fetched."""
+        return ResultAccess(self.settings.base_url, self.settings.private_results)
 
     def account(self, salt: str) -> str:
         """Return a salted fingerprint of the API key: equal for the same key and salt, and no secret."""
