@@ -15,10 +15,13 @@ text is kept: an id that stands in it can still be found there.
 
 import json
 import math
+import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
 
 import httpx
 from pydantic import JsonValue
@@ -33,6 +36,11 @@ LARGEST_ANSWER = 2**20
 DEEPEST = 32
 MOST_VALUES = 50_000
 _PIECE = 4096
+_MOST_IDS = 20
+_ID_IN_TEXT = re.compile(
+    r'"(?:task_?id|job_?id)"\s{0,20}:\s{0,20}\[?\s{0,20}"?(?P<id>[A-Za-z0-9._:=+@~-]{2,256})',
+    re.IGNORECASE,
+)
 MOST_DIGITS = 600
 """Python reads and writes no more than 640 where an administrator chose the lowest limit."""
 
@@ -42,13 +50,15 @@ class Answer:
     """An answer that has passed the gate.
 
     `body` is None where the text is no JSON. `is_broken`: it did not arrive whole, or begins as
-    JSON and cannot be read as such.
+    JSON and cannot be read as such. `ids_in_text`: what stands behind a name of an id field, as far
+    as that can be told from the text alone.
     """
 
     status: int
     text: str
     body: JsonValue
     is_broken: bool
+    ids_in_text: tuple[str, ...] = ()
     retry_after: float | None = None
 
 
@@ -88,6 +98,7 @@ class Arrival:
             text=passed.text,
             body=passed.body,
             is_broken=passed.is_broken or not (is_complete and self._is_whole),
+            ids_in_text=passed.ids_in_text,
             retry_after=_retry_after(headers.get("retry-after", "")),
         )
 
@@ -99,6 +110,7 @@ class Body:
     text: str
     body: JsonValue
     is_broken: bool
+    ids_in_text: tuple[str, ...] = ()
 
 
 def read_body(content: bytes, secrets: SentSecrets) -> Body:
@@ -114,10 +126,21 @@ def read_body(content: bytes, secrets: SentSecrets) -> Body:
     except (ValueError, RecursionError):
         # The text is kept; whoever reads it finds the ids in it.
         is_json = False
-    text = secrets.hide_key(text)
     begins_as_json = text.lstrip()[:1] in ("{", "[")
-    body = _Admission(secrets).admit(parsed)
-    return Body(text, body, is_cut or (begins_as_json and not is_json))
+    return Body(
+        text=secrets.hide(text),
+        body=_Admission(secrets).admit(parsed),
+        is_broken=is_cut or (begins_as_json and not is_json),
+        ids_in_text=tuple(_ids_in_text(text, secrets)),
+    )
+
+
+def _ids_in_text(text: str, secrets: SentSecrets) -> Iterator[str]:
+    """Find ids in a body that is cut, nested too deeply, or holds JSON in a string."""
+    for match in islice(_ID_IN_TEXT.finditer(text.replace("\\", "")), _MOST_IDS):
+        job_id = match["id"]
+        if secrets.hide(job_id) == job_id:
+            yield job_id
 
 
 def parse_json(text: str) -> JsonValue:

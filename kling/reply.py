@@ -8,7 +8,6 @@ answers. Every other answer leaves the outcome unknown: a gateway that says 499 
 passed the request on before it gave up.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -22,10 +21,6 @@ from prefect_kling.kling.job import VideoJob
 from prefect_kling.kling.job_ids import ID_FIELDS, as_job_id, quoted
 from prefect_kling.kling.server_words import words
 
-_ID_IN_TEXT = re.compile(
-    r'"(?:task_?id|job_?id)"\s{0,20}:\s{0,20}\[?\s{0,20}"?(?P<id>[A-Za-z0-9._:=+@~-]{2,256})',
-    re.IGNORECASE,
-)
 _MOST_IDS = 20
 # A plain `id` names the job only where the page's envelope, or a known variant of it, puts the job.
 _JOB_OBJECTS = ("data", "task", "job", "result", "output")
@@ -101,7 +96,7 @@ class Reply:
     @classmethod
     def read(cls, answer: Answer) -> "Reply":
         """Read an answer that has passed the gate; never raises."""
-        named_job_ids = _named_job_ids(answer.body, answer.text)
+        named_job_ids = _named_job_ids(answer)
         if not isinstance(answer.body, dict):
             return cls(
                 status=answer.status,
@@ -234,14 +229,14 @@ def _code(body: Mapping[str, JsonValue]) -> tuple[int | None, bool]:
     return code, any(each != code for each in found) or None in found
 
 
-def _named_job_ids(body: JsonValue, text: str) -> tuple[str, ...]:
+def _named_job_ids(answer: Answer) -> tuple[str, ...]:
     """Return the ids in id fields; those of fields named `id` come last, other things have an id too.
 
-    The text is searched as well: a body that is cut, or holds JSON in a string, still names its job.
+    Without any, what stands in the text counts: a cut body, or JSON in a string, still names its job.
     """
     named: dict[str, None] = {}
     also: dict[str, None] = {}
-    for name, value in _id_fields(body, is_job=True, depth=0):
+    for name, value in _id_fields(answer.body, is_job=True, depth=0):
         job_id = as_job_id(value)
         if job_id is None:
             continue
@@ -250,8 +245,7 @@ def _named_job_ids(body: JsonValue, text: str) -> tuple[str, ...]:
         else:
             named[job_id] = None
     if not named:
-        for match in islice(_ID_IN_TEXT.finditer(text.replace("\\", "")), _MOST_IDS):
-            named[match["id"]] = None
+        named = dict.fromkeys(answer.ids_in_text)
     return tuple(islice(named | also, _MOST_IDS))
 
 

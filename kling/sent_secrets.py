@@ -16,7 +16,8 @@ MOST_TOKENS = 20_000
 _PART = 12
 """So many characters of the key's beginning or end are as good as the key."""
 _RUN = re.compile(r"[A-Za-z0-9_-]{16,}")
-_ESCAPE = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))")
+# Begins where a run of backslashes begins, so that a long run is read once.
+_ESCAPE = re.compile(r"(?<!\\)\\{1,16}(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))")
 _INVISIBLE = re.compile("[\\s\\\\\u200b-\u200d\u2060\ufeff\u00ad]+")
 _KEY_CHARACTERS = r"[A-Za-z0-9_-]*"
 
