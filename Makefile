@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ROOMS := kling sandbox studio blocks telemetry runs tasks flows deployments
 
-.PHONY: demo test test-all lint bench torture model clean
+.PHONY: demo test test-all lint bench torture model fuzz clean
 
 demo: $(VENV)/ready  ## make the example film: no key, no cloud
 	$(BIN)/prefect-kling demo
@@ -30,6 +30,9 @@ torture: $(VENV)/ready  ## kill -9 a thousand clips (N=1000) and count what beca
 
 model: $(VENV)/ready  ## the ledger model for many examples (N=10000)
 	$(BIN)/python -m tests.studio.money.model $(or $(N),10000)
+
+fuzz: $(VENV)/ready  ## mutated inputs (TARGET=replies N=10000): undeclared errors, the slowest case, memory
+	$(BIN)/python -m tests.fuzz $(or $(TARGET),all) $(or $(N),10000) $(SEED)
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prefect-kling needs Python 3.11 or newer")'

@@ -135,6 +135,12 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
         "private and loopback addresses while the API is elsewhere. Turn it off where the API does "
         "reach them.",
     )
+    private_results: bool = Field(
+        default=DEFAULTS.private_results,
+        description="Fetch videos from private addresses, too. Without it they are fetched from "
+        "public addresses and from the API's own host only, so that no answer of the API can lead "
+        "into this network.",
+    )
     account_is_ours_alone: bool = Field(
         default=False,
         title="Account is ours alone",

@@ -8,9 +8,7 @@ problem of the store or the API is retried for ten minutes.
 """
 
 import asyncio
-import json
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -24,8 +22,11 @@ from starlette.routing import Route
 
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobNotFound, KlingError
+from prefect_kling.kling.gate import read_body
 from prefect_kling.kling.job import VideoJob
+from prefect_kling.kling.job_ids import quoted
 from prefect_kling.kling.polling import PollPolicy
+from prefect_kling.kling.sent_secrets import SentSecrets
 from prefect_kling.runs.retries import TRANSIENT_ERRORS
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.money.archive import Archive
@@ -39,7 +40,8 @@ RECEIVER_HEADER = "X-Prefect-Kling-Receiver"
 """Marks a refusal as one of this receiver, so that the doctor can tell it from another server."""
 LARGEST_BODY = 64 * 1024
 """A longer body of a call is refused; in bytes."""
-JOB_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+NO_SECRETS = SentSecrets("")
+"""A call is not answered with what it says, and only the id in it is kept."""
 
 Announce = Callable[[Entry, Collected], Awaitable[None]]
 
@@ -182,7 +184,10 @@ class Receiver:
         except (KlingError, StudioError) as error:
             # Polling or the next sweep finds this clip again, unless it is held. Then a person
             # may need this line.
-            LOG.warning("clip %s, job %s: %s", call.clip_key, call.job_id or "not named", error)
+            job = "not named"
+            if call.job_id is not None:
+                job = quoted(call.job_id)
+            LOG.warning("clip %s, job %s: %s", call.clip_key, job, error)
             return
         if done is None:
             return
@@ -247,19 +252,18 @@ async def _read_bounded(request: Request) -> bytes | None:
 
 
 def _find_job_id(body: bytes) -> str | None:
-    """Return the id of the job that a body names, or None if it names none or is no valid JSON."""
-    try:
-        payload = json.loads(body)
-        if not isinstance(payload, dict):
-            return None
-        # The API has sent the job itself, and the job below `data`.
-        for candidate in (payload.get("data"), payload):
-            if not isinstance(candidate, dict):
-                continue
-            job = VideoJob.read(candidate)
-            if job is not None and JOB_ID.fullmatch(job.job_id):
-                return job.job_id
-    except (ValueError, RecursionError):
-        # Nesting that is too deep for the parser is as invalid as a syntax error.
+    """Return the id of the job that a body names, or None if it names none or is no valid JSON.
+
+    An id of an odd shape is named all the same: only one that the API knows is written down.
+    """
+    payload = read_body(body, NO_SECRETS).body
+    if not isinstance(payload, dict):
         return None
+    # The API has sent the job itself, and the job below `data`.
+    for candidate in (payload.get("data"), payload):
+        if not isinstance(candidate, dict):
+            continue
+        job = VideoJob.read(candidate)
+        if job is not None:
+            return job.job_id
     return None

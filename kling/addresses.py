@@ -21,6 +21,9 @@ _PRIVATE_DOMAINS = (
     "home.arpa",
 )
 
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+_COMPATIBLE = ipaddress.IPv6Network("::/96")
+
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -46,9 +49,9 @@ def host_of(url: str) -> str:
 
 def scope_of(host: str) -> Scope:
     """Return the scope of a host by its name or number alone. Asks no name server."""
-    address = _number(host)
+    address = number_of(host)
     if address is not None:
-        return _scope_of_number(address)
+        return scope_of_number(address)
     if host == "localhost" or host.endswith(".localhost"):
         return Scope.LOOPBACK
     if "." not in host:
@@ -106,34 +109,47 @@ def _is_public_here(host: str) -> bool:
 @functools.lru_cache(maxsize=1024)
 def _scopes_here(host: str) -> frozenset[Scope]:
     """Return the scopes of the numbers that a name stands for on this machine."""
+    return frozenset(scope_of_number(number) for number in numbers_here(host))
+
+
+def numbers_here(host: str) -> list[IPAddress]:
+    """Return the numbers that a name stands for on this machine, none if it is not known. Blocks."""
     try:
         answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        return frozenset()
-    scopes = set()
-    for answer in answers:
-        address = _number(str(answer[4][0]))
-        if address is not None:
-            scopes.add(_scope_of_number(address))
-    return frozenset(scopes)
+        return []
+    numbers = (number_of(str(answer[4][0])) for answer in answers)
+    return [number for number in numbers if number is not None]
 
 
-def _number(host: str) -> IPAddress | None:
+def number_of(host: str) -> IPAddress | None:
     """Return the number that a host is; None for a name.
 
     `127.1`, `2130706433` and `0x7f000001` are numbers, too, for most programs.
     """
     with contextlib.suppress(ValueError):
         address = ipaddress.ip_address(host.partition("%")[0])
-        mapped = getattr(address, "ipv4_mapped", None)
-        return mapped or address
+        return _within(address) or address
     if host[:1].isdigit():
         with contextlib.suppress(OSError, ValueError):
             return ipaddress.IPv4Address(socket.inet_aton(host))
     return None
 
 
-def _scope_of_number(address: IPAddress) -> Scope:
+def _within(address: IPAddress) -> IPAddress | None:
+    """Return the IPv4 address that an IPv6 address stands for: mapped, translated (NAT64) or tunnelled."""
+    if not isinstance(address, ipaddress.IPv6Address):
+        return None
+    if address in _TRANSLATED or (address in _COMPATIBLE and int(address) > 1):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    tunnelled = None
+    if address.teredo is not None:
+        tunnelled = address.teredo[1]
+    return address.ipv4_mapped or address.sixtofour or tunnelled
+
+
+def scope_of_number(address: IPAddress) -> Scope:
+    """Return the scope of a number."""
     if address.is_loopback or address.is_unspecified:
         return Scope.LOOPBACK
     if address.is_global and not address.is_multicast:

@@ -7,10 +7,10 @@ import hmac
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from types import TracebackType
 from typing import Annotated, Any, BinaryIO, Literal, Self
+from urllib.parse import quote
 
 import httpx
 import tenacity
@@ -24,15 +24,24 @@ from prefect_kling.kling.errors import (
     Unavailable,
     UnreadableReply,
 )
+from prefect_kling.kling.gate import Arrival
+from prefect_kling.kling.http_logs import HTTP_LOGGERS, hide_links_in_logs
 from prefect_kling.kling.job import VideoJob
+from prefect_kling.kling.job_ids import as_job_id, is_job_id, quoted
 from prefect_kling.kling.links import is_link
-from prefect_kling.kling.reply import PaidOutcome, Reply, as_job_id
+from prefect_kling.kling.reply import PaidOutcome, Reply
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.result_access import ResultAccess
+from prefect_kling.kling.sent_secrets import SentSecrets
+from prefect_kling.kling.server_words import words
 
 API_URL = "https://apimodels.app/api/v1"
+DOLLARS = "USD"
+_LONGEST_AMOUNT = 40
 UPLOAD_SECONDS = 300.0
 """How long one upload may take in all: 200 MB at 6 Mbit/s."""
 _ADDRESS = re.compile(r"https?://[!-~]{1,2000}", re.IGNORECASE)
+_NO_PATH = (".", "..")
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """Errors of httpx after which certainly nothing has left."""
 
@@ -63,6 +72,8 @@ class ClientSettings(BaseModel):
     """How often a read is tried before it fails."""
     disputed_rules: Literal["warn", "refuse"] = "warn"
     """What to do with requests on which the page and Kling's documentation disagree."""
+    private_results: bool = False
+    """Whether results may lie at private addresses although the API itself does not."""
     multi_prompt_as: Literal["string", "array"] = "string"
     """How multi_prompt is written: a JSON string (the page) or an array (Kling's own API)."""
 
@@ -95,6 +106,8 @@ class Charge(BaseModel):
     settled: bool
     credits: Decimal | None
     currency: str = "USD"
+    said: str = ""
+    """The amount as the API wrote it, which may be none."""
 
 
 class KlingClient:
@@ -114,6 +127,8 @@ class KlingClient:
         self._key = SecretStr(key.get_secret_value().strip())
         if not re.fullmatch(r"[!-~]+", self._key.get_secret_value()):
             raise KeyRefused("the API key is empty, or holds characters that no key has")
+        self._secrets = SentSecrets(self._key.get_secret_value())
+        hide_links_in_logs(*HTTP_LOGGERS)
         self._is_traced = transport is None
         self._http = self._open(transport, keepalive=20)
         # A kept connection may be closed by the server in the very moment it is used again; the
@@ -130,7 +145,11 @@ class KlingClient:
         )
         return httpx.AsyncClient(
             base_url=settings.base_url,
-            headers={"Authorization": f"Bearer {self._key.get_secret_value()}"},
+            headers={
+                "Authorization": f"Bearer {self._key.get_secret_value()}",
+                # What the gate unpacks.
+                "Accept-Encoding": "gzip, deflate",
+            },
             timeout=timeout,
             limits=httpx.Limits(max_keepalive_connections=keepalive),
             transport=transport,
@@ -151,6 +170,11 @@ class KlingClient:
     ) -> None:
         await self._http.aclose()
         await self._paying_http.aclose()
+
+    @property
+    def result_access(self) -> ResultAccess:
+        """From where the results of this API may be fetched."""
+        return ResultAccess(self.settings.base_url, self.settings.private_results)
 
     def account(self, salt: str) -> str:
         """Return a salted fingerprint of the API key: equal for the same key and salt, and no secret."""
@@ -175,20 +199,19 @@ class KlingClient:
         if disputes and self.settings.disputed_rules == "refuse":
             raise RequestRefused("; ".join(str(dispute) for dispute in disputes))
         reply = await self._post(request.body(self.settings.multi_prompt_as), before_send)
-        job = None
-        with suppress(ValueError, RecursionError):
-            job = VideoJob.read(reply.data)
+        job = VideoJob.read(reply.data)
         if reply.outcome is not PaidOutcome.TAKEN or job is None:
             raise reply.create_error()
-        if job.job_id != reply.named_job_id:
+        if job.job_id != reply.named_job_id or not is_job_id(job.job_id):
             message = "the API took the request, and it is not clear which job its answer names"
-            job_id = reply.named_job_id or as_job_id(job.job_id)
+            job_id = reply.named_job_id or job.job_id
             raise OutcomeUnknown(message, job_id=job_id, status=reply.status)
         return job
 
     async def _post(self, body: dict[str, JsonValue], before_send: BeforeSend) -> Reply:
         """Send a paid call, once, within `create_seconds` in all, however slowly an answer trickles in."""
         seconds = self.settings.create_seconds
+        self._secrets.note(body)
         request = self._paying_http.build_request(
             "POST",
             "/video/generations",
@@ -197,6 +220,9 @@ class KlingClient:
         )
         may_have_left = False
         clock = asyncio.get_running_loop().time
+        arrival = Arrival()
+        trouble = ""
+        was_never_sent = False
         try:
             async with asyncio.timeout(None) as limit:
 
@@ -210,15 +236,19 @@ class KlingClient:
                     request.extensions["trace"] = _before_first_byte(leave)
                 else:
                     await leave()
-                response = await self._paying_http.send(request)
+                await arrival.take(await self._paying_http.send(request, stream=True))
         except (httpx.HTTPError, TimeoutError) as error:
-            if not may_have_left or isinstance(error, NEVER_SENT):
-                raise Unavailable(
-                    f"the API at {self.settings.base_url} cannot be reached", detail=_say(error)
-                ) from None
+            trouble = self._say(error)
+            was_never_sent = not may_have_left or isinstance(error, NEVER_SENT)
+        # Raised out here, an error does not carry the request, and with it the key, as its context.
+        if was_never_sent:
+            message = f"the API at {self.settings.base_url} cannot be reached"
+            raise Unavailable(message, detail=trouble)
+        reply = self._read(arrival)
+        if reply is None or (trouble and reply.named_job_id is None):
             message = "the answer was lost: whether the request was taken is not known, and it may be paid"
-            raise OutcomeUnknown(message, detail=_say(error)) from None
-        return self._read(response)
+            raise OutcomeUnknown(message, detail=trouble)
+        return reply
 
     async def get(self, job_id: str) -> VideoJob:
         """Ask how a job stands. Free, safe to repeat.
@@ -232,49 +262,55 @@ class KlingClient:
 
     async def _get_once(self, job_id: str) -> VideoJob:
         params = {"task_id": job_id}
-        what = f"job {job_id} could not be read"
+        what = f"job {quoted(job_id)} could not be read"
         reply = await self._fetch_once("/video/generations", what, params)
+        # Ids pass the gate as well; an old record may name one that does not come out unchanged.
+        asked = as_job_id(job_id)
         job = None
         if reply.data:
-            # What cannot be read is about no job.
-            with suppress(ValueError, RecursionError):
-                job = VideoJob.read(reply.data, job_id)
-        if job is None or job.job_id != job_id:
+            job = VideoJob.read(reply.data, asked)
+        if job is None or job.job_id != asked:
             raise UnreadableReply(
                 "the API's answer is about no job", job_id=job_id, status=reply.status
             )
-        return job
+        return job.model_copy(update={"job_id": job_id})
 
     async def balance(self) -> Balance:
         """Ask for the money on the account. Free; also the cheapest way to check the key."""
         reply = await self._fetch("/balance", "the balance could not be read")
-        try:
-            return Balance.model_validate(reply.data)
-        except ValueError:
-            raise UnreadableReply(
-                "the API's answer holds no balance", status=reply.status
-            ) from None
+        balance = amount(reply.data.get("balance"))
+        if balance is None:
+            raise UnreadableReply("the API's answer holds no balance", status=reply.status)
+        return Balance(
+            balance=balance,
+            total=amount(reply.data.get("total")),
+            frozen=amount(reply.data.get("frozen")),
+            currency=_currency(reply.data),
+        )
 
     async def record(self, job_id: str) -> Charge | None:
         """Ask what a job really cost. Free. None when the API has no such record or none that can be read."""
-        message = f"the charge of job {job_id} could not be read"
-        try:
-            reply = await self._fetch(f"/records/{job_id}", message)
-            if not reply.data:
-                return None
-            settled = reply.data.get("settled") is True
-            amount = reply.data.get("credits")
-            paid = None
-            if settled and amount is not None:
-                paid = Decimal(str(amount))
-            return Charge(
-                job_id=job_id,
-                settled=settled,
-                credits=paid,
-                currency=str(reply.data.get("currency", "USD")),
-            )
-        except (KlingError, InvalidOperation, ValueError):
+        if job_id in _NO_PATH:
             return None
+        message = f"the charge of job {quoted(job_id)} could not be read"
+        try:
+            reply = await self._fetch(f"/records/{quote(job_id, safe='')}", message)
+        except (KlingError, UnicodeError):
+            return None
+        if not reply.data:
+            return None
+        settled = reply.data.get("settled") is True
+        said = reply.data.get("credits")
+        paid = None
+        if settled:
+            paid = amount(said)
+        return Charge(
+            job_id=job_id,
+            settled=settled,
+            credits=paid,
+            currency=_currency(reply.data),
+            said=words("" if said is None else str(said), _LONGEST_AMOUNT),
+        )
 
     async def upload(self, file: BinaryIO, name: str, media_type: str) -> str:
         """Store a file at the API, and return its address.
@@ -295,12 +331,10 @@ class KlingClient:
     async def _upload_once(self, file: BinaryIO, name: str, media_type: str) -> str:
         what = f"{name} could not be uploaded"
         file.seek(0)
-        try:
-            async with asyncio.timeout(UPLOAD_SECONDS):
-                response = await self._http.post("/files", files={"file": (name, file, media_type)})
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise Unavailable(what, detail=_say(error)) from None
-        reply = self._read(response)
+        request = self._http.build_request(
+            "POST", "/files", files={"file": (name, file, media_type)}
+        )
+        reply = await self._ask(request, what, UPLOAD_SECONDS)
         if not reply.is_done:
             raise reply.upload_error(what)
         address = reply.data.get("publicUrl")
@@ -326,16 +360,70 @@ class KlingClient:
     async def _fetch_once(self, path: str, what: str, params: dict[str, str]) -> Reply:
         job_id = params.get("task_id")
         try:
-            response = await self._http.get(path, params=params)
-        except httpx.HTTPError as error:
-            raise Unavailable(what, job_id=job_id, detail=_say(error)) from None
-        reply = self._read(response)
-        if not reply.is_done and not (job_id and reply.tells_end_of(job_id)):
+            request = self._http.build_request("GET", path, params=params)
+        except (httpx.InvalidURL, UnicodeError):
+            request = None
+        if request is None:
+            raise UnreadableReply(f"{what}: no request can hold its id", job_id=job_id)
+        reply = await self._ask(request, what, self._longest_read, job_id)
+        asked = as_job_id(job_id)
+        if not reply.is_done and not (asked and reply.tells_end_of(asked)):
             raise reply.read_error(what, job_id)
         return reply
 
-    def _read(self, response: httpx.Response) -> Reply:
-        return Reply.read(response, hide=self._key.get_secret_value())
+    @property
+    def _longest_read(self) -> float:
+        """How long a free call may take in all: its turn, the connection, the head and the body."""
+        return self.settings.connect_seconds + 3 * self.settings.read_seconds
+
+    async def _ask(
+        self, request: httpx.Request, what: str, seconds: float, job_id: str | None = None
+    ) -> Reply:
+        """Send a free call once, and read its answer. Raises `Unavailable` if none arrives whole."""
+        arrival = Arrival()
+        trouble = ""
+        try:
+            async with asyncio.timeout(seconds):
+                await arrival.take(await self._http.send(request, stream=True))
+        except (httpx.HTTPError, TimeoutError) as error:
+            trouble = self._say(error)
+        reply = self._read(arrival)
+        if reply is None or trouble:
+            raise Unavailable(what, job_id=job_id, detail=trouble)
+        return reply
+
+    def _read(self, arrival: Arrival) -> Reply | None:
+        answer = arrival.read(self._secrets)
+        if answer is None:
+            return None
+        return Reply.read(answer)
+
+    def _say(self, error: Exception) -> str:
+        """Return what is known of trouble with a connection; a server may have written some of it."""
+        return words(self._secrets.hide(f"{type(error).__name__}: {error}".rstrip(": ")))
+
+
+def amount(value: JsonValue) -> Decimal | None:
+    """Return an amount of money that stands in an answer as a number or as digits; None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    text = str(value).strip()
+    if len(text) > _LONGEST_AMOUNT:
+        return None
+    try:
+        found = Decimal(text)
+    except InvalidOperation:
+        return None
+    if not found.is_finite():
+        return None
+    return found
+
+
+def _currency(data: Mapping[str, JsonValue]) -> str:
+    currency = data.get("currency")
+    if currency is None:
+        return DOLLARS
+    return words(str(currency), 20).strip().upper()
 
 
 def _is_unavailable(error: BaseException) -> bool:
@@ -381,7 +469,3 @@ def wait_as_told(state: tenacity.RetryCallState) -> float:
 def trust_store() -> ssl.SSLContext:
     """Return the one trust store for all HTTP clients of a process: building it is most of what a client costs."""
     return httpx.create_ssl_context()
-
-
-def _say(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -2,6 +2,8 @@
 
 from typing import ClassVar, TypedDict, Unpack
 
+from prefect_kling.kling.job_ids import quoted
+
 
 class ErrorDetails(TypedDict, total=False):
     """Facts about a failure. `detail` is what another system said: the API, the store, a library."""
@@ -42,6 +44,8 @@ class DetailedError(Exception):
         facts = []
         for name, label in _LABELS.items():
             value = getattr(self, name)
+            if value and name == "job_id":
+                value = quoted(value)
             if value:
                 facts.append(f"{label} {value}")
         if not facts:

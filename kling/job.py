@@ -5,16 +5,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import islice
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from prefect_kling.kling.links import is_picture, read_links
-from prefect_kling.kling.server_words import without_link_paths
+from prefect_kling.kling.gate import parse_json
+from prefect_kling.kling.job_ids import as_job_id
+from prefect_kling.kling.links import RESULT_FIELDS, is_picture, read_links
+from prefect_kling.kling.server_words import words
 
 RETENTION = timedelta(days=7)
 """How long the API keeps a video."""
 # Every other code, known (UPSTREAM_BUSY, TIMEOUT, …) or not, may be a passing one.
 FINAL_FAIL_CODES = frozenset({"CONTENT_MODERATION", "INVALID_INPUT"})
+_DEEPEST = 8
+_MOST_LINKS = 20
+_SHORT = 80
 _MODERATION_WORDS = ("content policy", "moderation", "risk control", "sensitive", "violation")
 
 
@@ -72,7 +78,7 @@ class VideoJob(BaseModel):
     completed_at: datetime | None = None
     """When the API finished it."""
     raw: dict[str, JsonValue] = {}
-    """The reply as it came."""
+    """The reply, its texts cut, and links without their paths."""
 
     @property
     def is_understood(self) -> bool:
@@ -88,37 +94,62 @@ class VideoJob(BaseModel):
 
     @classmethod
     def read(cls, data: Mapping[str, JsonValue], job_id: str | None = None) -> "VideoJob | None":
-        """Read a job from a reply's `data`; None when no job id can be found.
+        """Read a job from a reply's `data` that has passed the gate; None when no job id can be found.
 
         Spellings, missing fields and unknown states are tolerated: a completed job
         without a URL is still processing.
         """
-        found = _first(data, "taskId", "task_id", "id") or job_id
+        found = next(_ids(data), job_id)
         if not found:
             return None
-        said = str(_first(data, "state", "status", "task_status") or "").strip()
+        said = words(_text(data, "state", "status", "task_status"), _SHORT)
         state = _SPELLINGS.get(said.lower(), JobState.PROCESSING)
-        urls = tuple(dict.fromkeys(_urls(dict(data), depth=0)))
-        if state is JobState.COMPLETED and not urls:
+        links = dict.fromkeys(islice(_urls(dict(data), depth=0), _MOST_LINKS))
+        if state is JobState.COMPLETED and not links:
             state = JobState.PROCESSING
-        words = str(_first(data, "failMsg", "fail_msg", "task_status_msg", "error") or "")
-        code = _first(data, "failCode", "fail_code")
+        why = _text(data, "failMsg", "fail_msg", "task_status_msg", "error")
+        code = words(_text(data, "failCode", "fail_code"), _SHORT)
         retryable = False
         if state is JobState.FAILED:
-            retryable = _is_retryable(data.get("retryable"), code, words)
+            retryable = _is_retryable(data.get("retryable"), code, why)
         return cls(
-            job_id=str(found),
+            job_id=found,
             state=state,
             said_state=said,
-            model=str(data.get("model") or ""),
-            urls=urls,
-            fail_code=str(code) if code else None,
-            fail_words=without_link_paths(words),
+            model=words(_text(data, "model"), _SHORT),
+            urls=tuple(links),
+            fail_code=code or None,
+            fail_words=words(why),
             retryable=retryable,
             created_at=_time(_first(data, "createTime", "created_at")),
             completed_at=_time(_first(data, "completeTime", "updated_at")),
-            raw=dict(data),
+            raw={words(name, _SHORT): _kept(value) for name, value in data.items()},
         )
+
+
+def _ids(data: Mapping[str, JsonValue]) -> Iterator[str]:
+    for name in ("taskId", "task_id", "id"):
+        job_id = as_job_id(data.get(name))
+        if job_id is not None:
+            yield job_id
+
+
+def _text(data: Mapping[str, JsonValue], *names: str) -> str:
+    """Return the first of these fields that says something; an object in its place as it is written."""
+    found = _first(data, *names)
+    if isinstance(found, dict | list):
+        return json.dumps(found, ensure_ascii=False)
+    return str(found or "")
+
+
+def _kept(value: JsonValue) -> JsonValue:
+    if isinstance(value, str):
+        return words(value)
+    if isinstance(value, list):
+        return [_kept(item) for item in value]
+    if isinstance(value, dict):
+        return {words(name, _SHORT): _kept(inner) for name, inner in value.items()}
+    return value
 
 
 def _first(data: Mapping[str, JsonValue], *names: str) -> JsonValue:
@@ -128,14 +159,14 @@ def _first(data: Mapping[str, JsonValue], *names: str) -> JsonValue:
     return None
 
 
-def _is_retryable(said: JsonValue, code: JsonValue, words: str) -> bool:
+def _is_retryable(said: JsonValue, code: str, why: str) -> bool:
     """The server's own word wins over its code, the code over the text."""
     if isinstance(said, bool):
         return said
     if code:
-        return str(code).upper() not in FINAL_FAIL_CODES
+        return code.upper() not in FINAL_FAIL_CODES
     # Without any reason, nothing says that the request is at fault.
-    return not any(word in words.lower() for word in _MODERATION_WORDS)
+    return not any(word in why.lower() for word in _MODERATION_WORDS)
 
 
 def _urls(data: JsonValue, depth: int) -> Iterator[str]:
@@ -146,7 +177,7 @@ def _urls(data: JsonValue, depth: int) -> Iterator[str]:
         case str() if data.lstrip().startswith(("{", "[")):
             # `resultJson` is JSON inside a string; one that cannot be read holds no link.
             with suppress(ValueError, RecursionError):
-                yield from _urls(json.loads(data), depth + 1)
+                yield from _urls(parse_json(data), depth + 1)
         case str():
             for link in read_links(data):
                 if not is_picture(link):
@@ -155,16 +186,8 @@ def _urls(data: JsonValue, depth: int) -> Iterator[str]:
             for item in data:
                 yield from _urls(item, depth + 1)
         case dict():
-            for name in _URL_PLACES:
+            for name in RESULT_FIELDS:
                 yield from _urls(data.get(name), depth + 1)
-
-
-_DEEPEST = 8
-_URL_PLACES = (
-    "resultUrls", "result_urls", "resultUrl", "result_url", "videoUrl", "video_url", "urls", "url",
-    "downloadUrl", "download_url", "resultJson", "result_json", "task_result", "videos", "video",
-    "result", "output", "outputs",
-)  # fmt: skip
 
 
 def _time(value: JsonValue) -> datetime | None:

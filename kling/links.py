@@ -15,10 +15,22 @@ _HOST_AND_PATH = re.compile(
     r"(?:[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}|\d{1,3}(?:\.\d{1,3}){3}|localhost)(?::\d+)?/.+",
     re.IGNORECASE,
 )
-_BETWEEN_LINKS = re.compile(r"[\s,;|]+(?=(?:https?:)?//)", re.IGNORECASE)
+# Begins where a run of separators begins, so that a long run is read once.
+_BETWEEN_LINKS = re.compile(r"(?<![\s,;|])[\s,;|]+(?=(?:https?:)?//)", re.IGNORECASE)
 _AROUND = " \"'<>`"
 LONGEST = 8192
 """Characters; no server takes a longer address."""
+RESULT_FIELDS = (
+    "resultUrls", "result_urls", "resultUrl", "result_url", "videoUrl", "video_url", "urls", "url",
+    "downloadUrl", "download_url", "resultJson", "result_json", "task_result", "videos", "video",
+    "result", "output", "outputs",
+)  # fmt: skip
+"""Where known variants of an answer put links to results."""
+# Of what stands in a link without belonging there: control characters, marks of direction and of
+# byte order, halves of characters.
+_NO_PART_OF_A_LINK = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 
 
 def read_links(text: str) -> Iterator[str]:
@@ -35,7 +47,7 @@ def read_links(text: str) -> Iterator[str]:
 
 def _read_one(text: str) -> Iterator[str]:
     # Line breaks come from JSON that was wrapped: nothing belongs in their place.
-    link = re.sub(r"[\x00-\x1f\x7f\u200b\ufeff\u2028\u2029]", "", text)
+    link = _NO_PART_OF_A_LINK.sub("", text)
     link = link.strip().strip(_AROUND).strip().replace(" ", "%20")
     with_scheme = _SCHEME.fullmatch(link)
     candidates = []

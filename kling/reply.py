@@ -8,31 +8,20 @@ answers. Every other answer leaves the outcome unknown: a gateway that says 499 
 passed the request on before it gave up.
 """
 
-import codecs
-import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum, auto
-from typing import Any
+from itertools import islice
 
-import httpx
 from pydantic import JsonValue
 
 from prefect_kling.kling import errors
+from prefect_kling.kling.gate import Answer
 from prefect_kling.kling.job import VideoJob
-from prefect_kling.kling.server_words import without_link_paths
+from prefect_kling.kling.job_ids import ID_FIELDS, as_job_id, quoted
+from prefect_kling.kling.server_words import words
 
-MESSAGE_LIMIT = 300
-JOB_ID_LIMIT = 256
-ID_FIELDS = ("taskid", "task_id", "jobid", "job_id")
-"""Names of id fields, in lower case."""
-_ID_IN_TEXT = re.compile(
-    r'"(?:task_?id|job_?id)"\s*:\s*\[?\s*"?(?P<id>[A-Za-z0-9._:-]{2,256})', re.IGNORECASE
-)
-_NO_ID = ("", "0", "null", "none", "undefined")
+_MOST_IDS = 20
 # A plain `id` names the job only where the page's envelope, or a known variant of it, puts the job.
 _JOB_OBJECTS = ("data", "task", "job", "result", "output")
 _DEEPEST = 6
@@ -105,33 +94,29 @@ class Reply:
     named_job_ids: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, response: httpx.Response, hide: str) -> "Reply":
-        """Read any answer; never raises, whatever the body holds. The secret to `hide` is blotted out."""
-        text = _decode(response.content)
-        if hide:
-            text = text.replace(hide, "<hidden>")
-        body, is_broken = _parse(text)
-        retry_after = _retry_after(response)
-        if not isinstance(body, dict):
+    def read(cls, answer: Answer) -> "Reply":
+        """Read an answer that has passed the gate; never raises."""
+        named_job_ids = _named_job_ids(answer)
+        if not isinstance(answer.body, dict):
             return cls(
-                status=response.status_code,
+                status=answer.status,
                 code=None,
-                message=_shorten(text),
+                message=words(answer.text),
                 data={},
-                retry_after=retry_after,
-                has_unreadable_code=is_broken or isinstance(body, list),
-                named_job_ids=_named_job_ids(body, text),
+                retry_after=answer.retry_after,
+                has_unreadable_code=answer.is_broken or isinstance(answer.body, list),
+                named_job_ids=named_job_ids,
             )
-        code, has_unreadable_code = _code(body)
-        data = _writable(body.get("data"))
+        code, has_unreadable_code = _code(answer.body)
+        data = answer.body.get("data")
         return cls(
-            status=response.status_code,
+            status=answer.status,
             code=code,
-            message=_shorten(_message(_writable(body))),
+            message=words(_message(answer.body)),
             data=data if isinstance(data, dict) else {},
-            retry_after=retry_after,
-            has_unreadable_code=has_unreadable_code,
-            named_job_ids=_named_job_ids(body, text),
+            retry_after=answer.retry_after,
+            has_unreadable_code=answer.is_broken or has_unreadable_code,
+            named_job_ids=named_job_ids,
         )
 
     @property
@@ -174,7 +159,7 @@ class Reply:
         if self.named_job_id is not None:
             return self._error(
                 errors.OutcomeUnknown,
-                f"the answer is no plain success and names job {self.named_job_id}, which may be paid",
+                f"the answer is no plain success and names job {quoted(self.named_job_id)}, which may be paid",
                 self.named_job_id,
             )
         return self._error(
@@ -190,10 +175,7 @@ class Reply:
 
     def tells_end_of(self, job_id: str) -> bool:
         """Whether the data say, under this very id, that the job has ended; that wins over the envelope."""
-        try:
-            job = VideoJob.read(self.data)
-        except (ValueError, RecursionError):
-            return False
+        job = VideoJob.read(self.data)
         return job is not None and job.job_id == job_id and job.state.is_terminal
 
     def read_error(self, message: str, job_id: str | None = None) -> errors.KlingError:
@@ -230,30 +212,6 @@ class Reply:
         return error
 
 
-def _decode(content: bytes) -> str:
-    """Return the text of a body: UTF-8, or UTF-16 if it begins with that mark."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", "replace")
-    return content.decode("utf-8-sig", "replace")
-
-
-def _parse(text: str) -> tuple[JsonValue, bool]:
-    """Return the JSON of a body, and whether it is JSON that could not be read."""
-    try:
-        return json.loads(text), False
-    except (ValueError, RecursionError):
-        return None, text.lstrip()[:1] in ("{", "[")
-
-
-def _writable(value: JsonValue) -> Any:
-    """Return JSON without halves of characters, which escapes can spell and nothing can hold."""
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-        return json.loads(text.encode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        return {}
-
-
 def _code(body: Mapping[str, JsonValue]) -> tuple[int | None, bool]:
     """Return the code of a body, and whether a code is there that cannot be read or contradicts it."""
     found: list[int | None] = []
@@ -271,14 +229,14 @@ def _code(body: Mapping[str, JsonValue]) -> tuple[int | None, bool]:
     return code, any(each != code for each in found) or None in found
 
 
-def _named_job_ids(body: JsonValue, text: str) -> tuple[str, ...]:
+def _named_job_ids(answer: Answer) -> tuple[str, ...]:
     """Return the ids in id fields; those of fields named `id` come last, other things have an id too.
 
-    The text is searched as well: a body that is cut, or holds JSON in a string, still names its job.
+    Without any, what stands in the text counts: a cut body, or JSON in a string, still names its job.
     """
     named: dict[str, None] = {}
     also: dict[str, None] = {}
-    for name, value in _id_fields(body, is_job=True, depth=0):
+    for name, value in _id_fields(answer.body, is_job=True, depth=0):
         job_id = as_job_id(value)
         if job_id is None:
             continue
@@ -287,9 +245,8 @@ def _named_job_ids(body: JsonValue, text: str) -> tuple[str, ...]:
         else:
             named[job_id] = None
     if not named:
-        for match in _ID_IN_TEXT.finditer(text.replace("\\", "")):
-            named[match["id"]] = None
-    return tuple(named | also)
+        named = dict.fromkeys(answer.ids_in_text)
+    return tuple(islice(named | also, _MOST_IDS))
 
 
 def _id_fields(value: JsonValue, *, is_job: bool, depth: int) -> Iterator[tuple[str, JsonValue]]:
@@ -315,25 +272,9 @@ def _id_fields(value: JsonValue, *, is_job: bool, depth: int) -> Iterator[tuple[
             )
 
 
-def as_job_id(value: JsonValue) -> str | None:
-    """Return an id as text that can be written down; None for what is no id at all.
-
-    An id with characters that no id has is quoted, and a very long one is cut: either way it is
-    kept for a person.
-    """
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    text = str(value).strip()
-    if text.lower() in _NO_ID:
-        return None
-    if not (text.isascii() and text.isprintable()):
-        text = ascii(text)
-    return text[:JOB_ID_LIMIT]
-
-
 def _number(value: JsonValue) -> int | None:
     """Return a code: a whole number, or one written as digits."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9:
         return value
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
         return int(value)
@@ -354,21 +295,3 @@ def _message(body: Mapping[str, JsonValue]) -> str:
         if isinstance(text, str) and text:
             return text
     return ""
-
-
-def _shorten(text: str) -> str:
-    text = " ".join(without_link_paths(text).split())
-    if len(text) <= MESSAGE_LIMIT:
-        return text
-    return text[: MESSAGE_LIMIT - 1] + "…"
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds or an HTTP date (RFC 9110 §10.2.3); nonsense counts as not given."""
-    text = response.headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdecimal() and len(text) < 10:
-        return float(text)
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError, OverflowError):
-        return None

@@ -10,6 +10,7 @@ StudioError
 ├── NotApproved          a person said no, or nobody could be asked: nothing was sent
 ├── OverBudget           raise the cap or ask for less: nothing was sent
 ├── LinkExpired          ask the API for a fresh link; its results live 7 days
+│   └── LinkForbidden    the link leads to a private address; nothing was fetched
 ├── DownloadBroken       run again: the bytes did not arrive whole
 ├── NotAVideo            the bytes are whole, but they are not a playable video
 │   └── VideoQuarantined a paid video that cannot be verified: kept raw, a person may accept it
@@ -88,6 +89,15 @@ class LinkExpired(StudioError):
     """The result link is no longer served (403, 404 or 410)."""
 
     next_step = "Ask the API for a fresh link; results live 7 days."
+
+
+class LinkForbidden(LinkExpired):
+    """The result link, or a redirect of it, leads to a private address; nothing was fetched from there."""
+
+    next_step = (
+        "Ask the API for another link. Where its results do lie at private addresses, turn on `private_results` in "
+        "the KlingCredentials block."
+    )
 
 
 class DownloadBroken(StudioError):

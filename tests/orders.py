@@ -1,9 +1,13 @@
 """Orders of a test's own, and how they stand."""
 
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.result_access import ResultAccess
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import Entry
 from prefect_kling.studio.money.orders import ClipOrder
+
+HERE = ResultAccess("http://127.0.0.1/")
+"""From where the results of a sandbox may be fetched."""
 
 
 def ordered(archive: Archive, name: str) -> ClipOrder:

@@ -10,6 +10,7 @@ A video that comes as WebM plays as well, and is described by what its packets s
 
 import operator
 import os
+import re
 import struct
 import sys
 from array import array
@@ -20,6 +21,7 @@ from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict
 
+from prefect_kling.kling.server_words import printable
 from prefect_kling.studio.errors import NotAVideo
 from prefect_kling.studio.media.webm import SIGNATURE as WEBM
 from prefect_kling.studio.media.webm import read_webm
@@ -38,6 +40,10 @@ _OTHER_KINDS = {
     b"\x89png": "a PNG picture",
     b"\0\0\0\0\0\0\0\0": "empty space",
 }
+# The code of an error of S3, such as AccessDenied.
+_STORE_ERROR = re.compile(
+    rb"^[^a-z]{0,80}(?:\?xml[^>]{0,80}>\s{0,9})?<error>\s{0,9}<code>([a-z]{3,40})</code>"
+)
 _Box = tuple[bytes, int, int]  # kind, where the payload begins, where it ends
 _Placed = list[tuple[int, memoryview]]
 
@@ -178,12 +184,15 @@ def _read_headers(file: BinaryIO, size: int) -> tuple[memoryview, _Placed]:
 def _refuse_other_kinds(start: bytes) -> None:
     if not start:
         raise NotAVideo("the file is empty")
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    page = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+    text = page.lower()
     for signature, kind in _OTHER_KINDS.items():
         if text.startswith(signature):
+            # What else it says is not told: a link may have led to a page of somebody else.
+            code = _STORE_ERROR.search(text)
             detail = ""
-            if text[:1] in b"<{":
-                detail = start.decode("utf-8", "replace").strip()[:200]
+            if code is not None:
+                detail = page[code.start(1) : code.end(1)].decode("ascii")
             raise NotAVideo(f"this is {kind}, not a video", detail=detail)
     if start[4:8] not in _FIRST_BOXES:
         raise NotAVideo("this does not start like an MP4 video: there is no ftyp box")
@@ -448,7 +457,7 @@ def _summarise(tracks: dict[int, _Track], size: int, *, fragmented: bool) -> Med
         height=video.height,
         fps=video.samples * video.timescale / video.ticks,
         frames=video.samples,
-        codec=video.codec.decode("latin-1"),
+        codec=printable(video.codec.decode("latin-1")),
         audio=any(track.kind == b"soun" for track in with_samples),
         bytes=size,
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
@@ -19,6 +20,8 @@ from prefect_kling.kling.links import without_query
 from prefect_kling.kling.models import ModelUnknown
 from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import STORED, VideoRequest
+from prefect_kling.kling.result_access import PUBLIC_ONLY, ResultAccess
+from prefect_kling.kling.server_words import without_secrets, words
 from prefect_kling.studio.errors import (
     ArchiveConflict,
     DownloadBroken,
@@ -37,9 +40,10 @@ from prefect_kling.studio.money.job_index import JobIndex
 from prefect_kling.studio.money.ledger import NOTHING, Ledger
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.quarantine import Quarantine, QuarantinedFile
+from prefect_kling.studio.money.result_files import fetch_result
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
-from prefect_kling.studio.storage.download import PAUSE_SECONDS, Received, Stop, download
+from prefect_kling.studio.storage.download import PAUSE_SECONDS, Received, Stop
 
 # No such host exists (RFC 2606): it stands for "an object of this archive" in requests that are
 # planned, hashed or written down, and is replaced by a signed link only on the way to the API.
@@ -48,6 +52,7 @@ SIGNED_SECONDS = 24 * 3600
 IN_MEMORY_BYTES = 4 * 2**20
 UNPACKED_BYTES = 2 * 2**30
 """A gzip file that holds more is not unpacked; 15 s of video need a hundredth of it."""
+_LONGEST_ADDRESS = 300
 
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")
 _USUAL_TYPES = ("", "video/mp4", "video/quicktime", "application/octet-stream",
@@ -74,6 +79,16 @@ class _Obtained:
     received: Received
     facts: MediaFacts
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Fetching:
+    """One try to get the video of an order."""
+
+    order: ClipOrder
+    access: ResultAccess
+    stop: Stop
+    is_last_try: bool
 
 
 class Clip(BaseModel):
@@ -150,16 +165,17 @@ class Archive:
         charged_usd: Decimal | None = None,
         reserved_usd: Decimal = NOTHING,
         *,
+        access: ResultAccess = PUBLIC_ONLY,
         stop: Stop | None = None,
         is_last_try: bool = True,
     ) -> Clip:
         """Fetch a completed job's video and store it, whole or not at all; a clip that is there is returned as it is.
 
         All links of the job are tried in their order, but none that we sent ourselves, and no
-        picture. `charged_usd` is the API's own figure. Without one the listed price counts, and
-        without that, for a model that is not configured here, what was reserved. Differences from
-        the order, and whatever is odd about the file, are noted, never refused: a paid video is
-        kept. Memory is bounded.
+        picture, and only from where `access` allows. `charged_usd` is the API's own figure. Without
+        one the listed price counts, and without that, for a model that is not configured here, what
+        was reserved. Differences from the order, and whatever is odd about the file, are noted,
+        never refused: a paid video is kept. Memory is bounded.
 
         Raises `DownloadBroken`, `LinkExpired` when a fresh link is needed, or `NotAVideo` when the
         bytes are no playable video. On the last try these bytes are kept raw in the quarantine,
@@ -171,7 +187,8 @@ class Archive:
             return kept
         with SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as spool:
             file = cast("BinaryIO", spool)
-            obtained = self._obtain(order, job, file, stop or Stop(), is_last_try=is_last_try)
+            fetching = _Fetching(order, access, stop or Stop(), is_last_try)
+            obtained = self._obtain(fetching, job, file)
             return self._store(order, job, file, obtained, charged_usd, reserved_usd)
 
     def accept(
@@ -224,7 +241,9 @@ class Archive:
 
         return tuple(link for link in job.urls if not is_sent(link))
 
-    def quarantine_links(self, order: ClipOrder, job: VideoJob, reason: str) -> str:
+    def quarantine_links(
+        self, order: ClipOrder, job: VideoJob, reason: str, access: ResultAccess = PUBLIC_ONLY
+    ) -> str:
         """Keep what a job's links hold, whatever it is, and return where; "" if nothing can be fetched.
 
         Nothing is fetched if something of this job is in the quarantine already.
@@ -237,7 +256,7 @@ class Archive:
                 file = cast("BinaryIO", spool)
                 try:
                     pause = self.fetching.download_pause_seconds
-                    received = download(link, file, pause_seconds=pause)
+                    received = fetch_result(link, file, order, access, pause)
                 except (LinkExpired, DownloadBroken):
                     continue
                 if received.size:
@@ -270,24 +289,23 @@ class Archive:
             return self._agreed(clip)
         return clip
 
-    def _obtain(
-        self, order: ClipOrder, job: VideoJob, file: BinaryIO, stop: Stop, *, is_last_try: bool
-    ) -> _Obtained:
+    def _obtain(self, fetching: _Fetching, job: VideoJob, file: BinaryIO) -> _Obtained:
         """Get the video from its links or, if a run was killed before it wrote the record, from the archive itself."""
+        order = fetching.order
         links = self.links_of(order, job)
         error: StudioError = LinkExpired("the API gives no link to the video", job_id=job.job_id)
         for number, link in enumerate(links):
             file.seek(0)
             file.truncate()
             try:
-                obtained = self._fetch(link, file, stop, is_last_try=is_last_try)
+                obtained = self._fetch(link, file, fetching)
             except (LinkExpired, DownloadBroken, NotAVideo) as failed:
-                if stop.is_set:
+                if fetching.stop.is_set:
                     raise
                 failed.job_id = job.job_id
                 failed.clip_key = order.clip_key
                 told: StudioError = failed
-                if is_last_try and file.seek(0, 2):
+                if fetching.is_last_try and file.seek(0, 2):
                     told = self._keep_raw(order, job.job_id, file, failed)
                 # Bytes that arrived tell more than a link that is dead.
                 if number == 0 or not isinstance(told, LinkExpired):
@@ -299,14 +317,15 @@ class Archive:
         except StorageRefused:
             raise error from None
 
-    def _fetch(self, link: str, file: BinaryIO, stop: Stop, *, is_last_try: bool) -> _Obtained:
+    def _fetch(self, link: str, file: BinaryIO, fetching: _Fetching) -> _Obtained:
         """Download one link and verify what it holds."""
         pause = self.fetching.download_pause_seconds
+        get = partial(fetch_result, link, pause_seconds=pause, stop=fetching.stop)
         try:
-            received = download(link, file, pause_seconds=pause, stop=stop)
+            received = get(file, fetching.order, fetching.access)
         except DownloadBroken as broken:
             # A server that promises another length than it sends never gets further than this.
-            if stop.is_set or not is_last_try:
+            if fetching.stop.is_set or not fetching.is_last_try:
                 raise
             return _salvage(file, broken)
         if not received.is_pieced:
@@ -316,9 +335,9 @@ class Archive:
         with SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as spool:
             whole = cast("BinaryIO", spool)
             try:
-                received = download(link, whole, pause_seconds=pause, stop=stop, may_resume=False)
+                received = get(whole, fetching.order, fetching.access, may_resume=False)
             except (LinkExpired, DownloadBroken):
-                if stop.is_set:
+                if fetching.stop.is_set:
                     raise
                 return _verify(file, received, every_picture=True)
             _replace_content(file, whole)
@@ -440,7 +459,7 @@ def _verify(file: BinaryIO, received: Received, *, every_picture: bool) -> _Obta
     else:
         check_playable(file)
     if received.media_type not in _USUAL_TYPES:
-        notes.append(f"the server called it {received.media_type[:60]}")
+        notes.append(f"the server called it {words(received.media_type, 60)}")
     if any("WebM" in note for note in odd):
         received = replace(received, media_type="video/webm")
     return _Obtained(received, facts, tuple(notes))
@@ -487,4 +506,5 @@ def _other_results(links: Sequence[str], used: str) -> tuple[str, ...]:
     """Note the links that were not used, without the secrets in them."""
     others = dict.fromkeys(without_query(link) for link in links)
     others.pop(without_query(used), None)
-    return tuple(f"the API gave a further result: {address}" for address in others)
+    told = (without_secrets(address)[:_LONGEST_ADDRESS] for address in others)
+    return tuple(f"the API gave a further result: {address}" for address in told)

@@ -21,6 +21,7 @@ from prefect_kling.studio.money.books import (
     UnknownRequest,
     decide,
 )
+from prefect_kling.studio.money.charges import read_charge
 from prefect_kling.studio.money.earlier_jobs import is_where_it_was_sent
 from prefect_kling.studio.money.ledger import VersionedEntry
 from prefect_kling.studio.money.record import BEFORE_A_JOB, NOTHING, Entry, EntryState
@@ -272,10 +273,7 @@ async def _read_jobs(
 
 async def _read_job(job: JobReading, client: KlingClient, at: datetime) -> JobReading:
     """Ask what a job cost and, as long as the API keeps it, how it stands."""
-    charge = await client.record(job.job_id)
-    charged = None
-    if charge is not None and charge.settled and charge.currency == "USD":
-        charged = charge.credits
+    charged = await read_charge(client, job.job_id, job.usd)
     if charged is not None and job.sent_at is not None and at - job.sent_at > API_KEEPS:
         return job.model_copy(update={"charged_usd": charged})
     try:

@@ -17,6 +17,7 @@ from prefect_kling.studio.errors import WrongClip
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.budget import clip_of
 from prefect_kling.studio.money.candidates import take_for
+from prefect_kling.studio.money.charges import read_charge
 from prefect_kling.studio.money.earlier_jobs import is_where_it_was_sent
 from prefect_kling.studio.money.ledger import VersionedEntry
 from prefect_kling.studio.money.record import BEFORE_A_JOB, NOTHING, Entry, EntryState
@@ -206,9 +207,9 @@ async def _require_not_running(entry: Entry, client: KlingClient) -> None:
 async def _charge(entry: Entry, client: KlingClient) -> Decimal:
     """Return what the API's own record says, else the worst price of the latest request."""
     if entry.job_id is not None:
-        charge = await client.record(entry.job_id)
-        if charge is not None and charge.credits is not None:
-            return charge.credits
+        charged_usd = await read_charge(client, entry.job_id, entry.request_usd)
+        if charged_usd is not None:
+            return charged_usd
     return entry.request_usd
 
 

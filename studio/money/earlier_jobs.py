@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import logging
 from datetime import UTC, datetime
-from decimal import Decimal
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
@@ -12,14 +11,17 @@ from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobFailed, JobNotFound, KlingError
 from prefect_kling.kling.job import RETENTION, JobState, VideoJob
 from prefect_kling.kling.prices import quote
+from prefect_kling.kling.result_access import ResultAccess
 from prefect_kling.studio.errors import LinkExpired, StudioError
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.candidates import take_for
+from prefect_kling.studio.money.charges import read_charge
 from prefect_kling.studio.money.ledger import VersionedEntry
+from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.record import NOTHING, Attempt, Entry, EntryState
+from prefect_kling.studio.money.result_files import fetch_result
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.concurrency import in_thread
-from prefect_kling.studio.storage.download import download
 
 IN_MEMORY_BYTES = 8 * 2**20
 LOG = logging.getLogger(__name__)
@@ -154,11 +156,10 @@ async def _ended(
         return unpaid
     if job.state is not JobState.COMPLETED:
         return None
-    await asyncio.to_thread(_keep_late_video, entry.clip_key, job, archive)
-    price = quote(entry.order.request).usd
-    charge = await client.record(attempt.job_id)
-    if charge is not None and charge.credits is not None:
-        price = Decimal(charge.credits)
+    await asyncio.to_thread(_keep_late_video, entry.order, job, client.result_access, archive)
+    price = await read_charge(client, attempt.job_id, attempt.at_most_usd)
+    if price is None:
+        price = quote(entry.order.request).usd
     return attempt.model_copy(update={"state": "paid", "charged_usd": price})
 
 
@@ -175,15 +176,17 @@ def _book(ended: Attempt, clip_key: str, archive: Archive) -> None:
         archive.budget.book(usd)
 
 
-def _keep_late_video(clip_key: str, job: VideoJob, archive: Archive) -> None:
+def _keep_late_video(
+    order: ClipOrder, job: VideoJob, access: ResultAccess, archive: Archive
+) -> None:
     """Store the video of a job that was no longer expected, as it comes, beside its clip."""
     if not job.urls:
         raise LinkExpired("the API gives no link to the video", job_id=job.job_id)
     digest = hashlib.sha256(job.job_id.encode("utf-8", "replace")).hexdigest()
     with SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as spool:
         file = cast("BinaryIO", spool)
-        received = download(job.urls[0], file)
-        path = layout.late_video(clip_key, digest)
+        received = fetch_result(job.urls[0], file, order, access)
+        path = layout.late_video(order.clip_key, digest)
         archive.bucket.put_file(path, file, received.size, received.sha256, "video/mp4")
 
 

@@ -3,12 +3,12 @@
 import asyncio
 import hashlib
 import io
+import re
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
@@ -17,6 +17,7 @@ from PIL import Image
 from prefect_kling.kling.addresses import host_of, is_reachable_by_lookup
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.server_words import words
 from prefect_kling.studio.errors import InputUnreachable, InputUnusable
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
@@ -30,9 +31,16 @@ IN_MEMORY_BYTES = 4 * 2**20
 MEDIA_TYPES = {
     "png": "image/png",
     "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
     "mp4": "video/mp4",
     "mov": "video/quicktime",
 }
+# Names that end like a picture or a video, below one of the folders of inputs. Nothing in it is
+# escaped, goes up, or has another meaning for a store than it has here.
+_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
+_INPUT_PATH = re.compile(
+    rf"(?:{'|'.join(layout.INPUT_FOLDERS)})(?:{_NAME}/)*{_NAME}\.(?:{'|'.join(MEDIA_TYPES)})"
+)
 
 
 @dataclass(frozen=True)
@@ -88,8 +96,8 @@ def archive_path(url: str) -> str | None:
     if host_of(url) != ARCHIVE_HOST:
         return None
     path = url.partition("//")[2].partition("/")[2]
-    if not path.startswith(layout.INPUT_FOLDERS) or ".." in PurePosixPath(path).parts:
-        raise InputUnusable(f"{url} stands for no picture and no video of the archive")
+    if not _INPUT_PATH.fullmatch(path):
+        raise InputUnusable(f"{words(url)} stands for no picture and no video of the archive")
     return path
 
 

@@ -22,6 +22,7 @@ from prefect_kling.studio.errors import (
     VideoQuarantined,
 )
 from prefect_kling.studio.money.archive import Archive, Clip
+from prefect_kling.studio.money.charges import read_charge
 from prefect_kling.studio.money.completion_watch import LedgerBackedReader, completion_watcher
 from prefect_kling.studio.money.earlier_jobs import finish_attempts
 from prefect_kling.studio.money.job_conflict import hold_if_owned_elsewhere
@@ -137,10 +138,7 @@ def settle_clip(entry: Entry, clip: Clip, archive: Archive) -> None:
 
 
 async def _fetched(entry: Entry, job: VideoJob, client: KlingClient, archive: Archive) -> Clip:
-    charge = await client.record(job.job_id)
-    charged_usd = None
-    if charge is not None:
-        charged_usd = charge.credits
+    charged_usd = await read_charge(client, job.job_id, entry.at_most_usd)
 
     fetching = archive.fetching
     for number in range(1, fetching.tries + 1):
@@ -151,6 +149,7 @@ async def _fetched(entry: Entry, job: VideoJob, client: KlingClient, archive: Ar
             job,
             charged_usd,
             entry.at_most_usd,
+            access=client.result_access,
             stop=stop,
             is_last_try=number == fetching.tries,
         )
@@ -241,16 +240,19 @@ async def collect(
         is_news = await close_failed(entry, failure, archive)
         return Collected(Outcome.FAILED, str(failure), failure=failure, is_news=is_news)
     if may_be_finished(job):
-        return await _set_aside(entry, job, archive)
+        return await _set_aside(entry, job, client, archive)
     return Collected(Outcome.RUNNING, job.said_state)
 
 
-async def _set_aside(entry: Entry, job: VideoJob, archive: Archive) -> Collected:
+async def _set_aside(
+    entry: Entry, job: VideoJob, client: KlingClient, archive: Archive
+) -> Collected:
     """Keep the file of a job whose state nobody knows; its record stays open."""
     reason = f"the API says that the job is {job.said_state!r}, which is no known state"
     if not archive.links_of(entry.order, job):
         reason = f"{reason}, and the only links it gives are those that were sent"
-    uri = await in_thread(archive.quarantine_links, entry.order, job, reason)
+    access = client.result_access
+    uri = await in_thread(archive.quarantine_links, entry.order, job, reason, access)
     if not uri:
         return Collected(Outcome.RUNNING, reason)
     return Collected(Outcome.QUARANTINED, f"{reason}; its file is kept at {uri}")

@@ -5,21 +5,37 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
+from urllib.parse import urljoin
 
 import httpx
 
+from prefect_kling.kling.addresses import number_of
 from prefect_kling.kling.client import trust_store
-from prefect_kling.studio.errors import DownloadBroken, InputUnusable, LinkExpired
+from prefect_kling.kling.http_logs import HTTP_LOGGERS, hide_links_in_logs
+from prefect_kling.kling.result_access import PUBLIC_ONLY, ResultAccess
+from prefect_kling.kling.server_words import words
+from prefect_kling.studio.errors import (
+    DownloadBroken,
+    InputUnusable,
+    LinkExpired,
+    LinkForbidden,
+)
 
 BROWSER_USER_AGENT = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/130.0 Safari/537.36"
 )
 FRUITLESS_ROUNDS = 3
+LEAST_PROGRESS = 1024
+"""An attempt that brings fewer new bytes is fruitless, unless they are the last ones."""
+MOST_ATTEMPTS = 500
+MOST_ROUNDS = 4
+"""How many times the allowed length may arrive in all: a transfer that breaks may start over."""
+MOST_REDIRECTS = 5
 TOTAL_SECONDS = 900.0
 PAUSE_SECONDS = 0.25
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
@@ -87,6 +103,7 @@ def download(
     most_bytes: float = float("inf"),
     pause_seconds: float = PAUSE_SECONDS,
     *,
+    access: ResultAccess | None = PUBLIC_ONLY,
     stop: Stop | None = None,
     may_resume: bool = True,
 ) -> Received:
@@ -96,21 +113,28 @@ def download(
     at the server, or `may_resume` is false, it starts over. A file that was continued and does not
     match an entity tag that looks like an MD5 is fetched anew, without ranges; where there is no
     such tag, `is_pieced` says that the whole is to be verified. `pause_seconds` is the pause after
-    an attempt that brought no new byte, doubled with each. Setting `stop` ends it within a second
-    or two (a connection that is being made: ten). Blocking, free, and safe to repeat with an empty
-    file.
+    an attempt that broke; it doubles with each fruitless one. Setting `stop` ends it within a
+    second or two (a connection that is being made: ten). Blocking, free, and safe to repeat with an
+    empty file.
+
+    `access` says to which addresses may be connected. The link and each redirect are looked up
+    before, and the address of each connection is checked before anything is sent over it: a name
+    may stand for another address by then. Behind a proxy only the former is possible. None: to all,
+    for links that the user has written down.
 
     Raises `LinkExpired` on 403, 404 and 410 (on 403 only after a second attempt with a browser's
     User-Agent, because one host of the operator refuses others) and for what is no link,
-    `DownloadBroken` after three attempts in a row without a new byte, after `total_seconds` or
-    when stopped, and `InputUnusable` as soon as more than `most_bytes` have arrived. After
-    `DownloadBroken` the file holds what has arrived.
+    `LinkForbidden` for an address that is not allowed, `DownloadBroken` after three attempts in a
+    row that brought next to nothing, after `total_seconds` or when stopped, and `InputUnusable` as
+    soon as more than `most_bytes` have arrived. After `DownloadBroken` and `InputUnusable` the file
+    holds what has arrived.
     """
+    hide_links_in_logs(*HTTP_LOGGERS)
     transfer = _Transfer(url, file, total_seconds, most_bytes, pause_seconds, stop or Stop())
     transfer.may_resume = may_resume
+    transfer.access = access
     with httpx.Client(
         timeout=TIMEOUT,
-        follow_redirects=True,
         headers={"Accept-Encoding": "identity"},
         verify=trust_store(),
     ) as http:
@@ -141,6 +165,9 @@ class _Transfer:
         self.stop = stop
         self.as_browser = False
         self.may_resume = True
+        self.access: ResultAccess | None = PUBLIC_ONLY
+        self.attempt_count = 0
+        self.taken = 0
         self.fruitless_count = 0
         self.most_arrived = 0
         self.is_complete = False
@@ -187,36 +214,80 @@ class _Transfer:
         """Open the link once and take what arrives; raises if another attempt cannot help."""
         problem = ""
         self._check_stop()
+        self.attempt_count += 1
         try:
-            with http.stream(
-                "GET", self.url, headers=self._headers(), extensions={"trace": self.stop.watch}
-            ) as response:
+            with self._open(http) as response:
                 problem = self._check(response)
                 if not problem:
                     self._take(response)
                     self.is_complete = self.total is None or self.size == self.total
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
-            raise LinkExpired("the result link is no link", detail=str(error)) from None
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError) as error:
+            raise LinkExpired("the result link is no link", detail=words(str(error))) from None
         except httpx.HTTPError as error:
-            problem = f"{type(error).__name__}: {error}"
+            # Its text may quote what the server sent.
+            problem = type(error).__name__
 
         self._check_stop()
         if self.is_complete:
             return
+        if self.attempt_count >= MOST_ATTEMPTS:
+            raise self._broken(problem)
         # Compared with the most there ever was: a transfer that starts over again and again makes
         # no progress.
-        if self.size > self.most_arrived:
-            self.most_arrived = self.size
+        progress = self.size - self.most_arrived
+        self.most_arrived = max(self.size, self.most_arrived)
+        if progress >= LEAST_PROGRESS:
             self.fruitless_count = 0
-            return
-
-        self.fruitless_count += 1
+        else:
+            self.fruitless_count += 1
         if self.fruitless_count >= FRUITLESS_ROUNDS:
-            arrived = f"{self.size:,}"
-            if self.total is not None:
-                arrived = f"{self.size:,} of {self.total:,}"
-            raise DownloadBroken(f"the download stopped after {arrived} bytes", detail=problem)
+            raise self._broken(problem)
         self.stop.pause(self.pause_seconds * 2**self.fruitless_count)
+
+    def _broken(self, problem: str) -> DownloadBroken:
+        arrived = f"{self.size:,}"
+        if self.total is not None:
+            arrived = f"{self.size:,} of {self.total:,}"
+        return DownloadBroken(f"the download stopped after {arrived} bytes", detail=problem)
+
+    @contextmanager
+    def _open(self, http: httpx.Client) -> Iterator[httpx.Response]:
+        """Open the link, and what it redirects to; every address is checked before it is asked."""
+        url = self.url
+        came_from = ""
+        for _ in range(MOST_REDIRECTS + 1):
+            if self.access is not None and not self.access.allows_host(url, came_from):
+                raise _forbidden(came_from)
+            extensions = {"trace": self._watch(url, came_from)}
+            with http.stream(
+                "GET", url, headers=self._headers(), extensions=extensions
+            ) as response:
+                if not response.has_redirect_location:
+                    yield response
+                    return
+                came_from = url
+                url = urljoin(url, response.headers["location"])
+        raise httpx.TooManyRedirects(f"more than {MOST_REDIRECTS}")
+
+    def _watch(self, url: str, came_from: str) -> Callable[[str, Mapping[str, Any]], None]:
+        """Return a `trace` extension of httpx that ends a connection to an address that is not allowed."""
+        host = httpx.URL(url).raw_host.decode("ascii")
+        is_direct = False
+
+        def watch(name: str, info: Mapping[str, Any]) -> None:
+            nonlocal is_direct
+            if name.endswith("connect_tcp.started"):
+                # A proxy is another host, and connects in our place.
+                is_direct = info["host"] == host
+            if name.endswith("connect_tcp.complete") and is_direct and self.access is not None:
+                stream = info["return_value"]
+                number = number_of(str(stream.get_extra_info("server_addr")[0]))
+                if number is None or not self.access.allows(url, number, came_from):
+                    stream.close()
+                    raise _forbidden(came_from)
+            self.stop.watch(name, info)
+
+        return watch
 
     def _check_stop(self) -> None:
         if self.stop.is_set:
@@ -279,10 +350,18 @@ class _Transfer:
             self.sha256.update(piece)
             self.md5.update(piece)
             self.size += len(piece)
-            if self.size > self.most_bytes:
+            self.taken += len(piece)
+            if self.size > self.most_bytes or self.taken > MOST_ROUNDS * self.most_bytes:
                 raise InputUnusable(f"it holds more than {self.most_bytes:,} bytes")
             self._check_stop()
             if time.monotonic() > self.deadline:
                 raise DownloadBroken(
                     f"the download was too slow, {self.size:,} bytes arrived in time"
                 )
+
+
+def _forbidden(came_from: str) -> LinkForbidden:
+    what = "the result link leads"
+    if came_from:
+        what = "the result link redirects"
+    return LinkForbidden(f"{what} to an address from which no results are fetched")

@@ -18,6 +18,7 @@ from prefect_kling.kling.client import ClientSettings, KlingClient
 from prefect_kling.kling.job import VideoJob
 from prefect_kling.kling.polling import PollPolicy, poll_until_done
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.result_access import ResultAccess
 from prefect_kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.media.contact_sheet import Caption, contact_sheet
 from prefect_kling.studio.media.frames import last_frame
@@ -88,13 +89,14 @@ async def bench_money(client: KlingClient, archive: Archive) -> list[Row]:
     return [(name, f"{took * 1000:.0f} ms") for name, took in rows]
 
 
-def bench_archive(archive: Archive, job: VideoJob) -> list[Row]:
+def bench_archive(archive: Archive, job: VideoJob, access: ResultAccess) -> list[Row]:
     """From a finished job to a verified object in S3."""
     numbers = iter(range(1000))
     took = seconds_of(
-        lambda: archive.keep(order(f"kept {next(numbers)}", mode="pro"), job), rounds=10
+        lambda: archive.keep(order(f"kept {next(numbers)}", mode="pro"), job, access=access),
+        rounds=10,
     )
-    size = archive.keep(order("kept 0", mode="pro"), job).bytes
+    size = archive.keep(order("kept 0", mode="pro"), job, access=access).bytes
     return [(f"archive a clip of {size / 1e6:.1f} MB, verified", f"{took * 1000:.0f} ms")]
 
 
@@ -119,10 +121,10 @@ async def measure(sandbox: Sandbox, archive: Archive, disk: Path) -> list[Row]:
         rows = await bench_money(client, archive)
         jobs = [await made(client, order(f"film {number}", mode="pro")) for number in range(4)]
         rows += await bench_waiting(sandbox, client)
-    rows += bench_archive(archive, jobs[0])
+    rows += bench_archive(archive, jobs[0], client.result_access)
     clips = []
     for number, job in enumerate(jobs):
-        clip = archive.keep(order(f"film {number}", mode="pro"), job)
+        clip = archive.keep(order(f"film {number}", mode="pro"), job, access=client.result_access)
         clips.append(disk / f"{number}.mp4")
         with clips[-1].open("w+b") as file:
             archive.copy_out(clip, file)

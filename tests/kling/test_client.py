@@ -368,11 +368,7 @@ async def test_balance_and_record_are_read_as_money() -> None:
         charge = await client.record("c1")
     assert charge is not None
     assert charge.credits == Decimal("0.3165")
-    for odd in (
-        says(404),
-        says(200, 200, data={"settled": True, "credits": "NaN"}),
-        httpx.Response(200, text="no"),
-    ):
+    for odd in (says(404), httpx.Response(200, text="no")):
         async with client_of(Api(odd)) as client:
             assert await client.record("c1") is None
     async with client_of(Api(says(200, 200, data={"settled": False, "credits": "9"}))) as client:

@@ -1,10 +1,11 @@
 """Words of a server never hand on a link that works."""
 
-import httpx
 import pytest
 
+from prefect_kling.kling.gate import Answer, read_body
 from prefect_kling.kling.job import VideoJob
 from prefect_kling.kling.reply import Reply
+from prefect_kling.kling.sent_secrets import SentSecrets
 from prefect_kling.kling.server_words import without_link_paths
 
 SECRET = "s3cr3t"
@@ -37,6 +38,7 @@ def test_it_holds_for_failures_and_for_answers() -> None:
     job = VideoJob.read({"taskId": "j1", "state": "failed", "failMsg": f"cannot read {link}"})
     assert job is not None
     assert job.fail_words == "cannot read https://r2.test/…"
-    for body in ({"code": 400, "msg": f"bad {link}"}, f"bad {link}"):
-        reply = Reply.read(httpx.Response(400, json=body), hide="key")
+    for body in (f'{{"code": 400, "msg": "bad {link}"}}', f"bad {link}"):
+        passed = read_body(body.encode(), SentSecrets("key"))
+        reply = Reply.read(Answer(400, passed.text, passed.body, passed.is_broken))
         assert SECRET not in str(reply.create_error())

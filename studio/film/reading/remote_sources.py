@@ -178,7 +178,7 @@ class Source:
         """
         if is_link(address):
             try:
-                download(address, file, most_bytes=most_bytes)
+                download(address, file, most_bytes=most_bytes, access=None)
             except LinkExpired:
                 return False
             return True

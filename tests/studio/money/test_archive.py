@@ -22,6 +22,7 @@ from prefect_kling.studio.money.ledger import EntryState
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.settlement import keep_paid_job
 from prefect_kling.studio.money.submission import submit_once
+from tests.orders import HERE
 
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=30)
 
@@ -62,7 +63,7 @@ def stored_bytes(archive: Archive, clip: Clip) -> bytes:
 
 def test_a_clip_is_kept_with_its_record(archive: Archive, order: ClipOrder, job: VideoJob) -> None:
     """Video and record stand under the clip key; the record's hash is that of the stored bytes."""
-    clip = archive.keep(order, job)
+    clip = archive.keep(order, job, access=HERE)
     assert objects(archive) == [f"clips/{order.clip_key}.json", f"clips/{order.clip_key}.mp4"]
     assert hashlib.sha256(stored_bytes(archive, clip)).hexdigest() == clip.sha256
     assert (clip.media.frames, clip.media.fps, clip.media.audio) == (72, 24, True)
@@ -74,16 +75,18 @@ def test_a_clip_that_is_kept_is_not_fetched_again(
     archive: Archive, order: ClipOrder, job: VideoJob, sandbox: Sandbox
 ) -> None:
     """Keeping twice returns the first record."""
-    clip = archive.keep(order, job)
+    clip = archive.keep(order, job, access=HERE)
     sandbox.fault(on="file", do={"status": 500}, times=None)
-    assert archive.keep(order, job) == clip
+    assert archive.keep(order, job, access=HERE) == clip
 
 
 def test_what_differs_from_the_order_is_noted_not_refused(
     archive: Archive, order: ClipOrder, job: VideoJob
 ) -> None:
     """The sandbox paints small pictures here: the clip is kept, and says so."""
-    assert archive.keep(order, job).notes == ("the picture is 320x180, mode std promises 720p",)
+    assert archive.keep(order, job, access=HERE).notes == (
+        "the picture is 320x180, mode std promises 720p",
+    )
 
 
 @pytest.mark.usefixtures("at_once")
@@ -111,10 +114,10 @@ def test_what_is_no_whole_video_becomes_no_clip(
     """Killed, short, foreign or missing downloads never leave a clip, and the next run succeeds."""
     sandbox.fault(on="file", do=fault, times=None)
     with pytest.raises(kind):
-        archive.keep(order, job)
+        archive.keep(order, job, access=HERE)
     assert [name for name in objects(archive) if not name.startswith("quarantine/")] == []
     sandbox.clear_faults()
-    assert archive.keep(order, job).media.frames == 72
+    assert archive.keep(order, job, access=HERE).media.frames == 72
 
 
 @pytest.mark.usefixtures("at_once")
@@ -123,7 +126,7 @@ def test_a_dropped_download_is_continued(
 ) -> None:
     """A transfer that is cut twice is still the same video."""
     sandbox.fault(on="file", do={"cut_after": 10_000}, times=2)
-    clip = archive.keep(order, job)
+    clip = archive.keep(order, job, access=HERE)
     assert hashlib.sha256(stored_bytes(archive, clip)).hexdigest() == clip.sha256
 
 
@@ -146,7 +149,7 @@ def test_a_job_without_a_link_asks_for_one(
 ) -> None:
     """A completed job may briefly have no link: that is no reason to lose it."""
     with pytest.raises(LinkExpired):
-        archive.keep(order, job.model_copy(update={"urls": ()}))
+        archive.keep(order, job.model_copy(update={"urls": ()}), access=HERE)
 
 
 def test_a_damaged_record_is_an_error_never_absent(archive: Archive, order: ClipOrder) -> None:
@@ -160,10 +163,10 @@ def test_a_run_that_died_before_its_record_is_completed_without_the_link(
     archive: Archive, order: ClipOrder, job: VideoJob, sandbox: Sandbox
 ) -> None:
     """The stored video itself is enough, even when the API has forgotten it."""
-    clip = archive.keep(order, job)
+    clip = archive.keep(order, job, access=HERE)
     archive.bucket.delete(f"clips/{order.clip_key}.json")
     sandbox.fault(on="file", do={"status": 404}, times=None)
-    again = archive.keep(order, job)
+    again = archive.keep(order, job, access=HERE)
     assert (again.sha256, again.media) == (clip.sha256, clip.media)
 
 
@@ -171,11 +174,11 @@ def test_other_bytes_under_a_key_are_never_overwritten(
     archive: Archive, order: ClipOrder, job: VideoJob
 ) -> None:
     """What was verified first stays; the record describes what is really there."""
-    clip = archive.keep(order, job)
+    clip = archive.keep(order, job, access=HERE)
     archive.bucket.delete(f"clips/{order.clip_key}.json")
     other = stored_bytes(archive, clip) + (16).to_bytes(4) + b"free" + b"overhang"
     archive.bucket.put(f"clips/{order.clip_key}.mp4", other, "video/mp4")
-    assert archive.keep(order, job).sha256 == hashlib.sha256(other).hexdigest()
+    assert archive.keep(order, job, access=HERE).sha256 == hashlib.sha256(other).hexdigest()
     assert stored_bytes(archive, clip) == other
 
 
@@ -185,14 +188,16 @@ from pathlib import Path
 from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.kling.job import JobState, VideoJob
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.result_access import ResultAccess
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.storage.bucket import Bucket
 from prefect_kling.studio.money.orders import ClipOrder
 url, small, endpoint, access, secret, bucket, prefix = sys.argv[1:]
 archive = Archive(Bucket(LocalS3(endpoint, access, secret).client(), bucket, prefix))
 def keep(name, url):
-    order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=name, duration=3))
-    return archive.keep(order, VideoJob(job_id=name, state=JobState.COMPLETED, urls=(url,)))
+    order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=name, duration=15, mode="pro"))
+    job = VideoJob(job_id=name, state=JobState.COMPLETED, urls=(url,))
+    return archive.keep(order, job, access=ResultAccess(url))
 keep("warm up", small)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 clip = keep("large", url)

@@ -121,7 +121,31 @@ def test_links_of_the_user_are_left_alone(archive: Archive, uploads: UploadedInp
 
 
 @pytest.mark.parametrize(
-    "path", ["ledger/budget.json", "", "films/x/film.mp4", "inputs/../ledger/budget.json"]
+    "path",
+    [
+        "",
+        "ledger/budget.json",
+        "films/x/film.mp4",
+        "inputs/../ledger/budget.json",
+        "inputs/./a.png",
+        "inputs//a.png",
+        "inputs/%2e%2e/ledger/budget.json",
+        "inputs/%2E%2E/ledger/x.png",
+        "inputs/..%2fledger%2fx.png",
+        "inputs/a.png?x=ledger",
+        "inputs/a.png#ledger",
+        "inputs\\..\\ledger\\x.png",
+        "inputs",
+        "inputs/",
+        "inputs/.png",
+        "clips/0123.json",
+        "/inputs/a.png",
+        "inputsx/a.png",
+        "Ledger/../inputs/a.png",
+        "quarantine/a.b.mp4",
+        "pending/a.png",
+        "late/a.mp4",
+    ],
 )
 def test_what_is_no_input_is_neither_signed_nor_published(archive: Archive, path: str) -> None:
     """A request cannot name the ledger, however it writes the address."""

@@ -259,7 +259,7 @@ async def test_ranges_with_wrong_bytes_are_never_archived(
     whole = io.BytesIO()
     from prefect_kling.studio.storage.download import download
 
-    assert clip.sha256 == download(good, whole).sha256
+    assert clip.sha256 == download(good, whole, access=client.result_access).sha256
 
 
 async def test_a_sweep_says_how_a_quarantined_clip_goes_on(

@@ -15,6 +15,7 @@ from prefect_kling.studio.money.ledger import ClaimRequest, Entry, EntryState
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
 from prefect_kling.studio.money.submission import submit_once
+from tests.orders import HERE
 
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
 AT_ONCE = ReconcileSettings(window_seconds=-1.0, confirm_seconds=0.05)
@@ -144,7 +145,7 @@ async def test_a_job_the_api_forgot_is_finished_if_its_video_is_safe(
     entry = await submitted(archive, client, f"forgotten {known}")
     if known:
         job = await poll_until_done(client, str(entry.job_id), EAGER)
-        archive.keep(entry.order, job)
+        archive.keep(entry.order, job, access=HERE)
     sandbox.fault(on="get", do={"status": 404}, times=None)
     findings = await reconcile(archive, client)
     assert findings.counts == ({"archived": 1} if known else {"gone": 1})

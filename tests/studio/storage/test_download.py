@@ -10,11 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from prefect_kling.kling.result_access import ResultAccess
 from prefect_kling.studio.errors import DownloadBroken, LinkExpired
 from prefect_kling.studio.storage.download import Stop, download
 
 CONTENT = bytes(range(256)) * 4000  # a million bytes, each place told from its neighbours
 OTHER = CONTENT[::-1]
+HERE = ResultAccess("http://127.0.0.1/")
 
 
 class Served(BaseHTTPRequestHandler):
@@ -73,7 +75,7 @@ def serve() -> Iterator[Callable[[Callable[[Served, int], None]], str]]:
 def fetch(url: str) -> bytes:
     """Download into memory and check what is said about it."""
     file = io.BytesIO()
-    received = download(url, file, pause_seconds=0.0)
+    received = download(url, file, pause_seconds=0.0, access=HERE)
     assert received.size == len(file.getvalue())
     assert received.sha256 == hashlib.sha256(file.getvalue()).hexdigest()
     return file.getvalue()
@@ -193,7 +195,12 @@ def test_a_download_that_never_ends_is_told(serve: Callable[..., str]) -> None:
 def test_a_slow_download_ends_at_its_deadline(serve: Callable[..., str]) -> None:
     """The total time is bounded, whatever trickles in."""
     with pytest.raises(DownloadBroken, match="too slow"):
-        download(serve(lambda get, count: get.answer(200, CONTENT)), io.BytesIO(), total_seconds=-1)
+        download(
+            serve(lambda get, count: get.answer(200, CONTENT)),
+            io.BytesIO(),
+            total_seconds=-1,
+            access=HERE,
+        )
 
 
 @pytest.mark.parametrize("status", [404, 410])
@@ -278,7 +285,7 @@ def test_a_download_ends_soon_after_it_is_stopped(
 
     def run() -> None:
         try:
-            download(serve(watched), io.BytesIO(), stop=stop)
+            download(serve(watched), io.BytesIO(), stop=stop, access=HERE)
         except DownloadBroken as error:
             ends.append(error)
 
@@ -296,7 +303,7 @@ def test_a_download_ends_soon_after_it_is_stopped(
 def test_what_is_no_link_is_expired(link: str) -> None:
     """Whatever stands where a link belongs, the error is one of ours."""
     with pytest.raises((LinkExpired, DownloadBroken)):
-        download(link, io.BytesIO(), pause_seconds=0)
+        download(link, io.BytesIO(), pause_seconds=0, access=HERE)
 
 
 def test_wrong_ranges_are_found_by_an_md5_tag(serve: Callable[..., str]) -> None:
@@ -323,8 +330,8 @@ def test_a_file_from_pieces_says_so(serve: Callable[..., str]) -> None:
     def cut(get: Served, count: int) -> None:
         get.serve_range(CONTENT, etag='"a"', cut=300_000 if count == 1 else None)
 
-    assert download(serve(cut), io.BytesIO(), pause_seconds=0).is_pieced
-    whole = download(serve(cut), io.BytesIO(), pause_seconds=0, may_resume=False)
+    assert download(serve(cut), io.BytesIO(), pause_seconds=0, access=HERE).is_pieced
+    whole = download(serve(cut), io.BytesIO(), pause_seconds=0, may_resume=False, access=HERE)
     assert not whole.is_pieced
 
 
@@ -339,5 +346,5 @@ def test_a_wrong_length_does_not_start_over_for_ever(serve: Callable[..., str]) 
 
     file = io.BytesIO()
     with pytest.raises(DownloadBroken):
-        download(serve(longer), file, pause_seconds=0)
+        download(serve(longer), file, pause_seconds=0, access=HERE)
     assert file.getvalue() == CONTENT

@@ -72,6 +72,7 @@ class Client:
     """Stands in for a `KlingClient`."""
 
     settings = ClientSettings()
+    result_access = None
 
     def __init__(self, api: Api) -> None:
         self.api = api

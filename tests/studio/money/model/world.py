@@ -158,7 +158,7 @@ class World:
             patch.object(
                 earlier_jobs,
                 "_keep_late_video",
-                lambda key, job, archive: self.kept_late.add(job.job_id),
+                lambda order, job, access, archive: self.kept_late.add(job.job_id),
             )
         )
         for each in self._patches:

@@ -1,0 +1,27 @@
+"""`python -m tests.fuzz TARGET [N] [FIRST SEED]`: N mutated inputs; exit status 1 if anything is found."""
+
+import sys
+
+from tests.fuzz.replies import fuzz_replies
+
+TARGETS = {"replies": fuzz_replies}
+"""Names of targets, and functions of a number of cases and a first seed that return a `Report`."""
+
+
+def main() -> None:
+    """Run one target, or all."""
+    arguments = [*sys.argv[1:], "all"][:3]
+    chosen = list(TARGETS)
+    if arguments[0] != "all":
+        chosen = [arguments[0]]
+    numbers = [int(each) for each in sys.argv[2:4]]
+    is_good = True
+    for name in chosen:
+        report = TARGETS[name](*(numbers or [10_000]))
+        print(report, flush=True)
+        is_good = is_good and report.is_good
+    sys.exit(0 if is_good else 1)
+
+
+if __name__ == "__main__":
+    main()
