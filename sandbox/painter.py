@@ -113,7 +113,7 @@ def background_colors(prompt: str, place: int) -> list[Rgb]:
     # Steps of the golden section keep the hues of a clip's shots well apart.
     hue = digest[0] * 360 / 256 + place * 222.5
     turn = (digest[1] - 128) / 4
-    colors = []
+    colors: list[Rgb] = []
     for share, lightness in ((0, 74), (0.5, 48), (-0.5, 42), (1, 16)):
         hue_here = (hue + share * turn) % 360
         colors.append(ImageColor.getrgb(f"hsl({hue_here:.1f}, 50%, {lightness}%)"))
