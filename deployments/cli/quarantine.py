@@ -11,7 +11,6 @@ from rich.table import Table
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
-from prefect_kling.kling.prices import quote
 from prefect_kling.studio.errors import WrongClip
 from prefect_kling.studio.money.acceptance import accept_quarantined
 from prefect_kling.studio.money.archive import Archive
@@ -68,14 +67,15 @@ def accept(
     """
     studio = _archive(archive)
     found = _only_one(studio, key, job_id)
-    reserved_usd = quote(found.order.request).at_most_usd
+    version = studio.ledger.read(found.clip_key)
+    reserved_usd = version.entry.request_usd if version is not None else None
     charged_usd = asyncio.run(_charge(found.job_id, reserved_usd, credentials))
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     clip = accept_quarantined(studio, found, who, charged_usd)
     console.print(f"clip {clip.clip_key} is archived at {clip.uri}, ${clip.usd}.", soft_wrap=True)
 
 
-async def _charge(job_id: str, reserved_usd: Decimal, credentials: str) -> Decimal | None:
+async def _charge(job_id: str, reserved_usd: Decimal | None, credentials: str) -> Decimal | None:
     async with (await load_block(KlingCredentials, credentials)).get_client() as client:
         return await read_charge(client, job_id, reserved_usd)
 

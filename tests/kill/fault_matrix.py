@@ -19,6 +19,7 @@ from typing import Any
 from prefect_kling.deployments.local.seaweed import seaweed
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.sandbox.faults import FaultAction
+from prefect_kling.sandbox.named_faults import NAMED_FAULTS
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import EntryState
 from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
@@ -76,12 +77,13 @@ FAULTS: list[dict[str, Any]] = [
     {"on": "balance", "do": {"status": 500}},
     {"on": "record", "do": {"status": 500}},
 ]
+FAULTS += [{"name": fault.name} for fault in NAMED_FAULTS.values() if fault.change]
 
 
 def uncovered() -> set[str]:
     """The kinds of faults that the sandbox plays and this matrix does not."""
     companions = {"body", "retry_after"}
-    played = {kind for fault in FAULTS for kind in fault["do"]}
+    played = {kind for fault in FAULTS for kind in fault.get("do", {})}
     return set(FaultAction.model_fields) - companions - played
 
 
@@ -132,9 +134,11 @@ async def one_fault(api: Api, place: Place, fault: dict[str, Any], clips: int) -
     known = (EntryState.ARCHIVED, EntryState.HELD, EntryState.FAILED)
     quarantined = {found.clip_key for found in archive.quarantine.files()}
     safe = quarantined | {key for key, state in states.items() if state in known}
-    words = f" {fault['on']}, after the job was made" if fault.get("after_commit") else fault["on"]
+    words = fault.get("name") or f"{fault['on']}: {fault['do']}"
+    if fault.get("after_commit"):
+        words = f"{fault['on']}, after the job was made: {fault['do']}"
     return Row(
-        fault=f"{words}: {fault['do']}".strip(),
+        fault=words,
         clips=clips,
         jobs=sum(prompts[task.prompt] for task in tasks),
         paid_twice=sum(prompts[task.prompt] > 1 for task in tasks),
