@@ -15,6 +15,8 @@ MOST_TOKENS = 20_000
 """How many parts of links are remembered; the oldest are forgotten first."""
 _PART = 12
 """So many characters of the key's beginning or end are as good as the key."""
+_BEGINNING = 16
+"""So many characters of a token's beginning are as good as the token."""
 _RUN = re.compile(r"[A-Za-z0-9_-]{16,}")
 # Begins where a run of backslashes begins, so that a long run is read once.
 _ESCAPE = re.compile(r"(?<!\\)\\{1,16}(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))")
@@ -30,6 +32,7 @@ class SentSecrets:
     """
 
     def __init__(self, key: str) -> None:
+        # By their beginnings, in lower case: a token may stand in the middle of other text.
         self._tokens: dict[str, None] = {}
         self._key: re.Pattern[str] | None = None
         self._encoded: tuple[str, ...] = ()
@@ -46,10 +49,11 @@ class SentSecrets:
             if name == "callback_url":
                 secret = f"{parts.path}?{parts.query}"
             for text in (secret, unquote(secret)):
-                for token in _RUN.findall(text):
+                for token in _RUN.findall(text.lower()):
+                    beginning = token[:_BEGINNING]
                     # Moved to the end, where it is kept longest.
-                    self._tokens.pop(token, None)
-                    self._tokens[token] = None
+                    self._tokens.pop(beginning, None)
+                    self._tokens[beginning] = None
         while len(self._tokens) > MOST_TOKENS:
             del self._tokens[next(iter(self._tokens))]
 
@@ -69,19 +73,22 @@ class SentSecrets:
         if not self._tokens:
             return text
         text = _RUN.sub(self._hide_run, text)
-        plain = _plain(text)
-        if plain != text and any(run in self._tokens for run in _RUN.findall(plain)):
+        if self._holds_a_token(_plain(text).lower()):
             return HIDDEN
         return text
 
     def _hide_run(self, run: re.Match[str]) -> str:
-        if run[0] in self._tokens:
+        if run[0][:_BEGINNING].lower() in self._tokens:
             return HIDDEN
         return run[0]
 
+    def _holds_a_token(self, text: str) -> bool:
+        starts = range(len(text) - _BEGINNING + 1)
+        return any(text[start : start + _BEGINNING] in self._tokens for start in starts)
+
 
 def _pattern_of(key: str) -> re.Pattern[str]:
-    if len(key) < 2 * _PART:
+    if len(key) < _PART + 4:
         return re.compile(re.escape(key), re.IGNORECASE)
     head = re.escape(key[:_PART])
     tail = re.escape(key[-_PART:])

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from prefect.events import emit_event
 
+from prefect_kling.kling.job_ids import as_job_id
 from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.money.ledger import Entry
 from prefect_kling.studio.money.orders import ClipOrder
@@ -34,7 +35,7 @@ def announce_ended(entry: Entry, collected: Collected) -> None:
 
     payload: dict[str, str | int | float | None] = {
         "clip_key": entry.clip_key,
-        "job_id": entry.job_id,
+        "job_id": as_job_id(entry.job_id),
     }
     if collected.clip is not None:
         clip = collected.clip
@@ -78,7 +79,12 @@ def announce_alarm(
     cost = None
     if at_most_usd is not None:
         cost = str(at_most_usd)
-    payload = {"prompt": order.request.headline, "why": why, "at_most_usd": cost, "job_id": job_id}
+    payload = {
+        "prompt": order.request.headline,
+        "why": why,
+        "at_most_usd": cost,
+        "job_id": as_job_id(job_id),
+    }
     emit_event(f"kling.clip.{kind}", resource=resource_of(order.clip_key), payload=payload)
 
 

@@ -5,16 +5,27 @@ import socket
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from prefect_kling.kling.server_words import printable
 from prefect_kling.studio.money.orders import ClipOrder
 
 NOTHING = Decimal(0)
 # A clip queued for a busy API is released and claimed many times: the record keeps the latest
 # steps. What money depends on is never only in the history.
 HISTORY = 50
+LONGEST_NOTE = 4000
+"""Characters of one note in a record."""
+
+
+def _note(text: str) -> str:
+    """Keep a note short and printable; those of older versions are not always."""
+    return printable(text[:LONGEST_NOTE])
+
+
+Note = Annotated[str, AfterValidator(_note)]
 
 
 class EntryState(StrEnum):
@@ -71,7 +82,7 @@ class Attempt(BaseModel):
     account: str = ""
     sent_at: datetime | None = None
     ended_at: datetime | None = None
-    why: str = ""
+    why: Note = ""
 
 
 class Event(BaseModel):
@@ -81,7 +92,7 @@ class Event(BaseModel):
 
     at: datetime
     state: EntryState
-    note: str = ""
+    note: Note = ""
 
 
 class Entry(BaseModel):
@@ -247,8 +258,7 @@ class Entry(BaseModel):
 
     def moved(self, state: EntryState, note: str = "", **changes: object) -> "Entry":
         """Return the record after one step, with the step in its history."""
-        readable = note.encode("utf-8", "replace").decode()
-        event = Event(at=datetime.now(UTC), state=state, note=readable)
+        event = Event(at=datetime.now(UTC), state=state, note=note)
         return self.model_copy(
             update={
                 "state": state,

@@ -22,6 +22,7 @@ from botocore.exceptions import (
 from pydantic import BaseModel, ValidationError
 from s3transfer.utils import ReadFileChunk
 
+from prefect_kling.kling.http_logs import hide_links_in_logs
 from prefect_kling.studio.errors import (
     LedgerUnreadable,
     StorageRefused,
@@ -36,6 +37,16 @@ if TYPE_CHECKING:
 PART_BYTES = 64 * 2**20
 MULTIPART_ABOVE_BYTES = 256 * 2**20
 CONFLICT_TRIES = 5
+# At DEBUG they write what is signed, the signature and, of some accounts, a token.
+S3_LOGGERS = (
+    "botocore.auth",
+    "botocore.endpoint",
+    "botocore.hooks",
+    "botocore.httpsession",
+    "botocore.parsers",
+    "botocore.signers",
+    "urllib3.connectionpool",
+)
 CONFLICT_PAUSE_SECONDS = 0.2
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -96,6 +107,7 @@ class Bucket:
         part_bytes: int = PART_BYTES,
         multipart_above_bytes: int = MULTIPART_ABOVE_BYTES,
     ) -> None:
+        hide_links_in_logs(*S3_LOGGERS)
         self._s3 = s3
         self._part_bytes = part_bytes
         self._multipart_above_bytes = multipart_above_bytes
@@ -312,8 +324,11 @@ class Bucket:
     def sign(self, path: str, seconds: int) -> str:
         """Return a link with which anyone can read one object for some time.
 
-        No request is made. The link is a secret: never log or store it.
+        No request is made. The link is a secret: never log or store it. Raises `StorageRefused` for
+        objects of which nobody may have a link, such as the records of the ledger.
         """
+        if not path.startswith(layout.SIGNED_FOLDERS) or ".." in path:
+            raise StorageRefused(f"no link is made to {self.uri(path)}")
         with self._errors(path):
             return self._s3.generate_presigned_url(
                 "get_object",

@@ -34,6 +34,9 @@ FRAMES = "frames/"
 TAILS = "tails/"
 INPUT_FOLDERS = (INPUTS, FRAMES, TAILS, CLIPS)
 """Where objects stand that the API may be given as inputs."""
+FILMS = "films/"
+SIGNED_FOLDERS = (*INPUT_FOLDERS, FILMS)
+"""Where objects stand to which signed links are made; those of films are for people."""
 PENDING_FILMS = "pending/"
 QUARANTINE = "quarantine/"
 BUDGET = "ledger/budget.json"
@@ -64,7 +67,7 @@ def late_video(clip_key: str, digest: str) -> str:
 
 def film_cuts(slug: str) -> str:
     """Return the folder of all cuts of a film, without a slash at its end."""
-    return f"films/{slug}"
+    return f"{FILMS}{slug}"
 
 
 def film_video(slug: str, film_key: str) -> str:

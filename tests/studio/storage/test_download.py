@@ -2,16 +2,23 @@
 
 import hashlib
 import io
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
 from prefect_kling.kling.result_access import ResultAccess
-from prefect_kling.studio.errors import DownloadBroken, LinkExpired
+from prefect_kling.studio.errors import (
+    DownloadBroken,
+    InputUnusable,
+    LinkExpired,
+    LinkForbidden,
+)
 from prefect_kling.studio.storage.download import Stop, download
 
 CONTENT = bytes(range(256)) * 4000  # a million bytes, each place told from its neighbours
@@ -348,3 +355,154 @@ def test_a_wrong_length_does_not_start_over_for_ever(serve: Callable[..., str]) 
     with pytest.raises(DownloadBroken):
         download(serve(longer), file, pause_seconds=0, access=HERE)
     assert file.getvalue() == CONTENT
+
+
+def test_a_redirect_within_the_host_of_the_file_is_followed(serve: Callable[..., str]) -> None:
+    """Hosts of files redirect to where the file lies."""
+
+    def moved(get: Served, count: int) -> None:
+        if count == 1:
+            get.answer(302, b"", location="/elsewhere.mp4")
+        else:
+            get.answer(200, CONTENT)
+
+    assert fetch(serve(moved)) == CONTENT
+
+
+def test_a_redirect_to_another_service_of_this_machine_is_not_opened(
+    serve: Callable[..., str],
+) -> None:
+    """Nothing is asked there, nothing of it is told, and no attempt follows."""
+    asked: list[int] = []
+
+    def inside(get: Served, count: int) -> None:
+        asked.append(count)
+        get.answer(200, b'{"SecretAccessKey": "foreign"}')
+
+    target = serve(inside)
+    tried: list[int] = []
+
+    def moved(get: Served, count: int) -> None:
+        tried.append(count)
+        get.answer(302, b"", location=target)
+
+    with pytest.raises(LinkForbidden) as caught:
+        download(serve(moved), io.BytesIO(), access=HERE)
+    assert (asked, tried) == ([], [1])
+    assert "foreign" not in str(caught.value)
+    assert target not in str(caught.value)
+
+
+def test_a_link_into_this_machine_is_not_opened_for_an_api_elsewhere(
+    serve: Callable[..., str],
+) -> None:
+    """By number and by name."""
+    asked: list[int] = []
+    link = serve(lambda get, count: asked.append(count))
+    for host in ("127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"):
+        with pytest.raises(LinkForbidden):
+            download(link.replace("127.0.0.1", host), io.BytesIO())
+    assert asked == []
+
+
+def test_a_name_that_changes_its_address_is_caught_at_the_connection(
+    serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name server first gives a public address, then one of this machine: nothing is sent there."""
+    asked: list[int] = []
+    link = serve(lambda get, count: asked.append(count))
+    real = socket.getaddrinfo
+    looked_up: list[str] = []
+
+    def rebinding(host: str, *rest: Any, **more: Any) -> Any:
+        if host != "rebinding.test":
+            return real(host, *rest, **more)
+        looked_up.append(host)
+        number = "8.8.8.8"
+        if len(looked_up) > 1:
+            number = "127.0.0.1"
+        return real(number, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    with pytest.raises(LinkForbidden):
+        download(link.replace("127.0.0.1", "rebinding.test"), io.BytesIO())
+    assert len(looked_up) == 2
+    assert asked == []
+
+
+def test_redirects_come_to_an_end(serve: Callable[..., str]) -> None:
+    """A circle is no file."""
+    with pytest.raises(DownloadBroken):
+        download(
+            serve(lambda get, count: get.answer(302, b"", location="/v.mp4")),
+            io.BytesIO(),
+            pause_seconds=0,
+            access=HERE,
+        )
+
+
+@pytest.mark.parametrize("is_counted", [True, False])
+def test_an_endless_file_is_ended(is_counted: bool, serve: Callable[..., str]) -> None:
+    """No more is taken than is allowed, whether the server says how long it is or not."""
+    sent = 0
+
+    def endless(get: Served, count: int) -> None:
+        nonlocal sent
+        get.send_response(200)
+        if is_counted:
+            get.send_header("content-length", str(10**12))
+        get.send_header("connection", "close")
+        get.end_headers()
+        with suppress(OSError):
+            while sent < 10**9:
+                sent += get.connection.send(b"x" * 65536)
+
+    file = io.BytesIO()
+    with pytest.raises(InputUnusable, match="more than"):
+        download(serve(endless), file, most_bytes=2_000_000, access=HERE)
+    assert 2_000_000 < len(file.getvalue()) < 2_200_000
+    assert sent < 20_000_000
+
+
+def test_one_byte_per_connection_is_no_progress(serve: Callable[..., str]) -> None:
+    """A server that gives a byte at a time would be asked a million times."""
+    count = 0
+
+    def miserly(get: Served, number: int) -> None:
+        nonlocal count
+        count = number
+        start = 0
+        if get.headers.get("Range"):
+            start = int(get.headers["Range"].removeprefix("bytes=").rstrip("-"))
+        get.serve_range(CONTENT, etag='"a"', cut=1)
+        assert start < len(CONTENT)
+
+    with pytest.raises(DownloadBroken, match="stopped after"):
+        download(serve(miserly), io.BytesIO(), pause_seconds=0, access=HERE)
+    assert count <= 4
+
+
+def test_a_file_that_starts_over_for_ever_is_ended(serve: Callable[..., str]) -> None:
+    """Without ranges a little more arrives each time: what is taken in all is bounded, too."""
+    taken = 0
+
+    def growing(get: Served, count: int) -> None:
+        nonlocal taken
+        cut = 100_000 + 2000 * count
+        taken += cut
+        get.answer(200, CONTENT, cut=cut)
+
+    with pytest.raises(InputUnusable):
+        download(serve(growing), io.BytesIO(), most_bytes=1_000_000, pause_seconds=0, access=HERE)
+    assert taken < 5_000_000
+
+
+def test_what_a_server_says_that_speaks_no_http_is_not_told(serve: Callable[..., str]) -> None:
+    """Other services greet whoever connects, and some of them with a secret."""
+
+    def greeting(get: Served, count: int) -> None:
+        get.wfile.write(b"220 foreign-secret ready\r\n" * 20)
+
+    with pytest.raises(DownloadBroken) as caught:
+        download(serve(greeting), io.BytesIO(), pause_seconds=0, access=HERE)
+    assert "foreign-secret" not in str(caught.value)

@@ -7,6 +7,7 @@ from prefect_kling.kling.client import BeforeSend, Charge, ClientSettings
 from prefect_kling.kling.errors import JobNotFound, OutcomeUnknown, RequestRefused, Unavailable
 from prefect_kling.kling.job import JobState, VideoJob
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.result_access import PUBLIC_ONLY
 from tests.studio.money.model.store import Actor, Clock
 
 KEPT_SECONDS = 7 * 24 * 3600.0
@@ -72,7 +73,7 @@ class Client:
     """Stands in for a `KlingClient`."""
 
     settings = ClientSettings()
-    result_access = None
+    result_access = PUBLIC_ONLY
 
     def __init__(self, api: Api) -> None:
         self.api = api
