@@ -7,6 +7,7 @@ from prefect_kling.deployments.doctor.context import DoctorContext
 from prefect_kling.deployments.doctor.finding import Finding, Reason, fault, hint, ok
 from prefect_kling.kling.addresses import host_of
 from prefect_kling.studio.errors import StudioError
+from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 from prefect_kling.studio.storage.concurrency import in_thread
 
@@ -116,4 +117,4 @@ async def links(context: DoctorContext) -> Finding:
 
 
 def _probe_path() -> str:
-    return f"doctor/probe-{secrets.token_hex(8)}"
+    return f"{layout.DOCTOR}probe-{secrets.token_hex(8)}"
