@@ -60,6 +60,12 @@ class ReceiverSettings:
     """The longest delay in seconds."""
     retry_seconds: float = 600.0
     """How long one call is retried."""
+    repeat_delay: float = 1.0
+    """Seconds after a call about a clip before others about it are looked at."""
+    max_job_ids: int = 8
+    """How many different job ids may wait for one clip. Whoever knows its address could name any number."""
+    stop_seconds: float = 6.0
+    """How long work goes on when the receiver is stopped; then it is cancelled, which leaves nothing half done."""
 
 
 DEFAULTS = ReceiverSettings()
@@ -82,7 +88,8 @@ class Receiver:
         self._announce = announce
         self._settings = settings
         self._fetching = asyncio.Semaphore(settings.concurrent_clips)
-        self._in_progress: dict[CallbackEvent, bool] = {}
+        self._in_progress: dict[tuple[str, str], list[str | None]] = {}
+        """The job ids named by calls that wait, by clip key and claim of those that are worked on."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._closing = asyncio.Event()
@@ -100,9 +107,17 @@ class Receiver:
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         async with self._client:
             yield
-            # Calls that wait for a retry are tried once more; a running download is finished.
+            # Calls that wait for a retry are tried once more; a running download may be finished.
             self._closing.set()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._end_tasks()
+
+    async def _end_tasks(self) -> None:
+        if not self._tasks:
+            return
+        _, unfinished = await asyncio.wait(self._tasks, timeout=self._settings.stop_seconds)
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
 
     async def _health(self, request: Request) -> Response:
         return PlainTextResponse("ok")
@@ -131,19 +146,25 @@ class Receiver:
         return PlainTextResponse("thank you", 202)
 
     async def _work(self, call: CallbackEvent) -> None:
-        """Handle a call. Equal calls that arrive meanwhile cause one repetition in all."""
-        if call in self._in_progress:
-            self._in_progress[call] = True
+        """Handle a call. Those about the same clip that arrive meanwhile wait; equal ones cause one repetition."""
+        clip = (call.clip_key, call.claim)
+        waiting = self._in_progress.get(clip)
+        if waiting is not None:
+            if call.job_id in waiting or len(waiting) >= self._settings.max_job_ids:
+                return
+            waiting.append(call.job_id)
+            if len(waiting) == self._settings.max_job_ids:
+                LOG.warning("clip %s: too many jobs are named; others are left out", call.clip_key)
             return
 
-        self._in_progress[call] = False
+        waiting = [call.job_id]
+        self._in_progress[clip] = waiting
         try:
-            await self._handle(call)
-            while self._in_progress[call]:
-                self._in_progress[call] = False
-                await self._handle(call)
+            while waiting:
+                await self._handle(CallbackEvent(*clip, waiting.pop(0)))
+                await self._pause(self._settings.repeat_delay)
         finally:
-            del self._in_progress[call]
+            del self._in_progress[clip]
 
     async def _handle(self, call: CallbackEvent) -> None:
         """Finish the clip; retry while the store or the API has a passing problem."""
@@ -204,9 +225,14 @@ class Receiver:
 
     async def _wait(self, seconds: float) -> None:
         self._waiting += 1
+        try:
+            await self._pause(seconds)
+        finally:
+            self._waiting -= 1
+
+    async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), seconds)
-        self._waiting -= 1
 
 
 def _log_first_failure(call: CallbackEvent, state: tenacity.RetryCallState) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 
@@ -14,6 +14,8 @@ from prefect_kling.kling.job_ids import as_job_id
 from prefect_kling.kling.links import RESULT_FIELDS, is_picture, read_links
 from prefect_kling.kling.server_words import words
 
+RETENTION = timedelta(days=7)
+"""How long the API keeps a video."""
 # Every other code, known (UPSTREAM_BUSY, TIMEOUT, …) or not, may be a passing one.
 FINAL_FAIL_CODES = frozenset({"CONTENT_MODERATION", "INVALID_INPUT"})
 _DEEPEST = 8

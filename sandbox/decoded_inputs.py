@@ -104,29 +104,29 @@ class DecodedInputs:
     feature: Video | None = None
 
     @property
+    def opening(self) -> Image.Image | None:
+        """The picture a clip begins with, if one was given."""
+        if self.feature and not self.first_frame:
+            return self.feature.last_frame()
+        return self.first_frame
+
+    @property
     def size(self) -> Size | None:
         """The size of the input whose ratio a clip takes when it has none of its own."""
-        if self.first_frame:
-            return self.first_frame.size
-        video = self.base or self.feature
-        return video.size if video else None
+        source = self.first_frame or self.base or self.feature
+        return source.size if source else None
 
 
 def decode_inputs(contents: list[tuple[Input, bytes]]) -> DecodedInputs:
     """Decode every input of a request. Raises UnusableInput."""
     inputs = DecodedInputs()
     for item, data in contents:
-        match item.role:
-            case "first_frame":
-                inputs.first_frame = _decode_picture(data)
-            case "end_frame":
-                inputs.end_frame = _decode_picture(data)
-            case "base":
-                inputs.base = Video(data)
-            case "feature":
-                inputs.feature = Video(data)
-            case _:
-                inputs.references += (_decode_picture(data),)
+        if item.role in ("base", "feature"):
+            setattr(inputs, item.role, Video(data))
+        elif item.role in ("first_frame", "end_frame"):
+            setattr(inputs, item.role, _decode_picture(data))
+        else:
+            inputs.references += (_decode_picture(data),)
     return inputs
 
 

@@ -2,13 +2,24 @@
 
 import asyncio
 import base64
+import json
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from prefect_kling.sandbox.faults import Call, Fault, FaultAction, Faults
+from prefect_kling.sandbox.faults import NAMED, Fault, FaultAction, Faults
+from prefect_kling.sandbox.named_faults import (
+    NAMED_FAULTS,
+    Answer,
+    Asked,
+    Call,
+    addresses_in,
+)
 from prefect_kling.sandbox.renderer import RENDERER_USER_AGENT
 
 BASE_PATH = "/api/v1"
@@ -30,8 +41,12 @@ _COUNT_NAMES: dict[Call, str] = {
 class FaultMiddleware:
     """An ASGI application around the real one. The sandbox's own downloads are passed through."""
 
-    def __init__(self, app: ASGIApp, faults: Faults) -> None:
+    def __init__(
+        self, app: ASGIApp, faults: Faults, body_of: Callable[[str], dict[str, Any]]
+    ) -> None:
+        """`body_of` returns the request body of a job, {} for a job that is not known."""
         self._app = app
+        self._body_of = body_of
         self._faults = faults
         self._counts: Counter[str] = Counter()
         self._closing = asyncio.Event()
@@ -52,13 +67,57 @@ class FaultMiddleware:
             return
         self._counts[_COUNT_NAMES.get(call, call)] += 1
         fault = self._faults.take(call, job_id, _KINDS)
-        if fault is None:
-            await self._app(scope, receive, send)
+        if fault and fault.action:
+            await self._apply(fault, fault.action, scope, receive, send)
+        elif self._faults.has_named(call, job_id):
+            await self._change(call, job_id, scope, receive, send)
         else:
-            await self._apply(fault, scope, receive, send)
+            await self._app(scope, receive, send)
 
-    async def _apply(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
-        action = fault.do
+    async def _change(
+        self, call: Call, job_id: str | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Serve a call whose answer a named fault may change."""
+        headers = _texts(scope["headers"])
+        key = headers.get("authorization", "").partition(" ")[2]
+        answer = self._take_changed(call, job_id, None, Asked(key))
+        if answer is None:
+            kept = _KeptBody(receive)
+            collected = _CollectingSend()
+            await self._app(scope, kept, collected)
+            answer = collected.answer
+            if answer.status < 300:
+                body = self._body_of(job_id) if job_id else kept.as_json()
+                asked = Asked(key, tuple(addresses_in(body)))
+                answer = self._take_changed(call, job_id, answer, asked) or answer
+        if await _send_answer(answer, send):
+            await _wait_for_disconnect(receive, _DISCONNECT_SECONDS, self._closing)
+
+    def _take_changed(
+        self, call: Call, job_id: str | None, answer: Answer | None, asked: Asked
+    ) -> Answer | None:
+        """Return what a named fault makes of an answer, None if none is due.
+
+        Without an answer, those faults are taken with which the call has no effect.
+        """
+        changed: list[Answer] = []
+
+        def suits(fault: Fault) -> bool:
+            named = NAMED_FAULTS[fault.name or ""]
+            if named.change is None or named.commits == (answer is None):
+                return False
+            spoilt = named.change(answer or Answer(), asked)
+            if spoilt is None:
+                return False
+            changed.append(spoilt)
+            return True
+
+        fault = self._faults.take(call, job_id, frozenset({NAMED}), suits)
+        return changed[-1] if fault else None
+
+    async def _apply(
+        self, fault: Fault, action: FaultAction, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         if fault.after_commit:
             await self._app(scope, receive, _discard)
         if action.stall:
@@ -95,6 +154,11 @@ def close_connection(send: Send) -> None:
     if transport is None:
         raise RuntimeError("dropping connections works under uvicorn only")
     transport.close()
+
+
+def is_disconnected(send: Send) -> bool:
+    """Say whether the caller of a call has left; see `close_connection`."""
+    return bool(getattr(getattr(send, "__self__", None), "disconnected", True))
 
 
 class _CuttingSend:
@@ -137,6 +201,69 @@ class _PromisingSend:
         await self._send({**message, "more_body": True})
 
 
+class _KeptBody:
+    """A `receive` that keeps the body of a request."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._body = b""
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._body += message.get("body", b"")
+        return message
+
+    def as_json(self) -> object:
+        """Return the body so far, None if it is not JSON."""
+        try:
+            content: object = json.loads(self._body)
+        except ValueError:
+            return None
+        return content
+
+
+class _CollectingSend:
+    """A `send` that keeps a whole answer."""
+
+    def __init__(self) -> None:
+        self.answer = Answer()
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = _texts(message["headers"])
+            self.answer = replace(self.answer, status=message["status"], headers=headers)
+        else:
+            self.answer = replace(self.answer, body=self.answer.body + message.get("body", b""))
+
+
+def _texts(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1"): text.decode("latin-1") for name, text in headers}
+
+
+async def _send_answer(answer: Answer, send: Send) -> bool:
+    """Send an answer, and say whether its connection was closed before its end."""
+    headers = dict(answer.headers)
+    if not answer.endless:
+        headers["content-length"] = str(len(answer.body))
+    raw_headers = [
+        (name.encode("latin-1"), text.encode("latin-1")) for name, text in headers.items()
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": raw_headers})
+    if answer.cut_after is not None and len(answer.body) > answer.cut_after:
+        body = answer.body[: answer.cut_after]
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        close_connection(send)
+        return True
+    await send({"type": "http.response.body", "body": answer.body, "more_body": answer.endless})
+    while answer.endless:
+        # uvicorn drops what is sent after the caller has left, and says so on its object.
+        await send({"type": "http.response.body", "body": bytes(65536), "more_body": True})
+        if is_disconnected(send):
+            return True
+        await asyncio.sleep(0)
+    return False
+
+
 async def _discard(message: Message) -> None:
     """Send an answer nowhere."""
 
@@ -158,6 +285,8 @@ def _identify(scope: Scope) -> tuple[Call | None, str | None]:
         return "upload", None
     if path.startswith("/files/"):
         return "file", path.removeprefix("/files/").removesuffix(".mp4")
+    if path == "/models":
+        return "models", None
     if path.startswith("/records/"):
         return "record", path.removeprefix("/records/")
     if path == "/balance":

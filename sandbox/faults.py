@@ -1,6 +1,9 @@
 """Faults: rules that spoil the next answers of the sandbox, in their order."""
 
+import random
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -13,7 +16,10 @@ from pydantic import (
     model_validator,
 )
 
-Call = Literal["create", "get", "file", "balance", "record", "upload"]
+from prefect_kling.sandbox.named_faults import CALLS, NAMED_FAULTS, Call
+
+NAMED = "named"
+"""The kind of a rule that changes answers or callbacks by the table of named faults."""
 _ONLY_FOR: dict[str, tuple[Call, ...]] = {
     "cut_after": ("file",),
     "truncate": ("file",),
@@ -113,23 +119,61 @@ class FaultAction(_Strict):
 
 
 class Fault(_Strict):
-    """One rule: which call goes wrong, how, and how often."""
+    """One rule: which call goes wrong, how, and how often.
 
-    on: Call
-    do: FaultAction
+    Either `name` says what goes wrong, or `on` and `do`.
+    """
+
+    name: str | None = None
+    """One of NAMED_FAULTS. `on` may narrow it to one of its calls."""
+    on: Call | None = None
+    do: FaultAction | None = None
     times: Annotated[int, Field(ge=1)] | None = 1
     """How often; null means always."""
+    rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The share of the calls that go wrong."""
+    seed: int = 0
+    """Decides which calls these are: equal seeds give equal ones."""
     after_commit: bool = False
-    """Create only: the job is made first, and then the answer goes wrong."""
+    """Create only, not with `name`: the job is made first, and then the answer goes wrong."""
     job_id: str | None = None
     """Only calls about this job; any job if not given."""
 
+    @property
+    def action(self) -> FaultAction | None:
+        """What goes wrong, None for a change of the table of named faults."""
+        named = NAMED_FAULTS[self.name].do if self.name else None
+        return self.do if named is None else FaultAction.model_validate(named)
+
+    @property
+    def kind(self) -> str:
+        """The kind of the action, or NAMED."""
+        action = self.action
+        return action.kind if action else NAMED
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The calls that can go wrong."""
+        if self.on:
+            return (self.on,)
+        return NAMED_FAULTS[self.name].calls if self.name else ()
+
     @model_validator(mode="after")
     def _check_call(self) -> "Fault":
-        only_on = _ONLY_FOR.get(self.do.kind, (self.on,))
-        if self.on not in only_on:
-            calls = " or ".join(repr(call) for call in only_on)
-            raise ValueError(f"{self.do.kind} only makes sense on {calls}")
+        if self.name is None and (self.on is None or self.do is None):
+            raise ValueError("a fault needs a name, or on and do")
+        if self.name is not None and (self.do is not None or self.after_commit):
+            raise ValueError("do and after_commit do not go with a name")
+        possible: tuple[Call, ...] = tuple(call for call in CALLS if call != "callback")
+        if self.name is not None:
+            if self.name not in NAMED_FAULTS:
+                raise ValueError(f"there is no fault {self.name!r}, only {', '.join(NAMED_FAULTS)}")
+            possible = NAMED_FAULTS[self.name].calls
+        elif self.do is not None:
+            possible = _ONLY_FOR.get(self.do.kind, possible)
+        if self.on is not None and self.on not in possible:
+            calls = " or ".join(repr(call) for call in possible)
+            raise ValueError(f"{self.name or self.kind} only makes sense on {calls}")
         if self.after_commit and self.on != "create":
             raise ValueError("after_commit only makes sense on 'create'")
         return self
@@ -150,6 +194,15 @@ def parse_faults(given: object) -> list[Fault]:
         raise ValueError("; ".join(messages)) from error
 
 
+@dataclass
+class _InForce:
+    """A rule, and how it stands."""
+
+    rule: Fault
+    left: int | None
+    draws: random.Random
+
+
 class Faults:
     """The rules in force. Safe for use by several threads.
 
@@ -158,12 +211,16 @@ class Faults:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._rules: list[Fault] = []
+        self._rules: list[_InForce] = []
 
     def add(self, rules: list[Fault]) -> None:
         """Add rules after those in force."""
+        added = []
+        for rule in rules:
+            draws = random.Random(rule.seed)  # noqa: S311  has to be repeatable
+            added.append(_InForce(rule, rule.times, draws))
         with self._lock:
-            self._rules += rules
+            self._rules += added
 
     def clear(self) -> None:
         """Remove all rules."""
@@ -173,23 +230,51 @@ class Faults:
     def as_json(self) -> list[dict[str, Any]]:
         """Return the rules in force as JSON, with how often they still apply."""
         with self._lock:
-            return [rule.model_dump(exclude_none=True) for rule in self._rules]
+            rules = [each.rule.model_copy(update={"times": each.left}) for each in self._rules]
+        defaults = {"rate": 1.0, "seed": 0}
+        shown = []
+        for rule in rules:
+            facts = rule.model_dump(exclude_none=True)
+            shown.append({key: fact for key, fact in facts.items() if defaults.get(key) != fact})
+        return shown
 
-    def take(self, on: Call, job_id: str | None, kinds: frozenset[str]) -> Fault | None:
+    def has_named(self, on: Call, job_id: str | None) -> bool:
+        """Say whether a change of the table of named faults may be due to a call."""
+        with self._lock:
+            return any(
+                each.rule.kind == NAMED
+                and on in each.rule.calls
+                and each.rule.job_id in (None, job_id)
+                for each in self._rules
+            )
+
+    def take(
+        self,
+        on: Call,
+        job_id: str | None,
+        kinds: frozenset[str],
+        suits: Callable[[Fault], bool] = lambda fault: True,
+    ) -> Fault | None:
         """Return the rule for a call and count it, if its kind is one of `kinds`.
 
         A rule of another kind is left for whoever applies that kind. It keeps later rules from
-        being taken before it.
+        being taken before it, unless it holds for a share of the calls only. Rules that do not
+        suit are passed over, and the call does not count for their share.
         """
         with self._lock:
-            for index, rule in enumerate(self._rules):
-                if rule.on != on or rule.job_id not in (None, job_id):
+            for index, each in enumerate(self._rules):
+                rule = each.rule
+                if on not in rule.calls or rule.job_id not in (None, job_id):
                     continue
-                if rule.do.kind not in kinds:
+                if rule.kind not in kinds:
+                    if rule.rate < 1 or rule.kind == NAMED:
+                        continue
                     return None
-                if rule.times == 1:
+                if not suits(rule) or each.draws.random() >= rule.rate:
+                    continue
+                if each.left is not None:
+                    each.left -= 1
+                if each.left == 0:
                     del self._rules[index]
-                elif rule.times is not None:
-                    self._rules[index] = rule.model_copy(update={"times": rule.times - 1})
                 return rule
         return None

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 CELLS = 36
 _START = (1, 0)
 _END = (0, 1)
+_DARK_CELL = 9
+_LIGHT_CELL = 230
 # Shades between these two belong to no cell.
 _DARKEST_GREY = 96
 _LIGHTEST_GREY = 160
@@ -33,6 +35,18 @@ def cells_of(job_number: int, frame_index: int) -> tuple[int, ...]:
     value = value << 4 | _checksum(value)
     bits = tuple(value >> bit & 1 for bit in range(31, -1, -1))
     return _START + bits + _END
+
+
+def draw_frame_code(picture: "Image.Image", job_number: int, frame_index: int) -> None:
+    """Draw the code of a job and a frame into the bottom of a picture."""
+    height = strip_height(picture.size)
+    edges = [picture.width * place // CELLS for place in range(CELLS + 1)]
+    for place, cell in enumerate(cells_of(job_number, frame_index)):
+        shade = _LIGHT_CELL if cell else _DARK_CELL
+        picture.paste(
+            (shade, shade, shade),
+            (edges[place], picture.height - height, edges[place + 1], picture.height),
+        )
 
 
 def read_frame_code(image: "Image.Image") -> tuple[int, int] | None:

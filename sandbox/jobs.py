@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prefect_kling.sandbox.callbacks import Callback, CallbackSender
+from prefect_kling.sandbox.callbacks import CallbackSender
 from prefect_kling.sandbox.clip_request import read_fail_code, read_seconds
+from prefect_kling.sandbox.named_faults import Delivery
 from prefect_kling.sandbox.prices import (
     LONGEST_INPUT_SECONDS,
     price_of,
@@ -56,13 +57,13 @@ class Jobs:
         self._topped_up = 0
         self._paid_elsewhere = 0
 
-    def open(self, describe: Callable[[Job, int], dict[str, Any]]) -> None:
+    def open(self, callbacks_of: Callable[[Job, int], list[Delivery]]) -> None:
         """Open the store and continue unfinished jobs.
 
-        `describe(job, now)` makes the body of a callback. Must be called inside the event loop that
-        is to send the callbacks.
+        `callbacks_of(job, now)` makes what is sent to the callback address of an ended job. Must be
+        called inside the event loop that is to send the callbacks.
         """
-        self._describe = describe
+        self._callbacks_of = callbacks_of
         self._callbacks = CallbackSender()
         folder = self._settings.folder
         if folder is None:
@@ -246,16 +247,14 @@ class Jobs:
         if "callback_url" not in job.body:
             return
 
-        def make() -> Callback:
-            # Marked before it is sent: a callback is never repeated.
+        def make() -> list[Delivery]:
+            # Marked before it is sent: a restart does not repeat it.
             self._store.mark_called_back(job.number)
             ended_job = self._store.find(job.id) or job
             # The loop's clock may be a moment early; the body must still report the end.
-            return Callback(
-                job.body["callback_url"], self._describe(ended_job, max(ended, now_ms()))
-            )
+            return self._callbacks_of(ended_job, max(ended, now_ms()))
 
-        self._callbacks.send_at(ended / 1000, make)
+        self._callbacks.send_at(ended / 1000, job.body["callback_url"], make)
 
     def _settle(self) -> None:
         """Account for the jobs that have ended since the last call. The caller holds the lock."""

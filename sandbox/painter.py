@@ -1,6 +1,6 @@
-"""Painting one clip: a calm gradient per shot, titles, given pictures and frame codes."""
+"""Painting one clip: a gradient per shot, titles, given pictures and frame codes."""
 
-import colorsys
+import contextlib
 import functools
 import hashlib
 import textwrap
@@ -8,25 +8,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
 
 from prefect_kling.sandbox.clip_request import FPS, Body, Input, Shot, Size, clip_size, read_shots
 from prefect_kling.sandbox.decoded_inputs import DecodedInputs, Video, decode_inputs
 from prefect_kling.sandbox.encoder import tone, write_mp4
-from prefect_kling.sandbox.frame_code import CELLS, cells_of, strip_height
+from prefect_kling.sandbox.frame_code import draw_frame_code
 
-Rgb = tuple[int, int, int]
+Rgb = tuple[int, ...]
 Overlay = tuple[Image.Image, tuple[int, int]]
 """An RGBA picture and where its upper left corner lies."""
 
 _FADE_FRAMES = FPS // 2
 _MAX_CLIP_FRAMES = 15 * FPS
 _WHITE = (255, 255, 255)
-_GREY = (205, 208, 216)
 _PANEL = (14, 15, 20, 150)
-_DARK_CELL = (9, 9, 9)
-_LIGHT_CELL = (230, 230, 230)
-_GOLDEN_SECTION = 0.618
 # Tried in this order for prompts that Pillow's own Latin typeface cannot show.
 _OTHER_TYPEFACES = ("NotoSansCJK-Regular.ttc", "NotoSans-Regular.ttf", "DejaVuSans.ttf", "msyh.ttc")
 
@@ -78,22 +74,17 @@ def paint_frames(
         # An edit keeps the length and the cuts of its input.
         shots = [Shot(body.get("prompt", ""), inputs.base.frame_count)]
     frame_count = sum(shot.frames for shot in shots)
-    last = frame_count - 1
 
-    opening = inputs.first_frame
-    closing = inputs.end_frame
-    if inputs.feature and not opening:
-        opening = inputs.feature.last_frame()
+    given = {}
+    opening = inputs.opening
     if opening:
-        opening = ImageOps.fit(opening, size, Image.Resampling.LANCZOS)
-    if closing:
-        closing = ImageOps.fit(closing, size, Image.Resampling.LANCZOS)
+        given[0] = ImageOps.fit(opening, size, Image.Resampling.LANCZOS)
+    if inputs.end_frame:
+        given[frame_count - 1] = ImageOps.fit(inputs.end_frame, size, Image.Resampling.LANCZOS)
 
     index = 0
     for place, shot in enumerate(shots):
-        label = ""
-        if len(shots) > 1:
-            label = f"shot {place + 1}/{len(shots)}"
+        label = f"shot {place + 1}/{len(shots)}" if len(shots) > 1 else ""
         titles = draw_titles(body, inputs, size, shot.prompt, label, job_id)
         if inputs.base:
             backgrounds = _edited_frames(inputs.base, shot.prompt, size)
@@ -105,36 +96,30 @@ def paint_frames(
                 picture.paste(overlay, position, overlay)
             if not inputs.base:
                 _paste_counter(picture, index, frame_count)
-
             frame = picture
-            if opening and index < _FADE_FRAMES:
-                frame = Image.blend(frame, opening, _fade(index))
-            if closing and last - index < _FADE_FRAMES:
-                frame = Image.blend(frame, closing, _fade(last - index))
+            for moment, other in given.items():
+                if abs(index - moment) < _FADE_FRAMES:
+                    frame = Image.blend(frame, other, _fade(abs(index - moment)))
             # A given picture is shown as it is, with the frame code it may carry.
-            is_given = (opening and index == 0) or (closing and index == last)
-            if not is_given:
-                _paste_frame_code(frame, number, index)
+            if index not in given:
+                draw_frame_code(frame, number, index)
             yield frame
             index += 1
 
 
-def background_colors(prompt: str, place: int) -> tuple[Rgb, Rgb, Rgb, Rgb]:
+def background_colors(prompt: str, place: int) -> list[Rgb]:
     """Return the colours of the four corners, row by row, for the shot at a place of a clip."""
     digest = hashlib.sha256(prompt.encode()).digest()
-    hue = int.from_bytes(digest[:2]) / 65536 + place * _GOLDEN_SECTION
-    turn = (digest[3] / 255 - 0.5) * 0.4
-    bright = _rgb(hue, 0.74, 0.62)
-    middle = _rgb(hue + turn / 2, 0.48, 0.46)
-    other_middle = _rgb(hue - turn / 2, 0.42, 0.46)
-    dark = _rgb(hue + turn, 0.16, 0.5)
-    arrangements = (
-        (bright, middle, other_middle, dark),
-        (middle, bright, dark, other_middle),
-        (other_middle, dark, bright, middle),
-        (dark, other_middle, middle, bright),
-    )
-    return arrangements[(digest[2] + place) % 4]
+    # Steps of the golden section keep the hues of a clip's shots well apart.
+    hue = digest[0] * 360 / 256 + place * 222.5
+    turn = (digest[1] - 128) / 4
+    colors: list[Rgb] = []
+    for share, lightness in ((0, 74), (0.5, 48), (-0.5, 42), (1, 16)):
+        hue_here = (hue + share * turn) % 360
+        colors.append(ImageColor.getrgb(f"hsl({hue_here:.1f}, 50%, {lightness}%)"))
+    # Bright and dark lie in opposite corners, in one of two ways.
+    first = (digest[2] + place) % 2
+    return colors if first else colors[::-1]
 
 
 def draw_titles(
@@ -144,91 +129,64 @@ def draw_titles(
     width, height = size
     unit = min(size) / 100
     margin = round(4 * unit)
-    lines = wrap(prompt, typeface(prompt, 5 * unit), width * 3 // 4, 4 if width >= height else 7)
-    written = [(line, 5.0, _WHITE) for line in lines]
-    written.append((job_id, 2.3, _GREY))
 
-    if inputs.base:
-        # The edited video may have titles of its own, which are not in the middle.
-        panel = _panel([("EDIT", 2.6, _GREY), *written], unit)
-        overlays = [(panel, (margin, height * 36 // 100))]
-    else:
-        panel = _panel([(label.upper(), 2.6, _GREY), *written], unit)
-        top = height - strip_height(size) - margin - panel.height
-        facts = f"{body['model']}  ·  {body.get('mode', 'std')}  ·  {width} x {height}"
-        head = _panel([("KLING SANDBOX", 2.8, _WHITE), (facts, 2.3, _GREY)], unit)
-        overlays = [(panel, (margin, top)), (head, (margin, margin))]
+    # An edited video may have titles of its own, which are not in the middle.
+    bottom = height * 7 // 10 if inputs.base else height * 19 // 20 - margin
+    facts = _panel(f"{body['model']}  ·  {body.get('mode', 'std')}  ·  {job_id}", 2.3 * unit)
+    max_lines = 4 if width >= height else 7
+    lines = wrap(prompt, typeface(prompt, 5 * unit), width * 3 // 4, max_lines)
+    slate = _panel("\n".join(lines), 5 * unit)
+    bottom -= facts.height
+    overlays = [(facts, (margin, bottom)), (slate, (margin, bottom - slate.height))]
+
+    if not inputs.base:
+        elements = [f"element {element['element_id']}" for element in body.get("element_list", [])]
+        heads = ["KLING SANDBOX", label.upper(), *elements]
+        head = _panel("\n".join(filter(None, heads)), 2.8 * unit)
+        overlays.append((head, (margin, margin)))
     if body.get("watermark_info", {}).get("enabled"):
-        overlays.append((_panel([("WATERMARK", 4.4, _WHITE)], unit), (margin, round(17 * unit))))
+        overlays.append((_panel("WATERMARK", 4.4 * unit), (margin, round(17 * unit))))
 
-    # References hang below the counter, four in a row from the right, and elements below them.
+    # References hang below the counter, four in a row from the right.
     side = round(15 * unit)
     step = side + round(2 * unit)
-    left = width - margin - side
-    top = round(15 * unit)
     for number, picture in enumerate(inputs.references):
         row, column = divmod(number, 4)
         card = ImageOps.fit(picture, (side, side)).convert("RGBA")
-        overlays.append((card, (left - column * step, top + row * step)))
-    top += -(-len(inputs.references) // 4) * step
-    elements = [f"element {element['element_id']}" for element in body.get("element_list", [])]
-    if elements:
-        panel = _panel([(element, 2.4, _WHITE) for element in elements], unit)
-        overlays.append((panel, (width - margin - panel.width, top)))
+        overlays.append((card, (width - margin - side - column * step, side + row * step)))
     return overlays
 
 
 def wrap(text: str, face: ImageFont.FreeTypeFont, width: int, max_lines: int) -> list[str]:
     """Break a text into lines of about `width` pixels; a text that is too long ends in "…"."""
-    if not text.strip():
-        return []
     columns = width * len(text) / max(1.0, face.getlength(text.replace("\n", " ")))
     return textwrap.wrap(text, max(2, int(columns)), max_lines=max_lines, placeholder="…")
 
 
+@functools.lru_cache(maxsize=64)
 def typeface(text: str, pixels: float) -> ImageFont.FreeTypeFont:
     """Return Pillow's own typeface, or an installed one for other scripts if there is one."""
     size = max(8, round(pixels))
-    if not all(ord(letter) < 0x250 or 0x2000 <= ord(letter) < 0x2040 for letter in text):
+    if any(ord(letter) >= 0x250 and not 0x2000 <= ord(letter) < 0x2040 for letter in text):
         for name in _OTHER_TYPEFACES:
-            try:
-                return _load_typeface(name, size)
-            except OSError:
-                continue
-    return _load_typeface("", size)
-
-
-@functools.lru_cache(maxsize=64)
-def _load_typeface(name: str, size: int) -> ImageFont.FreeTypeFont:
-    if name:
-        return ImageFont.truetype(name, size)
+            with contextlib.suppress(OSError):
+                return ImageFont.truetype(name, size)
     face = ImageFont.load_default(size)
     if not isinstance(face, ImageFont.FreeTypeFont):
         raise RuntimeError("the sandbox needs a Pillow built with FreeType")
     return face
 
 
-def _panel(lines: list[tuple[str, float, Rgb]], unit: float) -> Image.Image:
-    """Draw lines of text, each with its size and colour, on a dark and half transparent panel."""
-    padding = round(1.8 * unit)
-    width = 0.0
-    height = 0.0
-    for text, points, _ in lines:
-        if text:
-            face = typeface(text, points * unit)
-            width = max(width, face.getlength(text))
-            height += face.size * 1.35
-
-    panel = Image.new("RGBA", (round(width) + 2 * padding, round(height) + 2 * padding))
-    draw = ImageDraw.Draw(panel)
-    box = (0, 0, panel.width - 1, panel.height - 1)
-    draw.rounded_rectangle(box, radius=padding * 0.8, fill=_PANEL)
-    top = float(padding)
-    for text, points, color in lines:
-        if text:
-            face = typeface(text, points * unit)
-            draw.text((padding, top), text, font=face, fill=color)
-            top += face.size * 1.35
+@functools.lru_cache(maxsize=512)
+def _panel(text: str, points: float) -> Image.Image:
+    """Draw white lines on a dark, half transparent panel. Most clips count through the same."""
+    face = typeface(text, points)
+    padding = round(points * 0.6)
+    _, _, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox(
+        (padding, padding), text, font=face
+    )
+    panel = Image.new("RGBA", (round(right) + padding, round(bottom) + padding), _PANEL)
+    ImageDraw.Draw(panel).multiline_text((padding, padding), text, font=face, fill=_WHITE)
     return panel
 
 
@@ -242,13 +200,10 @@ def _gradient_frames(prompt: str, place: int, frames: int, size: Size) -> Iterat
     # The box leaves out the outer halves of the four pixels, which would stay flat.
     gradient = corners.resize(whole, Image.Resampling.BILINEAR, box=(0.5, 0.5, 1.5, 1.5))
 
-    digest = hashlib.sha256(f"{prompt}/{place}".encode()).digest()
-    diameter = round(min(size) * 1.1)
-    light = ImageOps.invert(Image.radial_gradient("L")).resize((diameter, diameter))
+    light = ImageOps.invert(Image.radial_gradient("L")).resize((height, height))
     light = light.point(lambda shade: max(0, shade - 75) * 0.55)
-    left = round(whole[0] * (0.15 + 0.7 * digest[0] / 255)) - diameter // 2
-    top = round(whole[1] * (0.15 + 0.5 * digest[1] / 255)) - diameter // 2
-    gradient.paste(_WHITE, (left, top), light)
+    across, down = hashlib.sha256(f"{prompt}/{place}".encode()).digest()[:2]
+    gradient.paste(_WHITE, (across * width // 256 - height // 4, down * height // 512), light)
 
     for index in range(frames):
         offset = spare * index // _MAX_CLIP_FRAMES
@@ -258,7 +213,7 @@ def _gradient_frames(prompt: str, place: int, frames: int, size: Size) -> Iterat
 def _edited_frames(video: Video, prompt: str, size: Size) -> Iterator[Image.Image]:
     """Yield the frames of a video in other colours and about the same brightness."""
     color = background_colors(prompt, 0)[0]
-    grey = 0.2126 * color[0] + 0.7152 * color[1] + 0.0722 * color[2]
+    grey = sum(color) / 3
     table = []
     for channel in color:
         shift = round((channel - grey) * 0.6)
@@ -270,22 +225,8 @@ def _edited_frames(video: Video, prompt: str, size: Size) -> Iterator[Image.Imag
 def _paste_counter(picture: Image.Image, index: int, frame_count: int) -> None:
     unit = min(picture.size) / 100
     margin = round(4 * unit)
-    counter = _counter(index, frame_count, unit)
+    counter = _panel(f"{index // FPS} s  ·  frame {index} / {frame_count}", 2.8 * unit)
     picture.paste(counter, (picture.width - margin - counter.width, margin), counter)
-
-
-@functools.lru_cache(maxsize=512)
-def _counter(index: int, frame_count: int, unit: float) -> Image.Image:
-    """Draw the number of a frame. Kept, because most clips count through the same numbers."""
-    return _panel([(f"{index // FPS} s  ·  frame {index} / {frame_count}", 2.8, _WHITE)], unit)
-
-
-def _paste_frame_code(picture: Image.Image, number: int, index: int) -> None:
-    row = Image.new("RGB", (CELLS, 1))
-    row.putdata([_LIGHT_CELL if cell else _DARK_CELL for cell in cells_of(number, index)])
-    height = strip_height(picture.size)
-    strip = row.resize((picture.width, height), Image.Resampling.NEAREST)
-    picture.paste(strip, (0, picture.height - height))
 
 
 def _fade(distance: int) -> float:
@@ -301,8 +242,3 @@ def _sound(body: Body, inputs: DecodedInputs) -> Iterator[av.AudioFrame] | None:
     if body.get("sound") == "on":
         return tone(body.get("prompt", ""), int(body.get("duration", "5")) * FPS)
     return None
-
-
-def _rgb(hue: float, lightness: float, saturation: float) -> Rgb:
-    red, green, blue = colorsys.hls_to_rgb(hue % 1, lightness, saturation)
-    return round(red * 255), round(green * 255), round(blue * 255)

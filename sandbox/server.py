@@ -16,8 +16,9 @@ from starlette.types import Receive, Scope, Send
 
 from prefect_kling.sandbox.contract import KNOWN_MODELS, violations
 from prefect_kling.sandbox.fault_middleware import BASE_PATH, FaultMiddleware
-from prefect_kling.sandbox.faults import Call, FaultAction, Faults, parse_faults
+from prefect_kling.sandbox.faults import NAMED, FaultAction, Faults, parse_faults
 from prefect_kling.sandbox.jobs import BalanceTooLow, Jobs, NoFreeSlot, is_retryable, now_ms
+from prefect_kling.sandbox.named_faults import NAMED_FAULTS, Call, Delivery
 from prefect_kling.sandbox.odd_files import KINDS, serve_oddly, serve_wrong_range
 from prefect_kling.sandbox.prices import to_usd
 from prefect_kling.sandbox.renderer import RENDERER_USER_AGENT, require_pillow
@@ -50,7 +51,8 @@ class SandboxApp:
         self.jobs = Jobs(settings)
         self.faults = Faults()
         self.failure: Exception | None = None
-        self.fault_middleware = FaultMiddleware(self._routes(), self.faults)
+        self.faults.add(parse_faults(list(settings.faults)))
+        self.fault_middleware = FaultMiddleware(self._routes(), self.faults, self._body_of)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
@@ -67,6 +69,19 @@ class SandboxApp:
             {"id": job.id, "state": job.state(now), "cost": to_usd(job.cost), "body": job.body}
             for job in self.jobs.all()
         ]
+
+    def _body_of(self, job_id: str) -> dict[str, Any]:
+        job = self.jobs.find(job_id)
+        return job.body if job else {}
+
+    def _callbacks_of(self, job: Job, now: int) -> list[Delivery]:
+        """Return what is sent to the callback address of an ended job."""
+        body = _envelope(self._describe(job, job.origin, now))
+        fault = self.faults.take("callback", job.id, frozenset({NAMED}))
+        deliver = NAMED_FAULTS[fault.name].deliver if fault and fault.name else None
+        if deliver is None:
+            return [Delivery(json.dumps(body).encode())]
+        return deliver(body)
 
     def _routes(self) -> Starlette:
         return Starlette(
@@ -95,7 +110,7 @@ class SandboxApp:
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         try:
-            self.jobs.open(lambda job, now: _envelope(self._describe(job, job.origin, now)))
+            self.jobs.open(self._callbacks_of)
             yield
         except Exception as error:
             self.failure = error
@@ -286,7 +301,7 @@ class SandboxApp:
         if request.headers.get("user-agent") == RENDERER_USER_AGENT:
             return None
         fault = self.faults.take(call, job_id, frozenset(kinds))
-        return fault.do if fault else None
+        return fault.action if fault else None
 
 
 def create_app(settings: SandboxSettings | None = None) -> SandboxApp:

@@ -58,6 +58,11 @@ class SandboxSettings:
 
     For example `{"kling-v4-omni": "kling-v3-omni"}`.
     """
+    faults: tuple[Mapping[str, Any], ...] = ()
+    """Faults in force from the start, as `POST /sandbox/faults` takes them.
+
+    For example `({"name": "bom", "rate": 0.05, "seed": 7, "times": None},)`.
+    """
     host: str = "127.0.0.1"
     """Where to listen. Anyone who can reach it can set faults."""
     port: int = 0

@@ -24,7 +24,8 @@ StudioError
 ```
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self
 
 from prefect_kling.kling.error_details import DetailedError
 
@@ -136,22 +137,41 @@ class WrongClip(StudioError):
     next_step = "See `prefect-kling ledger list`."
 
 
-class TableInvalid(StudioError):
+class _TextInvalid(StudioError):
+    """A text that a person handed in is wrong. `mistakes` are all the facts that are known of it.
+
+    The first `MOST_TOLD` of them are told, one to a line.
+    """
+
+    MOST_TOLD: ClassVar[int] = 20
+    mistakes: tuple[Any, ...] = ()
+    """Each is a `studio.film.mistakes.Mistake`, whose text is one sentence."""
+
+    @classmethod
+    def of(cls, mistakes: Iterable[Any]) -> Self:
+        """Return the error that tells these mistakes."""
+        every = tuple(mistakes)
+        lines = [str(each) for each in every[: cls.MOST_TOLD]]
+        if len(every) > cls.MOST_TOLD:
+            lines.append(f"and {len(every) - cls.MOST_TOLD} more")
+        error = cls("\n".join(lines))
+        error.mistakes = every
+        return error
+
+    def __str__(self) -> str:
+        return f"{self.summary}\n{self.next_step}"
+
+
+class TableInvalid(_TextInvalid):
     """A table of requests breaks a rule; nothing was sent and nothing was paid."""
 
     next_step = "Nothing was paid. Correct the table and run again."
 
-    def __str__(self) -> str:
-        return f"{self.summary}\n{self.next_step}"
 
-
-class StoryboardInvalid(StudioError):
+class StoryboardInvalid(_TextInvalid):
     """The storyboard breaks a rule; nothing was sent and nothing was paid."""
 
     next_step = "Nothing was paid. Correct the storyboard and run again."
-
-    def __str__(self) -> str:
-        return f"{self.summary}\n{self.next_step}"
 
 
 class InputUnusable(StudioError):

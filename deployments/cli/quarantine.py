@@ -3,16 +3,18 @@
 import asyncio
 import getpass
 import socket
+from decimal import Decimal
 
 import cyclopts
 from rich.console import Console
 from rich.table import Table
 
-from prefect_kling.blocks import KlingArchive
+from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
 from prefect_kling.studio.errors import WrongClip
 from prefect_kling.studio.money.acceptance import accept_quarantined
 from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.charges import read_charge
 from prefect_kling.studio.money.quarantine import QuarantinedFile
 
 quarantine = cyclopts.App(
@@ -49,20 +51,33 @@ def list_files(key: str = "", archive: str = "default") -> None:
 
 
 @quarantine.command
-def accept(key: str, job_id: str = "", archive: str = "default") -> None:
+def accept(
+    key: str, job_id: str = "", archive: str = "default", credentials: str = "default"
+) -> None:
     """Make a file in quarantine the clip's video. Its price is booked, and the clip says who accepted it.
 
-    Nothing checks the file again: look at it first.
+    Nothing checks the file again: look at it first. The API is asked what it cost; the listed price
+    is booked where it does not say.
 
     Args:
         key: The clip key, or enough of its beginning.
         job_id: The job, if more than one delivered a file.
         archive: Name of the KlingArchive block.
+        credentials: Name of the KlingCredentials block.
     """
     studio = _archive(archive)
+    found = _only_one(studio, key, job_id)
+    version = studio.ledger.read(found.clip_key)
+    reserved_usd = version.entry.request_usd if version is not None else None
+    charged_usd = asyncio.run(_charge(found.job_id, reserved_usd, credentials))
     who = f"{getpass.getuser()}@{socket.gethostname()}"
-    clip = accept_quarantined(studio, _only_one(studio, key, job_id), who)
+    clip = accept_quarantined(studio, found, who, charged_usd)
     console.print(f"clip {clip.clip_key} is archived at {clip.uri}, ${clip.usd}.", soft_wrap=True)
+
+
+async def _charge(job_id: str, reserved_usd: Decimal | None, credentials: str) -> Decimal | None:
+    async with (await load_block(KlingCredentials, credentials)).get_client() as client:
+        return await read_charge(client, job_id, reserved_usd)
 
 
 def _only_one(studio: Archive, key: str, job_id: str) -> QuarantinedFile:

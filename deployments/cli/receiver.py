@@ -4,11 +4,10 @@ import asyncio
 import logging
 from urllib.parse import urlsplit
 
-import uvicorn
-
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import BlockMissing, load_block
 from prefect_kling.deployments.receiver import Receiver
+from prefect_kling.deployments.receiver_server import receiver_server
 from prefect_kling.studio.money.ledger import Entry
 from prefect_kling.studio.money.settlement import Collected
 from prefect_kling.telemetry.events import announce_ended
@@ -36,10 +35,7 @@ def receiver(
     # httpx writes a line for every poll.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     service, path = asyncio.run(_load_receiver(credentials, archive))
-    # No access log: the addresses are secrets. Prefect enables the logger again when it sets up
-    # its logging, but keeps the filters.
-    logging.getLogger("uvicorn.access").addFilter(lambda record: False)
-    uvicorn.run(service.app(path), host=host, port=port, access_log=False, log_level="warning")
+    receiver_server(service.app(path), host, port).run()
 
 
 async def _load_receiver(credentials: str, archive: str) -> tuple[Receiver, str]:

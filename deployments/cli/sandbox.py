@@ -1,12 +1,33 @@
 """`prefect-kling sandbox`: the stand-in of the API, and an S3 server beside it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from prefect_kling.sandbox import SandboxSettings
 from prefect_kling.sandbox import serve as serve_sandbox
+from prefect_kling.sandbox.faults import parse_faults
+from prefect_kling.sandbox.named_faults import fault_list
+
+_FAULT_HELP = f"""A fault of the list below, with the share of calls, such as `late-links:0.05`;
+without a share every call. May be given several times.
+
+{fault_list()}
+"""
+
+
+def _read_fault(text: str, seed: int = 0) -> dict[str, Any]:
+    """Read `NAME` or `NAME:RATE` as a rule that holds for ever. Raises ValueError."""
+    name, _, rate = text.partition(":")
+    rule = {"name": name, "rate": float(rate or "1"), "seed": seed, "times": None}
+    parse_faults([rule])
+    return rule
+
+
+def _check_faults(type_: object, texts: list[str] | None) -> None:
+    for text in texts or ():
+        _read_fault(text)
 
 
 def sandbox(
@@ -15,6 +36,10 @@ def sandbox(
     render_seconds: Annotated[tuple[float, float], Parameter(negative="")] = (20.0, 60.0),
     *,
     store: Annotated[bool, Parameter(negative="")] = False,
+    fault: Annotated[
+        list[str] | None, Parameter(negative="", help=_FAULT_HELP, validator=_check_faults)
+    ] = None,
+    seed: int = 0,
 ) -> None:
     """Run the local stand-in of the Kling API until it is interrupted.
 
@@ -23,8 +48,13 @@ def sandbox(
         folder: Where jobs and videos are kept across restarts; a temporary folder unless given.
         render_seconds: Shortest and longest render time.
         store: Run an S3 server with a bucket, too, and print what `prefect-kling setup` needs.
+        fault: See the list.
+        seed: Decides which calls the faults spoil, and job ids and render times.
     """
-    settings = SandboxSettings(port=port, folder=folder, render_seconds=render_seconds)
+    rules = tuple(_read_fault(text, seed) for text in fault or ())
+    settings = SandboxSettings(
+        port=port, folder=folder, render_seconds=render_seconds, seed=seed, faults=rules
+    )
     if not store:
         serve_sandbox(settings)
         return

@@ -10,6 +10,7 @@ from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 from prefect_kling.studio.storage.concurrency import in_thread
+from prefect_kling.studio.storage.preflight import require_usable
 
 LINK_SECONDS = 300
 FIX_LINKS = (
@@ -84,8 +85,8 @@ def _try_permissions(bucket: Bucket) -> Finding:
 
 
 async def conditional_writes(context: DoctorContext) -> Finding:
-    """The store honours If-None-Match and If-Match."""
-    await in_thread(context.bucket.require_conditional_writes)
+    """The store does all that must work once a clip is paid, conditional writes first of all."""
+    await in_thread(require_usable, context.bucket)
     return ok(Reason.CONDITIONS_HONOURED)
 
 

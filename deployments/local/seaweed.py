@@ -43,17 +43,20 @@ class LocalS3:
     access_key: str
     secret_key: str
 
-    def client(self) -> "S3Client":
-        """Return a boto3 client for this server."""
+    def client(self, config: Config | None = None) -> "S3Client":
+        """Return a boto3 client for this server; `config` adds to its settings."""
+        settings = Config(
+            max_pool_connections=48, retries={"mode": "standard", "total_max_attempts": 5}
+        )
+        if config is not None:
+            settings = settings.merge(config)
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
             region_name="us-east-1",
-            config=Config(
-                max_pool_connections=48, retries={"mode": "standard", "total_max_attempts": 5}
-            ),
+            config=settings,
         )
 
 

@@ -1,13 +1,11 @@
 """Turn a storyboard into a plan: one request per clip, checked before anything is paid."""
 
-from collections.abc import Callable
-
 from prefect_kling.kling.models import find_model
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.kling.violations import Violation, describe
 from prefect_kling.studio.errors import InputUnusable, StoryboardInvalid
 from prefect_kling.studio.film.continuity.kind import ShotContext
 from prefect_kling.studio.film.continuity.registry import CONTINUITIES
+from prefect_kling.studio.film.mistakes import Mistake
 from prefect_kling.studio.film.plan import (
     FilmPlan,
     PlannedClip,
@@ -24,44 +22,40 @@ from prefect_kling.studio.film.shot_compiler import (
     silence,
     with_reference_video,
 )
-from prefect_kling.studio.film.storyboard import Place, Shot, Storyboard, in_words
+from prefect_kling.studio.film.storyboard import Place, Shot, Storyboard
 from prefect_kling.studio.film.uploads import located
 from prefect_kling.studio.money.orders import ClipOrder
 
 
-def plan_film(
-    storyboard: Storyboard,
-    where: Callable[[Place], str] = in_words,
-    describe: Callable[[Violation], str] = describe,
-) -> FilmPlan:
+def plan_film(storyboard: Storyboard) -> FilmPlan:
     """Turn a storyboard into orders. The same storyboard gives the same plan.
 
     Free and offline. Reads the files that references name.
 
-    `where` puts a place in the storyboard into words, `describe` a broken rule of the API.
-
-    Raises `StoryboardInvalid`, which names the scene and shot whose request breaks a rule, or the
-    reference whose file is not usable.
+    Raises `StoryboardInvalid`, whose `mistakes` name the scene and shot whose request breaks a
+    rule, or the reference whose file is not usable.
     """
     try:
         board = located(storyboard)
     except InputUnusable as error:
-        raise StoryboardInvalid(f"{where(('references',))}: {error.summary}") from None
+        raise _refused("other", ("references",), error.summary) from None
 
     for name in board.references:
         if BY_PLACE.fullmatch(name):
-            told = f"<<<{name}>>> already points at a place in a request; take another name"
-            raise StoryboardInvalid(f"{where(('references', name))}: {told}")
+            raise _refused("name_of_place", ("references", name), name)
 
     shots = [shot for scene in board.scenes for shot in scene.shots]
     if not any(shot.shown for shot in shots):
-        raise StoryboardInvalid(f"{where(('scenes',))}: no shot is shown, so there is no film")
+        raise _refused("nothing_shown", ("scenes",))
 
     scenes = []
     for number, scene in enumerate(board.scenes, 1):
-        context = SceneContext(board, scene, number, where, describe)
-        scenes.append(_plan_scene(context))
+        scenes.append(_plan_scene(SceneContext(board, scene, number)))
     return FilmPlan(title=board.title, slug=board.slug, scenes=tuple(scenes), remarks=board.remarks)
+
+
+def _refused(rule: str, place: Place, value: object = None) -> StoryboardInvalid:
+    return StoryboardInvalid.of([Mistake(rule, place, value=value)])
 
 
 def _plan_scene(context: SceneContext) -> PlannedScene:
@@ -125,10 +119,7 @@ def _open(context: SceneContext, index: int, shot: Shot, before: PlannedClip | N
     own = own_opening(context.board, shot)
     scene = context.scene
     if before is None and shot.continuity not in (None, "cut", scene.continuity):
-        raise ShotInvalid(
-            f"continuity: {shot.continuity} needs a shot before it, "
-            "and this is the first of its scene"
-        )
+        raise ShotInvalid("first_of_scene", field="continuity", value=shot.continuity)
 
     continuity = CONTINUITIES[shot.continuity or scene.continuity]
     if continuity.is_serial and before is None:

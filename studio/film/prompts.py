@@ -3,20 +3,35 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import TypeVar
+from typing import Literal, TypedDict, TypeVar, Unpack
 
 from prefect_kling.kling.links import is_link
 from prefect_kling.kling.request import ElementInput, ImageInput
-from prefect_kling.studio.film.storyboard import Reference, ShotSettings, Storyboard
+from prefect_kling.studio.film.mistakes import Mistake
+from prefect_kling.studio.film.storyboard import Place, Reference, ShotSettings, Storyboard
 
 MENTION = re.compile(r"<<<([^<>]+)>>>")
 Thing = TypeVar("Thing")
 BY_PLACE = re.compile(r"(image|element|video)_\d+")
 
 
+class _Facts(TypedDict, total=False):
+    place: Place
+    field: str
+    value: object
+    limit: object
+
+
 class ShotInvalid(Exception):
-    """A shot names something the storyboard does not have, or more than a request can hold."""
+    """A shot names something the storyboard does not have, or more than a request can hold.
+
+    The place of its `mistake` begins at the scene or shot that is planned.
+    """
+
+    def __init__(self, rule: str, **facts: Unpack[_Facts]) -> None:
+        mistake = Mistake(rule, **facts)
+        super().__init__(mistake)
+        self.mistake = mistake
 
 
 @dataclass(frozen=True)
@@ -46,13 +61,10 @@ def full_text(prompt: str, settings: ShotSettings, board: Storyboard) -> str:
     return "\n".join(filter(None, parts))
 
 
-def of_length(prompt: str, limit: int, whose: str) -> str:
+def of_length(prompt: str, limit: int, place: Place = ()) -> str:
     """Return the prompt. Raises `ShotInvalid` when it has more than `limit` characters."""
     if len(prompt) > limit:
-        raise ShotInvalid(
-            f"with look and characters {whose} has {len(prompt)} characters; "
-            f"the limit here is {limit}"
-        )
+        raise ShotInvalid("prompt_too_long", place=place, value=len(prompt), limit=limit)
     return prompt
 
 
@@ -75,7 +87,7 @@ def exhibit(texts: Iterable[str], settings: ShotSettings, board: Storyboard) -> 
     shown = {name: resolve(name, board) for name in names}
     videos = [each.video for each in shown.values() if each.video is not None]
     if len(videos) > 1:
-        raise ShotInvalid(f"{len(videos)} videos are referred to; a request takes one")
+        raise ShotInvalid("several_videos", value=len(videos))
 
     images: list[ImageInput] = []
     elements: list[ElementInput] = []
@@ -108,16 +120,10 @@ def resolve(name: str, board: Storyboard) -> Reference:
     return lookup(name, board.references, "reference")
 
 
-def lookup(name: str, things: Mapping[str, Thing], kind: str) -> Thing:
-    """Return the thing of this name. Raises `ShotInvalid` with the nearest name there is."""
+def lookup(
+    name: str, things: Mapping[str, Thing], kind: Literal["reference", "character"]
+) -> Thing:
+    """Return the thing of this name. Raises `ShotInvalid` with the names there are."""
     if name in things:
         return things[name]
-    raise ShotInvalid(f"there is no {kind} called {name!r}{did_you_mean(name, things)}")
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question with the nearest known name, or an empty text."""
-    near = get_close_matches(name, list(known), n=1)
-    if not near:
-        return ""
-    return f"; did you mean {near[0]!r}?"
+    raise ShotInvalid(f"no_{kind}", value=name, limit=tuple(things))

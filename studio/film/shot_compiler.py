@@ -1,16 +1,18 @@
 """Compile a shot and its beginning into the fields of a request. Knows no continuity."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from prefect_kling.kling.models import DEFAULT_MODEL, ModelUnknown, find_model
 from prefect_kling.kling.request import ImageInput, VideoInput, WatermarkInfo
-from prefect_kling.kling.violations import ERROR_TYPE, Violation
+from prefect_kling.kling.violations import ERROR_TYPE
 from prefect_kling.studio.errors import StoryboardInvalid
+from prefect_kling.studio.film.mistakes import Mistake, of_violation
 from prefect_kling.studio.film.plan import Handover, PlannedClip
 from prefect_kling.studio.film.prompts import (
     AttachedReferences,
@@ -48,13 +50,11 @@ class Opening:
 
 @dataclass(frozen=True)
 class SceneContext:
-    """The scene being planned, and how to name a place in it."""
+    """The scene being planned."""
 
     board: Storyboard
     scene: Scene
     number: int
-    where: Callable[[Place], str]
-    describe: Callable[[Violation], str]
 
     def place(self, shot: int | None = None) -> Place:
         """Return the place of the scene, or of one of its shots, counted from 1."""
@@ -68,26 +68,27 @@ class SceneContext:
         defaults = self.board.defaults.over(FIRST_SETTINGS)
         return self.scene.over(defaults)
 
-    def sentences(self, error: ValidationError) -> str:
-        """Say what is wrong with a request. The sentence of a rule names its field itself."""
-        sentences = []
-        for each in error.errors():
-            if each["type"] == ERROR_TYPE:
-                sentences.append(self.describe(each["ctx"]["violation"]))
-            else:
-                sentences.append(f"{in_words(each['loc'])}: {each['msg']}")
-        return "; ".join(sentences)
-
     @contextmanager
     def refusing(self, shot: int | None = None) -> Iterator[None]:
-        """Turn an error of a request or a shot into one that names the scene and the shot."""
+        """Turn an error of a request or a shot into mistakes in the scene or the shot."""
+        place = self.place(shot)
         try:
             yield
         except ValidationError as error:
-            told = self.sentences(error)
-            raise StoryboardInvalid(f"{self.where(self.place(shot))}: {told}") from None
-        except (ShotInvalid, ModelUnknown) as error:
-            raise StoryboardInvalid(f"{self.where(self.place(shot))}: {error}") from None
+            mistakes = [_mistake(each, place) for each in error.errors(include_url=False)]
+            raise StoryboardInvalid.of(mistakes) from None
+        except ShotInvalid as error:
+            raise StoryboardInvalid.of([error.mistake.within(place)]) from None
+        except ModelUnknown as error:
+            mistake = Mistake("unknown_model", place, "model", error.name, error.known)
+            raise StoryboardInvalid.of([mistake]) from None
+
+
+def _mistake(error: ErrorDetails, place: Place) -> Mistake:
+    """Return what is wrong with the request of a shot."""
+    if error["type"] == ERROR_TYPE:
+        return of_violation(error["ctx"]["violation"], place)
+    return Mistake("other", place, in_words(error["loc"]), error["msg"])
 
 
 def own_opening(board: Storyboard, shot: Shot) -> Opening:
@@ -102,7 +103,7 @@ def own_opening(board: Storyboard, shot: Shot) -> Opening:
         # A link without a name is resolved as a picture; here it is a video.
         url = shot.edit_of
     if url is None:
-        raise ShotInvalid(f"edit_of: {shot.edit_of} is no video")
+        raise ShotInvalid("no_video", field="edit_of", value=shot.edit_of)
     video = VideoInput(video_url=url, refer_type="base")
     return Opening(frames=frames_of(board, *frames_of_shot), video=video)
 
@@ -117,7 +118,7 @@ def frames_of(
             continue
         image = resolve(name, board).image
         if image is None:
-            raise ShotInvalid(f"{kind}: {name} is no picture")
+            raise ShotInvalid("no_picture", field=kind, value=name)
         found.append(ImageInput.model_validate({"image_url": image, "type": kind}))
     return tuple(found)
 
@@ -127,10 +128,7 @@ def from_video(before: PlannedClip, refer_type: Literal["base", "feature"], limi
     notes: tuple[str, ...] = ()
     if before.seconds > limit:
         if refer_type == "base":
-            raise ShotInvalid(
-                f"an edit takes at most {limit} seconds of video; "
-                f"the shot before lasts {before.seconds:g}: shorten it"
-            )
+            raise ShotInvalid("edit_too_long", value=f"{before.seconds:g}", limit=limit)
         note = (
             f"continues from the last {limit} of the {before.seconds:g} seconds before it: "
             "the API takes no more"
@@ -152,7 +150,7 @@ def with_reference_video(opening: Opening, shown: AttachedReferences) -> Opening
         return replace(opening, video=video)
     if opening.video.video_url == shown.video:
         return opening
-    raise ShotInvalid("a request takes one video, and this shot begins from one already")
+    raise ShotInvalid("second_video")
 
 
 def silence(
@@ -178,8 +176,7 @@ def request_fields(
     duration = settings.duration or 0
     if duration < model.min_seconds:
         raise ShotInvalid(
-            f"duration ({duration}): a clip has at least {model.min_seconds} seconds; "
-            "shorter shots need a multi_shot scene"
+            "clip_too_short", field="duration", value=duration, limit=model.min_seconds
         )
 
     videos = []
@@ -195,7 +192,7 @@ def request_fields(
 
     return {
         **settings.model_dump(include={"model", "mode", "aspect_ratio", "sound", "duration"}),
-        "prompt": of_length(shown.point(prompt), model.max_prompt_length, "the prompt"),
+        "prompt": of_length(shown.point(prompt), model.max_prompt_length),
         # Frames last, so that the pictures a prompt names by their place keep their numbers.
         "image_list": [*shown.images, *opening.frames],
         "element_list": shown.elements,

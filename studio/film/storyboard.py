@@ -131,9 +131,10 @@ class Reference(_Part):
     def _is_one_thing(self) -> "Reference":
         given = [name for name in ("image", "video", "element") if getattr(self, name) is not None]
         if len(given) != 1:
-            told = " and ".join(given) or "nothing"
             raise PydanticCustomError(
-                "one_of", "give one of image, video, element; this has {told}", {"told": told}
+                "one_of",
+                "give one of image, video, element; this has {given}",
+                {"given": tuple(given)},
             )
         return self
 
@@ -231,14 +232,23 @@ class Storyboard(_Part):
 
 
 Place = tuple[int | str, ...]
+_SHOWN = 60
+
+
+def shortened(text: str, most: int = _SHOWN) -> str:
+    """Return a text that can be shown: at most so many characters, all of which can be printed."""
+    if len(text) > most:
+        text = f"{text[: most - 1]}…"
+    # Half of a character, which only JSON and YAML escapes can write, has no UTF-8.
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def in_words(place: Place) -> str:
     """Return a place in a storyboard in words, as in `scene 1, shot 2, duration`."""
     words: list[str] = []
     for step in place:
-        if isinstance(step, int):
+        if isinstance(step, int) and words:
             words[-1] = f"{words[-1].removesuffix('s')} {step + 1}"
         else:
-            words.append(step)
+            words.append(shortened(str(step)))
     return ", ".join(words) or "the storyboard"

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from prefect_kling.kling.client import ClientSettings, KlingClient
 from prefect_kling.kling.errors import JobNotFound
-from prefect_kling.kling.job import JobState, VideoJob
+from prefect_kling.kling.job import RETENTION, JobState, VideoJob
 from prefect_kling.studio.errors import WrongClip
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.budget import clip_of
@@ -21,7 +21,6 @@ from prefect_kling.studio.money.charges import read_charge
 from prefect_kling.studio.money.earlier_jobs import is_where_it_was_sent
 from prefect_kling.studio.money.ledger import VersionedEntry
 from prefect_kling.studio.money.record import BEFORE_A_JOB, NOTHING, Entry, EntryState
-from prefect_kling.studio.money.settlement import RETENTION
 from prefect_kling.studio.money.submission import is_silent, sender_window, take_over_silent
 from prefect_kling.studio.storage.concurrency import in_thread
 
@@ -150,7 +149,9 @@ async def give_up(
     if entry.state is EntryState.SUBMITTED:
         await _require_not_running(entry, client)
     charged_usd = NOTHING
-    if entry.state is not EntryState.FAILED:
+    # A clip can be held for an earlier request although its latest job has failed.
+    has_failed = entry.state is EntryState.FAILED or entry.has_latest_among_attempts
+    if not has_failed:
         charged_usd = await _charge(entry, client)
     given_up = await in_thread(archive.ledger.give_up, version, f"given up by {who}", charged_usd)
     await in_thread(_settle_all, given_up.entry, charged_usd, archive)

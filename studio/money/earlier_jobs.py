@@ -3,16 +3,18 @@
 import asyncio
 import hashlib
 import logging
+from datetime import UTC, datetime
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobFailed, JobNotFound, KlingError
-from prefect_kling.kling.job import JobState, VideoJob
+from prefect_kling.kling.job import RETENTION, JobState, VideoJob
 from prefect_kling.kling.prices import quote
 from prefect_kling.kling.result_access import ResultAccess
 from prefect_kling.studio.errors import LinkExpired, StudioError
 from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.candidates import take_for
 from prefect_kling.studio.money.charges import read_charge
 from prefect_kling.studio.money.ledger import VersionedEntry
 from prefect_kling.studio.money.orders import ClipOrder
@@ -68,34 +70,42 @@ async def read_earlier_jobs(
     return None
 
 
-async def finish_attempts(version: VersionedEntry, client: KlingClient, archive: Archive) -> None:
+async def finish_attempts(
+    version: VersionedEntry, client: KlingClient, archive: Archive
+) -> VersionedEntry:
     """Look at the earlier attempts of a finished clip once more, and settle each one's money.
 
-    A video that came late all the same is kept beside the clip, and its price booked. An attempt
-    whose outcome was never known counts at its worst price. What cannot be read now keeps its
-    marker for the next sweep. Free, safe to repeat.
+    A video that came late all the same is kept beside the clip, and its price booked; so is that of
+    a job that was named late. An attempt whose outcome was never known counts at its worst price.
+    What cannot be read now keeps its marker for the next sweep. Free, safe to repeat. Returns the
+    record as it stands then.
     """
-    open_attempts = [each for each in version.entry.attempts if each.charged_usd is None]
-    if not open_attempts:
-        return
-    settled: dict[str, Attempt] = {}
-    for attempt in open_attempts:
+    key = version.entry.clip_key
+    settled: dict[tuple[str, str | None], Attempt] = {}
+    for attempt in version.entry.open_attempts:
         try:
             ended = await _ended(attempt, version.entry, client, archive)
         except (KlingError, StudioError) as error:
-            LOG.warning("an earlier job of clip %s is left: %s", version.entry.clip_key, error)
+            LOG.warning("an earlier job of clip %s is left: %s", key, error)
             ended = None
-        marker = layout.open_marker(version.entry.clip_key, attempt.claim)
+        marker = layout.open_marker(key, attempt.claim)
         if ended is None:
             await in_thread(archive.bucket.put, marker, b"", "text/plain")
             continue
-        await in_thread(_book, ended, version.entry.clip_key, archive)
-        await in_thread(archive.bucket.delete, marker)
-        settled[attempt.claim] = ended
+        await in_thread(_book, ended, key, archive)
+        if attempt.claim != version.entry.claim:
+            await in_thread(archive.bucket.delete, marker)
+        settled[(attempt.claim, attempt.job_id)] = ended
     if settled:
-        attempts = tuple(settled.get(each.claim, each) for each in version.entry.attempts)
         note = f"{len(settled)} earlier attempts are settled"
-        await in_thread(archive.ledger.note_attempts, version, attempts, note)
+        attempts = [settled.pop((each.claim, each.job_id), each) for each in version.entry.attempts]
+        named_late = settled.values()
+        version = await in_thread(
+            archive.ledger.note_attempts, version, (*attempts, *named_late), note
+        )
+    if version.entry.state is EntryState.ARCHIVED and not version.entry.open_attempts:
+        await in_thread(archive.ledger.close_archived, version.entry)
+    return version
 
 
 def close_failed_attempts(version: VersionedEntry, archive: Archive) -> None:
@@ -121,15 +131,29 @@ def close_failed_attempts(version: VersionedEntry, archive: Archive) -> None:
 async def _ended(
     attempt: Attempt, entry: Entry, client: KlingClient, archive: Archive
 ) -> Attempt | None:
-    """Return the attempt with what it cost; None while its job is still running."""
+    """Return the attempt with what it cost; None while that cannot be known yet."""
+    unpaid = attempt.model_copy(update={"charged_usd": NOTHING})
+    at_worst = attempt.model_copy(update={"charged_usd": attempt.at_most_usd})
     if attempt.job_id is None:
-        return attempt.model_copy(update={"charged_usd": attempt.at_most_usd})
+        return at_worst
+    if attempt.state == "unknown":
+        # Its id was only named in an answer, which may have named another clip's job.
+        owner = await in_thread(take_for, entry, attempt.job_id, archive)
+        if owner != entry.clip_key:
+            return at_worst.model_copy(update={"why": f"job {attempt.job_id} belongs to {owner}"})
     try:
         job = await client.get(attempt.job_id)
     except JobNotFound:
-        return attempt.model_copy(update={"charged_usd": NOTHING})
+        if attempt.state != "unknown" and is_where_it_was_sent(
+            attempt.sent_to, attempt.account, entry.clip_key, client
+        ):
+            return unpaid
+        # Not known here proves nothing while the API that took it may still keep its video.
+        if _may_be_kept(attempt):
+            return None
+        return at_worst if attempt.state == "unknown" else unpaid
     if job.state is JobState.FAILED:
-        return attempt.model_copy(update={"charged_usd": NOTHING})
+        return unpaid
     if job.state is not JobState.COMPLETED:
         return None
     await asyncio.to_thread(_keep_late_video, entry.order, job, client.result_access, archive)
@@ -137,6 +161,11 @@ async def _ended(
     if price is None:
         price = quote(entry.order.request).usd
     return attempt.model_copy(update={"state": "paid", "charged_usd": price})
+
+
+def _may_be_kept(attempt: Attempt) -> bool:
+    since = attempt.ended_at or attempt.sent_at
+    return since is not None and datetime.now(UTC) - since < RETENTION
 
 
 def _book(ended: Attempt, clip_key: str, archive: Archive) -> None:

@@ -44,6 +44,7 @@ from prefect_kling.studio.money.record import (
 )
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
+from prefect_kling.studio.storage.preflight import require_usable
 
 __all__ = [
     "HISTORY",
@@ -144,7 +145,7 @@ class Ledger:
         `resubmit_unknown` is set and no answer named a job, as long as attempts are left. Where
         earlier attempts have jobs, that happens only for the version in `read_version`.
         """
-        self.bucket.require_conditional_writes()
+        require_usable(self.bucket)
         version = self.read(order.clip_key)
         if version is None:
             first = Entry(
@@ -310,8 +311,7 @@ class Ledger:
                 raise LedgerUnreadable(
                     "the record of a paid job is gone", clip_key=sender.clip_key, job_id=job_id
                 )
-            known = {now.entry.job_id, *(late.job_id for late in now.entry.late_jobs)}
-            if job_id in known:
+            if job_id in now.entry.all_job_ids:
                 return now.entry
             state = now.entry.state
             if state in (EntryState.RELEASED, EntryState.FAILED):
@@ -319,6 +319,10 @@ class Ledger:
                 state = EntryState.HELD
                 self.bucket.put(_marker("open", now.entry), b"", "text/plain")
                 self.bucket.put(_marker("held", now.entry), b"", "text/plain")
+            if state in (EntryState.ARCHIVED, EntryState.GIVEN_UP):
+                # A sweep keeps its video beside the clip.
+                late_marker = layout.open_marker(sender.clip_key, sender.claim)
+                self.bucket.put(late_marker, b"", "text/plain")
             late = LateJob(job_id=job_id, claim=sender.claim, at=datetime.now(UTC))
             entry = now.entry.moved(
                 state,
@@ -526,10 +530,16 @@ class Ledger:
     def note_attempts(
         self, version: VersionedEntry, attempts: tuple[Attempt, ...], note: str
     ) -> VersionedEntry:
-        """Write what became of earlier attempts into a record whose state stays as it is."""
-        return self._replace(
-            version, version.entry.moved(version.entry.state, note, attempts=attempts)
+        """Write what became of earlier attempts into a record whose state stays as it is.
+
+        A late job that is among the attempts now is late no more.
+        """
+        named = {each.job_id for each in attempts}
+        late_jobs = tuple(each for each in version.entry.late_jobs if each.job_id not in named)
+        entry = version.entry.moved(
+            version.entry.state, note, attempts=attempts, late_jobs=late_jobs
         )
+        return self._replace(version, entry)
 
     def _replace(self, version: VersionedEntry, entry: Entry) -> VersionedEntry:
         etag = self.bucket.replace(_path(entry.clip_key), _bytes(entry), version.etag)
@@ -540,10 +550,18 @@ class Ledger:
         return VersionedEntry(entry, etag, 0.0, is_mine=True)
 
     def archived(self, version: VersionedEntry, uri: str, charged_usd: Decimal) -> VersionedEntry:
-        """Note that the paid video is safe, and what it cost. `is_mine` says that nobody had before."""
+        """Note that the paid video is safe, and what it cost. `is_mine` says that nobody had before.
+
+        Its marker stays while the cost of an earlier request is open (see `finish_attempts`).
+        """
         moved = self._move(version, EntryState.ARCHIVED, uri, charged_usd=charged_usd)
-        self._remove_markers(version.entry)
+        if not moved.entry.open_attempts:
+            self._remove_markers(moved.entry)
         return moved
+
+    def close_archived(self, entry: Entry) -> None:
+        """Take an archived clip out of the index; the costs of all its requests are known."""
+        self._remove_markers(entry)
 
     def adopt(self, version: VersionedEntry, job_id: str, who: str) -> VersionedEntry:
         """Note that a held clip's job was found; from now on it is waited for like any other.

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from prefect_kling.kling.job import RETENTION
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import Entry, EntryState, Marker
-from prefect_kling.studio.money.settlement import RETENTION, Outcome
+from prefect_kling.studio.money.settlement import Outcome
 
 HOUR = timedelta(hours=1)
 # A record in any other state is open, those that a later version may add included.

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from prefect_kling.kling.client import ClientSettings, KlingClient
+from prefect_kling.kling.job import RETENTION
 from prefect_kling.studio.errors import LedgerMoved, StudioError
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.budget import clip_of
@@ -20,7 +21,7 @@ from prefect_kling.studio.money.earlier_jobs import (
 from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Marker, VersionedEntry
 from prefect_kling.studio.money.overdue import Alarm, AlarmAges, find_overdue
 from prefect_kling.studio.money.record import BEFORE_A_JOB
-from prefect_kling.studio.money.settlement import CONFIRM_SECONDS, RETENTION, Collected, collect
+from prefect_kling.studio.money.settlement import CONFIRM_SECONDS, Collected, collect
 from prefect_kling.studio.money.submission import is_silent, sender_window, take_over_silent
 from prefect_kling.studio.storage.concurrency import in_thread
 
@@ -81,14 +82,23 @@ async def reconcile(
     sweep meets it again. `tell` hears how each paid job stands.
 
     Whatever its state, a record that is still open a day after it was sent is found as "overdue" as
-    well, and after six days as "expiring".
+    well, and after six days as "expiring". Raises the store's error where the open records cannot
+    be listed.
     """
     settings = settings or ReconcileSettings()
     findings = Findings()
     markers = archive.ledger.open_markers()
     turns = asyncio.Lock()
 
+    listing_errors: list[StudioError] = []
+
     async def work() -> None:
+        try:
+            await visit_all()
+        except StudioError as error:
+            listing_errors.append(error)
+
+    async def visit_all() -> None:
         async for marker in _shared(markers, turns):
             try:
                 kind, words = await _visit(marker, archive, client, settings, tell)
@@ -107,6 +117,8 @@ async def reconcile(
     async with asyncio.TaskGroup() as workers:
         for _ in range(settings.at_once):
             workers.create_task(work())
+    if listing_errors:
+        raise listing_errors[0]
     await in_thread(_clear_held_markers, archive, settings)
     for key in await in_thread(_repair_reservations, archive):
         findings.note("reservation repaired", key)
@@ -131,11 +143,14 @@ async def _visit(
     if version is None:
         return await _stray(marker, archive, settings)
     entry = version.entry
+    if entry.state in (EntryState.ARCHIVED, EntryState.GIVEN_UP) and entry.open_attempts:
+        version = await finish_attempts(version, client, archive)
+        entry = version.entry
+        if entry.state is EntryState.ARCHIVED:
+            return "earlier attempt", ""
     if not entry.claim.startswith(marker.claim):
         if _is_of_an_open_attempt(marker, entry):
             # Its money stays set aside until the clip's own end.
-            if entry.state in (EntryState.ARCHIVED, EntryState.GIVEN_UP):
-                await finish_attempts(version, client, archive)
             if entry.state in (EntryState.FAILED, EntryState.RELEASED):
                 return await _visit_failed(version, client, archive)
             return "earlier attempt", ""
@@ -165,9 +180,7 @@ async def _visit(
 
 
 def _is_of_an_open_attempt(marker: Marker, entry: Entry) -> bool:
-    return any(
-        each.claim.startswith(marker.claim) and each.charged_usd is None for each in entry.attempts
-    )
+    return any(each.claim.startswith(marker.claim) for each in entry.open_attempts)
 
 
 async def _visit_sender(

@@ -68,6 +68,7 @@ class Attempt(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     number: int
+    """Which request of the clip it was; 0 for a job that was named late."""
     claim: str
     job_id: str | None = None
     """The job, if its id is known."""
@@ -179,6 +180,27 @@ class Entry(BaseModel):
         if self.job_id is None or self.state is EntryState.HELD:
             return earlier
         return (*earlier, self.job_id)
+
+    @property
+    def open_attempts(self) -> tuple[Attempt, ...]:
+        """The earlier requests whose cost is not known yet. A job that was named late counts as one."""
+        attempts = [each for each in self.attempts if each.charged_usd is None]
+        known = {self.job_id, *(each.job_id for each in self.attempts)}
+        late = [self._late_attempt(each) for each in self.late_jobs if each.job_id not in known]
+        return (*attempts, *late)
+
+    def _late_attempt(self, late: LateJob) -> Attempt:
+        return Attempt(
+            number=0,
+            claim=late.claim,
+            job_id=late.job_id,
+            state="unknown",
+            at_most_usd=self.request_usd,
+            sent_to=self.sent_to,
+            account=self.account,
+            ended_at=late.at,
+            why="its id arrived late",
+        )
 
     @property
     def has_latest_among_attempts(self) -> bool:

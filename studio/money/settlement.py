@@ -10,7 +10,7 @@ from functools import partial
 
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobFailed, JobNotFound, KlingError
-from prefect_kling.kling.job import JobState, VideoJob
+from prefect_kling.kling.job import RETENTION, JobState, VideoJob
 from prefect_kling.kling.polling import PollPolicy, failure_of, poll_until_done
 from prefect_kling.studio.errors import (
     ClipHeld,
@@ -31,7 +31,6 @@ from prefect_kling.studio.money.unknown_states import ConfirmingReader, may_be_f
 from prefect_kling.studio.storage.concurrency import in_thread, until_stopped
 from prefect_kling.studio.storage.download import Stop
 
-RETENTION = timedelta(days=7)
 CONFIRM_SECONDS = 10.0
 """The pause before a failure is read once more."""
 

@@ -1,14 +1,16 @@
 """One S3 bucket and prefix: reading, listing, conditional writes and uploads."""
 
 import base64
-import secrets
+import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import cached_property
+from functools import partial
+from io import BytesIO
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from botocore.exceptions import (
@@ -27,7 +29,6 @@ from prefect_kling.studio.errors import (
     StorageUnavailable,
     StudioError,
 )
-from prefect_kling.studio.storage import layout
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -111,6 +112,8 @@ class Bucket:
         self._part_bytes = part_bytes
         self._multipart_above_bytes = multipart_above_bytes
         self.name = name
+        self.is_proven = False
+        """Whether the store has shown what it must be able to do (see `preflight`)."""
         self.prefix = prefix.strip("/")
         if self.prefix:
             self.prefix += "/"
@@ -139,7 +142,7 @@ class Bucket:
                     return None
                 raise
             age = _age_seconds(answer["ResponseMetadata"]["HTTPHeaders"], answer["LastModified"])
-            return Stored(self.uri(path), answer["Body"].read(), answer["ETag"], age)
+            return Stored(self.uri(path), answer["Body"].read(), _strong(answer["ETag"]), age)
 
     def read_model(self, path: str, model: type[Model], context: object = None) -> Model | None:
         """Read a JSON document as a pydantic model; None only if the key does not exist.
@@ -189,7 +192,7 @@ class Bucket:
                         ContentType=content_type,
                         **condition,
                     )
-                    return answer["ETag"]
+                    return _strong(answer["ETag"])
             except _ConditionFailedError as failed:
                 stored = self.read(path)
                 if stored is not None and stored.body == body:
@@ -204,8 +207,9 @@ class Bucket:
     ) -> bool:
         """Store a whole file if its key does not exist yet; return False if an object is there.
 
-        The store checks the content before anything is visible: by SHA-256 if the file is sent in
-        one piece, by a CRC of each part if it is sent in parts.
+        The store checks the content before anything is visible: by MD5 if the file is sent in one
+        piece, by a CRC of each part if it is sent in parts. A file whose SHA-256 is another by now
+        is not sent.
         """
         for _ in range(CONFLICT_TRIES):
             try:
@@ -224,17 +228,34 @@ class Bucket:
     def _put_whole(
         self, key: str, file: BinaryIO, size: int, sha256: str, content_type: str
     ) -> None:
+        if _sha256(file) != sha256:
+            raise StorageRefused(f"the file for {key} is not the one that was checked")
+        # Content-MD5 is older than the checksum headers, and every store takes it.
         file.seek(0)
-        self._s3.put_object(
+        md5 = hashlib.file_digest(cast("BytesIO", file), _md5)
+        file.seek(0)
+        answer = self._s3.put_object(
             Bucket=self.name,
             Key=key,
             Body=file,
             ContentLength=size,
             ContentType=content_type,
-            ChecksumSHA256=base64.b64encode(bytes.fromhex(sha256)).decode(),
+            ContentMD5=base64.b64encode(md5.digest()).decode(),
             Metadata={"sha256": sha256},
             IfNoneMatch="*",
         )
+        if _strong(answer["ETag"]).strip('"') != md5.hexdigest():
+            self._compare(key, sha256)
+
+    def _compare(self, key: str, sha256: str) -> None:
+        """Read a file back whose store does not say by its ETag that the content is right."""
+        with TemporaryFile() as copy:
+            body = self._s3.get_object(Bucket=self.name, Key=key)["Body"]
+            for piece in body.iter_chunks(2**20):
+                copy.write(piece)
+            if _sha256(cast("BinaryIO", copy)) != sha256:
+                self._s3.delete_object(Bucket=self.name, Key=key)
+                raise StorageRefused(f"s3://{self.name}/{key} was damaged on its way to the store")
 
     def _put_parts(
         self, key: str, file: BinaryIO, size: int, sha256: str, content_type: str
@@ -315,31 +336,6 @@ class Bucket:
                 ExpiresIn=seconds,
             )
 
-    def require_conditional_writes(self) -> None:
-        """Raise `StorageRefused` if the store ignores `If-None-Match` or `If-Match`.
-
-        With such a store two writers could both win, and both pay. Costs a few small writes, once
-        per Bucket; `KlingArchive` keeps one Bucket per process.
-        """
-        if not self._keeps_conditions:
-            raise StorageRefused(
-                f"{self.uri('')} ignores conditional writes, "
-                "so two runs could pay for the same clip"
-            )
-
-    @cached_property
-    def _keeps_conditions(self) -> bool:
-        probe = layout.write_probe(secrets.token_hex(8))
-        is_created = self.create(probe, b"1") is not None
-        try:
-            return (
-                is_created
-                and self.create(probe, b"2") is None
-                and self.replace(probe, b"3", '"0"') is None
-            )
-        finally:
-            self.delete(probe)
-
     @contextmanager
     def _errors(self, path: str) -> Iterator[None]:
         """Turn boto3's errors into `StudioError`s."""
@@ -368,6 +364,14 @@ class Bucket:
             return StorageRefused(
                 f"the bucket {self.name} does not exist", status=status, detail=detail
             )
+        if status in (400, 501) and any(word in detail.lower() for word in _CHECKSUM_WORDS):
+            return StorageRefused(
+                f"the store does not know the checksums that {uri} was sent with: set "
+                "request_checksum_calculation and response_checksum_validation to when_required in "
+                "the config of the archive's AwsClientParameters",
+                status=status,
+                detail=detail,
+            )
         if status == 501:
             return StorageRefused(
                 f"the store cannot do what {uri} needs", status=status, detail=detail
@@ -380,6 +384,7 @@ class Bucket:
 
 
 _CONDITION_CODES = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+_CHECKSUM_WORDS = ("checksum", "x-amz-trailer", "content-md5", "streaming-unsigned-payload")
 _BUSY_CODES = ("RequestTimeout", "SlowDown", "Throttling")
 
 
@@ -389,6 +394,19 @@ class _ConditionFailedError(StudioError):
     def __init__(self, message: str, *, final: bool) -> None:
         super().__init__(message)
         self.final = final
+
+
+_md5 = partial(hashlib.md5, usedforsecurity=False)
+
+
+def _sha256(file: BinaryIO) -> str:
+    file.seek(0)
+    return hashlib.file_digest(cast("BytesIO", file), "sha256").hexdigest()
+
+
+def _strong(etag: str) -> str:
+    """Return an ETag as S3 gives it: a compressing proxy marks it as weak, and then no condition holds."""
+    return etag.removeprefix("W/")
 
 
 def _code(error: ClientError) -> str:

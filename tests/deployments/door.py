@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import uvicorn
 from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingCredentials
 from prefect_kling.deployments.local.processes import free_ports
 from prefect_kling.deployments.receiver import DEFAULTS, Receiver, ReceiverSettings
+from prefect_kling.deployments.receiver_server import CALL_SECONDS, receiver_server
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.callbacks import CallbackAddresses
 from prefect_kling.studio.money.ledger import Entry
@@ -68,17 +68,9 @@ def with_receiver(credentials: KlingCredentials, port: int) -> KlingCredentials:
 
 
 @contextlib.contextmanager
-def serving(receiver: Receiver, port: int) -> Iterator[None]:
+def serving(receiver: Receiver, port: int, call_seconds: float = CALL_SECONDS) -> Iterator[None]:
     """Run a receiver in a thread until the block ends."""
-    config = uvicorn.Config(
-        receiver.app("/kling"),
-        port=port,
-        log_config=None,
-        access_log=False,
-        ws="none",
-        timeout_graceful_shutdown=10,
-    )
-    server = uvicorn.Server(config)
+    server = receiver_server(receiver.app("/kling"), "127.0.0.1", port, call_seconds)
     thread = threading.Thread(target=server.run, name="receiver", daemon=True)
     thread.start()
     try:
@@ -97,12 +89,13 @@ def open_door(
     archive: Archive,
     tell: Callable[[Entry, Collected], None] = lambda entry, collected: None,
     settings: ReceiverSettings = DEFAULTS,
+    call_seconds: float = CALL_SECONDS,
 ) -> Iterator[Door]:
     """Run a receiver of an archive until the block ends; `tell` hears what it announces."""
     port = free_ports(1)[0]
     door = Door(port, with_receiver(credentials, port), tell)
     receiver = Receiver(door.addresses, door.block.get_client(), archive, door.announce, settings)
-    with serving(receiver, port):
+    with serving(receiver, port, call_seconds):
         yield door
 
 

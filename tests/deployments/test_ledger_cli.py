@@ -277,10 +277,15 @@ def test_a_quarantined_file_is_listed_and_accepted(
     assert "20,000" in listed
     with pytest.raises(WrongClip, match="0 files"):
         run("ledger", "quarantine", "accept", "ffff")
-    assert "is archived" in run("ledger", "quarantine", "accept", key[:8])
+    cheaper = {"code": 200, "data": {"settled": True, "credits": "0.05"}}
+    sandbox.fault(on="record", do={"status": 200, "body": cheaper})
+    assert "is archived" in run(
+        "ledger", "quarantine", "accept", key[:8], "--credentials", "ledger-test"
+    )
     page = archive.ledger.read(key)
     assert page is not None
     assert page.entry.state is EntryState.ARCHIVED
+    assert page.entry.charged_usd == Decimal("0.05")
     sandbox.clear_faults()
     clip = asyncio.run(generate_clip(request_, credentials, archive_block))
     assert "accepted from the quarantine by" in " ".join(clip.notes)

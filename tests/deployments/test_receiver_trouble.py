@@ -3,15 +3,16 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from prefect_kling.blocks import KlingCredentials
 from prefect_kling.deployments.local.seaweed import LocalS3
-from prefect_kling.deployments.receiver import ReceiverSettings
+from prefect_kling.deployments.receiver import DEFAULTS, ReceiverSettings
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld
@@ -25,7 +26,8 @@ from tests.kill.fault_proxy import LOST, RESET, UNAVAILABLE, FaultProxy, fault_p
 from tests.kill.worker import s3_client
 from tests.orders import ordered, record
 
-QUICK = ReceiverSettings(concurrent_clips=1, first_delay=0.02, longest_delay=0.1)
+STOPS_WITHIN_SECONDS = 10.0
+QUICK = ReceiverSettings(concurrent_clips=1, first_delay=0.02, longest_delay=0.1, repeat_delay=0.05)
 
 
 @pytest.fixture
@@ -190,3 +192,67 @@ async def test_a_receiver_that_is_stopped_says_what_it_leaves(
         assert f"job {job_id}: " not in caplog.text
     assert f"clip {entry.clip_key}, job {job_id}: " in caplog.text
     assert record(archive, entry.order).state is EntryState.HELD
+
+
+async def test_an_address_that_leaked_cannot_make_it_ask_the_api_without_end(
+    credentials: KlingCredentials, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Whatever ids the calls name: one look at a time for a clip, with a pause after each."""
+    entry = await submit_once(ordered(archive, "leaked"), client, archive)
+    sandbox.fault(on="get", do={"state": "processing"}, times=None, job_id=entry.job_id)
+    polled = sandbox.stats()["polled"]
+    started = asyncio.get_running_loop().time()
+    with open_door(credentials, archive) as door:
+        async with calling() as http:
+            for batch in range(10):
+                calls = [
+                    http.post(
+                        door.addresses.address(entry), json={"taskId": f"clinvented{batch}{n}"}
+                    )
+                    for n in range(60)
+                ]
+                assert {answer.status_code for answer in await asyncio.gather(*calls)} == {202}
+        looked = asyncio.get_running_loop().time() - started
+        assert sandbox.stats()["polled"] - polled <= 2 + looked / DEFAULTS.repeat_delay
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"POST /kling/a HTTP/1.1\r\nHost: a\r\n",
+        b"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1",
+    ],
+)
+async def test_a_call_that_never_ends_is_ended(
+    sent: bytes, credentials: KlingCredentials, client: KlingClient, archive: Archive
+) -> None:
+    """Neither a head nor a body may keep a connection for longer than a call may take."""
+    entry = await submit_once(ordered(archive, "endless"), client, archive)
+    with open_door(credentials, archive, call_seconds=0.3) as door:
+        path = urlsplit(door.addresses.address(entry)).path.encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        writer.write(sent.replace(b"{path}", path))
+        async with asyncio.timeout(10):
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+        writer.close()
+
+
+async def test_it_stops_soon_whatever_is_open(
+    credentials: KlingCredentials, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """A call and a download without an end take ten seconds at most, and nothing is lost."""
+    entry = await submit_once(ordered(archive, "stopping"), client, archive)
+    await until_ended(str(entry.job_id), client)
+    sandbox.fault(on="file", do={"stall": 300}, times=None)
+    with open_door(credentials, archive) as door:
+        async with calling() as http:
+            await http.post(door.addresses.address(entry), json={"taskId": entry.job_id})
+        _, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        writer.write(b"POST /kling/a HTTP/1.1\r\nHost: a\r\n")
+        await until(lambda: sandbox.stats()["downloads"] > 0)
+        stopping = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - stopping < STOPS_WITHIN_SECONDS
+    writer.close()
+    sandbox.clear_faults()
+    assert record(archive, entry.order).state is EntryState.SUBMITTED

@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.deployments import run_deployment
+from prefect.runner import Runner
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.flows import generate_clip
+from prefect_kling.flows import generate_clip, produce_film
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import EntryState
-from tests.flows.signalled_run import MOMENTS
+from tests.flows.signalled_run import MOMENTS, film_of
 
 LEFT = {
     "claim": EntryState.RELEASED,
@@ -53,7 +58,7 @@ def every_moment() -> list[Any]:
 
 def made(sandbox: Sandbox, prompt: str) -> list[str]:
     """The ids of the jobs that the API really made for a prompt."""
-    return [str(job["id"]) for job in sandbox.jobs() if job["body"]["prompt"] == prompt]
+    return [str(job["id"]) for job in sandbox.jobs() if job["body"]["prompt"].startswith(prompt)]
 
 
 def end(run: "subprocess.Popen[bytes]", sent: signal.Signals) -> None:
@@ -112,4 +117,86 @@ def test_a_signal_ends_a_run_soon_and_the_next_one_goes_on(
     assert version.entry.state is LEFT[moment], version.entry.last_note
     sandbox.clear_faults()
     clip = asyncio.run(generate_clip(wanted, credentials, archive_block))
+    assert made(sandbox, prompt) == [clip.job_id]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=lambda sent: sent.name)
+def test_a_film_whose_joining_is_interrupted_is_joined_by_the_next_run_for_nothing(
+    sent: signal.Signals,
+    prefect_ui: str,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    sandbox: Sandbox,
+    tmp_path: Path,
+) -> None:
+    """Its clips are archived by then, and a film counts only with its manifest, which is written last."""
+    prompt = f"Signalled {archive.bucket.prefix}"
+    credentials.save("signalled", overwrite=True)
+    archive_block.save("signalled", overwrite=True)
+    come = tmp_path / "come"
+    surroundings = os.environ | {"PREFECT_API_URL": f"{prefect_ui}/api"}
+    command = [sys.executable, "-m", "tests.flows.signalled_run", prompt, "assemble", str(come)]
+    with subprocess.Popen(command, env=surroundings) as run:
+        while not come.exists():
+            assert run.poll() is None
+            time.sleep(0.05)
+        end(run, sent)
+    assert run.returncode != 0
+    states = [archive.ledger.read(key) for key in archive.ledger.all_keys()]
+    assert [each.entry.state for each in states if each] == [EntryState.ARCHIVED] * 2
+    film = asyncio.run(produce_film(film_of(prompt), credentials, archive_block))
+    assert archive.bucket.head(archive.bucket.path_of(film.uri)).size > 0
+    assert len(made(sandbox, prompt)) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["wait", "download"])
+async def test_a_run_that_is_cancelled_in_prefect_leaves_a_clip_that_the_next_one_finishes(
+    moment: str,
+    prefect_ui: str,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    sandbox: Sandbox,
+) -> None:
+    """A runner takes the run up, as in production, and ends its process when the run is cancelled."""
+    prompt = f"Cancelled {archive.bucket.prefix}"
+    await credentials.save("signalled", overwrite=True)
+    await archive_block.save("signalled", overwrite=True)
+    if moment == "wait":
+        sandbox.fault(on="get", do={"state": "processing"}, times=None)
+    else:
+        sandbox.fault(on="file", do={"stall": 300}, times=None)
+    polled = sandbox.stats()["polled"]
+    parameters = {
+        "request": {"prompt": prompt, "model": "kling-v3-omni", "duration": 3},
+        "credentials": {"$ref": {"block_document_slug": "kling-credentials/signalled"}},
+        "archive": {"$ref": {"block_document_slug": "kling-archive/signalled"}},
+    }
+    with temporary_settings({PREFECT_API_URL: f"{prefect_ui}/api"}):
+        runner = Runner(query_seconds=0.5, pause_on_shutdown=False)
+        deployment = await runner.aadd_flow(generate_clip, "cancelled", parameters=parameters)
+        serving = asyncio.create_task(runner.start())
+        run = await run_deployment(deployment, timeout=0)
+        while not await asyncio.to_thread(
+            has_come, moment, Path("never"), archive, sandbox, polled
+        ):
+            assert not serving.done()
+            await asyncio.sleep(0.1)
+        async with get_client() as client:
+            await client.set_flow_run_state(run.id, Cancelling())
+            while not (await client.read_flow_run(run.id)).state.is_final():
+                await asyncio.sleep(0.1)
+            assert (await client.read_flow_run(run.id)).state.is_cancelled()
+        await runner.astop()
+        await serving
+    (key,) = archive.ledger.all_keys()
+    version = archive.ledger.read(key)
+    assert version is not None
+    assert version.entry.state is EntryState.SUBMITTED, version.entry.last_note
+    sandbox.clear_faults()
+    wanted = VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3)
+    clip = await generate_clip(wanted, credentials, archive_block)
     assert made(sandbox, prompt) == [clip.job_id]

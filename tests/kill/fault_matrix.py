@@ -19,6 +19,7 @@ from typing import Any
 from prefect_kling.deployments.local.seaweed import seaweed
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.sandbox.faults import FaultAction
+from prefect_kling.sandbox.named_faults import NAMED_FAULTS
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import EntryState
 from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
@@ -76,12 +77,13 @@ FAULTS: list[dict[str, Any]] = [
     {"on": "balance", "do": {"status": 500}},
     {"on": "record", "do": {"status": 500}},
 ]
+FAULTS += [{"name": fault.name} for fault in NAMED_FAULTS.values() if fault.change]
 
 
 def uncovered() -> set[str]:
     """The kinds of faults that the sandbox plays and this matrix does not."""
     companions = {"body", "retry_after"}
-    played = {kind for fault in FAULTS for kind in fault["do"]}
+    played = {kind for fault in FAULTS for kind in fault.get("do", {})}
     return set(FaultAction.model_fields) - companions - played
 
 
@@ -96,13 +98,10 @@ class Row:
     archived: int
     held: int
     quarantined: int
-    failed: int
+    """Clips with a file in quarantine, those that were archived afterwards included."""
+    lost: int
+    """Clips that are neither made, nor known to have failed, nor kept for a person to decide about."""
     read: str
-
-    @property
-    def lost(self) -> int:
-        """Clips whose job was paid and that are in no state somebody knows of."""
-        return self.clips - self.archived - self.held - self.quarantined - self.failed
 
 
 async def make_all(tasks: list[Assignment], client: KlingClient, archive: Archive) -> list[Outcome]:
@@ -130,27 +129,32 @@ async def one_fault(api: Api, place: Place, fault: dict[str, Any], clips: int) -
         await make_all(tasks, client, archive)
         await reconcile(archive, client, SWEEP)
     prompts = Counter(job["body"]["prompt"] for job in api.read("jobs"))
-    states = Counter(_states(tasks, archive))
-    quarantined = len({name.split(".")[0] for name in archive.bucket.names("quarantine/")})
-    words = f" {fault['on']}, after the job was made" if fault.get("after_commit") else fault["on"]
+    states = dict(_states(tasks, archive))
+    counts = Counter(states.values())
+    known = (EntryState.ARCHIVED, EntryState.HELD, EntryState.FAILED)
+    quarantined = {found.clip_key for found in archive.quarantine.files()}
+    safe = quarantined | {key for key, state in states.items() if state in known}
+    words = fault.get("name") or f"{fault['on']}: {fault['do']}"
+    if fault.get("after_commit"):
+        words = f"{fault['on']}, after the job was made: {fault['do']}"
     return Row(
-        fault=f"{words}: {fault['do']}".strip(),
+        fault=words,
         clips=clips,
         jobs=sum(prompts[task.prompt] for task in tasks),
         paid_twice=sum(prompts[task.prompt] > 1 for task in tasks),
-        archived=states[EntryState.ARCHIVED],
-        held=states[EntryState.HELD],
-        quarantined=quarantined,
-        failed=states[EntryState.FAILED],
+        archived=counts[EntryState.ARCHIVED],
+        held=counts[EntryState.HELD],
+        quarantined=len(quarantined),
+        lost=len({task.order.clip_key for task in tasks} - safe),
         read=_read_most(first),
     )
 
 
-def _states(tasks: list[Assignment], archive: Archive) -> Iterator[EntryState]:
+def _states(tasks: list[Assignment], archive: Archive) -> Iterator[tuple[str, EntryState]]:
     for task in tasks:
         version = archive.ledger.read(task.order.clip_key)
         if version is not None:
-            yield version.entry.state
+            yield version.entry.clip_key, version.entry.state
 
 
 def _read_most(outcomes: list[Outcome]) -> str:

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 RESET, LOST, UNAVAILABLE, FORBIDDEN = "reset", "lost", "503", "403"
 """The connection dies before the call, or after it with the answer; the store fails; the store refuses."""
 _SAYS = {UNAVAILABLE: (503, "ServiceUnavailable"), FORBIDDEN: (403, "AccessDenied")}
-_LEDGER_CALL = re.compile(r"/[^/]+/(?P<prefix>[^/]+)/ledger/")
+# What proves the store comes before any claim (tests/studio/storage/test_preflight.py).
+_LEDGER_CALL = re.compile(r"/[^/]+/(?P<prefix>[^/]+)/ledger/(?!probe-)")
 
 
 class FaultProxy(ThreadingHTTPServer):
@@ -95,8 +96,11 @@ class _Call(BaseHTTPRequestHandler):
         for name, value in headers:
             if name.lower() not in ("content-length", "transfer-encoding", "connection"):
                 self.send_header(name, value)
+        length = dict(headers).get("Content-Length", "0")
+        if self.command != "HEAD":
+            length = str(len(body))
         if status not in (204, 304):
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", length)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

@@ -17,8 +17,7 @@ class Keyframes(Continuity):
         shots = len(scene.shots)
         keyframes = len(scene.keyframes)
         if keyframes not in (shots, shots + 1):
-            needed = f"{shots + 1} keyframes, or {shots} if the last shot may end freely"
-            raise ShotInvalid(f"{shots} shots share {needed}, and not {keyframes}")
+            raise ShotInvalid("keyframes", value=keyframes, limit=shots)
 
     def open(self, context: ShotContext) -> Opening:
         """Begin and end with the pictures at the shot's place."""

@@ -42,19 +42,13 @@ class Continuity:
     def check(self, scene: Scene) -> None:
         """Raise `ShotInvalid` if the scene says what has no meaning with this continuity."""
         if scene.keyframes:
-            raise ShotInvalid(
-                "keyframes only have a meaning with continuity: keyframes, "
-                f"this is {scene.continuity}"
-            )
+            raise ShotInvalid("no_keyframes", field="keyframes", value=scene.continuity)
 
     def require_free(self, shot: Shot) -> None:
         """Raise `ShotInvalid` if a shot names a beginning that the continuity gives it."""
         for name in sorted(self.given):
             if getattr(shot, name) is not None:
-                raise ShotInvalid(
-                    f"{name}: with {self.name} the shot's beginning is given; "
-                    "say continuity: cut to begin anew"
-                )
+                raise ShotInvalid("beginning_given", field=name, limit=self.name)
 
     def open(self, context: ShotContext) -> Opening:
         """Return how a shot begins that waits for no other."""

@@ -37,10 +37,8 @@ class MultiShot(Continuity):
 
         total = sum(settings.duration or 0 for settings in each)
         if not model.min_seconds <= total <= model.max_seconds:
-            limits = f"{model.min_seconds} to {model.max_seconds}"
-            raise ShotInvalid(
-                f"its shots last {total} seconds together; a multi_shot scene has {limits}"
-            )
+            limits = (model.min_seconds, model.max_seconds)
+            raise ShotInvalid("scene_length", value=total, limit=limits)
 
         together = context.settings.model_copy(
             update={
@@ -60,7 +58,7 @@ class MultiShot(Continuity):
             planned.append(PlannedShot(number=number, title=shot.title, seconds=duration))
             if len(shots) > 1:
                 text = shown.point(texts[number - 1])
-                text = of_length(text, model.max_shot_prompt_length, f"the prompt of shot {number}")
+                of_length(text, model.max_shot_prompt_length, ("shots", number - 1))
                 segments.append(Segment(prompt=text, duration=duration))
 
         fields = request_fields(together, shown, opening, texts[0])
@@ -88,9 +86,7 @@ def _check_segments(shots: Sequence[Shot], model: ModelSpecification) -> None:
     """Raise `ShotInvalid` for too many shots, or for a field that only the whole clip can have."""
     # The rules of the request refuse a model that makes no multi-shot clip.
     if model.max_shots and len(shots) > model.max_shots:
-        raise ShotInvalid(
-            f"a multi_shot scene has at most {model.max_shots} shots, this one has {len(shots)}"
-        )
+        raise ShotInvalid("too_many_shots", value=len(shots), limit=model.max_shots)
 
     for number, shot in enumerate(shots, 1):
         allowed = {"prompt", "title", "duration", "look", "characters", "references", "take"}
@@ -104,8 +100,7 @@ def _check_segments(shots: Sequence[Shot], model: ModelSpecification) -> None:
                 others.append(name)
         if others:
             raise ShotInvalid(
-                f"shot {number}: in a multi_shot scene {' and '.join(sorted(others))} "
-                "can only be said for the whole scene"
+                "only_for_scene", place=("shots", number - 1), value=tuple(sorted(others))
             )
 
 

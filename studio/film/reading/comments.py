@@ -5,31 +5,29 @@ from collections.abc import Iterator
 
 import yaml
 
+from prefect_kling.studio.film.mistakes import Mistake
+from prefect_kling.studio.film.storyboard import shortened
+
 TEXT_FIELDS = ("prompt", "title", "look", "description")
 _COMMENT = re.compile(r"[ \t]+#[^\r\n]*")
 _SHOWN = 40
 
 
-def cut_texts(text: str, tree: yaml.Node | None) -> list[str]:
-    """Return a sentence for each text of a YAML document that is cut by a comment in its own line.
+def cut_texts(text: str, tree: yaml.Node | None) -> list[Mistake]:
+    """Return each text of a YAML document that is cut by a comment in its own line.
 
     `tree` is the document that was composed from `text`. Texts are the fields of `TEXT_FIELDS`,
     wherever they stand, unless they are in quotes or in a block.
     """
-    sentences = []
+    mistakes = []
     for field, value in _texts(tree):
         comment = _COMMENT.match(text, value.end_mark.index)
         if comment is None:
             continue
         line = value.end_mark.line + 1
-        shown = " ".join(comment[0].split())
-        if len(shown) > _SHOWN:
-            shown = f"{shown[:_SHOWN]}…"
-        sentences.append(
-            f"line {line}: the {field} ends before `{shown}`, which YAML takes for a comment; "
-            "if it belongs to the text, put the whole text in quotes"
-        )
-    return sentences
+        cut = shortened(" ".join(comment[0].split()), _SHOWN)
+        mistakes.append(Mistake("cut_text", value=cut, limit=field, line=line))
+    return mistakes
 
 
 def _texts(tree: yaml.Node | None) -> Iterator[tuple[str, yaml.ScalarNode]]:

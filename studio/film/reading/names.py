@@ -7,19 +7,18 @@ from typing import Literal
 
 from prefect_kling.kling.links import is_link
 from prefect_kling.studio.errors import InputUnusable
-from prefect_kling.studio.film.prompts import BY_PLACE, MENTION, did_you_mean
-from prefect_kling.studio.film.reading.mistakes import Mistake, show
+from prefect_kling.studio.film.mistakes import Mistake
+from prefect_kling.studio.film.prompts import BY_PLACE, MENTION
 from prefect_kling.studio.film.storyboard import (
     Character,
     Place,
     ShotSettings,
     Storyboard,
-    in_words,
 )
 from prefect_kling.studio.film.uploads import input_path, local_file
 
-_ALMOST = re.compile(r"<+\s*([^<>\s]+)\s*>+|@([\w-]+)")
-_FILE = re.compile(r"[/\\]|\.(png|jpe?g|mp4|mov)$", re.IGNORECASE)
+# Possessive, and only from the first of several signs: a text of nothing but `<` is read once.
+_ALMOST = re.compile(r"(?<!<)<++\s*+([^<>\s]++)\s*+>++|@([\w-]++)")
 _VIDEO = re.compile(r"\.(mp4|mov)(\?.*)?$", re.IGNORECASE)
 _NEITHER = re.compile(r"\w+:/|www\.", re.IGNORECASE)
 
@@ -46,6 +45,7 @@ def file_mistakes(board: Storyboard, folder: Path) -> Iterator[Mistake]:
 
     Free. Reads the files, and uploads nothing.
     """
+    listed: dict[Path, tuple[str, ...] | None] = {}
     for name, reference in board.references.items():
         is_video = reference.video is not None
         place: Place = ("references", name, "image")
@@ -53,58 +53,64 @@ def file_mistakes(board: Storyboard, folder: Path) -> Iterator[Mistake]:
             place = ("references", name, "video")
 
         path = local_file(reference)
-        if path is not None:
-            told = _file_mistake(path, is_video, folder)
-        else:
-            told = _spaces(reference.image or reference.video or "")
-        if told:
-            yield Mistake(place, f"{in_words(place)}: {told}")
+        if path is None:
+            if _has_spaces(reference.image or reference.video or ""):
+                yield Mistake("link_with_spaces", place)
+            continue
+        mistake = _file_mistake(path, is_video, folder, listed)
+        if mistake is not None:
+            yield mistake.within(place)
 
 
-def _spaces(link: str) -> str:
-    if re.search(r"\s", link) is None:
-        return ""
-    return "a link has no spaces; write %20 for each"
+def _has_spaces(link: str) -> bool:
+    return re.search(r"\s", link) is not None
 
 
-def _file_mistake(path: Path, is_video: bool, folder: Path) -> str:
+def _file_mistake(
+    path: Path, is_video: bool, folder: Path, listed: dict[Path, tuple[str, ...] | None]
+) -> Mistake | None:
     written = str(path).removeprefix(f"{folder.absolute()}/")
     if not path.is_absolute():
-        return f"{show(written)} is neither a file nor a link; a link begins with https://"
+        return Mistake("no_file_no_link", value=written)
     try:
         if not path.exists():
-            return f"there is no file {show(written)} beside this storyboard{_near_file(path)}"
+            if path.parent not in listed:
+                listed[path.parent] = _files_in(path.parent)
+            return Mistake("no_file", value=written, limit=listed[path.parent] or path.parent)
         input_path(path, is_video=is_video)
     except InputUnusable as error:
-        return error.summary.replace(str(path), written)
+        return Mistake("other", value=error.summary.replace(str(path), written))
     except (OSError, ValueError):
-        return f"{show(written)} is no name a file can have"
-    return ""
+        return Mistake("no_file_name", value=written)
+    return None
 
 
-def _near_file(path: Path) -> str:
+def _files_in(folder: Path) -> tuple[str, ...] | None:
+    """Return the names of the files in a folder, or None if there is no such folder."""
     try:
-        files = [each.name for each in path.parent.iterdir() if each.is_file()]
-        return did_you_mean(path.name, files)
+        return tuple(each.name for each in folder.iterdir() if each.is_file())
     except OSError:
-        return f"; there is no folder {path.parent} either"
+        return None
 
 
 def name_mistakes(board: Storyboard) -> Iterator[Mistake]:
     """Yield every use of a reference or a character that the storyboard does not have."""
+    # The same names for every mistake: a copy for each would grow with the square of the text.
+    known = {"reference": tuple(board.references), "character": tuple(board.characters)}
     for place, name, kind in _names(board):
-        told = _name_mistake(name, kind, board)
-        if told:
-            yield Mistake(place, f"{in_words(place)}: {told}")
+        mistake = _name_mistake(name, kind, board, known)
+        if mistake is not None:
+            yield mistake.within(place)
 
     for place, text in _texts(board):
-        for told in _text_mistakes(text, board):
-            yield Mistake(place, f"{in_words(place)}: {told}")
+        for mistake in _text_mistakes(text, board, known):
+            yield mistake.within(place)
         # An empty look undoes the one that is inherited.
         if place[-1] != "look" and not text.strip():
-            yield Mistake(place, f"{in_words(place)}: this is empty; write something")
+            yield Mistake("blank_text", place)
 
 
+_Known = Mapping[str, tuple[str, ...]]
 _Kind = Literal["character", "reference", "picture", "video"]
 
 
@@ -156,67 +162,43 @@ def _texts(board: Storyboard) -> Iterator[tuple[Place, str]]:
                 yield (*place, field), text
 
 
-def _name_mistake(name: str, kind: _Kind, board: Storyboard) -> str:
-    if kind != "character" and is_link(name):
-        return _link_mistake(name, kind)
-
+def _name_mistake(name: str, kind: _Kind, board: Storyboard, known: _Known) -> Mistake | None:
     if kind == "character":
         if name in board.characters:
-            return ""
-        return _unknown(name, is_character=True, board=board)
+            return None
+        if name in board.references:
+            return Mistake("is_reference", value=name)
+        return Mistake("no_character", value=name, limit=known["character"])
+
+    if is_link(name):
+        if kind != "video" and _VIDEO.search(name):
+            return Mistake("link_to_video")
+        if _has_spaces(name):
+            return Mistake("link_with_spaces")
+        return None
+
     if name not in board.references:
-        return _unknown(name, is_character=False, board=board)
-
+        return _no_reference(name, board, known)
     reference = board.references[name]
-    no_picture = kind == "picture" and reference.image is None
-    no_video = kind == "video" and reference.video is None
-    if no_picture or no_video:
-        return f"{show(name)} is no {kind}, and a {kind} is needed here"
-    return ""
+    if kind == "picture" and reference.image is None:
+        return Mistake("no_picture", value=name)
+    if kind == "video" and reference.video is None:
+        return Mistake("no_video", value=name)
+    return None
 
 
-def _link_mistake(link: str, kind: _Kind) -> str:
-    if kind == "video" or not _VIDEO.search(link):
-        return _spaces(link)
-    example = "`clip: {video: https://…}`"
-    return f"a link to a video gets a name under `references:` first, as in {example}"
+def _no_reference(name: str, board: Storyboard, known: _Known) -> Mistake:
+    if name in board.characters:
+        return Mistake("is_character", value=name)
+    return Mistake("no_reference", value=name, limit=known["reference"])
 
 
-def _unknown(name: str, is_character: bool, board: Storyboard) -> str:
-    """Return in words that there is no such name, and which one could be meant."""
-    known: Mapping[str, object] = board.references
-    others: Mapping[str, object] = board.characters
-    kind = "reference"
-    other = "character"
-    if is_character:
-        known = board.characters
-        others = board.references
-        kind = "character"
-        other = "reference"
-
-    told = f"there is no {kind} called {show(name)}"
-    near = did_you_mean(name, known)
-    if near:
-        return told + near
-    if name in others:
-        return f"{told}; it is a {other}: say `{other}s: [{name}]`"
-    if _FILE.search(name):
-        example = f"`bottle: {{image: {name}}}`"
-        return f"{told}; a file gets a name under `references:` first, as in {example}"
-    if known:
-        return f"{told}; this storyboard has {', '.join(known)}"
-    return f"{told}; none is described under `{kind}s:`"
-
-
-def _text_mistakes(text: str, board: Storyboard) -> Iterator[str]:
+def _text_mistakes(text: str, board: Storyboard, known: _Known) -> Iterator[Mistake]:
     """Yield what is wrong with the `<<<name>>>` of a text, and names that almost look like one."""
     for name in MENTION.findall(text):
         if not BY_PLACE.fullmatch(name) and name not in board.references:
-            yield _unknown(name, is_character=False, board=board)
+            yield _no_reference(name, board, known)
     for found in _ALMOST.finditer(text):
         name = found[1] or found[2]
         if name in board.references and not MENTION.fullmatch(found[0]):
-            yield (
-                f"{found[0]} is sent as it stands; "
-                f"to show the model {show(name)}, write <<<{name}>>>"
-            )
+            yield Mistake("almost_mention", value=found[0], limit=name)

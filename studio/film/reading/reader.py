@@ -1,39 +1,33 @@
 """Read storyboards from YAML and JSON, and give editors their JSON Schema."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from prefect_kling.studio.errors import StoryboardInvalid
+from prefect_kling.studio.film.mistakes import Mistake
 from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.reading.comments import cut_texts
-from prefect_kling.studio.film.reading.mistakes import (
-    Mistake,
-    empty_mistakes,
-    field_mistakes,
-    in_plain_words,
-    lines,
-)
+from prefect_kling.studio.film.reading.fields import empty_mistakes, field_mistakes
 from prefect_kling.studio.film.reading.names import beside, file_mistakes, name_mistakes
 from prefect_kling.studio.film.reading.yaml_text import Document, parse
-from prefect_kling.studio.film.storyboard import Place, Storyboard, in_words
+from prefect_kling.studio.film.storyboard import Storyboard
+
+_MOST_REMARKS = 20
 
 
 def load_storyboard(path: Path) -> Storyboard:
     """Read a YAML or JSON file. Relative paths in it start from its own folder.
 
-    Free; sends nothing. Raises `StoryboardInvalid` with the file, line, place and rule of every
-    mistake, one to a line.
+    Free; sends nothing. Raises `StoryboardInvalid` with the file, line, place and rule of the
+    mistakes, one to a line: twenty are told, and `mistakes` has all as facts.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise StoryboardInvalid(
-            f"{path}, line {line}: this is no UTF-8 text; save the file as UTF-8"
-        ) from None
+        raise StoryboardInvalid.of([Mistake("no_utf8", line=line, document=str(path))]) from None
     except OSError as error:
         raise StoryboardInvalid(f"{path} cannot be read: {error.strerror or error}") from None
     return read_storyboard(text, str(path), path.parent)
@@ -48,20 +42,22 @@ def read_storyboard(text: str, name: str = "storyboard", folder: Path = Path()) 
     board = beside(_board(document, name), folder)
     mistakes = [*empty_mistakes(document), *name_mistakes(board), *file_mistakes(board, folder)]
     if mistakes:
-        raise StoryboardInvalid(lines(mistakes, document, name))
+        raise StoryboardInvalid.of(document.located(mistakes, name))
     # Some rules show only in whole requests: planning finds out while the lines are still known.
-    _plan(board, document, name)
-    return board.with_remarks(cut_texts(text, document.tree))
+    try:
+        plan_film(board)
+    except StoryboardInvalid as error:
+        raise StoryboardInvalid.of(document.located(error.mistakes, name)) from None
+    remarks = [str(each) for each in cut_texts(text, document.tree)[:_MOST_REMARKS]]
+    return board.with_remarks(remarks)
 
 
 def _board(document: Document, name: str) -> Storyboard:
     if not isinstance(document.data, dict):
-        told = "this is no storyboard"
+        rule = "no_storyboard"
         if document.data is None:
-            told = "this file is empty"
-        raise StoryboardInvalid(
-            f"{name}, line 1: {told}; one begins with `title:` and has `scenes:`"
-        )
+            rule = "empty_document"
+        raise StoryboardInvalid.of([Mistake(rule, line=1, document=name)])
 
     fields = dict(document.data)
     # The address of the schema is for editors.
@@ -69,37 +65,8 @@ def _board(document: Document, name: str) -> Storyboard:
     try:
         return Storyboard.model_validate(fields)
     except ValidationError as error:
-        raise StoryboardInvalid(lines(field_mistakes(error, document), document, name)) from None
-
-
-def _plan(board: Storyboard, document: Document, name: str) -> None:
-    places: list[Place] = []
-
-    def where(place: Place) -> str:
-        places.append(place)
-        return in_words(place)
-
-    try:
-        plan_film(board, where, in_plain_words)
-    except StoryboardInvalid as error:
-        told = error.message.removeprefix(f"{in_words(places[-1])}: ")
-        mistake = _narrow(places[-1], told, document)
-        raise StoryboardInvalid(lines([mistake], document, name)) from None
-
-
-def _narrow(place: Place, told: str, document: Document) -> Mistake:
-    """Return a mistake that planning found, at its shot or field if that is in the document."""
-    shot = re.match(r"shot (\d+): ", told)
-    if shot is not None:
-        place = (*place, "shots", int(shot[1]) - 1)
-        return _narrow(place, told.removeprefix(shot[0]), document)
-
-    field = re.match(r"(\w+)(: | \()?", told)
-    if field is None or not document.has((*place, field[1])):
-        return Mistake(place, f"{in_words(place)}: {told}")
-    if field[2]:
-        return Mistake((*place, field[1]), f"{in_words(place)}, {told}")
-    return Mistake((*place, field[1]), f"{in_words(place)}: {told}")
+        mistakes = document.located(field_mistakes(error, document), name)
+        raise StoryboardInvalid.of(mistakes) from None
 
 
 def storyboard_schema() -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import posixpath
 import re
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
@@ -10,6 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 from prefect_kling.kling.links import is_link
 from prefect_kling.studio.errors import InputUnusable, LinkExpired, StoryboardInvalid, TableInvalid
+from prefect_kling.studio.film.mistakes import Mistake
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.film.reading.yaml_text import parse
 from prefect_kling.studio.film.storyboard import Storyboard
@@ -33,7 +33,11 @@ def is_address(given: str) -> bool:
 
 def redacted(address: str) -> str:
     """Return an address without what may be secret: query, fragment, user name and password."""
-    parts = urlsplit(address.strip())
+    try:
+        parts = urlsplit(address.strip())
+    except ValueError:
+        # Half an address, such as `https://[::1`: what of it is secret is not known.
+        return "an address that cannot be read"
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=host, query="", fragment="").geturl()
 
@@ -47,14 +51,17 @@ def fetch_storyboard(address: str, archive: Archive) -> Storyboard:
     Free, blocking, safe to repeat. Raises `StoryboardInvalid` with line and rule, or because
     nothing is there; `InputUnusable` for a file that the API would not take; and storage errors.
     """
-    place = Source(address.strip(), archive.bucket)
     name = redacted(address)
     with TemporaryDirectory(prefix="prefect-kling-") as disk:
         folder = Path(disk).resolve() / "files"
         folder.mkdir()
-        text = place.text(Path(disk) / "text", STORYBOARD_BYTES)
-        for file_name in _files_named(text, name):
-            place.fetch_beside(file_name, folder)
+        try:
+            place = Source(address.strip(), archive.bucket)
+            text = place.text(Path(disk) / "text", STORYBOARD_BYTES)
+            for file_name in _files_named(text, name):
+                place.fetch_beside(file_name, folder)
+        except SourceUnusable as error:
+            raise StoryboardInvalid(str(error)) from None
         board = read_storyboard(text, name, folder)
         _require_within(board, folder, name)
         return upload_files(board, archive)
@@ -69,36 +76,36 @@ def fetch_table(address: str, archive: Archive) -> str:
         try:
             place = Source(address.strip(), archive.bucket)
             return place.text(Path(disk) / "text", TABLE_BYTES)
-        except StoryboardInvalid as error:
-            raise TableInvalid(error.message) from None
+        except SourceUnusable as error:
+            raise TableInvalid(str(error)) from None
 
 
-def _files_named(text: str, name: str) -> Iterator[str]:
-    """Yield the names of files beside the storyboard.
+def _files_named(text: str, name: str) -> list[str]:
+    """Return the names of files beside the storyboard.
 
-    Raises `StoryboardInvalid` for a name that leads elsewhere. Other mistakes are the reader's.
+    Raises `StoryboardInvalid` for names that lead elsewhere. Other mistakes are the reader's.
     """
-    data = parse(text, name).data
-    if not isinstance(data, dict):
-        return
-    references = data.get("references")
+    document = parse(text, name)
+    references = document.data.get("references") if isinstance(document.data, dict) else None
     if not isinstance(references, dict):
-        return
+        return []
 
-    for reference in references.values():
+    files = []
+    mistakes = []
+    for key, reference in references.items():
         if not isinstance(reference, dict):
             continue
-        for source in (reference.get("image"), reference.get("video")):
-            if source is None:
+        for field in ("image", "video"):
+            source = reference.get(field)
+            if source is None or (isinstance(source, str) and is_link(source)):
                 continue
-            if isinstance(source, str) and is_link(source):
-                continue
-            if not isinstance(source, str) or not _is_beside(source):
-                raise StoryboardInvalid(
-                    f"{name} names {source!r}, which is neither a link "
-                    "nor a file beside it or in a folder below"
-                )
-            yield source
+            if isinstance(source, str) and _is_beside(source):
+                files.append(source)
+            else:
+                mistakes.append(Mistake("file_elsewhere", ("references", key, field), value=source))
+    if mistakes:
+        raise StoryboardInvalid.of(document.located(mistakes, name))
+    return files
 
 
 def _is_beside(source: str) -> bool:
@@ -118,33 +125,42 @@ def _require_within(board: Storyboard, folder: Path, name: str) -> None:
             raise StoryboardInvalid(f"{name} names a file that is not beside it")
 
 
+class SourceUnusable(Exception):
+    """Nothing that can be read is at an address, whatever was to be read there."""
+
+
 class Source:
     """Where a text lies, and how to get it and what lies beside it."""
 
     def __init__(self, address: str, bucket: Bucket) -> None:
         self.address = address
         self._bucket = bucket
+        if is_link(address):
+            try:
+                urlsplit(address)
+            except ValueError as error:
+                raise SourceUnusable(f"this link cannot be read: {error}") from None
         if address.startswith("s3://") and not address.startswith(bucket.uri("")):
             told = f"{address} is not in the archive; its addresses begin with {bucket.uri('')}"
-            raise StoryboardInvalid(told)
+            raise SourceUnusable(told)
 
     def text(self, path: Path, most_bytes: int) -> str:
         """Return the text that lies here. Leaves a copy of it at `path`.
 
-        Raises `StoryboardInvalid` when nothing is here, or no UTF-8 text of up to `most_bytes`.
+        Raises `SourceUnusable` when nothing is here, or no UTF-8 text of up to `most_bytes`.
         """
         try:
             with path.open("w+b") as file:
                 is_there = self._fetch(self.address, file, most_bytes)
             if not is_there:
-                raise StoryboardInvalid(f"there is nothing at {self._in_full()}")
+                raise SourceUnusable(f"there is nothing at {self._in_full()}")
             return path.read_text(encoding="utf-8-sig")
         except InputUnusable as error:
-            raise StoryboardInvalid(
+            raise SourceUnusable(
                 f"{redacted(self.address)} is too long to be read: {error.message}"
             ) from None
         except UnicodeDecodeError:
-            raise StoryboardInvalid(f"{redacted(self.address)} is no UTF-8 text") from None
+            raise SourceUnusable(f"{redacted(self.address)} is no UTF-8 text") from None
 
     def _in_full(self) -> str:
         if is_link(self.address) or self.address.startswith("s3://"):
@@ -165,7 +181,7 @@ class Source:
             if not is_there:
                 path.unlink()
         except (OSError, ValueError):
-            raise StoryboardInvalid(
+            raise SourceUnusable(
                 f"{redacted(self.address)}: {name!r} is no name a file can have"
             ) from None
         except InputUnusable as error:

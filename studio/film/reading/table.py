@@ -4,24 +4,36 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from prefect_kling.kling.models import DEFAULT_MODEL
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.kling.violations import ERROR_TYPE
 from prefect_kling.studio.errors import TableInvalid
-from prefect_kling.studio.film.prompts import did_you_mean
+from prefect_kling.studio.film.mistakes import Mistake
 from prefect_kling.studio.film.reading.comments import cut_texts
+from prefect_kling.studio.film.reading.fields import mistake_of
 from prefect_kling.studio.film.reading.yaml_text import TextInvalid, read_text
+from prefect_kling.studio.film.storyboard import Place
 
 FRAMES = ("first_frame", "end_frame")
 """Columns of a table that hold links to pictures."""
 COLUMNS = ("prompt", "model", "mode", "duration", "sound", "aspect_ratio", *FRAMES)
-_MOST_TOLD = 20
+MOST_REQUESTS = 10_000
+"""Of one table. Each is paid."""
 
-Row = tuple[str, dict[str, Any]]
+
+@dataclass(frozen=True)
+class _Row:
+    """The fields of a request, and where they are written."""
+
+    fields: Any
+    line: int
+    place: Place = ()
+    """Which of a list, where requests share lines."""
 
 
 def read_requests(text: str, name: str = "table") -> list[VideoRequest]:
@@ -29,109 +41,115 @@ def read_requests(text: str, name: str = "table") -> list[VideoRequest]:
 
     A table has a header with any of `COLUMNS`. Its cells are separated by commas, semicolons or
     tabs, and an empty cell sets nothing. A list holds the fields of `VideoRequest`. The model is
-    `kling-v3-omni` if none is given.
+    `kling-v3-omni` if none is given. There are at most `MOST_REQUESTS`.
 
-    Free; sends nothing. Raises `TableInvalid` with the line, field and rule of each mistake.
+    Free; sends nothing. Raises `TableInvalid` with the line, field and rule of the mistakes: twenty
+    are told, and `mistakes` has all as facts.
     """
-    requests = []
-    wrong: list[str] = []
-    # Spreadsheets put a byte order mark in front of a text they export.
-    for place, row in _rows(text.removeprefix("\ufeff"), name):
-        is_table = place.startswith("line")
-        try:
-            requests.append(VideoRequest.model_validate({"model": DEFAULT_MODEL} | row))
-        except ValidationError as error:
-            told = [_in_words(each, is_table=is_table) for each in error.errors()]
-            wrong.extend(f"{name}, {place}: {sentence}" for sentence in told)
+    requests: list[VideoRequest] = []
+    mistakes: list[Mistake] = []
+    try:
+        # Spreadsheets put a byte order mark in front of a text they export.
+        for number, row in enumerate(_rows(text.removeprefix("\ufeff"), name), 1):
+            if number > MOST_REQUESTS:
+                raise _refused("too_many_requests", row.line, limit=MOST_REQUESTS)
+            if not isinstance(row.fields, dict):
+                raise TextInvalid(Mistake("no_request", row.place, line=row.line))
+            try:
+                requests.append(VideoRequest.model_validate({"model": DEFAULT_MODEL} | row.fields))
+            except ValidationError as error:
+                found = [_mistake(each, row) for each in error.errors(include_url=False)]
+                mistakes.extend(found)
+    except TextInvalid as error:
+        # Nothing behind it can be trusted to be what it looks like.
+        mistakes.append(error.mistake)
 
-    if len(wrong) > _MOST_TOLD:
-        more = len(wrong) - _MOST_TOLD
-        wrong = [*wrong[:_MOST_TOLD], f"{name}, and {more} more"]
-    if wrong:
-        raise TableInvalid("\n".join(wrong))
-    if not requests:
-        raise TableInvalid(f"{name}: there is no request in it")
+    if not mistakes and not requests:
+        mistakes.append(Mistake("no_requests"))
+    if mistakes:
+        raise TableInvalid.of(replace(each, document=name) for each in mistakes)
     return requests
 
 
-def _in_words(error: Any, *, is_table: bool) -> str:
-    if is_table and error["loc"][:1] == ("image_list",):
-        return f"{error['input']!r} is no link, and pictures are given as links"
-    if error["type"] == ERROR_TYPE:
-        return str(error["msg"])
-    field = ".".join(str(step) for step in error["loc"])
-    if not field:
-        return str(error["msg"])
-    return f"{field}: {error['msg']}"
+def _refused(rule: str, line: int, value: object = None, limit: object = None) -> TextInvalid:
+    return TextInvalid(Mistake(rule, value=value, limit=limit, line=line))
 
 
-def _rows(text: str, name: str) -> Iterator[Row]:
-    """Yield each request's fields with the place it is written at."""
+def _mistake(error: ErrorDetails, row: _Row) -> Mistake:
+    mistake = mistake_of(error, VideoRequest)
+    if error["loc"][:1] == ("image_list",) and mistake.rule == "other":
+        mistake = Mistake("no_link", value=error["input"])
+    return replace(mistake.within(row.place), line=row.line)
+
+
+def _rows(text: str, name: str) -> Iterator[_Row]:
+    """Yield each request's fields with the place it is written at. Raises `TextInvalid`."""
     beginning = text.lstrip()[:1]
     if beginning == "{":
-        return _from_lines(text, name)
+        return _from_lines(text)
     if beginning in ("[", "-"):
         return _from_list(text, name)
-    return _from_table(text, name)
+    return _from_table(text)
 
 
-def _from_lines(text: str, name: str) -> Iterator[Row]:
+def _from_lines(text: str) -> Iterator[_Row]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
-        place = f"line {number}"
         try:
             data = json.loads(line)
         except json.JSONDecodeError as error:
-            raise TableInvalid(f"{name}, {place}: this is no JSON ({error.msg})") from None
-        yield place, _fields(data, f"{name}, {place}")
+            raise _refused("no_json", number, error.msg) from None
+        except ValueError as error:
+            raise _refused("no_json", number, str(error)) from None
+        except RecursionError:
+            raise _refused("too_deep", number) from None
+        yield _Row(data, number)
 
 
-def _from_list(text: str, name: str) -> Iterator[Row]:
-    try:
-        document = read_text(text, name)
-    except TextInvalid as error:
-        raise TableInvalid(error.in_words(name)) from None
+def _from_list(text: str, name: str) -> Iterator[_Row]:
+    document = read_text(text, name)
     if not isinstance(document.data, list):
         return
-    cut = cut_texts(text, document.tree)
-    if cut:
-        # A batch is paid without a quote that somebody would read.
-        raise TableInvalid("\n".join(f"{name}, {sentence}" for sentence in cut[:_MOST_TOLD]))
-    for number, fields in enumerate(document.data, 1):
-        yield f"request {number}", _fields(fields, f"{name}, request {number}")
+    # A batch is paid without a quote that somebody would read.
+    for mistake in cut_texts(text, document.tree):
+        raise TextInvalid(mistake)
+    for number, fields in enumerate(document.data):
+        line, _ = document.position((number,))
+        yield _Row(fields, line, ("requests", number))
 
 
-def _fields(data: object, place: str) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise TableInvalid(f"{place}: this is no request; one has a prompt, as in `prompt: A lamp`")
-    return data
-
-
-def _from_table(text: str, name: str) -> Iterator[Row]:
+def _from_table(text: str) -> Iterator[_Row]:
+    beginning = text[: len(text) - len(text.lstrip())]
+    above = beginning.count("\n")
     header = text.lstrip().partition("\n")[0]
     delimiter = max("\t;,", key=header.count)
     lines = io.StringIO(text.lstrip(), newline="")
-    table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
+    # Strict: a quote that is left open would make one cell of all that follows.
+    table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        yield from _cells(table, above)
+    except csv.Error as error:
+        raise _refused("no_table", above + max(table.line_num, 1), str(error)) from None
 
+
+def _cells(table: "csv.DictReader[str]", above: int) -> Iterator[_Row]:
     columns = [column.strip() for column in table.fieldnames or ()]
     for column in columns:
         if column not in COLUMNS:
-            told = did_you_mean(column, COLUMNS) or f"; there are {', '.join(COLUMNS)}"
-            raise TableInvalid(f"{name}, line 1: there is no column {column!r}{told}")
+            raise _refused("unknown_column", above + 1, column, COLUMNS)
     table.fieldnames = columns
 
     for cells in table:
+        line = above + table.line_num
         if None in cells:
-            raise TableInvalid(
-                f"{name}, line {table.line_num}: more cells than the header; a comma wants quotes"
-            )
+            raise _refused("too_many_cells", line)
         filled = {}
         for column, cell in cells.items():
             # A line may have fewer cells than the header.
             if cell and cell.strip():
                 filled[column] = cell.strip()
-        yield f"line {table.line_num}", _request_fields(filled)
+        yield _Row(_request_fields(filled), line)
 
 
 def _request_fields(cells: dict[str, str]) -> dict[str, Any]:

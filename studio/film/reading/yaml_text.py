@@ -6,13 +6,14 @@ Editors read YAML 1.2, in which all of these are texts. So does this module.
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
 
 from prefect_kling.studio.errors import StoryboardInvalid
+from prefect_kling.studio.film.mistakes import Mistake
 from prefect_kling.studio.film.storyboard import Place
 
 _TAG = "tag:yaml.org,2002:"
@@ -28,19 +29,26 @@ _SCALARS = {
 }
 
 
+MOST_CHARACTERS = 1_000_000
+"""Of a text. A film of a thousand shots has a tenth of it."""
+MOST_NODES = 50_000
+"""Fields and values of a text, each alias counted as all that it stands for."""
+MOST_DEPTH = 50
+"""Of lists and fields inside each other; a storyboard needs seven."""
+
+
 class TextInvalid(Exception):
-    """A text is no YAML or JSON. `problem` says why; `line` is counted from 1, None if unknown."""
+    """A text is no YAML or JSON, or more than anybody writes. `mistake` says why, and where."""
 
-    def __init__(self, problem: str, line: int | None = None) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.line = line
+    def __init__(self, mistake: Mistake) -> None:
+        super().__init__(mistake)
+        self.mistake = mistake
 
-    def in_words(self, name: str) -> str:
-        """Return the problem with the name of the text and the line."""
-        if self.line is None:
-            return f"{name}: {self.problem}"
-        return f"{name}, line {self.line}: {self.problem}"
+
+def _refused(
+    rule: str, line: int | None = None, value: object = None, limit: object = None
+) -> TextInvalid:
+    return TextInvalid(Mistake(rule, line=line, value=value, limit=limit))
 
 
 class _Loader(yaml.SafeLoader):
@@ -49,17 +57,50 @@ class _Loader(yaml.SafeLoader):
     # PyYAML looks resolvers up in this attribute of the class.
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._nodes = 0
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        """Compose a node within the budgets. An alias costs as much as what it stands for."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            node = super().compose_node(parent, index)
+            if id(node) not in self._sizes:
+                raise _refused("contains_itself", line)
+            self._count(self._sizes[id(node)], line)
+            return node
+
+        if event.tag not in (None, "!", f"{_TAG}str", f"{_TAG}seq", f"{_TAG}map"):
+            raise _refused("begins_with", line, "!")
+        if self._depth >= MOST_DEPTH:
+            raise _refused("too_deep", line)
+        before = self._nodes
+        self._count(1, line)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        self._sizes[id(node)] = self._nodes - before
+        return node
+
+    def _count(self, nodes: int, line: int) -> None:
+        self._nodes += nodes
+        if self._nodes > MOST_NODES:
+            raise _refused("too_many_parts", line, limit=MOST_NODES)
+
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose fields. Refuses names that are no texts, and names that are given twice."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         lines: dict[str, int] = {}
         for key, _ in node.value:
-            line = key.start_mark.line
+            line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                raise TextInvalid("a text that begins with { or [ must stand in quotes", line + 1)
+                raise _refused("begins_with", line, "{ or [")
             if key.value in lines:
-                first = lines[key.value] + 1
-                problem = f"{key.value!r} is given twice; the first time in line {first}"
-                raise TextInvalid(problem, line + 1)
+                raise _refused("twice", line, key.value, lines[key.value])
             lines[key.value] = line
             if key.tag != f"{_TAG}merge":
                 key.tag = f"{_TAG}str"
@@ -76,6 +117,7 @@ class Document:
 
     data: Any
     tree: yaml.Node | None
+    _children: dict[int, dict[int | str, tuple[yaml.Mark, yaml.Node]]] = field(default_factory=dict)
 
     def position(self, place: Place) -> tuple[int, int]:
         """Return line and column of the deepest part of a place that is there."""
@@ -89,6 +131,11 @@ class Document:
         _, _, depth = self._walk(place)
         return depth == len(place)
 
+    def is_empty(self, place: Place) -> bool:
+        """Whether nothing is written at a place, or null."""
+        _, node, depth = self._walk(place)
+        return depth == len(place) and node is not None and node.tag == f"{_TAG}null"
+
     def in_braces(self, place: Place) -> bool:
         """Whether the fields of a place stand in `{ }`."""
         _, node, _ = self._walk(place)
@@ -99,7 +146,31 @@ class Document:
 
         Each comes with the place that follows it, or None.
         """
-        yield from _empty(self.tree, (), ())
+        yield from _empty(self.tree, ())
+
+    def located(self, mistakes: Iterable[Mistake], name: str) -> list[Mistake]:
+        """Return mistakes with their lines, in the order of the document.
+
+        The same mistake at the same position is in the list once.
+        """
+        found: dict[tuple[object, ...], Mistake] = {}
+        for mistake in mistakes:
+            place = mistake.place
+            is_written = False
+            if mistake.field:
+                place = (*place, mistake.field)
+                is_written = self.has(place)
+            position = self.position(place)
+            what = mistake.value
+            if not isinstance(what, str):
+                what = None
+            rule = mistake.broken and mistake.broken.rule
+            key = (*position, mistake.rule, mistake.field, what or "", rule or "")
+            if key not in found:
+                found[key] = replace(
+                    mistake, line=position[0], document=name, is_written=is_written
+                )
+        return [found[key] for key in sorted(found, key=lambda key: key[:2])]
 
     def _walk(self, place: Place) -> tuple[yaml.Mark | None, yaml.Node | None, int]:
         """Return mark, node and depth of the deepest part of a place that is there."""
@@ -108,32 +179,29 @@ class Document:
         if node is not None:
             mark = node.start_mark
         for depth, step in enumerate(place):
-            found = _child(node, step)
+            found = self._below(node).get(step)
             if found is None:
                 return mark, node, depth
             mark, node = found
         return mark, node, len(place)
 
-
-def _child(node: yaml.Node | None, step: int | str) -> tuple[yaml.Mark, yaml.Node] | None:
-    if isinstance(node, yaml.MappingNode):
+    def _below(self, node: yaml.Node | None) -> dict[int | str, tuple[yaml.Mark, yaml.Node]]:
+        """Return what stands in a list or in fields, found once and kept."""
+        if id(node) in self._children:
+            return self._children[id(node)]
         # Merged fields stand before a mapping's own fields, and its own count.
-        for key, value in reversed(node.value):
-            if key.value == step:
-                return key.start_mark, value
-        return None
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        return node.value[step].start_mark, node.value[step]
-    return None
+        below: dict[int | str, tuple[yaml.Mark, yaml.Node]] = {}
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                below[key.value] = (key.start_mark, value)
+        elif isinstance(node, yaml.SequenceNode):
+            for number, value in enumerate(node.value):
+                below[number] = (value.start_mark, value)
+        self._children[id(node)] = below
+        return below
 
 
-def _empty(
-    node: yaml.Node | None, place: Place, inside: tuple[int, ...]
-) -> Iterator[tuple[Place, Place | None]]:
-    # A document may contain itself.
-    if id(node) in inside:
-        return
-
+def _empty(node: yaml.Node | None, place: Place) -> Iterator[tuple[Place, Place | None]]:
     steps: list[tuple[int | str, yaml.Node]] = []
     if isinstance(node, yaml.MappingNode):
         steps = [(key.value, value) for key, value in node.value]
@@ -146,7 +214,7 @@ def _empty(
             if number < len(steps):
                 following = (*place, steps[number][0])
             yield (*place, step), following
-        yield from _empty(value, (*place, step), (*inside, id(node)))
+        yield from _empty(value, (*place, step))
 
 
 def parse(text: str, name: str) -> Document:
@@ -157,26 +225,29 @@ def parse(text: str, name: str) -> Document:
     try:
         return read_text(text, name)
     except TextInvalid as error:
-        raise StoryboardInvalid(error.in_words(name)) from None
+        raise StoryboardInvalid.of([replace(error.mistake, document=name)]) from None
 
 
 def read_text(text: str, name: str) -> Document:
-    """Read any YAML or JSON text; the ending of the name may tell which. Raises `TextInvalid`."""
+    """Read any YAML or JSON text; the ending of the name may tell which.
+
+    Raises `TextInvalid`, also for what is larger, deeper or has more parts than anybody writes.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise _refused("too_many_bytes", limit=MOST_CHARACTERS)
     try:
         if _is_json(text, name):
             return _parse_json(text)
         return _parse_yaml(text)
     except yaml.MarkedYAMLError as error:
-        line, problem = _explain(error, text.splitlines())
-        raise TextInvalid(problem, line + 1) from None
+        raise TextInvalid(_explain(error, text.splitlines())) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        problem = f"the character U+{error.character:04X} cannot stand in a text; remove it"
-        raise TextInvalid(problem, line) from None
+        raise _refused("no_character_of_text", line, f"U+{error.character:04X}") from None
     except RecursionError:
-        raise TextInvalid("lists or fields stand too deep inside each other") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise TextInvalid(str(error)) from None
+        raise _refused("too_deep") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise _refused("other", value=str(error)) from None
 
 
 def _is_json(text: str, name: str) -> bool:
@@ -191,9 +262,26 @@ def _parse_json(text: str) -> Document:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        raise TextInvalid(f"this is no JSON: {error.msg}", error.lineno) from None
+        raise _refused("no_json", error.lineno, error.msg) from None
+    _require_few(data)
     # JSON may be indented with tabs, which YAML forbids.
     return Document(data, yaml.compose(text.replace("\t", " "), Loader=_Loader))
+
+
+def _require_few(data: object) -> None:
+    """Raise `TextInvalid` if there are too many fields and values: quicker than YAML counts."""
+    waiting = [data]
+    nodes = 0
+    while waiting:
+        each = waiting.pop()
+        nodes += 1
+        if isinstance(each, dict):
+            waiting.extend(each.values())
+            nodes += len(each)
+        elif isinstance(each, list):
+            waiting.extend(each)
+        if nodes > MOST_NODES:
+            raise _refused("too_many_parts", limit=MOST_NODES)
 
 
 def _parse_yaml(text: str) -> Document:
@@ -207,40 +295,31 @@ def _parse_yaml(text: str) -> Document:
         loader.dispose()
 
 
-_INDENTED = "this line is indented differently from the lines it belongs to"
-_QUOTES = "must stand in quotes"
-# What PyYAML says, and what it means to somebody who writes a storyboard.
+# What PyYAML says, and what it means to somebody who writes a storyboard: a rule and its value.
 _MEANINGS = {
-    "but found '<scalar>'": (
-        "a text goes on after its closing quote; inside 'quotes' write '' for an apostrophe"
-    ),
-    "<stream end>": "a bracket is opened and never closed",
-    "expected <block end>": f"{_INDENTED}, or it lacks a dash in front",
-    "expected ',' or ']'": "a comma or the closing ] is missing",
-    "expected ',' or '}'": "a comma or the closing } is missing",
-    "unknown escape character": (
-        "inside \"double quotes\" a \\ has a meaning of its own; use 'single quotes'"
-    ),
-    "found undefined alias": f"a text that begins with * {_QUOTES}",
-    "while scanning an alias": f"a text that begins with * {_QUOTES}",
-    "while scanning an anchor": f"a text that begins with & {_QUOTES}",
-    "while scanning a directive": f"a text that begins with % {_QUOTES}",
-    "while scanning a block scalar": (
-        f"a text that begins with > or | {_QUOTES}, or begins in the next line"
-    ),
-    "sequence entries are not allowed": "a dash that begins a list stands in a line of its own",
-    "expected the node content": "something is missing here, or a sign such as , : ] } is too many",
-    "<document start>": (
-        "this line does not belong to what stands above it; look at how far it is indented"
-    ),
-    "could not determine a constructor for the tag": f"a text that begins with ! {_QUOTES}",
-    "expected a single document": "a line `---` begins a second document here; only one can be read",
-    "for merging": "<<: takes the fields of a part that is marked with &, as in `<<: *night`",
+    "but found '<scalar>'": ("after_quote", None),
+    "<stream end>": ("open_bracket", None),
+    "expected <block end>": ("indent", None),
+    "expected ',' or ']'": ("no_comma", "]"),
+    "expected ',' or '}'": ("no_comma", "}"),
+    "unknown escape character": ("escape", None),
+    "found undefined alias": ("begins_with", "*"),
+    "while scanning an alias": ("begins_with", "*"),
+    "while scanning an anchor": ("begins_with", "&"),
+    "while scanning a directive": ("begins_with", "%"),
+    "while scanning a block scalar": ("begins_with_block", None),
+    "sequence entries are not allowed": ("dash", None),
+    "expected the node content": ("no_value", None),
+    "<document start>": ("stray_line", None),
+    "could not determine a constructor for the tag": ("begins_with", "!"),
+    "while scanning a tag": ("begins_with", "!"),
+    "while parsing a node": ("begins_with", "!"),
+    "expected a single document": ("second_document", None),
+    "for merging": ("merge", None),
 }
 
 
-def _explain(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[int, str]:
-    """Return the line, counted from 0, and what is wrong with it."""
+def _explain(error: yaml.MarkedYAMLError, lines: list[str]) -> Mistake:
     begun = error.context_mark
     mark = error.problem_mark or begun
     at = 0
@@ -257,31 +336,25 @@ def _explain(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[int, str]:
     problem = f"{error.context} {error.problem}"
 
     if "\t" in indent:
-        return at, "this line is indented with a tab; use spaces"
+        return Mistake("tab", line=at + 1)
     if begun and "quoted scalar" in problem and "unexpected end of stream" in problem:
-        return begun.line, "a quote is opened here and never closed"
+        return Mistake("open_quote", line=begun.line + 1)
     if begun and "could not find expected ':'" in problem:
-        told = "a colon and a space are missing after a field's name, as in `duration: 5`"
-        return begun.line, told
+        return Mistake("no_colon", line=begun.line + 1)
     if "mapping values are not allowed" in problem:
-        return at, _explain_colon(before)
+        # By what stands before the colon in its line.
+        rule = "colon_or_indent"
+        if re.search(r":(\s|$)", before):
+            rule = "colon_in_text"
+        return Mistake(rule, line=at + 1)
     if before.endswith(("]", "}")) and "<block end>" in problem:
-        return at, f"a text that begins with [ or {{ {_QUOTES}"
+        return Mistake("begins_with", line=at + 1, value="[ or {")
 
     found = re.search(r"found character '(.+)' that cannot start", problem)
     if found is not None:
-        return at, f"a text that begins with {found[1]} {_QUOTES}"
+        return Mistake("begins_with", line=at + 1, value=found[1])
 
-    for words, told in _MEANINGS.items():
+    for words, (rule, value) in _MEANINGS.items():
         if words in problem:
-            return at, told
-    return at, error.problem or str(error)
-
-
-def _explain_colon(before: str) -> str:
-    """Return what a colon in the wrong place means, by what stands before it in its line."""
-    if re.search(r":(\s|$)", before):
-        example = "`prompt: 'Wide shot: a boat'`"
-        return f"a text that contains a colon must stand in quotes, as in {example}"
-    above = f"if it goes on with the text above, that text contains a colon and {_QUOTES}"
-    return f"{_INDENTED} ({above})"
+            return Mistake(rule, line=at + 1, value=value)
+    return Mistake("other", line=at + 1, value=error.problem or str(error))

@@ -108,14 +108,14 @@ def test_places_can_be_pointed_at_directly() -> None:
     [
         ({"text": "<<<fase>>>"}, r"no reference called 'fase'; did you mean 'face'\?"),
         ({"text": "<<< face >>>"}, r"no reference called ' face '; did you mean 'face'\?"),
-        ({"text": "<<<zzz>>>"}, "no reference called 'zzz'$"),
+        ({"text": "<<<zzz>>>"}, "no reference called 'zzz'; this storyboard has "),
         ({"text": "P", "references": ["bak"]}, r"no reference called 'bak'; did you mean 'back'\?"),
-        ({"text": "P", "references": [""]}, "no reference called ''$"),
+        ({"text": "P", "references": [""]}, "no reference called ''; this storyboard has "),
         (
             {"text": "P", "characters": ["Line"]},
             r"no character called 'Line'; did you mean 'Lina'\?",
         ),
-        ({"text": "P", "look": "<<<夛>>>"}, "no reference called '夛'$"),
+        ({"text": "P", "look": "<<<夛>>>"}, "no reference called '夛'; this storyboard has "),
         (
             {"text": "<<<street>>> into <<<alley>>>"},
             "2 videos are referred to; a request takes one",
@@ -131,9 +131,9 @@ def test_what_cannot_be_said_is_told(said: dict[str, Any], words: str) -> None:
 
 def test_a_prompt_has_a_length() -> None:
     """The limit itself is allowed, one character more is told with both numbers."""
-    assert of_length("a" * 20, 20, "the prompt") == "a" * 20
+    assert of_length("a" * 20, 20) == "a" * 20
     with pytest.raises(ShotInvalid, match="the prompt has 21 characters; the limit here is 20"):
-        of_length("a" * 21, 20, "the prompt")
+        of_length("a" * 21, 20)
 
 
 def test_a_name_in_unicode_is_a_name() -> None:

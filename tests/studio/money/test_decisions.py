@@ -151,6 +151,22 @@ async def test_every_open_state_can_be_given_up(
         await submit_once(order, client, archive, replace(BRIEF, on_unknown="resubmit"))
 
 
+async def test_giving_up_books_nothing_for_a_job_that_has_failed(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """The clip is held for its first request, whose outcome is unknown; the second one's job failed."""
+    await bring_to(EntryState.HELD, order, client, archive, sandbox)
+    again = replace(BRIEF, on_unknown="resubmit")
+    entry = await submit_once(order, client, archive, again)
+    final = JobFailed("no", fail_code="CONTENT_MODERATION", retryable=False)
+    await close_failed(entry, final, archive)
+    assert record(archive, order).state is EntryState.HELD
+    await decisions.give_up(version_of(archive, order), client, archive, WHO)
+    accounts = archive.budget.accounts()
+    assert accounts is not None
+    assert (accounts.spent_usd, accounts.reserved) == (entry.request_usd, {})
+
+
 async def test_a_given_up_clip_whose_video_comes_late_is_archived_and_booked_at_its_price(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:

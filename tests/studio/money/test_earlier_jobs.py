@@ -5,6 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from pydantic import SecretStr
 
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobFailed
@@ -177,6 +178,71 @@ async def test_a_video_that_comes_late_is_kept_beside_the_clip_and_its_price_boo
     assert accounts is not None
     assert (accounts.spent_usd, accounts.reserved) == (2 * kept.clip.usd, {})
     assert [each.state for each in record(archive, order).attempts] == ["paid"]
+
+
+async def test_the_video_of_a_job_that_is_named_after_the_end_is_kept_and_booked(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """An earlier claim's id arrives when the clip is archived; a sweep fetches that video too."""
+    entry = await submit_once(order, client, archive, STEADY)
+    await completed(client, entry)
+    await reconcile(archive, client, SWEEP)
+    other = await client.create(order.request)
+    sender = entry.model_copy(update={"claim": "0" * 32})
+    archive.ledger.add_late_job(sender, other.job_id)
+    await poll_until_done(client, other.job_id, EAGER)
+    await reconcile(archive, client, SWEEP)
+    clip = archive.find(order.clip_key)
+    assert clip is not None
+    (late,) = archive.bucket.names(f"late/{order.clip_key}")
+    assert archive.bucket.head(late).size > 0
+    accounts = archive.budget.accounts()
+    assert accounts is not None
+    assert (accounts.spent_usd, accounts.reserved) == (2 * clip.usd, {})
+    kept = record(archive, order)
+    assert (kept.state, kept.late_jobs) == (EntryState.ARCHIVED, ())
+    assert [each.state for each in kept.attempts] == ["paid"]
+    assert list(archive.ledger.open_markers()) == []
+
+
+async def test_a_late_job_of_another_clip_is_left_to_that_clip(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """An answer can name any job; the index says whose it is."""
+    owner = ordered(archive, f"the owner of the job beside {order.request.prompt}")
+    owned = await submit_once(owner, client, archive, STEADY)
+    entry = await submit_once(order, client, archive, STEADY)
+    await completed(client, entry)
+    await completed(client, owned)
+    await reconcile(archive, client, SWEEP)
+    archive.ledger.add_late_job(entry.model_copy(update={"claim": "0" * 32}), str(owned.job_id))
+    await reconcile(archive, client, SWEEP)
+    assert list(archive.bucket.names(f"late/{order.clip_key}")) == []
+    (attempt,) = record(archive, order).attempts
+    assert owner.clip_key in attempt.why
+
+
+async def test_an_earlier_job_that_another_account_does_not_know_is_looked_for_again(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Its marker stays: only the account that took the job can say that it is gone."""
+    first = await submit_once(order, client, archive, STEADY)
+    await completed(client, first)
+    await close_failed(first, PASSING, archive)
+    sandbox.fault(on="get", do={"state": "failed"}, job_id=first.job_id, times=1)
+    second = await submit_once(order, client, archive, STEADY)
+    await completed(client, second)
+    sandbox.fault(on="get", do={"status": 404}, job_id=first.job_id, times=None)
+    elsewhere = KlingClient(SecretStr("sk_other"), client.settings)
+    async with elsewhere:
+        # The sandbox takes one key, so only the fingerprint of the account differs here.
+        elsewhere.get = client.get  # type: ignore[method-assign]
+        elsewhere.record = client.record  # type: ignore[method-assign]
+        job = await client.get(str(second.job_id))
+        await keep_paid_job(second, job, elsewhere, archive)
+    (attempt,) = record(archive, order).attempts
+    assert (attempt.state, attempt.charged_usd) == ("failed", None)
+    assert list(archive.ledger.open_markers()) != []
 
 
 async def test_a_failure_without_a_reason_is_a_passing_one(

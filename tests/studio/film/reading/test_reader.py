@@ -7,8 +7,8 @@ import pytest
 
 from prefect_kling.kling.rules import RULES
 from prefect_kling.studio.errors import StoryboardInvalid
+from prefect_kling.studio.film import mistakes
 from prefect_kling.studio.film.planner import plan_film
-from prefect_kling.studio.film.reading import mistakes
 from prefect_kling.studio.film.reading.reader import load_storyboard, read_storyboard
 from prefect_kling.studio.film.storyboard import Storyboard
 
@@ -153,7 +153,7 @@ FIELDS = [
     (
         "  duration: 4\n  sound: on",
         "duration: 4",
-        "line 9: the storyboard: there is no field 'duration' here; indent it if it belongs to 'defaults' above",
+        "line 9: there is no field 'duration' here; indent it if it belongs to 'defaults' above",
     ),
     (
         "  mara:\n    description",

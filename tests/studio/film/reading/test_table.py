@@ -67,7 +67,7 @@ def test_frames_are_columns_with_links() -> None:
             "mugs.csv, line 2: 'mug.jpg' is no link, and pictures are given as links",
         ),
         ('{"prompt": "A"}\n{"prompt": ', "mugs.csv, line 2: this is no JSON"),
-        ("- A mug\n", "mugs.csv, request 1: this is no request"),
+        ("- A mug\n", "mugs.csv, line 1: request 1: this is no request"),
         ("[{prompt: A mug}", "mugs.csv, line 1: a bracket is opened and never closed"),
         (
             "- prompt: A mug\n---\n- prompt: A jug\n",
@@ -76,9 +76,9 @@ def test_frames_are_columns_with_links() -> None:
         ("- prompt: A mug\n\tduration: 3\n", "mugs.csv, line 2: this line is indented with a tab"),
         (
             "- {prompt: A}\n- {prompt: B, durations: 3}\n",
-            "mugs.csv, request 2: durations: Extra inputs are not",
+            "mugs.csv, line 2: request 2: there is no field 'durations'; did you mean 'duration'?",
         ),
-        ("prompt,duration\nA,1\n" * 1 + "B,2\n" * 30, "mugs.csv, and 11 more"),
+        ("prompt,duration\nA,1\n" * 1 + "B,2\n" * 30, "\nand 11 more"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(text: str, words: str) -> None:

@@ -118,6 +118,8 @@ class World:
         self.chosen: set[str] = set()
         """Prompts of clips that somebody chose to pay for once more."""
         self.given_up: set[str] = set()
+        self.kept_late: set[str] = set()
+        """Jobs whose videos were kept beside a clip."""
         self.broken: list[str] = []
         self.log: list[str] = []
         self._seen_ids: dict[str, set[str]] = {}
@@ -137,7 +139,9 @@ class World:
         now = SimpleNamespace(now=lambda zone: self.clock.datetime())
         for module in (ledger, submission, budget, polling):
             self._patches.append(patch.object(module, "time", clock))
-        for module in (ledger, record, submission, settlement, reconcile, decisions, overdue):
+        for module in (
+            ledger, record, submission, settlement, reconcile, decisions, overdue, earlier_jobs,
+        ):  # fmt: skip
             self._patches.append(patch.object(module, "datetime", now))
         for module in (
             submission, settlement, reconcile, earlier_jobs, candidates, callback_handling, decisions,
@@ -151,7 +155,11 @@ class World:
         with_threads = SimpleNamespace(to_thread=_in_place, sleep=asyncio.sleep)
         self._patches.append(patch.object(earlier_jobs, "asyncio", with_threads))
         self._patches.append(
-            patch.object(earlier_jobs, "_keep_late_video", lambda key, job, archive: None)
+            patch.object(
+                earlier_jobs,
+                "_keep_late_video",
+                lambda order, job, access, archive: self.kept_late.add(job.job_id),
+            )
         )
         for each in self._patches:
             each.start()
@@ -209,7 +217,7 @@ class World:
         """Start a process."""
         bucket = Bucket(cast("Any", self.store), "model")
         # Whether the store keeps its conditions is not the question here.
-        bucket.__dict__["_keeps_conditions"] = True
+        bucket.is_proven = True
         archive = ModelArchive(bucket, cap_usd=Decimal(1000))
         client = cast("KlingClient", Client(self.api))
 
@@ -368,6 +376,7 @@ class World:
             job.wrong_answers = 99
             if job.state is JobState.PROCESSING:
                 self.end_job(job, JobState.COMPLETED, is_retryable=False)
+        deliverable = [job for job in self.api.jobs if self._is_there(job)]
         self.log.append("closing")
         for _ in range(4):
             self.clock.now += 3600
@@ -380,6 +389,19 @@ class World:
         self.clock.now += 3600
         self.finish(self.sweep())
         self._check_closed()
+        self._check_videos(deliverable)
+
+    def _check_videos(self, deliverable: list[Job]) -> None:
+        """Every video that the API still had at the closing, and whose job a record knows, is kept."""
+        for job in deliverable:
+            entry = self.entry(job.prompt)
+            if entry is None or job.job_id not in entry.owned_job_ids:
+                continue
+            clip = self.store.objects.get(layout.clip_record(entry.clip_key))
+            archived = ""
+            if clip is not None:
+                archived = json.loads(clip[0])["job_id"]
+            assert job.job_id in {archived, *self.kept_late}, f"the video of {job.job_id} is lost"
 
     def _close(self, prompt: str) -> None:
         entry = self.entry(prompt)

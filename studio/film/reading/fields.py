@@ -1,0 +1,202 @@
+"""Find mistakes in the fields of a document: what pydantic says of it, as facts."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from prefect_kling.kling.violations import ERROR_TYPE
+from prefect_kling.studio.film.mistakes import WRITTEN, Mistake, homes
+from prefect_kling.studio.film.reading.yaml_text import Document
+from prefect_kling.studio.film.storyboard import Place, Reference, Scene, Shot, Storyboard
+
+# pydantic's name of a mistake, and ours.
+_RULES = {
+    "string_type": "text",
+    "list_type": "list",
+    "tuple_type": "list",
+    "int_type": "whole_number",
+    "int_parsing": "whole_number",
+    "int_parsing_size": "whole_number",
+    "int_from_float": "whole_number",
+    "float_type": "number",
+    "float_parsing": "number",
+    "bool_type": "true_or_false",
+    "bool_parsing": "true_or_false",
+    "string_too_short": "empty_text",
+    "string_pattern_mismatch": "name",
+    "too_short": "empty_list",
+}
+# Where pydantic keeps the limit of a mistake.
+_LIMITS = {
+    "greater_than_equal": ("too_little", "ge"),
+    "less_than_equal": ("too_much", "le"),
+    "string_too_long": ("too_many_characters", "max_length"),
+}
+
+
+def mistake_of(error: ErrorDetails, root: type[BaseModel]) -> Mistake:
+    """Return what pydantic says of a value in a document of this kind."""
+    place = tuple(step for step in error["loc"] if step != "[key]")
+    kind = error["type"]
+    given = error["input"]
+    context = error.get("ctx", {})
+
+    if kind == ERROR_TYPE:
+        return Mistake("api_rule", broken=context["violation"])
+    if kind == "extra_forbidden":
+        return Mistake("unknown_field", place[:-1], str(place[-1]), limit=_fields(root, place[:-1]))
+    if kind == "missing":
+        return Mistake("missing_field", place[:-1], str(place[-1]))
+    if kind == "one_of":
+        return Mistake("one_of", place, value=context["given"], limit=tuple(Reference.model_fields))
+    if kind == "literal_error":
+        return _choice(place, given, root)
+    if kind in ("dict_type", "model_type") and len(place) == 1 and place[0] in WRITTEN:
+        return Mistake("names_with_fields", place, value=WRITTEN[str(place[0])])
+    if kind in ("dict_type", "model_type"):
+        return Mistake("fields", place, value=given, limit=_annotation(root, _general(place)))
+    if kind in _LIMITS:
+        rule, name = _LIMITS[kind]
+        return Mistake(rule, place, value=given, limit=context[name])
+    if kind in _RULES:
+        return Mistake(_RULES[kind], place, value=given)
+    return Mistake("other", place, value=error["msg"])
+
+
+def _choice(place: Place, given: object, root: type[BaseModel]) -> Mistake:
+    rule = "choice"
+    is_of_shot = _annotation(root, _general(place[:-1])) is Shot
+    if is_of_shot and given in _choices_of_scene(place[-1]):
+        rule = "choice_of_scene"
+    choices = get_args(_annotation(root, _general(place)))
+    return Mistake(rule, place, value=given, limit=choices)
+
+
+def _choices_of_scene(field: int | str) -> tuple[object, ...]:
+    return get_args(_annotation(Scene, (field,)))
+
+
+def _general(place: Place) -> Place:
+    return tuple(0 if isinstance(step, int) else step for step in place)
+
+
+@lru_cache(maxsize=1024)
+def _annotation(root: type[BaseModel], place: Place) -> Any:
+    """Return what may stand at a place: a model, a list, the choices of a field."""
+    found: Any = root
+    for step in place:
+        found = _bare(_below(found, step))
+    return found
+
+
+def _below(annotation: Any, step: int | str) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = annotation.model_fields.get(str(step))
+        return None if field is None else field.annotation
+    parts = get_args(annotation)
+    if get_origin(annotation) in (list, dict) and parts:
+        return parts[-1]
+    return None
+
+
+def _bare(annotation: Any) -> Any:
+    """Return an annotation without what is said about it, and without None."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _bare(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        kinds = [each for each in get_args(annotation) if each is not NoneType]
+        return _bare(kinds[0])
+    return annotation
+
+
+def _fields(root: type[BaseModel], place: Place) -> tuple[str, ...]:
+    model = _annotation(root, _general(place))
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return tuple(model.model_fields)
+    return ()
+
+
+def field_mistakes(error: ValidationError, document: Document) -> Iterator[Mistake]:
+    """Yield each mistake in a storyboard's fields once.
+
+    A misspelled field is not missing as well, an empty one is not also of a wrong kind, and what
+    follows an empty name where it must not is what should be indented below it.
+    """
+    found: dict[Place, Mistake] = {}
+    missing: dict[Place, list[str]] = {}
+    for each in error.errors(include_url=False):
+        mistake = mistake_of(each, Storyboard)
+        place = tuple(step for step in each["loc"] if step != "[key]")
+        found.setdefault(place, mistake)
+        if mistake.rule == "missing_field":
+            missing.setdefault(mistake.place, []).append(mistake.field)
+
+    empty: dict[Place, Place | None] = {}
+    above: dict[Place, str] = {}
+    for place, following in document.empty():
+        if place in found and found[place].rule == "unknown_field":
+            continue
+        empty[place] = following
+        if following is None or following not in found:
+            continue
+        if found[following].rule == "unknown_field":
+            above[following] = str(place[-1])
+        if found[following].rule not in ("unknown_field", "fields"):
+            continue
+        empty.pop(place)
+        found.pop(place, None)
+
+    for place in empty:
+        found[place] = Mistake("empty_field", place)
+
+    told_instead: set[Place] = set()
+    unknown: list[Mistake] = []
+    for place, mistake in found.items():
+        if mistake.rule != "unknown_field":
+            continue
+        instead = _instead(place, mistake, document, above.get(place, ""))
+        if instead is not None:
+            unknown.append(instead)
+            continue
+        absent = missing.get(mistake.place)
+        if absent:
+            # It may be the missing field that was meant: one sentence tells both.
+            name = absent.pop(0)
+            told_instead.add((*mistake.place, name))
+            mistake = _with_missing(mistake, name)
+        unknown.append(mistake)
+
+    yield from unknown
+    for place, mistake in found.items():
+        if mistake.rule != "unknown_field" and place not in told_instead:
+            yield mistake
+
+
+def _with_missing(mistake: Mistake, name: str) -> Mistake:
+    return Mistake(mistake.rule, mistake.place, mistake.field, value=name, limit=mistake.limit)
+
+
+def _instead(place: Place, mistake: Mistake, document: Document, above: str) -> Mistake | None:
+    """Return what an unknown field is where it is a known one, or none at all."""
+    if above in WRITTEN:
+        return Mistake("unindented_field", mistake.place, mistake.field, value=above)
+    elsewhere = homes(mistake.field)
+    if elsewhere:
+        return Mistake("misplaced_field", mistake.place, mistake.field, limit=elsewhere)
+    if document.is_empty(place) and document.in_braces(mistake.place):
+        return Mistake("comma_in_braces", mistake.place, mistake.field)
+    return None
+
+
+def empty_mistakes(document: Document) -> Iterator[Mistake]:
+    """Yield the fields after whose name nothing is written.
+
+    A film must not be paid while its storyboard is unfinished.
+    """
+    for place, _ in document.empty():
+        yield Mistake("empty_field", place)
