@@ -29,6 +29,7 @@ from prefect_kling.studio.errors import (
     StorageUnavailable,
     StudioError,
 )
+from prefect_kling.studio.storage import layout
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
