@@ -38,6 +38,8 @@ from prefect_kling.kling.server_words import words
 API_URL = "https://apimodels.app/api/v1"
 DOLLARS = "USD"
 _LONGEST_AMOUNT = 40
+# Powers of ten. Beyond them, sums overflow and a price fills a page.
+_MAGNITUDES = range(-18, 15)
 UPLOAD_SECONDS = 300.0
 """How long one upload may take in all: 200 MB at 6 Mbit/s."""
 _ADDRESS = re.compile(r"https?://[!-~]{1,2000}", re.IGNORECASE)
@@ -414,7 +416,7 @@ def amount(value: JsonValue) -> Decimal | None:
         found = Decimal(text)
     except InvalidOperation:
         return None
-    if not found.is_finite():
+    if not found.is_finite() or (found and found.adjusted() not in _MAGNITUDES):
         return None
     return found
 

@@ -4,10 +4,11 @@ import base64
 import html
 import re
 from collections.abc import Iterator
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from pydantic import JsonValue
 
+from prefect_kling.kling.job_ids import ID_FIELDS
 from prefect_kling.kling.links import is_link
 from prefect_kling.kling.server_words import HIDDEN
 
@@ -21,6 +22,8 @@ _RUN = re.compile(r"[A-Za-z0-9_-]{16,}")
 # Begins where a run of backslashes begins, so that a long run is read once.
 _ESCAPE = re.compile(r"(?<!\\)\\{1,16}(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))")
 _INVISIBLE = re.compile("[\\s\\\\\u200b-\u200d\u2060\ufeff\u00ad]+")
+_IDS = (*ID_FIELDS, "id", "job", "task")
+"""A link to an earlier result may name its job, whose id must stay readable."""
 _KEY_CHARACTERS = r"[A-Za-z0-9_-]*"
 
 
@@ -44,11 +47,7 @@ class SentSecrets:
     def note(self, body: JsonValue) -> None:
         """Remember the secret parts of all links in the body of a request."""
         for name, link in _links("", body):
-            parts = urlsplit(link)
-            secret = parts.query
-            if name == "callback_url":
-                secret = f"{parts.path}?{parts.query}"
-            for text in (secret, unquote(secret)):
+            for text in _secret_parts(name, link):
                 for token in _RUN.findall(text.lower()):
                     beginning = token[:_BEGINNING]
                     # Moved to the end, where it is kept longest.
@@ -120,6 +119,16 @@ def _plain(text: str) -> str:
 
 def _unescape(escape: re.Match[str]) -> str:
     return chr(int(escape[1] or escape[2], 16))
+
+
+def _secret_parts(name: str, link: str) -> Iterator[str]:
+    """Yield the values of a link's query, but for ids, and the path of a callback."""
+    address, _, query = link.partition("?")
+    if name == "callback_url":
+        yield unquote(address.partition("//")[2].partition("/")[2])
+    for parameter, value in parse_qsl(query):
+        if parameter.lower() not in _IDS:
+            yield value
 
 
 def _links(name: str, value: JsonValue) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from prefect_kling.deployments.doctor.context import DoctorContext
 from prefect_kling.deployments.doctor.finding import Finding, Reason, fault, hint, ok
 from prefect_kling.kling.addresses import host_of
 from prefect_kling.studio.errors import StudioError
+from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.studio.storage.preflight import require_usable
@@ -29,7 +30,7 @@ FIX_PERMISSIONS = (
 async def address(context: DoctorContext) -> Finding:
     """Something answers at the endpoint, and the way to it is encrypted."""
     # boto3 retries for a long time where nothing answers. One plain request does not.
-    link = urlsplit(await in_thread(context.bucket.sign, "inputs/none", LINK_SECONDS))
+    link = urlsplit(await in_thread(context.bucket.sign, f"{layout.DOCTOR}none", LINK_SECONDS))
     endpoint = f"{link.scheme}://{link.netloc}"
     answer = await context.request("GET", f"{endpoint}/", verify=context.store_verify)
     context.store_clock_ahead = answer.clock_ahead
@@ -46,7 +47,7 @@ async def address(context: DoctorContext) -> Finding:
 
 async def bucket(context: DoctorContext) -> Finding:
     """The bucket exists and can be listed."""
-    await in_thread(lambda: next(context.bucket.names("inputs/doctor-"), None))
+    await in_thread(lambda: next(context.bucket.names(layout.DOCTOR), None))
     return ok(Reason.BUCKET_OK, context.bucket.name)
 
 
@@ -117,5 +118,4 @@ async def links(context: DoctorContext) -> Finding:
 
 
 def _probe_path() -> str:
-    # Only objects in the folders of inputs can be signed.
-    return f"inputs/doctor-{secrets.token_hex(8)}"
+    return f"{layout.DOCTOR}probe-{secrets.token_hex(8)}"

@@ -50,8 +50,8 @@ from prefect_kling.studio.storage.download import PAUSE_SECONDS, Received, Stop
 ARCHIVE_URL = "https://archive.invalid/"
 SIGNED_SECONDS = 24 * 3600
 IN_MEMORY_BYTES = 4 * 2**20
-UNPACKED_BYTES = 2 * 2**30
-"""A gzip file that holds more is not unpacked; 15 s of video need a hundredth of it."""
+UNPACKED_BYTES = 2**29
+"""A gzip file that holds more is not unpacked; 15 s of video need a tenth of it."""
 _LONGEST_ADDRESS = 300
 
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")

@@ -20,6 +20,7 @@ ledger/by-job/{hash of the job id}     which clip a job belongs to
 ledger/job-index-complete              the jobs of all older records are in that index
 ledger/budget.json                     the accounts of the archive
 ledger/readings/{time}.json            what the API said of the account at a time: see `ledger audit`
+doctor/probe-{random}                  a test of rights and links; removed at once
 ledger/probe-{random}                  a test of conditional writes; removed at once
 ```
 
@@ -35,7 +36,8 @@ TAILS = "tails/"
 INPUT_FOLDERS = (INPUTS, FRAMES, TAILS, CLIPS)
 """Where objects stand that the API may be given as inputs."""
 FILMS = "films/"
-SIGNED_FOLDERS = (*INPUT_FOLDERS, FILMS)
+DOCTOR = "doctor/"
+SIGNED_FOLDERS = (*INPUT_FOLDERS, FILMS, DOCTOR)
 """Where objects stand to which signed links are made; those of films are for people."""
 PENDING_FILMS = "pending/"
 QUARANTINE = "quarantine/"

@@ -220,3 +220,12 @@ def test_no_other_answer_means_absent(code: str, status: int, kind: type[Excepti
     )
     with pytest.raises(kind, match=code):
         bucket.read("a")
+
+
+@pytest.mark.parametrize(
+    "path", ["ledger/budget.json", "ledger/jobs/a.json", "pending/a.json", "inputs/../ledger/a", ""]
+)
+def test_no_link_is_made_to_what_nobody_outside_may_read(bucket: Bucket, path: str) -> None:
+    """Whoever has a link to a record can read it for a day."""
+    with pytest.raises(StorageRefused, match="no link"):
+        bucket.sign(path, 60)
