@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,12 +17,13 @@ from prefect_kling.studio.errors import TableInvalid
 from prefect_kling.studio.film.mistakes import Mistake
 from prefect_kling.studio.film.reading.comments import cut_texts
 from prefect_kling.studio.film.reading.fields import mistake_of
-from prefect_kling.studio.film.reading.yaml_text import TextInvalid, read_text
+from prefect_kling.studio.film.reading.yaml_text import TextInvalid, parse_json, read_text
 from prefect_kling.studio.film.storyboard import Place
 
 FRAMES = ("first_frame", "end_frame")
 """Columns of a table that hold links to pictures."""
 COLUMNS = ("prompt", "model", "mode", "duration", "sound", "aspect_ratio", *FRAMES)
+_SEPARATOR = re.compile(r"sep=(.)[ \t,;]*\r?\n", re.IGNORECASE)
 MOST_REQUESTS = 10_000
 """Of one table. Each is paid."""
 
@@ -97,11 +99,11 @@ def _from_lines(text: str) -> Iterator[_Row]:
         if not line.strip():
             continue
         try:
-            data = json.loads(line)
+            data = parse_json(line)
         except json.JSONDecodeError as error:
             raise _refused("no_json", number, error.msg) from None
-        except ValueError as error:
-            raise _refused("no_json", number, str(error)) from None
+        except TextInvalid as error:
+            raise TextInvalid(replace(error.mistake, line=number)) from None
         except RecursionError:
             raise _refused("too_deep", number) from None
         yield _Row(data, number)
@@ -120,36 +122,64 @@ def _from_list(text: str, name: str) -> Iterator[_Row]:
 
 
 def _from_table(text: str) -> Iterator[_Row]:
-    beginning = text[: len(text) - len(text.lstrip())]
-    above = beginning.count("\n")
-    header = text.lstrip().partition("\n")[0]
-    delimiter = max("\t;,", key=header.count)
-    lines = io.StringIO(text.lstrip(), newline="")
+    table = text.lstrip()
+    above = text.count("\n", 0, len(text) - len(table))
+    # Excel's own first line says what separates cells.
+    separator = _SEPARATOR.match(table)
+    if separator is not None:
+        table = table[separator.end() :]
+        above += 1
+        delimiter = separator[1]
+    else:
+        header = table.partition("\n")[0]
+        delimiter = max("\t;,", key=header.count)
+
     # Strict: a quote that is left open would make one cell of all that follows.
-    table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    lines = io.StringIO(table, newline="")
+    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    begun = above + 1
     try:
-        yield from _cells(table, above)
+        columns: list[str] = []
+        for cells in rows:
+            filled = [cell.strip() for cell in cells]
+            if not columns:
+                columns = _columns(filled, begun)
+            elif any(filled):
+                yield _Row(_request_fields(_by_column(filled, columns, begun)), begun)
+            begun = above + rows.line_num + 1
     except csv.Error as error:
-        raise _refused("no_table", above + max(table.line_num, 1), str(error)) from None
+        raise _csv_mistake(str(error), begun) from None
 
 
-def _cells(table: "csv.DictReader[str]", above: int) -> Iterator[_Row]:
-    columns = [column.strip() for column in table.fieldnames or ()]
-    for column in columns:
+def _columns(header: list[str], line: int) -> list[str]:
+    """Return the names of the columns. Spreadsheets export empty ones at the right."""
+    header = list(header)
+    while header and not header[-1]:
+        header.pop()
+    for column in header:
         if column not in COLUMNS:
-            raise _refused("unknown_column", above + 1, column, COLUMNS)
-    table.fieldnames = columns
+            raise _refused("unknown_column", line, column, COLUMNS)
+        if header.count(column) > 1:
+            raise _refused("column_twice", line, column)
+    return header
 
-    for cells in table:
-        line = above + table.line_num
-        if None in cells:
-            raise _refused("too_many_cells", line)
-        filled = {}
-        for column, cell in cells.items():
-            # A line may have fewer cells than the header.
-            if cell and cell.strip():
-                filled[column] = cell.strip()
-        yield _Row(_request_fields(filled), line)
+
+def _by_column(cells: list[str], columns: list[str], line: int) -> dict[str, str]:
+    """Return the cells that are filled. A line may have fewer cells than the header."""
+    if any(cells[len(columns) :]):
+        raise _refused("too_many_cells", line)
+    return {name: cell for name, cell in zip(columns, cells, strict=False) if cell}
+
+
+def _csv_mistake(said: str, line: int) -> TextInvalid:
+    """Return what the CSV reader said. `line` is where the row begins that it stumbled over."""
+    if "unexpected end of data" in said:
+        return _refused("open_quote_in_table", line)
+    if "expected after" in said:
+        return _refused("after_quote_in_table", line)
+    if "field larger than" in said:
+        return _refused("too_long_cell", line, limit=csv.field_size_limit())
+    return _refused("no_table", line, said)
 
 
 def _request_fields(cells: dict[str, str]) -> dict[str, Any]:
