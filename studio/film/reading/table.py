@@ -64,7 +64,7 @@ def read_requests(text: str, name: str = "table") -> list[VideoRequest]:
                 mistakes.extend(found)
     except TextInvalid as error:
         # Nothing behind it can be trusted to be what it looks like.
-        mistakes.append(error.mistake)
+        mistakes.extend(error.mistakes)
 
     if not mistakes and not requests:
         mistakes.append(Mistake("no_requests"))
@@ -103,7 +103,7 @@ def _from_lines(text: str) -> Iterator[_Row]:
         except json.JSONDecodeError as error:
             raise _refused("no_json", number, error.msg) from None
         except TextInvalid as error:
-            raise TextInvalid(replace(error.mistake, line=number)) from None
+            raise TextInvalid(*(replace(each, line=number) for each in error.mistakes)) from None
         except RecursionError:
             raise _refused("too_deep", number) from None
         yield _Row(data, number)
@@ -113,9 +113,10 @@ def _from_list(text: str, name: str) -> Iterator[_Row]:
     document = read_text(text, name)
     if not isinstance(document.data, list):
         return
-    # A batch is paid without a quote that somebody would read.
-    for mistake in cut_texts(text, document.tree):
-        raise TextInvalid(mistake)
+    cut = cut_texts(text, document.tree)
+    if cut:
+        # A batch is paid without a quote that somebody would read.
+        raise TextInvalid(*cut)
     for number, fields in enumerate(document.data):
         line, _ = document.position((number,))
         yield _Row(fields, line, ("requests", number))

@@ -39,11 +39,11 @@ _MOST_DIGITS = 30
 
 
 class TextInvalid(Exception):
-    """A text is no YAML or JSON, or more than anybody writes. `mistake` says why, and where."""
+    """A text is no YAML or JSON, or more than anybody writes. `mistakes` say why, and where."""
 
-    def __init__(self, mistake: Mistake) -> None:
-        super().__init__(mistake)
-        self.mistake = mistake
+    def __init__(self, *mistakes: Mistake) -> None:
+        super().__init__(*mistakes)
+        self.mistakes = mistakes
 
 
 def _refused(
@@ -233,7 +233,8 @@ def parse(text: str, name: str) -> Document:
     try:
         return read_text(text, name)
     except TextInvalid as error:
-        raise StoryboardInvalid.of([replace(error.mistake, document=name)]) from None
+        mistakes = [replace(each, document=name) for each in error.mistakes]
+        raise StoryboardInvalid.of(mistakes) from None
 
 
 def read_text(text: str, name: str) -> Document:

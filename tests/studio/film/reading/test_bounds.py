@@ -52,8 +52,6 @@ LARGE = {
     "a megabyte of unknown fields": GOOD + "".join(f"        field_{n}: x\n" for n in range(65000)),
     "as many unknown fields as are read": GOOD
     + "".join(f"        field_{n}: x\n" for n in range(14000)),
-    "as many shots without a prompt as are read": "title: T\nscenes:\n  - shots:\n"
-    + "      - {prmpt: 1}\n" * 9000,
     "3,000 unknown names beside 3,000 known ones": (
         f"title: T\nreferences:\n{NAMES}scenes:\n  - shots:\n{SHOT}        references:\n{UNKNOWN}"
     ),
@@ -62,7 +60,6 @@ LARGE = {
     "many names in a text": look("<<<ab>>>" * 50_000),
     "a long name": GOOD.replace("P", f"P\n        references: [{'a' * 400_000}]"),
     "many numbers in JSON": '{"title": [' + "1," * 480_000 + "1]}",
-    "many numbers in YAML": "title: [" + "1," * 480_000 + "1]",
     "deep JSON": '{"a":' * 100_000,
     "deep brackets": "[" * 400_000,
     "deep dashes": "- " * 200_000,
@@ -194,7 +191,7 @@ TEXTS = st.one_of(
     ids=["storyboard", "table"],
 )
 @given(text=TEXTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_readers_raise_only_their_own_errors(
     read: Callable[[str], object], error: type[Exception], text: str
 ) -> None:
