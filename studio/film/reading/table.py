@@ -24,6 +24,8 @@ FRAMES = ("first_frame", "end_frame")
 """Columns of a table that hold links to pictures."""
 COLUMNS = ("prompt", "model", "mode", "duration", "sound", "aspect_ratio", *FRAMES)
 _SEPARATOR = re.compile(r"sep=(.)[ \t,;]*\r?\n", re.IGNORECASE)
+_TIME = re.compile(r"(\d{1,2}):(\d{2})(?::00)?")
+_ON_OFF = {"true": "on", "yes": "on", "on": "on", "false": "off", "no": "off", "off": "off"}
 MOST_REQUESTS = 10_000
 """Of one table. Each is paid."""
 
@@ -169,7 +171,17 @@ def _by_column(cells: list[str], columns: list[str], line: int) -> dict[str, str
     """Return the cells that are filled. A line may have fewer cells than the header."""
     if any(cells[len(columns) :]):
         raise _refused("too_many_cells", line)
-    return {name: cell for name, cell in zip(columns, cells, strict=False) if cell}
+    return {name: _meant(name, cell) for name, cell in zip(columns, cells, strict=False) if cell}
+
+
+def _meant(column: str, cell: str) -> str:
+    """Return what a spreadsheet made something else of: `on` to TRUE, `16:9` to a time of day."""
+    if column == "sound":
+        return _ON_OFF.get(cell.lower(), cell)
+    time = _TIME.fullmatch(cell)
+    if column == "aspect_ratio" and time is not None:
+        return f"{int(time[1])}:{int(time[2])}"
+    return cell
 
 
 def _csv_mistake(said: str, line: int) -> TextInvalid:

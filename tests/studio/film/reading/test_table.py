@@ -33,6 +33,23 @@ def test_the_same_requests_however_they_are_written(text: str) -> None:
     assert read_requests(text) == [MUG, JUG]
 
 
+@pytest.mark.parametrize(
+    ("column", "cell", "value"),
+    [
+        ("sound", "TRUE", "on"),
+        ("sound", "Yes", "on"),
+        ("sound", "OFF", "off"),
+        ("aspect_ratio", "16:09:00", "16:9"),
+        ("aspect_ratio", "09:16:00", "9:16"),
+        ("aspect_ratio", "1:01", "1:1"),
+    ],
+)
+def test_what_a_spreadsheet_made_of_a_cell_is_read(column: str, cell: str, value: str) -> None:
+    """Truth values and times of day stand for what somebody typed."""
+    (request,) = read_requests(f"prompt,{column}\nA lamp,{cell}\n")
+    assert getattr(request, column) == value
+
+
 def test_frames_are_columns_with_links() -> None:
     """A picture to begin with and one to end with, where the cells are filled."""
     text = "prompt,first_frame,end_frame\nA,https://a.example/1.png,https://a.example/2.png\nB,https://a.example/1.png,\n"
