@@ -60,7 +60,7 @@ async def test_a_cut_is_a_cut(make: Make, archive: Archive) -> None:
 
 async def test_the_last_picture_is_handed_over(make: Make, archive: Archive) -> None:
     """With `handover: last` the last picture of a clip is the first of the next one."""
-    film = await make("A boat", "The sail", "The gull", continuity="last_frame", handover="last")
+    film = await make("A boat", "The sail", continuity="last_frame", handover="last")
     for before, after in around_joins(archive, film):
         assert difference(before, after) < ALIKE
         assert read_frame_code(before) == read_frame_code(after)

@@ -191,7 +191,13 @@ async def test_wrong_access_is_told_before_anything_is_paid(
             request_, credentials, archive_block.model_copy(update={"bucket": nowhere})
         )
     keys = archive_block.bucket.credentials
-    away = keys.aws_client_parameters.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
+    away = keys.aws_client_parameters.model_copy(
+        update={
+            "endpoint_url": "http://127.0.0.1:9",
+            # boto3 repeats a call four times, after pauses of several seconds in all.
+            "config": {"retries": {"total_max_attempts": 1}},
+        }
+    )
     bucket = archive_block.bucket.model_copy(
         update={"credentials": keys.model_copy(update={"aws_client_parameters": away})}
     )
