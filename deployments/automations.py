@@ -12,6 +12,7 @@ from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.exceptions import ObjectNotFound
 
 from prefect_kling.blocks.load import BlockMissing
+from prefect_kling.deployments.cli.terminal import say
 
 # Every run and sweep that meets a problem emits its event, every ten minutes perhaps. A message
 # about one clip or budget is sent once in this time.
@@ -154,7 +155,8 @@ def automations(*, notify: str | None = None) -> None:
         notify: A stored notification block as type/name, such as slack-webhook/alerts; without
             one nobody is told.
     """
-    print("\n".join(asyncio.run(_create(notify))))
+    for line in asyncio.run(_create(notify)):
+        say(line)
 
 
 async def _create(notify: str | None) -> list[str]:

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from prefect import flow
-from prefect.artifacts import acreate_markdown_artifact
 from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
@@ -21,7 +20,14 @@ from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.tasks import RequestsInput, prepare_requests, submit_video
 from prefect_kling.telemetry.logs import run_logger
-from prefect_kling.telemetry.markdown import cell, log_view_errors, table
+from prefect_kling.telemetry.markdown import (
+    Markdown,
+    code,
+    log_view_errors,
+    page,
+    table,
+    write_page,
+)
 
 # Clips that one process works on at a time. Prefect's event queue loses task runs beyond a few
 # thousand.
@@ -133,19 +139,20 @@ async def _report(orders: Sequence[ClipOrder], rows: Sequence[BatchRow], success
 
     cells = []
     for index in (failures + successes)[:MAX_ROWS_SHOWN]:
-        headline = cell(orders[index].request.headline)
+        headline = orders[index].request.headline
         price, where = _price_and_place(rows[index])
         cells.append([str(index + 1), headline, price, where])
-    lines = [f"**{summary}.**", "", *table(("no.", "request", "price", "where"), cells), ""]
+    lines = [Markdown("**{}.**").format(summary), Markdown()]
+    lines += [*table(("no.", "request", "price", "where"), cells), Markdown()]
     if len(rows) > MAX_ROWS_SHOWN:
-        lines.append(f"and {len(rows) - MAX_ROWS_SHOWN} more")
+        lines.append(Markdown("and {} more").format(len(rows) - MAX_ROWS_SHOWN))
     with log_view_errors():
-        await acreate_markdown_artifact(key="batch", markdown="\n".join(lines), description=summary)
+        await write_page("batch", page(lines), summary)
 
 
 def _price_and_place(row: BatchRow) -> tuple[str, str]:
     if row.clip is not None:
-        return f"${row.clip.usd}", f"`{row.clip.uri}`"
+        return f"${row.clip.usd}", code(row.clip.uri)
     if row.trouble:
-        return "", cell(row.trouble)
+        return "", row.trouble
     return "", f"job `{row.job_id}`"

@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Annotated
 
 from prefect import flow
-from prefect.artifacts import acreate_markdown_artifact
 from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
@@ -17,7 +16,14 @@ from prefect_kling.studio.money.submission import sender_window
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.events import announce_alarm, announce_ended
 from prefect_kling.telemetry.logs import run_logger
-from prefect_kling.telemetry.markdown import log_view_errors, table
+from prefect_kling.telemetry.markdown import (
+    Markdown,
+    code,
+    log_view_errors,
+    page,
+    table,
+    write_page,
+)
 
 # Kinds of findings that need a person's attention, and those of them that are announced as events.
 ATTENTION = ("held", "expiring", "overdue", "quarantined", "gone", "trouble")
@@ -63,34 +69,31 @@ async def collect_finished(
             level = logging.WARNING
         run_logger().log(level, "%s: %d", kind, count)
     with log_view_errors():
-        await acreate_markdown_artifact(
-            key="collected",
-            markdown=_findings_page(findings),
-            description="what a sweep found",
-        )
+        await write_page("collected", _findings_page(findings), "what a sweep found")
     await _announce_alarms(findings, archive.get_archive())
     return findings
 
 
-def _findings_page(findings: Findings) -> str:
+def _findings_page(findings: Findings) -> Markdown:
     """Return findings as Markdown: the counts, then every clip that needs attention."""
     if not findings.counts:
-        return "Nothing was open."
+        return Markdown("Nothing was open.")
 
     rows = [[str(count), kind] for kind, count in sorted(findings.counts.items())]
     lines = table(("clips", "what"), rows)
     for kind in ATTENTION:
         clips = findings.named.get(kind, {})
         if clips:
-            lines += ["", f"## {kind}"]
-            lines += [f"- `{clip_key}` {detail}" for clip_key, detail in clips.items()]
-    return "\n".join(lines)
+            lines += [Markdown(), Markdown("## {}").format(kind)]
+            line = Markdown("- {} {}")
+            lines += [line.format(code(clip_key), detail) for clip_key, detail in clips.items()]
+    return page(lines)
 
 
 async def _announce_alarms(findings: Findings, archive: Archive) -> None:
     for kind in ALARMS:
         for clip_key, detail in findings.named.get(kind, {}).items():
-            page = await in_thread(archive.ledger.read, clip_key)
-            if page is not None:
-                entry = page.entry
+            version = await in_thread(archive.ledger.read, clip_key)
+            if version is not None:
+                entry = version.entry
                 announce_alarm(kind, entry.order, detail, entry.at_most_usd, entry.job_id)

@@ -7,7 +7,6 @@ from collections.abc import Awaitable
 from decimal import Decimal
 from typing import Literal, cast
 
-from prefect.artifacts import acreate_markdown_artifact
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput, aread_flow_run_input
 from prefect.runtime import deployment, flow_run
@@ -22,6 +21,7 @@ from prefect_kling.studio.money.inputs import require_reachable
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.film_page import quote_page
 from prefect_kling.telemetry.logs import run_logger
+from prefect_kling.telemetry.markdown import write_page
 
 
 async def authorize_film(
@@ -117,11 +117,7 @@ async def _suspend_for_answer(
     if flow_run.parent_flow_run_id is not None:
         raise NotApproved(f"{reason}, and a flow inside another cannot wait; ask in the outer one")
 
-    await acreate_markdown_artifact(
-        key=f"{quote.plan.slug}-quote",
-        markdown=quote_page(quote),
-        description="waits for approval",
-    )
+    await write_page(f"{quote.plan.slug}-quote", quote_page(quote), "waits for approval")
     answer = suspend_flow_run(
         wait_for_input=form,
         timeout=round(spending.approve_within_hours * 3600),

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from prefect.runtime import flow_run
 
 from prefect_kling.studio.errors import StoryboardInvalid
-from prefect_kling.studio.film.reading.remote_sources import is_address
+from prefect_kling.studio.film.reading.remote_sources import is_address, redacted
 from prefect_kling.studio.film.reading.yaml_text import parse
 from prefect_kling.studio.film.storyboard import Storyboard
 
@@ -32,7 +32,7 @@ def _title(storyboard: Storyboard | str) -> str:
     if isinstance(storyboard, Storyboard):
         return storyboard.title
     if is_address(storyboard):
-        address = storyboard.strip()
+        address = redacted(storyboard)
         return PurePosixPath(urlsplit(address).path).name or address
 
     # The text is only parsed: that its rules are kept is checked when the run has begun.

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 CELLS = 36
 _START = (1, 0)
 _END = (0, 1)
-_DARK_CELL = 9
-_LIGHT_CELL = 230
+_DARK = (9, 9, 9)
+_LIGHT = (230, 230, 230)
 # Shades between these two belong to no cell.
 _DARKEST_GREY = 96
 _LIGHTEST_GREY = 160
@@ -39,14 +39,14 @@ def cells_of(job_number: int, frame_index: int) -> tuple[int, ...]:
 
 def draw_frame_code(picture: "Image.Image", job_number: int, frame_index: int) -> None:
     """Draw the code of a job and a frame into the bottom of a picture."""
-    height = strip_height(picture.size)
-    edges = [picture.width * place // CELLS for place in range(CELLS + 1)]
+    width, bottom = picture.size
+    top = bottom - strip_height(picture.size)
+    picture.paste(_DARK, (0, top, width, bottom))
     for place, cell in enumerate(cells_of(job_number, frame_index)):
-        shade = _LIGHT_CELL if cell else _DARK_CELL
-        picture.paste(
-            (shade, shade, shade),
-            (edges[place], picture.height - height, edges[place + 1], picture.height),
-        )
+        if cell:
+            left = width * place // CELLS
+            right = width * (place + 1) // CELLS
+            picture.paste(_LIGHT, (left, top, right, bottom))
 
 
 def read_frame_code(image: "Image.Image") -> tuple[int, int] | None:

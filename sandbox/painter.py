@@ -75,6 +75,8 @@ def paint_frames(
         shots = [Shot(body.get("prompt", ""), inputs.base.frame_count)]
     frame_count = sum(shot.frames for shot in shots)
 
+    unit = min(size) / 100
+    margin = round(4 * unit)
     given = {}
     opening = inputs.opening
     if opening:
@@ -95,7 +97,8 @@ def paint_frames(
             for overlay, position in titles:
                 picture.paste(overlay, position, overlay)
             if not inputs.base:
-                _paste_counter(picture, index, frame_count)
+                counter = _panel(f"{index // FPS} s  ·  frame {index} / {frame_count}", 2.8 * unit)
+                picture.paste(counter, (size[0] - margin - counter.width, margin), counter)
             frame = picture
             for moment, other in given.items():
                 if abs(index - moment) < _FADE_FRAMES:
@@ -113,13 +116,13 @@ def background_colors(prompt: str, place: int) -> list[Rgb]:
     # Steps of the golden section keep the hues of a clip's shots well apart.
     hue = digest[0] * 360 / 256 + place * 222.5
     turn = (digest[1] - 128) / 4
-    colors: list[Rgb] = []
-    for share, lightness in ((0, 74), (0.5, 48), (-0.5, 42), (1, 16)):
-        hue_here = (hue + share * turn) % 360
-        colors.append(ImageColor.getrgb(f"hsl({hue_here:.1f}, 50%, {lightness}%)"))
+    shades = ((hue, 74), (hue + turn / 2, 48), (hue - turn / 2, 42), (hue + turn, 16))
+    colors: list[Rgb] = [
+        ImageColor.getrgb(f"hsl({angle % 360:.1f}, 50%, {lightness}%)")
+        for angle, lightness in shades
+    ]
     # Bright and dark lie in opposite corners, in one of two ways.
-    first = (digest[2] + place) % 2
-    return colors if first else colors[::-1]
+    return colors if (digest[2] + place) % 2 else colors[::-1]
 
 
 def draw_titles(
@@ -220,13 +223,6 @@ def _edited_frames(video: Video, prompt: str, size: Size) -> Iterator[Image.Imag
         table += [min(255, max(0, shade + shift)) for shade in range(256)]
     for frame in video.frames(size):
         yield frame.point(table)
-
-
-def _paste_counter(picture: Image.Image, index: int, frame_count: int) -> None:
-    unit = min(picture.size) / 100
-    margin = round(4 * unit)
-    counter = _panel(f"{index // FPS} s  ·  frame {index} / {frame_count}", 2.8 * unit)
-    picture.paste(counter, (picture.width - margin - counter.width, margin), counter)
 
 
 def _fade(distance: int) -> float:

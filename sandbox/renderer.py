@@ -144,13 +144,11 @@ class Renderer:
                             f"the {item.role} input is larger than {max_bytes // 1_000_000} MB"
                         )
         except httpx.HTTPStatusError as error:
-            raise UnusableInput(
-                f"the {item.role} input was answered with {error.response.status_code}"
-            ) from error
+            status = error.response.status_code
+            raise UnusableInput(f"the {item.role} input was answered with {status}") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise UnusableInput(
-                f"the {item.role} input cannot be fetched ({type(error).__name__})"
-            ) from error
+            kind = type(error).__name__
+            raise UnusableInput(f"the {item.role} input cannot be fetched ({kind})") from error
         return bytes(received)
 
     def _http_client(self) -> httpx.Client:

@@ -29,12 +29,12 @@ async def prepare_requests(given: RequestsInput, archive: KlingArchive) -> list[
         return given
     if is_address(given):
         return await _fetch(given, archive, redacted(given))
-    return read_requests(given)
+    return await in_thread(read_requests, given)
 
 
 @task(task_run_name="read {label}", **IDEMPOTENT_TASK)
 async def _fetch(address: str, archive: KlingArchive, label: str) -> list[VideoRequest]:
     text = await in_thread(fetch_table, address, archive.get_archive())
-    requests = read_requests(text, label)
+    requests = await in_thread(read_requests, text, label)
     run_logger().info("%d requests from %s", len(requests), label)
     return requests

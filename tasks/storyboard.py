@@ -34,7 +34,7 @@ async def prepare_storyboard(given: StoryboardInput, archive: KlingArchive) -> S
     if is_address(given):
         return await _fetch(given, archive, redacted(given))
 
-    pasted = read_storyboard(given)
+    pasted = await in_thread(read_storyboard, given)
     if has_files(pasted):
         raise StoryboardInvalid(
             "a pasted storyboard names links only: the run happens on another machine than yours;"

@@ -4,7 +4,6 @@ from dataclasses import replace
 from decimal import Decimal
 
 from prefect import task
-from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
@@ -20,6 +19,7 @@ from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.events import announce_alarm, announce_budget
 from prefect_kling.telemetry.logs import run_logger
+from prefect_kling.telemetry.markdown import Markdown, escape, write_page
 
 
 # No retries and no cache: a retry would repeat a paid request whose answer was lost, and Prefect's
@@ -97,11 +97,8 @@ async def _tell_of_held(error: ClipHeld, order: ClipOrder, archive: Archive) -> 
         return
     announce_alarm("held", order, entry.history[-1].note, entry.at_most_usd, error.job_id)
     try:
-        await acreate_markdown_artifact(
-            key=f"held-{entry.clip_key}",
-            markdown=explain(entry),
-            description="a clip that may be paid for is held",
-        )
+        content = Markdown(explain(entry, escape))
+        await write_page(f"held-{entry.clip_key}", content, "a clip that may be paid for is held")
     except Exception as trouble:  # whatever Prefect's API raises
         run_logger().warning("the artifact about a held clip could not be written: %s", trouble)
 

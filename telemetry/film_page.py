@@ -7,17 +7,21 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from uuid import UUID
 
-from prefect.artifacts import acreate_markdown_artifact
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import ArtifactUpdate
-
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.studio.film.assembly import Film, FilmClip
 from prefect_kling.studio.film.quote import FilmQuote, Standing
 from prefect_kling.studio.media.contact_sheet import shrink
 from prefect_kling.studio.money.ledger import NOTHING
 from prefect_kling.studio.storage.concurrency import in_thread
-from prefect_kling.telemetry.markdown import cell, log_view_errors, table
+from prefect_kling.telemetry.markdown import (
+    Markdown,
+    code,
+    log_view_errors,
+    page,
+    table,
+    update_page,
+    write_page,
+)
 from prefect_kling.telemetry.progress import ProgressLog, ShotProgress, Stage
 
 # The UI does not ask for changes more often.
@@ -84,21 +88,14 @@ class FilmPage:
         with log_view_errors():
             await self._write(_shots_page(self._quote, self._log), description)
 
-    async def _write(self, page: str, description: str) -> None:
+    async def _write(self, content: Markdown, description: str) -> None:
         if self._artifact_id is None:
-            slug = self._quote.plan.slug
-            created = await acreate_markdown_artifact(
-                key=slug, markdown=page, description=description
-            )
-            self._artifact_id = UUID(str(created))
-            return
-
-        async with get_client() as client:
-            update = ArtifactUpdate(data=page, description=description)
-            await client.update_artifact(self._artifact_id, update)
+            self._artifact_id = await write_page(self._quote.plan.slug, content, description)
+        else:
+            await update_page(self._artifact_id, content, description)
 
 
-def _shots_page(quote: FilmQuote, log: ProgressLog) -> str:
+def _shots_page(quote: FilmQuote, log: ProgressLog) -> Markdown:
     """Return the page of a film that is being made."""
     rows = []
     for progress in log:
@@ -109,42 +106,40 @@ def _shots_page(quote: FilmQuote, log: ProgressLog) -> str:
         price = ""
         if progress.usd is not None:
             price = f"${progress.usd}"
-        rows.append([cell(progress.shot), progress.stage.value, took, price, _where(progress)])
+        rows.append([progress.shot, progress.stage.value, took, price, _where(progress)])
 
-    done = log.count(Stage.DONE)
-    archived = f"**{done} of {len(log)} clips are archived.**"
-    lines = [f"{archived} This run may pay ${quote.at_most_usd} at most."]
-    lines += ["", *table(("shot", "state", "took", "price", "where"), rows)]
-    return "\n".join(lines)
+    summary = Markdown("**{} of {} clips are archived.** This run may pay ${} at most.")
+    lines = [summary.format(log.count(Stage.DONE), len(log), quote.at_most_usd)]
+    lines += [Markdown(), *table(("shot", "state", "took", "price", "where"), rows)]
+    return page(lines)
 
 
 def _where(progress: ShotProgress) -> str:
     """Return where a shot's clip is, or what else is to be said about the shot."""
     if progress.clip is None:
-        return cell(progress.detail)
-    where = f"`{progress.clip.uri}`"
+        return progress.detail
+    where = Markdown("{}")
     if progress.reused:
-        where += " (was there)"
-    return where
+        where = Markdown("{} (was there)")
+    return where.format(code(progress.clip.uri))
 
 
-def _film_page(film: Film, quote: FilmQuote, sheet: str, link: str | None) -> str:
+def _film_page(film: Film, quote: FilmQuote, sheet: str, link: str | None) -> Markdown:
     """Return the page of a finished film. `sheet` is the address of its contact sheet."""
     shots = sum(len(each.chapters) for each in film.clips)
     paid = _paid_by_this_run(film, quote)
-    lines = [
-        f"**{film.seconds:.2f} s, {shots} shots, worth ${film.usd}; this run paid ${paid}.**",
-    ]
+    summary = Markdown("**{:.2f} s, {} shots, worth ${}; this run paid ${}.**")
+    lines = [summary.format(film.seconds, shots, film.usd, paid), Markdown()]
     if link is not None:
-        lines += ["", f"[Watch the film]({link})"]
+        # Link and picture are our own: a signed link of the archive, and the sheet's bytes.
+        lines += [Markdown(f"[Watch the film]({link})"), Markdown()]
     lines += [
-        "",
-        f"![Contact sheet]({sheet})",
-        "",
-        f"- film: `{film.uri}`",
-        f"- contact sheet: `{film.contact_sheet_uri}`",
-        f"- manifest: `{film.manifest_uri}`",
-        "",
+        Markdown(f"![Contact sheet]({sheet})"),
+        Markdown(),
+        Markdown("- film: {}").format(code(film.uri)),
+        Markdown("- contact sheet: {}").format(code(film.contact_sheet_uri)),
+        Markdown("- manifest: {}").format(code(film.manifest_uri)),
+        Markdown(),
     ]
 
     headings = ["shot", "begins at", "lasts", "price", "job", "clip"]
@@ -152,19 +147,19 @@ def _film_page(film: Film, quote: FilmQuote, sheet: str, link: str | None) -> st
     if any(each.clip.notes for each in film.clips):
         headings.insert(4, "differs from the order")
         for row, each in zip(rows, film.clips, strict=True):
-            row.insert(4, cell("; ".join(each.clip.notes)))
+            row.insert(4, "; ".join(each.clip.notes))
     lines += table(headings, rows)
-    return "\n".join(lines)
+    return page(lines)
 
 
 def _film_row(each: FilmClip) -> list[str]:
     return [
-        cell(each.name),
+        each.name,
         f"{each.begins_at:.2f} s",
         f"{each.seconds:.2f} s",
         f"${each.clip.usd}",
-        f"`{each.clip.job_id}`",
-        f"`{each.clip.uri}`",
+        code(each.clip.job_id),
+        code(each.clip.uri),
     ]
 
 
@@ -180,7 +175,7 @@ def _paid_by_this_run(film: Film, quote: FilmQuote) -> Decimal:
     return paid
 
 
-def quote_page(quote: FilmQuote) -> str:
+def quote_page(quote: FilmQuote) -> Markdown:
     """Return what a film will cost as a page: the sum, the notes of its plan, and every clip."""
     plan = quote.plan
     worst_case = ""
@@ -189,14 +184,14 @@ def quote_page(quote: FilmQuote) -> str:
     rows = []
     for clip in plan.clips:
         standing = quote.standings[clip.clip_key]
-        rows.append([cell(clip.name), f"{clip.seconds:g} s", f"${clip.price.usd}", standing.value])
+        rows.append([clip.name, f"{clip.seconds:g} s", f"${clip.price.usd}", standing.value])
 
-    to_pay = f"**{plan.title}: ${quote.usd} are to be paid{worst_case}**"
-    lines = [f"{to_pay}, the whole film is worth ${plan.usd}.", ""]
-    lines += [f"- {cell(note)}" for note in plan.notes]
-    lines += [f"- **cannot be made**: {cell(obstacle)}" for obstacle in quote.obstacles]
-    lines += ["", *table(("shot", "lasts", "price", "now"), rows)]
-    return "\n".join(lines)
+    summary = Markdown("**{}: ${} are to be paid{}**, the whole film is worth ${}.")
+    lines = [summary.format(plan.title, quote.usd, worst_case, plan.usd), Markdown()]
+    lines += [Markdown("- {}").format(note) for note in plan.notes]
+    lines += [Markdown("- **cannot be made**: {}").format(each) for each in quote.obstacles]
+    lines += [Markdown(), *table(("shot", "lasts", "price", "now"), rows)]
+    return page(lines)
 
 
 def _data_uri(picture: bytes) -> str:

@@ -1,24 +1,88 @@
-"""Markdown for artifacts in the Prefect UI."""
+"""Markdown for artifacts in the Prefect UI. A text from others stays a text: no link, no picture, no markup."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from uuid import UUID
 
 import httpx
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.exceptions import PrefectException
 
+from prefect_kling.kling.server_words import printable
 from prefect_kling.telemetry.logs import run_logger
 
+_SPECIAL = re.compile(r"([\\`*_\[\]|~])")
+_BEGINS_A_BLOCK = re.compile(r"^(#|>|=|-|\+|\d+(?=[.)]))")
+# Renderers make links of bare addresses, whatever is escaped in them. A space of no width ends that.
+_ADDRESS = re.compile(r"(?i)(\w:)(//)|(\bwww)(\.)|(\w@)(\w)")
+_NO_WIDTH = "\u200b"
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table."""
-    rule = ["---"] * len(headings)
-    return [f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows)]
+
+class Markdown(str):
+    """Text that is Markdown already, written by us. Everything else is escaped where it joins it."""
+
+    __slots__ = ()
+
+    def format(self, *values: object, **named: object) -> "Markdown":
+        """Fill in values: texts are escaped, Markdown and numbers stay as they are."""
+        filled = str.format(
+            self,
+            *(_value(value) for value in values),
+            **{name: _value(value) for name, value in named.items()},
+        )
+        return Markdown(filled)
 
 
-def cell(text: str) -> str:
-    """Return a user's text so that it cannot break a table."""
-    escaped = text.replace("|", "\\|").replace("<", "&lt;")
-    return " ".join(escaped.split())
+def escape(text: str) -> Markdown:
+    """Return a text as one line of Markdown that shows just that text."""
+    if isinstance(text, Markdown):
+        return text
+    line = " ".join(printable(text).split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = _SPECIAL.sub(r"\\\1", line)
+    line = _BEGINS_A_BLOCK.sub(_escape_begin, line)
+    return Markdown(_ADDRESS.sub(_break_address, line))
+
+
+def code(text: str) -> Markdown:
+    """Return a text as code, which can be copied as it is."""
+    line = " ".join(printable(text).split())
+    runs = [len(run) for run in re.findall("`+", line)]
+    fence = "`" * (max(runs, default=0) + 1)
+    if line.startswith("`") or line.endswith("`"):
+        line = f" {line} "
+    # Tables end a cell at a bar even inside of code.
+    return Markdown(f"{fence}{line.replace('|', chr(92) + '|')}{fence}")
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Markdown]:
+    """Return the lines of a table; cells that are no Markdown are escaped."""
+    rule = [Markdown("---")] * len(headings)
+    lines = (headings, rule, *rows)
+    return [Markdown(f"| {' | '.join(escape(cell) for cell in cells)} |") for cells in lines]
+
+
+def page(lines: Sequence[Markdown]) -> Markdown:
+    """Return lines as one page."""
+    return Markdown("\n".join(lines))
+
+
+async def write_page(key: str, content: Markdown, description: str) -> UUID:
+    """Write a page as an artifact of the run, and return its id. Raises what Prefect raises."""
+    created = await acreate_markdown_artifact(
+        key=key, markdown=str(content), description=printable(description)
+    )
+    return UUID(str(created))
+
+
+async def update_page(artifact_id: UUID, content: Markdown, description: str) -> None:
+    """Replace what an artifact shows. Raises what Prefect raises."""
+    async with get_client() as client:
+        update = ArtifactUpdate(data=str(content), description=printable(description))
+        await client.update_artifact(artifact_id, update)
 
 
 @contextmanager
@@ -32,3 +96,20 @@ def log_view_errors() -> Iterator[None]:
         yield
     except (PrefectException, httpx.HTTPError) as error:
         run_logger().warning("an artifact could not be written, the run goes on: %s", error)
+
+
+def _value(value: object) -> object:
+    if isinstance(value, str):
+        return escape(value)
+    return value
+
+
+def _escape_begin(begin: re.Match[str]) -> str:
+    if begin[0].isdigit():
+        return f"{begin[0]}\\"
+    return f"\\{begin[0]}"
+
+
+def _break_address(found: re.Match[str]) -> str:
+    before = found[1] or found[3] or found[5]
+    return f"{before}{_NO_WIDTH}{found[0][len(before) :]}"

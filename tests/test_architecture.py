@@ -1,5 +1,6 @@
 """The shape of the project: rooms, and what the wheel holds."""
 
+import ast
 import graphlib
 import os
 import subprocess
@@ -208,3 +209,33 @@ def test_no_two_files_import_each_other() -> None:
     for module, imported in rooms.imports():
         graph.setdefault(module, set()).add(imported)
     graphlib.TopologicalSorter(graph).prepare()
+
+
+def calls_of(path: Path) -> set[str]:
+    """The names of everything that a file calls or imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call):
+            names.add(ast.unparse(node.func))
+        if isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize(
+    ("name", "only_in"),
+    [
+        ("console.print", "deployments/cli/terminal.py"),
+        ("rich.markup.escape", ""),
+        ("rich.table.Table", "deployments/cli/terminal.py deployments/cli/live_table.py"),
+        ("acreate_markdown_artifact", "telemetry/markdown.py"),
+        ("client.update_artifact", "telemetry/markdown.py"),
+        ("get_run_logger", "telemetry/logs.py"),
+    ],
+)
+def test_texts_of_others_are_shown_in_one_place_for_each_kind_of_output(
+    name: str, only_in: str
+) -> None:
+    """Terminal, Markdown and logs: there each text is escaped, so no caller can forget it."""
+    users = {str(path.relative_to(ROOT)) for path in SOURCES if name in calls_of(path)}
+    assert users <= set(only_in.split())

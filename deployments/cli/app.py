@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import cyclopts
 import httpx
 from pydantic import ValidationError
-from rich.console import Console
-from rich.markup import escape
 
+from prefect_kling.deployments.cli.terminal import Styled, errors, say
 from prefect_kling.kling.error_details import DetailedError
 
 DEPLOYMENTS = "prefect_kling.deployments"
@@ -95,6 +94,5 @@ def _expected_errors() -> tuple[type[Exception], ...]:
 
 
 def _fail(kind: str, message: str) -> None:
-    console = Console(stderr=True)
-    console.print(f"[red]{kind}[/]: {escape(message)}", highlight=False, soft_wrap=True)
+    say(Styled(kind, "red"), f": {message}", to=errors)
     sys.exit(1)

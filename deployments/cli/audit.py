@@ -6,15 +6,14 @@ from decimal import Decimal
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
+from prefect_kling.deployments.cli.terminal import say
 from prefect_kling.studio.money.audit import Audit, act, audit
 from prefect_kling.studio.money.books import Books, Decision, Obstacle, Reading
 from prefect_kling.studio.money.record import Entry
 
-console = Console()
 PRECISION = Decimal("0.0001")
 SENTENCES = {
     Obstacle.OTHER_ACCOUNT: "the readings are of two APIs or accounts",
@@ -104,7 +103,7 @@ async def _audit(
         if is_deciding:
             released = await act(found.proven, found.reading, archive)
     for text in lines(found, released):
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
+        say(text)
     return 0 if agrees(found) else 1
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
@@ -19,6 +18,7 @@ from prefect_kling.deployments.cli.setup import (
     require_whole,
     set_up,
 )
+from prefect_kling.deployments.cli.terminal import Styled, console, say
 from prefect_kling.deployments.doctor.checks import CHECKS, SERVER
 from prefect_kling.deployments.doctor.context import DoctorContext
 from prefect_kling.deployments.doctor.examination import examine
@@ -31,7 +31,6 @@ COLOURS = {
     Status.FAULT: "red",
     Status.SKIPPED: "dim",
 }
-console = Console()
 
 
 def doctor(
@@ -91,12 +90,12 @@ async def _write_live_report(credentials: str, archive: str, path: Path) -> int:
         text = (
             f"after {look.seconds:.0f} s: {look.frozen}; total changed by {look.total_changed_usd}"
         )
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
+        say(text)
     text = (
         f"records not settled: {found.records_unsettled}, off the table: {found.records_off_table}; "
         f"written to {path}: it names no key, no job, no prompt and no balance"
     )
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
+    say(text)
     return 0
 
 
@@ -108,21 +107,15 @@ async def _set_up(given: dict[str, str], name: str, *, overwrite: bool) -> int:
             )
 
     for text in await set_up(given, name, overwrite=overwrite):
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
-    console.print()
+        say(text)
+    say()
     return await _examine(name, name)
 
 
 async def _examine(credentials: str, archive: str) -> int:
     exit_code = 0
     async for finding in examine(DoctorContext(credentials, archive), CHECKS):
-        console.print(
-            line(finding),
-            style=COLOURS[finding.status],
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
+        say(Styled(line(finding), COLOURS[finding.status]))
         if finding.status is Status.FAULT:
             exit_code = 1
     return exit_code

@@ -9,14 +9,13 @@ from typing import Annotated
 import httpx
 from cyclopts import Parameter
 from prefect.settings import PREFECT_API_URL
-from rich.console import Console
-from rich.markup import escape
 from rich.prompt import Confirm
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import BlockMissing, load_block
 from prefect_kling.deployments.cli.live_table import LiveTable
 from prefect_kling.deployments.cli.quote_table import show_quote
+from prefect_kling.deployments.cli.terminal import Styled, console, say
 from prefect_kling.flows import produce_film
 from prefect_kling.kling.client import API_URL
 from prefect_kling.runs.spending import Spending
@@ -28,8 +27,6 @@ from prefect_kling.studio.film.reading.reader import load_storyboard
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.inputs import InputAccess, require_reachable
 from prefect_kling.telemetry.progress import subscribe
-
-console = Console()
 
 
 class Refused(RuntimeError):
@@ -63,11 +60,11 @@ def demo(storyboard: Path | None = None, *, folder: Path = Path("demo-film")) ->
 
     with LiveTable(console).on_screen() as table:
         made = make_demo_film(board, folder, table)
-    console.print()
+    say()
     _print_film(made.film)
-    console.print(f"It took {made.jobs} jobs; at the API they would have cost ${made.paid_usd}.")
+    say(f"It took {made.jobs} jobs; at the API they would have cost ${made.paid_usd}.")
     for path in sorted(made.folder.iterdir()):
-        console.print(f"  {path}  ({path.stat().st_size:,} bytes)", highlight=False)
+        say(f"  {path}  ({path.stat().st_size:,} bytes)")
 
 
 def film(
@@ -90,7 +87,7 @@ def film(
     board = load_storyboard(storyboard)
     spending = Spending(budget_usd=budget_usd)
     made = asyncio.run(_make_film(board, blocks, spending, approve_above_usd))
-    console.print()
+    say()
     _print_film(made)
 
 
@@ -106,7 +103,7 @@ async def _make_film(
         quote = await quote_film(plan, archive.get_archive(), access=access)
         require_reachable(list(quote.unreachable))
         if quote.at_most_usd > approve_above_usd:
-            show_quote(quote, console, "")
+            show_quote(quote, "")
             if not Confirm.ask("Make it?", console=console, default=False):
                 raise Refused("not approved; nothing was sent and nothing was paid")
 
@@ -129,7 +126,7 @@ def quote(storyboard: Path, *, archive: str | None = None, credentials: str | No
     """
     plan = plan_film(load_storyboard(storyboard))
     found, note = asyncio.run(_quote(plan, archive, credentials))
-    show_quote(found, console, note)
+    show_quote(found, note)
 
 
 async def _quote(
@@ -177,7 +174,6 @@ def _print_film(film: Film) -> None:
     if count == 1:
         shots = "1 shot"
 
-    title = escape(film.title)
-    console.print(f"[bold]{title}[/]: {film.seconds:.2f} s, {shots}, {how}, ${film.usd}")
+    say(Styled(film.title, "bold"), f": {film.seconds:.2f} s, {shots}, {how}, ${film.usd}")
     for uri in (film.uri, film.contact_sheet_uri, film.manifest_uri):
-        console.print(f"  {uri}", highlight=False, soft_wrap=True)
+        say(f"  {uri}")

@@ -9,15 +9,13 @@ from datetime import timedelta
 from decimal import Decimal
 
 import cyclopts
-from rich.console import Console
-from rich.markup import escape
 from rich.prompt import Confirm
-from rich.table import Table
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
 from prefect_kling.deployments.cli.audit import audit_account
 from prefect_kling.deployments.cli.quarantine import quarantine
+from prefect_kling.deployments.cli.terminal import Column, one_line, print_list, say
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import KlingError
 from prefect_kling.studio.errors import StudioError, WrongClip
@@ -29,7 +27,6 @@ from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Versio
 ledger = cyclopts.App(name="ledger", help="Show what was paid, and decide about held clips.")
 ledger.command(quarantine)
 ledger.command(audit_account, name="audit")
-console = Console()
 
 
 @ledger.command(name="list")
@@ -41,27 +38,26 @@ def list_entries(state: EntryState | None = None, archive: str = "default") -> N
             in records of older versions.
         archive: Name of the KlingArchive block.
     """
-    table = Table(box=None, pad_edge=False)
-    for heading in ("clip key", "state", "at most", "charged", "job"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("request", overflow="fold")
     book = _archive(archive).ledger
+    rows = []
     for key in book.all_keys():
         version = book.read(key)
         if version is not None and state in (None, version.entry.state):
             entry = version.entry
             charged = "" if entry.charged_usd is None else f"${entry.charged_usd}"
-            words = (
-                key,
-                entry.state,
-                f"${entry.at_most_usd}",
-                charged,
-                entry.job_id or "",
-                entry.order.request.headline,
+            rows.append(
+                (
+                    key,
+                    entry.state.value,
+                    f"${entry.at_most_usd}",
+                    charged,
+                    entry.job_id or "",
+                    entry.order.request.headline,
+                )
             )
-            table.add_row(*words)
-    # In one piece even where the terminal is narrow: keys and job ids are there to be copied.
-    Console(width=max(console.width, 150)).print(table)
+    headings = ("clip key", "state", "at most", "charged", "job")
+    columns = [Column(heading, is_whole=True) for heading in headings]
+    print_list([*columns, Column("request")], rows, width=150)
 
 
 @ledger.command
@@ -72,9 +68,7 @@ def show(key: str, archive: str = "default") -> None:
         key: The clip key, or enough of its beginning.
         archive: Name of the KlingArchive block.
     """
-    console.print(
-        explain(_read(_archive(archive), key).entry), markup=False, highlight=False, soft_wrap=True
-    )
+    say(explain(_read(_archive(archive), key).entry, one_line))
 
 
 @ledger.command
@@ -105,15 +99,15 @@ def adopt(
             made = "at an unknown time"
             if job.created_at is not None:
                 made = f"{job.created_at:%Y-%m-%d %H:%M:%S} UTC"
-            _say(f"job {job.job_id}: {job.model or 'no model named'}, made {made}")
-            _say(f"clip {version.entry.clip_key}: {version.entry.order.request.headline}")
+            say(f"job {job.job_id}: {job.model or 'no model named'}, made {made}")
+            say(f"clip {version.entry.clip_key}: {version.entry.order.request.headline}")
             if not yes and sys.stdin.isatty() and not Confirm.ask("Is it this clip's job?"):
                 return None
             return await decisions.adopt(version, job, client, studio, _who())
 
     entry = asyncio.run(decide())
     if entry is not None:
-        _say(f"clip {entry.clip_key} is job {job_id}; run its flow again, or collect_finished.")
+        say(f"clip {entry.clip_key} is job {job_id}; run its flow again, or collect_finished.")
 
 
 @ledger.command
@@ -142,12 +136,12 @@ def release(
     studio = _archive(archive)
     if key:
         entry = decisions.release(_read(studio, key), job_ids, studio, _who())
-        _say(f"clip {entry.clip_key} is released; running its flow sends it again.")
+        say(f"clip {entry.clip_key} is released; running its flow sends it again.")
         return
     chosen = _choose(studio, (EntryState.HELD,), film, older_than, confirm)
     for version in chosen:
         decisions.release(version, (), studio, _who())
-    _say(f"{len(chosen)} clips are released; running their flows sends them again.")
+    say(f"{len(chosen)} clips are released; running their flows sends them again.")
 
 
 @ledger.command
@@ -175,7 +169,7 @@ def retry(
     studio = _archive(archive)
     chosen = _named_or_chosen(studio, key, (EntryState.FAILED,), film, older_than, confirm)
     done = _decide_all(decisions.retry, chosen, studio, credentials)
-    _say(f"{done} clips may be tried again; running their flows sends them.")
+    say(f"{done} clips may be tried again; running their flows sends them.")
 
 
 @ledger.command(name="give-up")
@@ -205,7 +199,7 @@ def give_up(
     studio = _archive(archive)
     chosen = _named_or_chosen(studio, key, (state,), film, older_than, confirm)
     done = _decide_all(decisions.give_up, chosen, studio, credentials)
-    _say(f"{done} clips are given up.")
+    say(f"{done} clips are given up.")
 
 
 Decision = Callable[[VersionedEntry, KlingClient, Archive, str], Awaitable[Entry]]
@@ -225,7 +219,7 @@ def _decide_all(
                 except (StudioError, KlingError) as error:
                     if len(versions) == 1:
                         raise
-                    _say(f"clip {version.entry.clip_key} is left alone: {error}")
+                    say(f"clip {version.entry.clip_key} is left alone: {error}")
                     continue
                 done += 1
         return done
@@ -257,9 +251,7 @@ def _choose(
     selection = decisions.Selection(states, film, timedelta(hours=older_than))
     chosen: list[VersionedEntry] = []
     total = NOTHING
-    table = Table(box=None, pad_edge=False)
-    for heading in ("clip key", "state", "sent", "at most", "note"):
-        table.add_column(heading, no_wrap=heading != "note")
+    rows = []
     for selected in decisions.select(selection, studio):
         entry = selected.version.entry
         sent = "" if entry.sent_at is None else f"{entry.sent_at:%Y-%m-%d %H:%M}"
@@ -269,19 +261,16 @@ def _choose(
         else:
             chosen.append(selected.version)
             total += entry.at_most_usd
-        words = (entry.clip_key, entry.state.value, sent, f"${entry.at_most_usd}", note)
-        table.add_row(*map(escape, words))
-    Console(width=max(console.width, 150)).print(table)
+        rows.append((entry.clip_key, entry.state.value, sent, f"${entry.at_most_usd}", note))
+    headings = ("clip key", "state", "sent", "at most")
+    columns = [Column(heading, is_whole=True) for heading in headings]
+    print_list([*columns, Column("note")], rows, width=150)
     if confirm == total:
         return chosen
-    _say(f"{len(chosen)} clips, at most ${total}. Nothing is changed yet: add --confirm {total}")
+    say(f"{len(chosen)} clips, at most ${total}. Nothing is changed yet: add --confirm {total}")
     if confirm is not None:
         raise WrongClip(f"${confirm} was typed in, the sum is ${total}")
     return []
-
-
-def _say(text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _archive(name: str) -> Archive:

@@ -8,9 +8,9 @@ from prefect.logging.configuration import setup_logging
 from prefect.logging.handlers import PrefectConsoleHandler
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 
+from prefect_kling.deployments.cli.terminal import Column, Styled, make_table
 from prefect_kling.studio.film.plan import FilmPlan
 from prefect_kling.telemetry.progress import ProgressLog, ShotProgress, Stage
 
@@ -24,6 +24,15 @@ COLOURS = {
     Stage.FAILED: "red",
     Stage.INTERRUPTED: "magenta",
 }
+
+
+_COLUMNS = (
+    Column("shot", is_whole=True),
+    Column("state", is_whole=True),
+    Column("took", is_whole=True, is_right=True),
+    Column("price", is_whole=True, is_right=True),
+    Column("where"),
+)
 
 
 class LiveTable:
@@ -62,13 +71,7 @@ class LiveTable:
         self._log.record(progress)
 
     def _draw(self) -> Table:
-        table = Table(title=escape(self._title), title_justify="left", expand=False)
-        table.add_column("shot", no_wrap=True)
-        table.add_column("state", no_wrap=True)
-        table.add_column("took", justify="right", no_wrap=True)
-        table.add_column("price", justify="right", no_wrap=True)
-        table.add_column("where", overflow="fold")
-
+        rows = []
         for progress in self._log:
             state = progress.stage.value
             if progress.reused:
@@ -79,14 +82,10 @@ class LiveTable:
             where = progress.detail
             if progress.clip:
                 where = progress.clip.uri
-            table.add_row(
-                escape(progress.shot),
-                f"[{COLOURS[progress.stage]}]{state}[/]",
-                self._seconds(progress.shot),
-                price,
-                escape(where),
-            )
-        return table
+            seconds = self._seconds(progress.shot)
+            coloured = Styled(state, COLOURS[progress.stage])
+            rows.append((progress.shot, coloured, seconds, price, where))
+        return make_table(_COLUMNS, rows, self._title)
 
     def _seconds(self, name: str) -> str:
         seconds = self._log.seconds(name)

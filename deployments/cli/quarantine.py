@@ -6,11 +6,10 @@ import socket
 from decimal import Decimal
 
 import cyclopts
-from rich.console import Console
-from rich.table import Table
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
+from prefect_kling.deployments.cli.terminal import Column, print_list, say
 from prefect_kling.studio.errors import WrongClip
 from prefect_kling.studio.money.acceptance import accept_quarantined
 from prefect_kling.studio.money.archive import Archive
@@ -20,7 +19,6 @@ from prefect_kling.studio.money.quarantine import QuarantinedFile
 quarantine = cyclopts.App(
     name="quarantine", help="Show paid files that could not be verified, and accept them as clips."
 )
-console = Console()
 
 
 @quarantine.command(name="list")
@@ -31,23 +29,16 @@ def list_files(key: str = "", archive: str = "default") -> None:
         key: The clip key, or enough of its beginning; all clips unless given.
         archive: Name of the KlingArchive block.
     """
-    table = Table(box=None, pad_edge=False)
-    for heading in ("clip key", "job", "bytes", "kept", "accepted by"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("why", "where"):
-        table.add_column(heading, overflow="fold")
+    rows = []
     for found in _archive(archive).quarantine.files(key):
-        table.add_row(
-            found.clip_key,
-            found.job_id,
-            f"{found.bytes:,}",
-            f"{found.kept_at:%Y-%m-%d %H:%M}",
-            found.accepted_by,
-            found.reason,
-            found.uri,
-        )
-    # In one piece even where the terminal is narrow: keys and job ids are there to be copied.
-    Console(width=max(console.width, 200)).print(table, markup=False)
+        kept = f"{found.kept_at:%Y-%m-%d %H:%M}"
+        size = f"{found.bytes:,}"
+        accepted_by = found.accepted_by
+        row = (found.clip_key, found.job_id, size, kept, accepted_by, found.reason, found.uri)
+        rows.append(row)
+    headings = ("clip key", "job", "bytes", "kept", "accepted by")
+    columns = [Column(heading, is_whole=True) for heading in headings]
+    print_list([*columns, Column("why"), Column("where")], rows, width=200)
 
 
 @quarantine.command
@@ -72,7 +63,7 @@ def accept(
     charged_usd = asyncio.run(_charge(found.job_id, reserved_usd, credentials))
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     clip = accept_quarantined(studio, found, who, charged_usd)
-    console.print(f"clip {clip.clip_key} is archived at {clip.uri}, ${clip.usd}.", soft_wrap=True)
+    say(f"clip {clip.clip_key} is archived at {clip.uri}, ${clip.usd}.")
 
 
 async def _charge(job_id: str, reserved_usd: Decimal | None, credentials: str) -> Decimal | None:

@@ -1,13 +1,18 @@
 """A film's quote as a table in the terminal."""
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
+from prefect_kling.deployments.cli.terminal import Column, Styled, is_narrow, print_table, say
 from prefect_kling.kling.models import find_model
 from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
 from prefect_kling.studio.film.quote import FilmQuote, Standing
 
+_COLUMNS = (
+    Column("shot"),
+    Column("seconds"),
+    Column("price", is_whole=True),
+    Column("now", is_whole=True),
+    Column("clip key", is_whole=True),
+    Column("made from"),
+)
 _COLOURS = {
     Standing.ARCHIVED: "green",
     Standing.BEING_SENT: "cyan",
@@ -18,38 +23,41 @@ _COLOURS = {
 }
 
 
-def show_quote(quote: FilmQuote, console: Console, archive_note: str) -> None:
+def show_quote(quote: FilmQuote, archive_note: str) -> None:
     """Print each clip with its price and state, the notes of the plan, and what is to be paid.
 
     `archive_note` is printed after the sum: it says which archive was asked.
     """
     plan = quote.plan
-    table = Table(title=escape(plan.title), title_justify="left")
-    for heading in ("shot", "seconds", "price", "now", "clip key", "made from"):
-        table.add_column(heading, no_wrap=heading in ("price", "clip key", "now"))
+    # Commands take the beginning of a key, too.
+    shown_of_key = 8 if is_narrow() else None
+    rows = []
     for clip in plan.clips:
         standing = quote.standings[clip.clip_key]
-        table.add_row(
-            escape(clip.name),
-            f"{clip.seconds:g}",
-            f"${clip.price.usd}",
-            f"[{_COLOURS[standing]}]{standing.value}[/]",
-            clip.clip_key,
-            escape(_origin(plan, clip)),
+        rows.append(
+            (
+                clip.name,
+                f"{clip.seconds:g}",
+                f"${clip.price.usd}",
+                Styled(standing.value, _COLOURS[standing]),
+                clip.clip_key[:shown_of_key],
+                _origin(plan, clip),
+            )
         )
-    console.print(table)
+    print_table(_COLUMNS, rows, plan.title)
 
     for note in plan.notes:
-        console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+        say(Styled("note ", "yellow"), note)
     for obstacle in quote.obstacles:
-        console.print(f"[red]cannot be made[/] {escape(obstacle)}", highlight=False)
-    to_pay = f"[bold]To be paid: ${quote.usd}[/]"
+        say(Styled("cannot be made ", "red"), obstacle)
+    at_most = ""
     if quote.at_most_usd != quote.usd:
-        to_pay += f", at most ${quote.at_most_usd}"
-    console.print(f"{to_pay}; the whole film is worth ${plan.usd}. {archive_note}")
+        at_most = f", at most ${quote.at_most_usd}"
+    to_pay = Styled(f"To be paid: ${quote.usd}", "bold")
+    say(to_pay, f"{at_most}; the whole film is worth ${plan.usd}. {archive_note}")
     for name in sorted({clip.order.request.model for clip in plan.clips}):
         model = find_model(name)
-        console.print(f"Prices of {name}: {model.source}, {model.as_of}.", style="dim")
+        say(Styled(f"Prices of {name}: {model.source}, {model.as_of}.", "dim"))
 
 
 def _origin(plan: FilmPlan, clip: PlannedClip) -> str:

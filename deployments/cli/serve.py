@@ -4,9 +4,9 @@ import asyncio
 
 import prefect
 from prefect.settings import PREFECT_API_URL
-from rich.console import Console
 
 from prefect_kling.deployments.catalogue import load_deployments
+from prefect_kling.deployments.cli.terminal import say
 
 
 class ServerNotConfigured(RuntimeError):
@@ -28,5 +28,5 @@ def serve(*, at_once: int = 5) -> None:
             "and set PREFECT_API_URL"
         )
     deployments = asyncio.run(load_deployments())
-    Console().print(f"registering {len(deployments)} deployments …")
+    say(f"registering {len(deployments)} deployments …")
     prefect.serve(*deployments, limit=at_once)

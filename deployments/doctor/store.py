@@ -30,7 +30,7 @@ FIX_PERMISSIONS = (
 async def address(context: DoctorContext) -> Finding:
     """Something answers at the endpoint, and the way to it is encrypted."""
     # boto3 retries for a long time where nothing answers. One plain request does not.
-    link = urlsplit(await in_thread(context.bucket.sign, "doctor/none", LINK_SECONDS))
+    link = urlsplit(await in_thread(context.bucket.sign, f"{layout.DOCTOR}none", LINK_SECONDS))
     endpoint = f"{link.scheme}://{link.netloc}"
     answer = await context.request("GET", f"{endpoint}/", verify=context.store_verify)
     context.store_clock_ahead = answer.clock_ahead
@@ -47,7 +47,7 @@ async def address(context: DoctorContext) -> Finding:
 
 async def bucket(context: DoctorContext) -> Finding:
     """The bucket exists and can be listed."""
-    await in_thread(lambda: next(context.bucket.names("doctor/"), None))
+    await in_thread(lambda: next(context.bucket.names(layout.DOCTOR), None))
     return ok(Reason.BUCKET_OK, context.bucket.name)
 
 

@@ -1,5 +1,6 @@
 """A place to serve_with_store in: the sandbox, and beside it an S3 server with an empty bucket."""
 
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ def serve_with_store(settings: SandboxSettings, folder: Path | None) -> None:
     ):
         base_url = f"http://127.0.0.1:{settings.port}/api/v1"
         for name, value in answers(base_url, settings.key, s3).items():
-            print(f"export {name}={value}")
+            print(f"export {name}={shlex.quote(value)}")
         print()
         serve(settings)
 

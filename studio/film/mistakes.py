@@ -229,18 +229,19 @@ def _list(mistake: Mistake) -> str:
 
 def _fields(mistake: Mistake) -> str:
     given = mistake.value
+    if not isinstance(mistake.limit, type) or mistake.limit not in _PARTS:
+        return f"fields belong here, not {show(given)}"
     # The last step of the place is a field of the part: it stands beside the name it belongs to.
-    if isinstance(mistake.limit, type) and issubclass(mistake.limit, BaseModel):
-        if mistake.place[-1] in mistake.limit.model_fields:
-            return "indent this line, so that it belongs to the name above"
-        part, field = _PARTS.get(mistake.limit, ("this", "…"))
-        if field == "image" and isinstance(given, str) and given.lower().endswith(_VIDEO_FILE):
-            field = "video"
-        what = "…"
-        if isinstance(given, str) and shortened(given) == given:
-            what = given
-        return f"{part} has fields: write `{field}: {what}`"
-    return f"fields belong here, not {show(given)}"
+    if mistake.place[-1] in mistake.limit.model_fields:
+        return "indent this line, so that it belongs to the name above"
+
+    part, field = _PARTS[mistake.limit]
+    if field == "image" and isinstance(given, str) and given.lower().endswith(_VIDEO_FILE):
+        field = "video"
+    what = "…"
+    if isinstance(given, str) and shortened(given) == given:
+        what = given
+    return f"{part} has fields: write `{field}: {what}`"
 
 
 def _whole_number(mistake: Mistake) -> str:
@@ -519,13 +520,17 @@ _WORDS: dict[str, _Words] = {
     ),
     "empty_document": _template("this file is empty; one begins with `title:` and has `scenes:`"),
     "no_storyboard": _template("this is no storyboard; one begins with `title:` and has `scenes:`"),
-    "too_many_bytes": _template("this is longer than {limit} characters; make it several"),
+    "too_long_text": _template("this is longer than {limit} characters; make it several"),
     "too_many_parts": _template(
         "this has more than {limit} fields and values, counted where they are used again with *"
     ),
     "too_deep": _template("lists or fields stand too deep inside each other"),
     "contains_itself": _template("this contains itself"),
     "no_json": _template("this is no JSON: {said}"),
+    "half_character": _template(
+        "this has half of a character, from \\ud800 to \\udfff; write the whole character"
+    ),
+    "too_many_digits": _template("{shown} has more digits than any number here"),
     "no_character_of_text": _template("the character {value} cannot stand in a text; remove it"),
     "twice": _template("{shown} is given twice; the first time in line {limit}"),
     "begins_with": _template(f"a text that begins with {{value}} {_MUST_BE_QUOTED}"),
@@ -567,6 +572,14 @@ _WORDS: dict[str, _Words] = {
     "no_request": _template("this is no request; one has a prompt, as in `prompt: A lamp`"),
     "too_many_requests": _template("this has more than {limit} requests; make it several tables"),
     "unknown_column": _unknown_column,
+    "column_twice": _template("the column {shown} is there twice"),
     "too_many_cells": _template("more cells than the header; a comma wants quotes"),
     "no_table": _template("this is no table: {said}"),
+    "open_quote_in_table": _template(
+        'a quote is opened here and never closed; a quote inside a cell is written twice, ""'
+    ),
+    "after_quote_in_table": _template(
+        'a text goes on after its closing quote; a quote inside a cell is written twice, ""'
+    ),
+    "too_long_cell": _template("a cell is longer than {limit} characters"),
 }

@@ -1,7 +1,9 @@
 """A ledger record in words: what happened, what it may have cost, and what can be done."""
 
+from collections.abc import Callable
 from typing import assert_never
 
+from prefect_kling.kling.job_ids import is_job_id
 from prefect_kling.studio.money.ledger import Entry, EntryState
 
 _STATES = {
@@ -17,36 +19,37 @@ _STATES = {
 }
 
 
-def explain(entry: Entry) -> str:
-    """Tell a record to a person, in Markdown that also reads well as plain text."""
+def explain(entry: Entry, shown: Callable[[str], str]) -> str:
+    """Tell a record to a person, in Markdown that also reads well as plain text.
+
+    `shown` makes a text of somebody else fit for where it is told; it returns one line.
+    """
     cost = (
         f"${entry.charged_usd}"
         if entry.charged_usd is not None
         else f"at most ${entry.at_most_usd}"
     )
+    request = entry.order.request
     lines = [
         f"clip {entry.clip_key}: {_STATES[entry.state]}",
         "",
-        f"- request: {entry.order.request.headline} ({entry.order.request.model}, take {entry.order.take})",
+        f"- request: {shown(request.headline)} ({request.model}, take {entry.order.take})",
         f"- cost: {cost if entry.state not in (EntryState.RELEASED, EntryState.FAILED) else 'nothing'}",
-        f"- job: {_job(entry)}",
-        f"- attempt: {entry.attempt}, sent to {entry.sent_to or 'nowhere yet'} by {entry.by}",
-        *(
-            f"- attempt {each.number}: job {each.job_id or 'unknown'} {each.state}, {each.why}".rstrip(
-                ", "
-            )
-            for each in entry.attempts
-        ),
-        *(
-            f"- also: job {late.job_id} of an earlier claim, named {late.at:%Y-%m-%d %H:%M:%S}; it may be paid too"
-            for late in entry.late_jobs
-        ),
-        "- history:",
-        *(
-            f"  - {event.at:%Y-%m-%d %H:%M:%S} {event.state}: {event.note}".rstrip(": ")
-            for event in entry.history
-        ),
+        f"- job: {shown(_job(entry))}",
+        f"- attempt: {entry.attempt}, sent to {shown(entry.sent_to or 'nowhere yet')} by {shown(entry.by)}",
     ]
+    for attempt in entry.attempts:
+        job_id = shown(attempt.job_id or "unknown")
+        line = f"- attempt {attempt.number}: job {job_id} {attempt.state}, {shown(attempt.why)}"
+        lines.append(line.rstrip(", "))
+    for late in entry.late_jobs:
+        when = f"{late.at:%Y-%m-%d %H:%M:%S}"
+        job_id = shown(late.job_id)
+        lines.append(f"- also: job {job_id} of an earlier claim, named {when}; it may be paid too")
+    lines.append("- history:")
+    for event in entry.history:
+        line = f"  - {event.at:%Y-%m-%d %H:%M:%S} {event.state}: {shown(event.note)}"
+        lines.append(line.rstrip(": "))
     lines += ["", *next_steps(entry)]
     return "\n".join(lines).rstrip()
 
@@ -94,13 +97,17 @@ def remedies(entry: Entry) -> list[str]:
     when = "at an unknown time"
     if entry.sent_at is not None:
         when = f"about {entry.sent_at:%Y-%m-%d %H:%M} UTC"
-    found = f"job {entry.named_job_id} is there"
-    adopt = f"prefect-kling ledger adopt {entry.clip_key} {entry.named_job_id}"
-    release = f"prefect-kling ledger release {entry.clip_key} {' '.join(entry.named_job_ids)}"
-    if entry.named_job_id is None:
-        found = "the job is there"
-        adopt = f"prefect-kling ledger adopt {entry.clip_key} JOB_ID"
-        release = f"prefect-kling ledger release {entry.clip_key}"
+    found = "the job is there"
+    adopt = f"prefect-kling ledger adopt {entry.clip_key} JOB_ID"
+    release = f"prefect-kling ledger release {entry.clip_key}"
+    # A command is there to be pasted: what has not the shape of an id does not stand in one.
+    if all(is_job_id(job_id) for job_id in entry.named_job_ids):
+        release = " ".join((release, *entry.named_job_ids))
+    else:
+        release = f"{release} JOB_ID …"
+    if entry.named_job_id is not None and is_job_id(entry.named_job_id):
+        found = f"job {entry.named_job_id} is there"
+        adopt = f"prefect-kling ledger adopt {entry.clip_key} {entry.named_job_id}"
     look = (
         "Whether the request was taken is not known. Look at the task list of your account at "
         f"{entry.sent_to or 'the API'} for a job of {entry.order.request.model} with this prompt, "

@@ -97,6 +97,8 @@ class Row:
     paid_twice: int
     archived: int
     held: int
+    open: int
+    """Clips with a job that is still waited for, or that a sweep tells of every time."""
     quarantined: int
     """Clips with a file in quarantine, those that were archived afterwards included."""
     lost: int
@@ -131,7 +133,7 @@ async def one_fault(api: Api, place: Place, fault: dict[str, Any], clips: int) -
     prompts = Counter(job["body"]["prompt"] for job in api.read("jobs"))
     states = dict(_states(tasks, archive))
     counts = Counter(states.values())
-    known = (EntryState.ARCHIVED, EntryState.HELD, EntryState.FAILED)
+    known = (EntryState.ARCHIVED, EntryState.HELD, EntryState.FAILED, EntryState.SUBMITTED)
     quarantined = {found.clip_key for found in archive.quarantine.files()}
     safe = quarantined | {key for key, state in states.items() if state in known}
     words = fault.get("name") or f"{fault['on']}: {fault['do']}"
@@ -144,6 +146,7 @@ async def one_fault(api: Api, place: Place, fault: dict[str, Any], clips: int) -
         paid_twice=sum(prompts[task.prompt] > 1 for task in tasks),
         archived=counts[EntryState.ARCHIVED],
         held=counts[EntryState.HELD],
+        open=counts[EntryState.SUBMITTED],
         quarantined=len(quarantined),
         lost=len({task.order.clip_key for task in tasks} - safe),
         read=_read_most(first),
@@ -187,12 +190,24 @@ def main(words: list[str]) -> int:
     parser.add_argument("clips", type=int, nargs="?", default=200)
     parser.add_argument("--only", default="", help="faults that contain this text")
     given = parser.parse_args(words)
-    print("| fault | jobs | paid twice | lost | held | in quarantine | archived | the user reads |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
+    headings = (
+        "fault", "jobs", "paid twice", "lost", "held", "open", "in quarantine", "archived",
+        "the user reads",
+    )  # fmt: skip
+    print(f"| {' | '.join(headings)} |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
     broken = 0
     with tempfile.TemporaryDirectory(prefix="kling-faults-", ignore_cleanup_errors=True) as folder:
         for row in rows(given.clips, Path(folder), given.only):
-            figures = (row.jobs, row.paid_twice, row.lost, row.held, row.quarantined, row.archived)
+            figures = (
+                row.jobs,
+                row.paid_twice,
+                row.lost,
+                row.held,
+                row.open,
+                row.quarantined,
+                row.archived,
+            )
             print(f"| {row.fault} | {' | '.join(map(str, figures))} | {row.read} |", flush=True)
             broken += row.paid_twice + row.lost
     print(f"paid twice or lost: {broken}")

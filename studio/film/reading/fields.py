@@ -26,6 +26,7 @@ _RULES = {
     "float_parsing": "number",
     "bool_type": "true_or_false",
     "bool_parsing": "true_or_false",
+    "string_unicode": "half_character",
     "string_too_short": "empty_text",
     "string_pattern_mismatch": "name",
     "too_short": "empty_list",

@@ -47,6 +47,8 @@ def read_storyboard(text: str, name: str = "storyboard", folder: Path = Path()) 
     try:
         plan_film(board)
     except StoryboardInvalid as error:
+        if not error.mistakes:
+            raise
         raise StoryboardInvalid.of(document.located(error.mistakes, name)) from None
     remarks = [str(each) for each in cut_texts(text, document.tree)[:_MOST_REMARKS]]
     return board.with_remarks(remarks)

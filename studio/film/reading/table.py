@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,12 +17,15 @@ from prefect_kling.studio.errors import TableInvalid
 from prefect_kling.studio.film.mistakes import Mistake
 from prefect_kling.studio.film.reading.comments import cut_texts
 from prefect_kling.studio.film.reading.fields import mistake_of
-from prefect_kling.studio.film.reading.yaml_text import TextInvalid, read_text
+from prefect_kling.studio.film.reading.yaml_text import TextInvalid, parse_json, read_text
 from prefect_kling.studio.film.storyboard import Place
 
 FRAMES = ("first_frame", "end_frame")
 """Columns of a table that hold links to pictures."""
 COLUMNS = ("prompt", "model", "mode", "duration", "sound", "aspect_ratio", *FRAMES)
+_SEPARATOR = re.compile(r"sep=(.)[ \t,;]*\r?\n", re.IGNORECASE)
+_TIME = re.compile(r"(\d{1,2}):(\d{2})(?::00)?")
+_ON_OFF = {"true": "on", "yes": "on", "on": "on", "false": "off", "no": "off", "off": "off"}
 MOST_REQUESTS = 10_000
 """Of one table. Each is paid."""
 
@@ -62,7 +66,7 @@ def read_requests(text: str, name: str = "table") -> list[VideoRequest]:
                 mistakes.extend(found)
     except TextInvalid as error:
         # Nothing behind it can be trusted to be what it looks like.
-        mistakes.append(error.mistake)
+        mistakes.extend(error.mistakes)
 
     if not mistakes and not requests:
         mistakes.append(Mistake("no_requests"))
@@ -97,11 +101,11 @@ def _from_lines(text: str) -> Iterator[_Row]:
         if not line.strip():
             continue
         try:
-            data = json.loads(line)
+            data = parse_json(line)
         except json.JSONDecodeError as error:
             raise _refused("no_json", number, error.msg) from None
-        except ValueError as error:
-            raise _refused("no_json", number, str(error)) from None
+        except TextInvalid as error:
+            raise TextInvalid(*(replace(each, line=number) for each in error.mistakes)) from None
         except RecursionError:
             raise _refused("too_deep", number) from None
         yield _Row(data, number)
@@ -111,45 +115,84 @@ def _from_list(text: str, name: str) -> Iterator[_Row]:
     document = read_text(text, name)
     if not isinstance(document.data, list):
         return
-    # A batch is paid without a quote that somebody would read.
-    for mistake in cut_texts(text, document.tree):
-        raise TextInvalid(mistake)
+    cut = cut_texts(text, document.tree)
+    if cut:
+        # A batch is paid without a quote that somebody would read.
+        raise TextInvalid(*cut)
     for number, fields in enumerate(document.data):
         line, _ = document.position((number,))
         yield _Row(fields, line, ("requests", number))
 
 
 def _from_table(text: str) -> Iterator[_Row]:
-    beginning = text[: len(text) - len(text.lstrip())]
-    above = beginning.count("\n")
-    header = text.lstrip().partition("\n")[0]
-    delimiter = max("\t;,", key=header.count)
-    lines = io.StringIO(text.lstrip(), newline="")
+    table = text.lstrip()
+    above = text.count("\n", 0, len(text) - len(table))
+    # Excel's own first line says what separates cells.
+    separator = _SEPARATOR.match(table)
+    if separator is not None:
+        table = table[separator.end() :]
+        above += 1
+        delimiter = separator[1]
+    else:
+        header = table.partition("\n")[0]
+        delimiter = max("\t;,", key=header.count)
+
     # Strict: a quote that is left open would make one cell of all that follows.
-    table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    lines = io.StringIO(table, newline="")
+    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    begun = above + 1
     try:
-        yield from _cells(table, above)
+        columns: list[str] = []
+        for cells in rows:
+            filled = [cell.strip() for cell in cells]
+            if not columns:
+                columns = _columns(filled, begun)
+            elif any(filled):
+                yield _Row(_request_fields(_by_column(filled, columns, begun)), begun)
+            begun = above + rows.line_num + 1
     except csv.Error as error:
-        raise _refused("no_table", above + max(table.line_num, 1), str(error)) from None
+        raise _csv_mistake(str(error), begun) from None
 
 
-def _cells(table: "csv.DictReader[str]", above: int) -> Iterator[_Row]:
-    columns = [column.strip() for column in table.fieldnames or ()]
-    for column in columns:
+def _columns(header: list[str], line: int) -> list[str]:
+    """Return the names of the columns. Spreadsheets export empty ones at the right."""
+    header = list(header)
+    while header and not header[-1]:
+        header.pop()
+    for column in header:
         if column not in COLUMNS:
-            raise _refused("unknown_column", above + 1, column, COLUMNS)
-    table.fieldnames = columns
+            raise _refused("unknown_column", line, column, COLUMNS)
+        if header.count(column) > 1:
+            raise _refused("column_twice", line, column)
+    return header
 
-    for cells in table:
-        line = above + table.line_num
-        if None in cells:
-            raise _refused("too_many_cells", line)
-        filled = {}
-        for column, cell in cells.items():
-            # A line may have fewer cells than the header.
-            if cell and cell.strip():
-                filled[column] = cell.strip()
-        yield _Row(_request_fields(filled), line)
+
+def _by_column(cells: list[str], columns: list[str], line: int) -> dict[str, str]:
+    """Return the cells that are filled. A line may have fewer cells than the header."""
+    if any(cells[len(columns) :]):
+        raise _refused("too_many_cells", line)
+    return {name: _meant(name, cell) for name, cell in zip(columns, cells, strict=False) if cell}
+
+
+def _meant(column: str, cell: str) -> str:
+    """Return what a spreadsheet made something else of: `on` to TRUE, `16:9` to a time of day."""
+    if column == "sound":
+        return _ON_OFF.get(cell.lower(), cell)
+    time = _TIME.fullmatch(cell)
+    if column == "aspect_ratio" and time is not None:
+        return f"{int(time[1])}:{int(time[2])}"
+    return cell
+
+
+def _csv_mistake(said: str, line: int) -> TextInvalid:
+    """Return what the CSV reader said. `line` is where the row begins that it stumbled over."""
+    if "unexpected end of data" in said:
+        return _refused("open_quote_in_table", line)
+    if "expected after" in said:
+        return _refused("after_quote_in_table", line)
+    if "field larger than" in said:
+        return _refused("too_long_cell", line, limit=csv.field_size_limit())
+    return _refused("no_table", line, said)
 
 
 def _request_fields(cells: dict[str, str]) -> dict[str, Any]:

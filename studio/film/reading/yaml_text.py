@@ -31,18 +31,19 @@ _SCALARS = {
 
 MOST_CHARACTERS = 1_000_000
 """Of a text. A film of a thousand shots has a tenth of it."""
-MOST_NODES = 50_000
+MOST_NODES = 30_000
 """Fields and values of a text, each alias counted as all that it stands for."""
 MOST_DEPTH = 50
 """Of lists and fields inside each other; a storyboard needs seven."""
+_MOST_DIGITS = 30
 
 
 class TextInvalid(Exception):
-    """A text is no YAML or JSON, or more than anybody writes. `mistake` says why, and where."""
+    """A text is no YAML or JSON, or more than anybody writes. `mistakes` say why, and where."""
 
-    def __init__(self, mistake: Mistake) -> None:
-        super().__init__(mistake)
-        self.mistake = mistake
+    def __init__(self, *mistakes: Mistake) -> None:
+        super().__init__(*mistakes)
+        self.mistakes = mistakes
 
 
 def _refused(
@@ -86,6 +87,12 @@ class _Loader(yaml.SafeLoader):
         self._sizes[id(node)] = self._nodes - before
         return node
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Return a whole number. Python reads none of thousands of digits, and nobody means one."""
+        if len(node.value) > _MOST_DIGITS:
+            raise _refused("too_many_digits", node.start_mark.line + 1, node.value)
+        return int(node.value)
+
     def _count(self, nodes: int, line: int) -> None:
         self._nodes += nodes
         if self._nodes > MOST_NODES:
@@ -107,6 +114,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+_Loader.add_constructor(f"{_TAG}int", _Loader.construct_yaml_int)
 for _kind, (_pattern, _first) in _SCALARS.items():
     _Loader.add_implicit_resolver(f"{_TAG}{_kind}", re.compile(_pattern), _first)
 
@@ -225,7 +233,8 @@ def parse(text: str, name: str) -> Document:
     try:
         return read_text(text, name)
     except TextInvalid as error:
-        raise StoryboardInvalid.of([replace(error.mistake, document=name)]) from None
+        mistakes = [replace(each, document=name) for each in error.mistakes]
+        raise StoryboardInvalid.of(mistakes) from None
 
 
 def read_text(text: str, name: str) -> Document:
@@ -234,7 +243,7 @@ def read_text(text: str, name: str) -> Document:
     Raises `TextInvalid`, also for what is larger, deeper or has more parts than anybody writes.
     """
     if len(text) > MOST_CHARACTERS:
-        raise _refused("too_many_bytes", limit=MOST_CHARACTERS)
+        raise _refused("too_long_text", limit=MOST_CHARACTERS)
     try:
         if _is_json(text, name):
             return _parse_json(text)
@@ -246,7 +255,10 @@ def read_text(text: str, name: str) -> Document:
         raise _refused("no_character_of_text", line, f"U+{error.character:04X}") from None
     except RecursionError:
         raise _refused("too_deep") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
+    except OverflowError:
+        # `"\\UFFFFFFFF"` is no character.
+        raise _refused("escape") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise _refused("other", value=str(error)) from None
 
 
@@ -258,9 +270,20 @@ def _is_json(text: str, name: str) -> bool:
     return text.lstrip().startswith("{")
 
 
+def parse_json(text: str) -> Any:
+    """Read JSON. Raises `TextInvalid`, or what `json` raises for a text that is none."""
+    return json.loads(text, parse_int=_whole_number)
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise _refused("too_many_digits", value=digits)
+    return int(digits)
+
+
 def _parse_json(text: str) -> Document:
     try:
-        data = json.loads(text)
+        data = parse_json(text)
     except json.JSONDecodeError as error:
         raise _refused("no_json", error.lineno, error.msg) from None
     _require_few(data)

@@ -80,3 +80,14 @@ def test_a_table_with_a_cut_prompt_is_refused() -> None:
     with pytest.raises(TableInvalid, match="line 2: the prompt ends before `#1 dives`"):
         read_requests(text)
     assert len(read_requests(text.replace("Shirt #1 dives", "'Shirt #1 dives'"))) == 2
+
+
+def test_all_cut_prompts_of_a_table_are_told() -> None:
+    """Each with its line, and as a fact."""
+    text = "- prompt: A lamp #1\n- prompt: Shirt #1 dives\n"
+    with pytest.raises(TableInvalid) as caught:
+        read_requests(text, "mugs.yaml")
+    assert [(each.rule, each.line, each.value) for each in caught.value.mistakes] == [
+        ("cut_text", 1, "#1"),
+        ("cut_text", 2, "#1 dives"),
+    ]

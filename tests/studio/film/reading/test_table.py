@@ -19,17 +19,35 @@ JUG = VideoRequest(model="kling-video-o1", prompt="A jug")
         "\ufeffprompt;model;duration;sound\r\nA mug, red;;3;on\r\n\r\nA jug;kling-video-o1;;\r\n",
         "prompt\tduration\tsound\tmodel\nA mug, red\t3\ton\nA jug\t\t\tkling-video-o1",
         'prompt,        duration, sound, model\n"A mug, red",  3,        on,\nA jug,,,kling-video-o1\n',
+        'sep=;\nprompt;duration;sound;model;;\n"A mug, red";3;on;;;\n;;;;;\nA jug;;;kling-video-o1;;\n',
         "- {prompt: 'A mug, red', duration: 3, sound: on}\n- {prompt: A jug, model: kling-video-o1}\n",
         json.dumps(
             [{"prompt": "A mug, red", "duration": "3", "sound": "on"}, JUG.model_dump(mode="json")]
         ),
         f"{MUG.model_dump_json()}\n\n{JUG.model_dump_json()}\n",
     ],
-    ids=["commas", "semicolons", "tabs", "aligned", "YAML", "JSON", "JSON Lines"],
+    ids=["commas", "semicolons", "tabs", "aligned", "Excel", "YAML", "JSON", "JSON Lines"],
 )
 def test_the_same_requests_however_they_are_written(text: str) -> None:
     """In order; what is not said is the request's own default, and the model Kling V3 Omni."""
     assert read_requests(text) == [MUG, JUG]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "value"),
+    [
+        ("sound", "TRUE", "on"),
+        ("sound", "Yes", "on"),
+        ("sound", "OFF", "off"),
+        ("aspect_ratio", "16:09:00", "16:9"),
+        ("aspect_ratio", "09:16:00", "9:16"),
+        ("aspect_ratio", "1:01", "1:1"),
+    ],
+)
+def test_what_a_spreadsheet_made_of_a_cell_is_read(column: str, cell: str, value: str) -> None:
+    """Truth values and times of day stand for what somebody typed."""
+    (request,) = read_requests(f"prompt,{column}\nA lamp,{cell}\n")
+    assert getattr(request, column) == value
 
 
 def test_frames_are_columns_with_links() -> None:
@@ -58,6 +76,17 @@ def test_frames_are_columns_with_links() -> None:
             "mugs.csv, line 3: duration (99 with kling-v3-omni): kling-v3-omni makes 3 to 15 seconds",
         ),
         ("prompt,duration\nA mug, red,3\n", "mugs.csv, line 2: more cells than the header"),
+        ("prompt,duration\n\nA,3\nB, red,3\n", "mugs.csv, line 4: more cells than the header"),
+        ("prompt,prompt\nA,B\n", "mugs.csv, line 1: the column 'prompt' is there twice"),
+        (
+            'prompt,duration\nA,3\n"A mug,3\nA jug,5\n',
+            "mugs.csv, line 3: a quote is opened here and never closed",
+        ),
+        (
+            'prompt,duration\n"A mug" in red,3\n',
+            "mugs.csv, line 2: a text goes on after its closing quote",
+        ),
+        ('prompt,duration\n"A mug,3\n"A jug",5\n', "mugs.csv, line 2: a text goes on after"),
         (
             "prompt\n" + "x" * 2501,
             "mugs.csv, line 2: prompt (2501 characters): a prompt of kling-v3-omni has at most 2500 characters",
