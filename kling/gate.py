@@ -5,12 +5,12 @@
 | bytes           | the first 1 MiB, counted as they come and once more after gzip or deflate    |
 | text            | UTF-8, UTF-16 or UTF-32, as JSON is told apart; wrong bytes are replaced     |
 | JSON            | 32 levels and 50,000 values; the rest is dropped                             |
-| strings         | without secrets that this client sent, control characters, halves of characters |
+| strings         | 32,768 characters, without control characters, halves of characters, our secrets |
 | ids             | as they are; odd ones are quoted, long ones cut (see `job_ids`)              |
 | numbers         | finite ones; more than 600 digits stay text                                  |
 
-Nothing here raises. What could not be read, or has not arrived whole, is said to be so, and its
-text is kept: an id that stands in it can still be found there.
+Nothing here raises. What could not be read, or has not arrived whole, is said to be so, and the
+ids that stand in its text are kept.
 """
 
 import json
@@ -33,6 +33,8 @@ from prefect_kling.kling.server_words import printable
 
 LARGEST_ANSWER = 2**20
 """Bytes; the operator's largest answer known has 2,000."""
+LONGEST_TEXT = 2**15
+"""Characters of one text; links to results, and JSON that holds such links, are left whole."""
 DEEPEST = 32
 MOST_VALUES = 50_000
 _PIECE = 4096
@@ -124,11 +126,11 @@ def read_body(content: bytes, secrets: SentSecrets) -> Body:
         parsed = parse_json(text)
         is_json = True
     except (ValueError, RecursionError):
-        # The text is kept; whoever reads it finds the ids in it.
+        # The ids in the text are found all the same.
         is_json = False
     begins_as_json = text.lstrip()[:1] in ("{", "[")
     return Body(
-        text=secrets.hide(text),
+        text=secrets.hide(text[:LONGEST_TEXT]),
         body=_Admission(secrets).admit(parsed),
         is_broken=is_cut or (begins_as_json and not is_json),
         ids_in_text=tuple(_ids_in_text(text, secrets)),
@@ -193,7 +195,7 @@ class _Admission:
             for inner_name, inner in value.items():
                 if self._count > MOST_VALUES:
                     break
-                told = printable(self._secrets.hide(inner_name))
+                told = printable(self._secrets.hide(inner_name[:LONGEST_TEXT]))
                 fields[told] = self.admit(inner, inner_name, depth + 1)
             return fields
         return value
@@ -202,7 +204,7 @@ class _Admission:
         if name in RESULT_FIELDS:
             # Links that are to be opened, and may share a part with links that were sent.
             return self._secrets.hide_key(value)
-        hidden = self._secrets.hide(value)
+        hidden = self._secrets.hide(value[:LONGEST_TEXT])
         if name == "id" or name.lower() in ID_FIELDS:
             return as_job_id(hidden) or ""
         return printable(hidden)
