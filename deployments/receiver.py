@@ -63,9 +63,11 @@ class ReceiverSettings:
     repeat_delay: float = 1.0
     """Seconds after a call about a clip before others about it are looked at."""
     max_job_ids: int = 8
-    """How many different job ids may wait for one clip. Whoever knows its address could name any number."""
+    """How many different job ids may wait for one clip. Whoever knows its address could name any
+    number."""
     stop_seconds: float = 6.0
-    """How long work goes on when the receiver is stopped; then it is cancelled, which leaves nothing half done."""
+    """How long work goes on when the receiver is stopped; then it is cancelled, which leaves
+    nothing half done."""
 
 
 DEFAULTS = ReceiverSettings()
@@ -89,7 +91,8 @@ class Receiver:
         self._settings = settings
         self._fetching = asyncio.Semaphore(settings.concurrent_clips)
         self._in_progress: dict[tuple[str, str], list[str | None]] = {}
-        """The job ids named by calls that wait, by clip key and claim of those that are worked on."""
+        """The job ids named by calls that wait, by clip key and claim of those that are worked
+        on."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._closing = asyncio.Event()

@@ -10,11 +10,13 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CALL_SECONDS = 20.0
-"""How long one call may take, from its connection to the answer. The receiver answers before it works."""
+"""How long one call may take, from its connection to the answer. The receiver answers before it
+works."""
 MAX_CONNECTIONS = 500
 """Further calls are answered with 503; the API repeats them."""
 STOP_SECONDS = 2
-"""How long open calls may go on when the server is stopped; the receiver's own work has its own limit."""
+"""How long open calls may go on when the server is stopped; the receiver's own work has its own
+limit."""
 
 
 class _LimitedProtocol(H11Protocol):

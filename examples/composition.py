@@ -60,9 +60,9 @@ def mapped_over_a_list(products: list[str]) -> list[dict[str, object]]:
 async def through_a_deployment(product: str) -> str:
     """Start the `clip` deployment and wait for it.
 
-    The deployment knows the blocks; others are named as `{"$ref": {"block_document_slug": "kling-archive/other"}}`,
-    never handed over as values. The idempotency key makes a retry of this flow find the run it started instead of
-    starting another.
+    The deployment knows the blocks; others are named as `{"$ref": {"block_document_slug":
+    "kling-archive/other"}}`, never handed over as values. The idempotency key makes a retry of this
+    flow find the run it started instead of starting another.
     """
     run = await arun_deployment(
         "generate-clip/clip",

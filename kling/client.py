@@ -69,7 +69,8 @@ class ClientSettings(BaseModel):
     read_seconds: float = 30.0
     """How long to wait for the answer to a read."""
     create_seconds: float = 60.0
-    """How long to wait for the answer to a paid call; an answer that comes later is an unknown outcome."""
+    """How long to wait for the answer to a paid call; an answer that comes later is an unknown
+    outcome."""
     read_attempts: int = 4
     """How often a read is tried before it fails."""
     disputed_rules: Literal["warn", "refuse"] = "warn"

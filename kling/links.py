@@ -37,7 +37,8 @@ def read_links(text: str) -> Iterator[str]:
     """Yield the addresses that a text may stand for, the likeliest first; none if it is no link.
 
     White space and line breaks around or inside a link, quotes around it, `HTTP://`, `//host/path`
-    and a missing scheme are tolerated, and several links in one text. Without a scheme both https and http are offered.
+    and a missing scheme are tolerated, and several links in one text. Without a scheme both https
+    and http are offered.
     """
     if len(text) > LONGEST:
         return

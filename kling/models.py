@@ -23,10 +23,12 @@ RateKind = Literal["plain", "sound", "keep_sound"]
 Rates = dict[Mode, dict[RateKind, Annotated[Decimal, Field(ge=0)]]]
 
 FILE_SETTING = "PREFECT_KLING_MODELS"
-"""The environment variable that names a `ModelsFile`; without it only the built-in models are known."""
+"""The environment variable that names a `ModelsFile`; without it only the built-in models are
+known."""
 
 DEFAULT_MODEL = "kling-v3-omni"
-"""The model of storyboards and tables that name none. Changing it would change the clip keys of existing films."""
+"""The model of storyboards and tables that name none. Changing it would change the clip keys of
+existing films."""
 
 
 class ModelSpecification(BaseModel):
@@ -46,7 +48,8 @@ class ModelSpecification(BaseModel):
     max_seconds: Annotated[int, Field(ge=1)]
     """Longest clip, in whole seconds."""
     plain_seconds: tuple[int, ...] | None = None
-    """The only lengths of clips made from text or a first frame alone, where sources disagree; None for no limit."""
+    """The only lengths of clips made from text or a first frame alone, where sources disagree; None
+    for no limit."""
     modes: tuple[Mode, ...] = ("std", "pro")
     """Picture sizes."""
     aspect_ratios: tuple[AspectRatio, ...] = ("16:9", "9:16", "1:1")
@@ -59,7 +62,8 @@ class ModelSpecification(BaseModel):
     max_references_with_video: Annotated[int, Field(ge=0)] = 4
     """Most images and elements together beside an input video."""
     max_images_with_frame: int | None = None
-    """Most images of a request that has an end frame (or, disputed, a first frame); None for no limit of its own."""
+    """Most images of a request that has an end frame (or, disputed, a first frame); None for no
+    limit of its own."""
     max_elements_with_first_frame: Annotated[int, Field(ge=0)] = 3
     """Most elements beside a first frame."""
     max_elements_with_end_frame: Annotated[int, Field(ge=0)] = 3
@@ -82,9 +86,11 @@ class ModelSpecification(BaseModel):
     """Longest prompt of one shot of a multi-shot clip, in characters."""
 
     rates: Rates
-    """US dollars per second by mode and kind: `plain`, with `sound`, or keeping an input video's sound."""
+    """US dollars per second by mode and kind: `plain`, with `sound`, or keeping an input video's
+    sound."""
     rates_are_confirmed: bool = False
-    """Whether the rates were read in the operator's price table; budgets reserve the dearest rate if not."""
+    """Whether the rates were read in the operator's price table; budgets reserve the dearest rate
+    if not."""
 
     @model_validator(mode="after")
     def _every_mode_has_a_price(self) -> "ModelSpecification":

@@ -116,7 +116,8 @@ class VideoInput(FormModel):
     video_url: Url
     """Link to an MP4 or MOV of 3 to 10 seconds, 720 to 2160 px a side, at most 200 MB."""
     refer_type: Literal["feature", "base"]
-    """feature: the clip takes motion, camera and scene from it. base: the video itself is edited."""
+    """feature: the clip takes motion, camera and scene from it. base: the video itself is
+    edited."""
     keep_original_sound: YesNo = "no"
     """Keep the sound of the input video; it costs more per second."""
 
@@ -150,8 +151,8 @@ class RequestParameters(FormModel):
     model: ModelName
     """Which model makes the clip."""
     prompt: Prompt | None = None
-    """What happens in the clip. Inputs are named by their place: `<<<image_1>>>`, `<<<element_1>>>`,
-    `<<<video_1>>>`."""
+    """What happens in the clip. Inputs are named by their place: `<<<image_1>>>`,
+    `<<<element_1>>>`, `<<<video_1>>>`."""
     image_list: list[ImageInput] = []
     """Pictures: first frame, last frame, references."""
     video_list: Annotated[list[VideoInput], Field(max_length=1)] = []
@@ -161,7 +162,8 @@ class RequestParameters(FormModel):
     mode: Mode = "std"
     """std is 720p, pro is 1080p."""
     duration: Annotated[int, Field(ge=1, json_schema_extra=_clip_lengths)] = 5
-    """Length in whole seconds: 3 to 10, with Kling V3 Omni up to 15. An edit takes its length from the input video."""
+    """Length in whole seconds: 3 to 10, with Kling V3 Omni up to 15. An edit takes its length from
+    the input video."""
     sound: OnOff = "off"
     """Let the model make sound. Not together with an input video."""
     aspect_ratio: AspectRatio = "16:9"
@@ -171,13 +173,15 @@ class RequestParameters(FormModel):
     multi_shot: bool = False
     """Several shots in one clip (Kling V3 Omni only)."""
     shot_type: Literal["customize", "intelligence"] | None = None
-    """Who cuts a multi-shot clip: customize takes multi_prompt, intelligence lets the model cut the prompt."""
+    """Who cuts a multi-shot clip: customize takes multi_prompt, intelligence lets the model cut the
+    prompt."""
     multi_prompt: Annotated[list[Segment], Field(json_schema_extra=_most_shots)] = []
     """The shots of a multi-shot clip in order; their lengths add up to the duration."""
     watermark_info: WatermarkInfo | None = None
     """Ask for a watermarked version."""
     extra: dict[str, JsonValue] = {}
-    """Parameters the page does not know yet, or a shot_type of your own. Sent as they are, unchecked."""
+    """Parameters the page does not know yet, or a shot_type of your own. Sent as they are,
+    unchecked."""
 
     @property
     def headline(self) -> str:

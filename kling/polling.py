@@ -82,8 +82,9 @@ async def poll_until_done(
 ) -> VideoJob:
     """Poll until the job is completed and return it. Free, and safe to repeat.
 
-    `on_update` is called with every job that was read. Setting the event `completed` ends the current delay early.
-    An API that is unavailable or sends unreadable answers is asked again until the deadline.
+    `on_update` is called with every job that was read. Setting the event `completed` ends the
+    current delay early. An API that is unavailable or sends unreadable answers is asked again until
+    the deadline.
 
     Raises `JobFailed` when two readings in a row say that the job ended without a video, with
     `policy.confirm_seconds` between them, `StillRunning` at the deadline,

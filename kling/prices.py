@@ -34,9 +34,10 @@ def quote(
     An estimate: the operator's prices have moved before. `KlingClient.record` tells what was really
     charged.
 
-    `model` is the specification to price by, the known one of the request's model unless given. `input_seconds` is
-    the length of the video an edit starts from: edits are billed on it, rounded to whole seconds. Without it the
-    longest allowed input is assumed. Raises `ModelUnknown` for a model without a specification.
+    `model` is the specification to price by, the known one of the request's model unless given.
+    `input_seconds` is the length of the video an edit starts from: edits are billed on it, rounded
+    to whole seconds. Without it the longest allowed input is assumed. Raises `ModelUnknown` for a
+    model without a specification.
     """
     if model is None:
         model = find_model(request.model)

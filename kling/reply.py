@@ -232,7 +232,8 @@ def _code(body: Mapping[str, JsonValue]) -> tuple[int | None, bool]:
 def _named_job_ids(answer: Answer) -> tuple[str, ...]:
     """Return the ids in id fields; those of fields named `id` come last, other things have an id too.
 
-    Without any, what stands in the text counts: a cut body, or JSON in a string, still names its job.
+    Without any, what stands in the text counts: a cut body, or JSON in a string, still names its
+    job.
     """
     named: dict[str, None] = {}
     also: dict[str, None] = {}

@@ -31,7 +31,8 @@ class Violation:
     source: str = ""
     """Who says so: the operator's page, Kling's documentation, or several clients."""
     is_disputed: bool = False
-    """Whether the sources contradict each other; such a request is sent with a warning unless set otherwise."""
+    """Whether the sources contradict each other; such a request is sent with a warning unless set
+    otherwise."""
 
     def __str__(self) -> str:
         return describe(self)

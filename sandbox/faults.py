@@ -89,7 +89,8 @@ class FaultAction(_Strict):
     state: str | None = None
     """Report this state, without a link unless `links` is given."""
     links: list[str] | None = None
-    """Report these links of a completed job; `{link}` stands for the true one, `{host}` for it without its scheme."""
+    """Report these links of a completed job; `{link}` stands for the true one, `{host}` for it
+    without its scheme."""
     envelope: int | None = None
     """Put this code into the envelope around the true data."""
     no_url: Literal[True] | None = None

@@ -16,7 +16,8 @@ from prefect_kling.telemetry.logs import run_logger
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~])")
 _BEGINS_A_BLOCK = re.compile(r"^(#|>|=|-|\+|\d+(?=[.)]))")
-# Renderers make links of bare addresses, whatever is escaped in them. A space of no width ends that.
+# Renderers make links of bare addresses, whatever is escaped in them. A space of no width ends
+# that.
 _ADDRESS = re.compile(r"(?i)(\w:)(//)|(\bwww)(\.)|(\w@)(\w)")
 _NO_WIDTH = "\u200b"
 

@@ -49,9 +49,8 @@ class Findings:
 class ReconcileSettings:
     """How to sweep: how many clips at a time, when a sender counts as dead, and how early to warn.
 
-    `window_seconds`: unless given, what each sender wrote down; `silence_otherwise` is for records of
-    versions that wrote nothing. `confirm_seconds`: the pause before
-    a failure is read once more.
+    `window_seconds`: unless given, what each sender wrote down; `silence_otherwise` is for records
+    of versions that wrote nothing. `confirm_seconds`: the pause before a failure is read once more.
     """
 
     at_once: int = 32

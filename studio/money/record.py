@@ -73,7 +73,8 @@ class Attempt(BaseModel):
     job_id: str | None = None
     """The job, if its id is known."""
     state: Literal["failed", "unknown", "given_up", "gone", "paid"]
-    """How it ended. `unknown`: it was sent again by choice. `paid`: it came late, and is kept beside the clip."""
+    """How it ended. `unknown`: it was sent again by choice. `paid`: it came late, and is kept
+    beside the clip."""
     at_most_usd: Decimal
     """What this request alone may have cost."""
     charged_usd: Decimal | None = None
@@ -115,21 +116,25 @@ class Entry(BaseModel):
     sent_to: str = ""
     """The API it is sent to."""
     account: str = ""
-    """Salted fingerprint of the API key (see `KlingClient.account`); empty in records of older versions."""
+    """Salted fingerprint of the API key (see `KlingClient.account`); empty in records of older
+    versions."""
     film: str = ""
     """The film it was asked for, if any; its budget paid for it."""
     adopted_by: str = ""
     """Who named the job, where its sender did not."""
     silent_seconds: float | None = None
-    """After how many seconds without a word its sender counts as dead, by the sender's own settings."""
+    """After how many seconds without a word its sender counts as dead, by the sender's own
+    settings."""
     sending_since: datetime | None = None
     """When the latest request was about to leave, by the sender's clock."""
     job_id: str | None = None
-    """The API's id of the paid job. Of a held clip: the id that stood in an answer, which may be its job."""
+    """The API's id of the paid job. Of a held clip: the id that stood in an answer, which may be
+    its job."""
     is_answered: bool = False
     """Whether the sender of a held clip reported that its request had ended."""
     maybe_paid_usd: Decimal = NOTHING
-    """What earlier requests may have cost whose outcome is unknown: they were sent again by choice."""
+    """What earlier requests may have cost whose outcome is unknown: they were sent again by
+    choice."""
     attempts: tuple[Attempt, ...] = ()
     """The earlier paid requests for this clip, oldest first."""
     late_jobs: tuple[LateJob, ...] = ()

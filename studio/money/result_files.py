@@ -11,7 +11,8 @@ LONGEST_SECONDS = 15
 """An edit is as long as its input, at most 10 s; it is allowed what the longest clip is allowed."""
 LEAST_BYTES = 32 * 2**20
 BYTES_PER_SECOND = {"std": 16 * 2**20, "pro": 32 * 2**20}
-"""ProRes 4444, the largest format in use, takes 18 and 41 MB a second at 720p and 1080p and 60 fps."""
+"""ProRes 4444, the largest format in use, takes 18 and 41 MB a second at 720p and 1080p and 60
+fps."""
 
 
 def most_bytes(order: ClipOrder) -> int:

@@ -54,9 +54,9 @@ async def wait_for_paid_job(
 ) -> VideoJob:
     """Wait until the entry's job is completed and return it; a failure is for the caller to note (`close_failed`).
 
-    `is_watched`: a receiver may finish the clip. Then the ledger is watched for it, and the API is asked only about
-    what the ledger cannot tell; the patience's head start counts from when the request was sent. Free, safe to
-    repeat. Raises what `poll_until_done` raises.
+    `is_watched`: a receiver may finish the clip. Then the ledger is watched for it, and the API is
+    asked only about what the ledger cannot tell; the patience's head start counts from when the
+    request was sent. Free, safe to repeat. Raises what `poll_until_done` raises.
     """
     if entry.job_id is None:
         raise LedgerUnreadable(
@@ -193,8 +193,8 @@ class Outcome(StrEnum):
 class Collected:
     """One job's outcome, in words too; the clip if it is archived now.
 
-    `is_news`: this very call closed the record, so that whoever made it tells of the end. `trouble`: what keeps a
-    finished video from being archived.
+    `is_news`: this very call closed the record, so that whoever made it tells of the end.
+    `trouble`: what keeps a finished video from being archived.
     """
 
     outcome: Outcome

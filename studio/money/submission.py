@@ -70,11 +70,14 @@ from prefect_kling.studio.money.send_limit import SendLimit
 from prefect_kling.studio.storage.concurrency import in_thread, sheltered, uninterrupted
 
 PREPARE_SECONDS = 60.0
-"""How long a sender may take between its claim and its request; after that it gives the clip back."""
+"""How long a sender may take between its claim and its request; after that it gives the clip
+back."""
 CLAIM_SECONDS = 2 * PREPARE_SECONDS
-"""After how many seconds others release what is only claimed. Its sender can then send nothing any more."""
+"""After how many seconds others release what is only claimed. Its sender can then send nothing any
+more."""
 CONNECTED_SECONDS = 15.0
-"""How long a connection may stand before the request is sent over it; a server may close it later on."""
+"""How long a connection may stand before the request is sent over it; a server may close it later
+on."""
 GRACE_SECONDS = 20.0
 """How long a cancelled run waits for the answer to a paid request that is under way."""
 INSIST_SECONDS = 300.0
@@ -82,7 +85,8 @@ INSIST_SECONDS = 300.0
 HOLD_SECONDS = 30.0
 """How long to insist on noting an unknown outcome without an id."""
 LONGEST_WRITE_SECONDS = 400.0
-"""How long one write may take that hangs: five tries of ten seconds to connect and a minute to read, and pauses."""
+"""How long one write may take that hangs: five tries of ten seconds to connect and a minute to
+read, and pauses."""
 LONGEST_PAUSE = 60.0
 LONGEST_RETRY_PAUSE = 600.0
 NOTHING_PAID = (Unavailable, RequestRefused, KeyRefused, BalanceTooLow)
@@ -99,8 +103,8 @@ def sender_window(client: ClientSettings, insist: float = INSIST_SECONDS) -> flo
     """Return after how many seconds without a word the sender of a claim counts as dead.
 
     It covers preparing, connecting, sending, the whole time a sender may insist on writing its
-    job's id, and a last write that hangs. Whoever holds, releases or resubmits a clip in another sender's place
-    must wait that long.
+    job's id, and a last write that hangs. Whoever holds, releases or resubmits a clip in another
+    sender's place must wait that long.
     """
     answer_seconds = client.connect_seconds + client.create_seconds
     return PREPARE_SECONDS + answer_seconds + insist + LONGEST_WRITE_SECONDS

@@ -28,7 +28,8 @@ def sheltered(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
     Whoever shelters a task waits for it: the loop ends once those who wait have returned.
     """
     task = asyncio.ensure_future(work)
-    # Part of asyncio's interface for extensions: https://docs.python.org/3/library/asyncio-extending.html
+    # Part of asyncio's interface for extensions:
+    # https://docs.python.org/3/library/asyncio-extending.html
     asyncio.tasks._unregister_task(task)  # noqa: SLF001
     return task
 
