@@ -1,24 +1,28 @@
 """Where everything is in the bucket: every key, relative to the archive's prefix.
 
-```text clips/{clip_key}.mp4                   a clip clips/{clip_key}.json                  its
-record: order, job, price, hash, media facts late/{clip_key}.{hash of the job}.mp4  a video of the
-same clip that came when another was there films/{slug}/{film_key}/               one cut of a film:
-film.mp4, contact-sheet.jpg, manifest.json frames/{clip_key}.png                  the last picture
-of a clip, for the clip that continues it frames/{clip_key}.sharpest.png         the sharpest of its
-last pictures, for the same purpose frames/{clip_key}.sharpest.json        after which picture a
-film cuts that clip tails/{clip_key}.mp4                   the last seconds of a clip, for the clip
-that continues it inputs/{hash}.{extension}              a picture or video of the user, named by
-its content pending/{slug}.{hash}.json             a film that was sent and is not joined yet
+```text
+clips/{clip_key}.mp4                   a clip
+clips/{clip_key}.json                  its record: order, job, price, hash, media facts
+late/{clip_key}.{hash of the job}.mp4  a video of the same clip that came when another was there
+films/{slug}/{film_key}/               one cut of a film: film.mp4, contact-sheet.jpg, manifest.json
+frames/{clip_key}.png                  the last picture of a clip, for the clip that continues it
+frames/{clip_key}.sharpest.png         the sharpest of its last pictures, for the same purpose
+frames/{clip_key}.sharpest.json        after which picture a film cuts that clip
+tails/{clip_key}.mp4                   the last seconds of a clip, for the clip that continues it
+inputs/{hash}.{extension}              a picture or video of the user, named by its content
+pending/{slug}.{hash}.json             a film that was sent and is not joined yet
 quarantine/{clip_key}.{job}.{hash}     what a paid job delivered and no check accepts, as it came
-quarantine/{clip_key}.{job}.json       why it is there ledger/jobs/{clip_key}.json            the
-record of the money of one clip ledger/open/{clip_key}.{claim}         an empty marker: that record
-is not finished ledger/held/{clip_key}.{claim}         an empty marker: that record waits for a
-decision ledger/by-job/{hash of the job id}     which clip a job belongs to
+quarantine/{clip_key}.{job}.json       why it is there
+ledger/jobs/{clip_key}.json            the record of the money of one clip
+ledger/open/{clip_key}.{claim}         an empty marker: that record is not finished
+ledger/held/{clip_key}.{claim}         an empty marker: that record waits for a decision
+ledger/by-job/{hash of the job id}     which clip a job belongs to
 ledger/job-index-complete              the jobs of all older records are in that index
-ledger/budget.json                     the accounts of the archive ledger/readings/{time}.json
-what the API said of the account at a time: see `ledger audit` doctor/probe-{random}
-a test of rights and links; removed at once ledger/probe-{random}                  a test of
-conditional writes; removed at once ```
+ledger/budget.json                     the accounts of the archive
+ledger/readings/{time}.json            what the API said of the account at a time: see `ledger audit`
+doctor/probe-{random}                  a test of rights and links; removed at once
+ledger/probe-{random}                  a test of conditional writes; removed at once
+```
 
 Existing archives rely on these keys: a key that changes loses what is stored under the old one.
 """
