@@ -182,7 +182,10 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
 
     @property
     def unreachable_callback(self) -> str | None:
-        """The host that the API is to call when jobs end and cannot reach; None if there is none."""
+        """The host that the API is to call when jobs end and cannot reach.
+
+        None if there is none.
+        """
         address = self.receiver_url
         if self.webhook_url is not None:
             address = self.webhook_url.get_secret_value()

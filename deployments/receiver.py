@@ -149,7 +149,10 @@ class Receiver:
         return PlainTextResponse("thank you", 202)
 
     async def _work(self, call: CallbackEvent) -> None:
-        """Handle a call. Those about the same clip that arrive meanwhile wait; equal ones cause one repetition."""
+        """Handle a call. Those about the same clip that arrive meanwhile wait.
+
+        Equal ones cause one repetition.
+        """
         clip = (call.clip_key, call.claim)
         waiting = self._in_progress.get(clip)
         if waiting is not None:

@@ -1,4 +1,7 @@
-"""Clips inside other people's flows: five ways, each a complete flow. Blocks named `default` are used throughout."""
+"""Clips inside other people's flows: five ways, each a complete flow.
+
+Blocks named `default` are used throughout.
+"""
 
 import asyncio
 import sqlite3

@@ -1,1 +1,4 @@
-"""The Kling Omni-Video API: requests and their rules, jobs, errors, prices and the client. No Prefect, no S3."""
+"""The Kling Omni-Video API: requests and their rules, jobs, errors, prices and the client.
+
+No Prefect, no S3.
+"""

@@ -39,7 +39,10 @@ class Scope(Enum):
 
 
 def host_of(url: str) -> str:
-    """Return the host of an address in lower case, without a dot at its end; "" if there is none."""
+    """Return the host of an address in lower case, without a dot at its end.
+
+    "" if there is none.
+    """
     try:
         host = urlsplit(url).hostname
     except ValueError:
@@ -113,7 +116,10 @@ def _scopes_here(host: str) -> frozenset[Scope]:
 
 
 def numbers_here(host: str) -> list[IPAddress]:
-    """Return the numbers that a name stands for on this machine, none if it is not known. Blocks."""
+    """Return the numbers that a name stands for on this machine, none if it is not known.
+
+    Blocks.
+    """
     try:
         answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

@@ -101,7 +101,10 @@ class Balance(BaseModel):
 
 
 class Charge(BaseModel):
-    """What a job really cost, once `settled`; `credits` is an amount in `currency`, None while it is open."""
+    """What a job really cost, once `settled`.
+
+    `credits` is an amount in `currency`, None while it is open.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -292,7 +295,10 @@ class KlingClient:
         )
 
     async def record(self, job_id: str) -> Charge | None:
-        """Ask what a job really cost. Free. None when the API has no such record or none that can be read."""
+        """Ask what a job really cost. Free.
+
+        None when the API has no such record or none that can be read.
+        """
         if job_id in _NO_PATH:
             return None
         message = f"the charge of job {quoted(job_id)} could not be read"
@@ -382,7 +388,10 @@ class KlingClient:
     async def _ask(
         self, request: httpx.Request, what: str, seconds: float, job_id: str | None = None
     ) -> Reply:
-        """Send a free call once, and read its answer. Raises `Unavailable` if none arrives whole."""
+        """Send a free call once, and read its answer.
+
+        Raises `Unavailable` if none arrives whole.
+        """
         arrival = Arrival()
         trouble = ""
         try:
@@ -402,12 +411,18 @@ class KlingClient:
         return Reply.read(answer)
 
     def _say(self, error: Exception) -> str:
-        """Return what is known of trouble with a connection; a server may have written some of it."""
+        """Return what is known of trouble with a connection.
+
+        A server may have written some of it.
+        """
         return words(self._secrets.hide(f"{type(error).__name__}: {error}".rstrip(": ")))
 
 
 def amount(value: JsonValue) -> Decimal | None:
-    """Return an amount of money that stands in an answer as a number or as digits; None for what is none."""
+    """Return an amount of money that stands in an answer as a number or as digits.
+
+    None for what is none.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     text = str(value).strip()

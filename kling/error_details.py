@@ -1,4 +1,7 @@
-"""What an error carries so that a person or a program can act on it; the root of both error trees."""
+"""What an error carries so that a person or a program can act on it.
+
+The root of both error trees.
+"""
 
 from typing import ClassVar, TypedDict, Unpack
 
@@ -6,7 +9,10 @@ from prefect_kling.kling.job_ids import quoted
 
 
 class ErrorDetails(TypedDict, total=False):
-    """Facts about a failure. `detail` is what another system said: the API, the store, a library."""
+    """Facts about a failure.
+
+    `detail` is what another system said: the API, the store, a library.
+    """
 
     clip_key: str | None
     job_id: str | None

@@ -35,7 +35,10 @@ class RequestRefused(KlingError):
 
 
 class KeyRefused(KlingError):
-    """The API key is missing, wrong, or lacks a permission, or the address is wrong; this call cost nothing."""
+    """The API key is missing, wrong, or lacks a permission, or the address is wrong.
+
+    This call cost nothing.
+    """
 
     next_step = (
         "This call cost nothing. Check the API key and the base URL in the KlingCredentials block."
@@ -85,7 +88,10 @@ JobGone = JobNotFound
 
 
 class JobFailed(KlingError):
-    """The job ended without a video. `fail_code` and `retryable` say whether a new attempt makes sense."""
+    """The job ended without a video.
+
+    `fail_code` and `retryable` say whether a new attempt makes sense.
+    """
 
     next_step = "Failed jobs are not charged."
 
@@ -103,7 +109,10 @@ class JobFailed(KlingError):
 
 
 class StillRunning(KlingError):
-    """The deadline for waiting passed while the job was healthy; the job goes on and stays paid for."""
+    """The deadline for waiting passed while the job was healthy.
+
+    The job goes on and stays paid for.
+    """
 
     next_step = (
         "The job goes on. Run the same thing again later: it will be adopted, not paid again."

@@ -23,7 +23,9 @@ def _plain_fields(schema: dict[str, Any]) -> None:
 
 
 class FormModel(BaseModel):
-    """A model whose JSON Schema makes a good form in the Prefect UI; what was not said is not written either.
+    """A model whose JSON Schema makes a good form in the Prefect UI.
+
+    What was not said is not written either.
 
     Prefect refuses a run whose parameters hold null where its form has a plain field.
     """

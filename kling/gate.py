@@ -146,7 +146,10 @@ def _ids_in_text(text: str, secrets: SentSecrets) -> Iterator[str]:
 
 
 def parse_json(text: str) -> JsonValue:
-    """Read JSON leniently. Raises `ValueError` or, where it is nested too deeply, `RecursionError`."""
+    """Read JSON leniently.
+
+    Raises `ValueError` or, where it is nested too deeply, `RecursionError`.
+    """
     parsed: JsonValue = json.loads(
         text, strict=False, parse_int=_whole, parse_float=_finite, parse_constant=_nothing
     )

@@ -94,7 +94,9 @@ class VideoJob(BaseModel):
 
     @classmethod
     def read(cls, data: Mapping[str, JsonValue], job_id: str | None = None) -> "VideoJob | None":
-        """Read a job from a reply's `data` that has passed the gate; None when no job id can be found.
+        """Read a job from a reply's `data` that has passed the gate.
+
+        None when no job id can be found.
 
         Spellings, missing fields and unknown states are tolerated: a completed job
         without a URL is still processing.
@@ -135,7 +137,10 @@ def _ids(data: Mapping[str, JsonValue]) -> Iterator[str]:
 
 
 def _text(data: Mapping[str, JsonValue], *names: str) -> str:
-    """Return the first of these fields that says something; an object in its place as it is written."""
+    """Return the first of these fields that says something.
+
+    An object in its place as it is written.
+    """
     found = _first(data, *names)
     if isinstance(found, dict | list):
         return json.dumps(found, ensure_ascii=False)

@@ -100,7 +100,10 @@ class ModelSpecification(BaseModel):
         return self
 
     def rate(self, mode: Mode, kind: RateKind) -> Decimal:
-        """Return US dollars per second. A kind without a rate of its own costs what a plain clip costs."""
+        """Return US dollars per second.
+
+        A kind without a rate of its own costs what a plain clip costs.
+        """
         rates = self.rates[mode]
         return rates.get(kind, rates["plain"])
 
@@ -117,7 +120,10 @@ class ModelSpecification(BaseModel):
 
 
 class ModelUnknown(ValueError):
-    """There is no specification of this model. `name` is what was asked for, `known` what there is."""
+    """There is no specification of this model.
+
+    `name` is what was asked for, `known` what there is.
+    """
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
         super().__init__(f"there is no model {name!r}; known are {', '.join(known)}")
@@ -181,7 +187,10 @@ class ModelsFile(BaseModel):
 
 
 class ModelsFileInvalid(Exception):
-    """The file named by `PREFECT_KLING_MODELS` cannot be used. Nothing is sent at prices that may be wrong."""
+    """The file named by `PREFECT_KLING_MODELS` cannot be used.
+
+    Nothing is sent at prices that may be wrong.
+    """
 
 
 class _Registry:

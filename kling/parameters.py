@@ -201,7 +201,10 @@ class RequestParameters(FormModel):
 
     @property
     def edits_video(self) -> bool:
-        """Whether the input video itself is edited; such a clip has the length and shape of its input."""
+        """Whether the input video itself is edited.
+
+        Such a clip has the length and shape of its input.
+        """
         return self.video is not None and self.video.refer_type == "base"
 
     def image_of_type(self, kind: Literal["first_frame", "end_frame"]) -> ImageInput | None:

@@ -128,7 +128,10 @@ class Reply:
 
     @property
     def outcome(self) -> PaidOutcome:
-        """What this answer to a paid call proves; an answer that is no plain success and names a job proves nothing."""
+        """What this answer to a paid call proves.
+
+        An answer that is no plain success and names a job proves nothing.
+        """
         if self.has_unreadable_code:
             return PaidOutcome.UNKNOWN
         if self.status in SUCCESS_STATUSES and (self.code is None or self.code in SUCCESS_CODES):
@@ -142,7 +145,10 @@ class Reply:
         return PaidOutcome.UNKNOWN
 
     def _is_on(self, known: Mapping[int, object] | frozenset[int]) -> bool:
-        """Whether status and code are both on a list; the status may be 200, and there may be no code."""
+        """Whether status and code are both on a list.
+
+        The status may be 200, and there may be no code.
+        """
         if self.status == 200:
             return self.code in known
         if self.status not in known:
@@ -174,7 +180,10 @@ class Reply:
         return self.status < 400 and (said == 0 or 200 <= said < 300)
 
     def tells_end_of(self, job_id: str) -> bool:
-        """Whether the data say, under this very id, that the job has ended; that wins over the envelope."""
+        """Whether the data say, under this very id, that the job has ended.
+
+        That wins over the envelope.
+        """
         job = VideoJob.read(self.data)
         return job is not None and job.job_id == job_id and job.state.is_terminal
 
@@ -230,7 +239,9 @@ def _code(body: Mapping[str, JsonValue]) -> tuple[int | None, bool]:
 
 
 def _named_job_ids(answer: Answer) -> tuple[str, ...]:
-    """Return the ids in id fields; those of fields named `id` come last, other things have an id too.
+    """Return the ids in id fields.
+
+    Those of fields named `id` come last, other things have an id too.
 
     Without any, what stands in the text counts: a cut body, or JSON in a string, still names its
     job.

@@ -123,7 +123,10 @@ def _unwritable(body: dict[str, JsonValue]) -> str:
 
 
 def _validation_error(violations: list[Violation]) -> ValidationError:
-    """Return an error with one entry for each violation, at its place; pydantic adds what is around the request."""
+    """Return an error with one entry for each violation, at its place.
+
+    Pydantic adds what is around the request.
+    """
     entries = []
     for violation in violations:
         facts = {"sentence": describe(violation), "violation": violation}

@@ -57,7 +57,10 @@ class SentSecrets:
             del self._tokens[next(iter(self._tokens))]
 
     def hide_key(self, text: str) -> str:
-        """Return a text without the key; all of a text that holds it in some other spelling is hidden."""
+        """Return a text without the key.
+
+        All of a text that holds it in some other spelling is hidden.
+        """
         if self._key is None or len(text) < self._shortest:
             return text
         text = self._key.sub(HIDDEN, text)

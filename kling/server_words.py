@@ -32,7 +32,10 @@ _BAD_CHARACTERS = re.compile(
 
 
 def printable(text: str) -> str:
-    """Return a text that every store, database and terminal can hold; white space stays as it is."""
+    """Return a text that every store, database and terminal can hold.
+
+    White space stays as it is.
+    """
     return _BAD_CHARACTERS.sub("\ufffd", text)
 
 

@@ -39,7 +39,10 @@ class Violation:
 
 
 def violations_of(error: "ValidationError") -> list[Violation]:
-    """Return the broken rules among the errors of a validation. Errors of single fields' types are not among them."""
+    """Return the broken rules among the errors of a validation.
+
+    Errors of single fields' types are not among them.
+    """
     errors = error.errors()
     return [each["ctx"]["violation"] for each in errors if each["type"] == ERROR_TYPE]
 

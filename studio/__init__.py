@@ -1,1 +1,4 @@
-"""What makes clips durable and films possible: archive, ledger, media, storyboard and plan. No Prefect."""
+"""What makes clips durable and films possible: archive, ledger, media, storyboard and plan.
+
+No Prefect.
+"""

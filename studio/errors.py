@@ -38,7 +38,10 @@ class StudioError(DetailedError):
 
 
 class StorageUnavailable(StudioError):
-    """The object store could not be reached or failed; no conclusion about its content is allowed."""
+    """The object store could not be reached or failed.
+
+    No conclusion about its content is allowed.
+    """
 
     next_step = "Nothing was decided and nothing more was spent. Check the store's endpoint, then run again."
 
@@ -79,7 +82,10 @@ class NotApproved(StudioError):
 
 
 class OverBudget(StudioError):
-    """A cap would be passed, even if only at worst; nothing was sent for it and nothing was paid."""
+    """A cap would be passed, even if only at worst.
+
+    Nothing was sent for it and nothing was paid.
+    """
 
     next_step = (
         "Nothing was sent. Raise the cap, wait until running clips are settled, or ask for less."
@@ -93,7 +99,10 @@ class LinkExpired(StudioError):
 
 
 class LinkForbidden(LinkExpired):
-    """The result link, or a redirect of it, leads to a private address; nothing was fetched from there."""
+    """The result link, or a redirect of it, leads to a private address.
+
+    Nothing was fetched from there.
+    """
 
     next_step = (
         "Ask the API for another link. Where its results do lie at private addresses, turn on `private_results` in "
@@ -116,7 +125,10 @@ class NotAVideo(StudioError):
 
 
 class VideoQuarantined(NotAVideo):
-    """A paid job delivered what no check accepts. The raw file is kept in the quarantine of the archive."""
+    """A paid job delivered what no check accepts.
+
+    The raw file is kept in the quarantine of the archive.
+    """
 
     next_step = (
         "Run again: a sound file is taken when the API delivers one. Otherwise look at the raw file; "
@@ -191,7 +203,10 @@ class InputUnreachable(StudioError):
 
 
 class FilmIncomplete(StudioError):
-    """Some shots could not be made. What could be made without them is, and is kept. `reasons` maps names to errors."""
+    """Some shots could not be made. What could be made without them is, and is kept.
+
+    `reasons` maps names to errors.
+    """
 
     next_step = "Finished shots are kept and cost nothing again: see to these, then run again."
 

@@ -104,7 +104,10 @@ async def _tell_of_held(error: ClipHeld, order: ClipOrder, archive: Archive) -> 
 
 
 async def _held_entry(order: ClipOrder, archive: Archive) -> Entry | None:
-    """Return the record of a held clip; None if it cannot be read, or says otherwise for its id was not written."""
+    """Return the record of a held clip.
+
+    None if it cannot be read, or says otherwise for its id was not written.
+    """
     try:
         page = await in_thread(archive.ledger.read, order.clip_key)
     except StudioError as trouble:

@@ -1,4 +1,7 @@
-"""Markdown for artifacts in the Prefect UI. A text from others stays a text: no link, no picture, no markup."""
+"""Markdown for artifacts in the Prefect UI.
+
+A text from others stays a text: no link, no picture, no markup.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -23,7 +26,10 @@ _NO_WIDTH = "\u200b"
 
 
 class Markdown(str):
-    """Text that is Markdown already, written by us. Everything else is escaped where it joins it."""
+    """Text that is Markdown already, written by us.
+
+    Everything else is escaped where it joins it.
+    """
 
     __slots__ = ()
 

@@ -45,7 +45,9 @@ def list_files(key: str = "", archive: str = "default") -> None:
 def accept(
     key: str, job_id: str = "", archive: str = "default", credentials: str = "default"
 ) -> None:
-    """Make a file in quarantine the clip's video. Its price is booked, and the clip says who accepted it.
+    """Make a file in quarantine the clip's video.
+
+    Its price is booked, and the clip says who accepted it.
 
     Nothing checks the file again: look at it first. The API is asked what it cost; the listed price
     is booked where it does not say.

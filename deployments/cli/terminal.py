@@ -1,4 +1,7 @@
-"""All that the command line prints. A text from others stays a text: no markup, no control codes."""
+"""All that the command line prints.
+
+A text from others stays a text: no markup, no control codes.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -71,7 +74,10 @@ def make_table(
 
 
 def is_narrow() -> bool:
-    """Whether this is a terminal that is too narrow for whole keys in a table. A file is as wide as need be."""
+    """Whether this is a terminal that is too narrow for whole keys in a table.
+
+    A file is as wide as need be.
+    """
     return console.is_terminal and console.width < LIST_WIDTH
 
 

@@ -111,7 +111,10 @@ def own_opening(board: Storyboard, shot: Shot) -> Opening:
 def frames_of(
     board: Storyboard, first: str | None = None, end: str | None = None
 ) -> tuple[ImageInput, ...]:
-    """Return the pictures that a clip begins and ends with. Raises `ShotInvalid` for other things."""
+    """Return the pictures that a clip begins and ends with.
+
+    Raises `ShotInvalid` for other things.
+    """
     found = []
     for kind, name in (("first_frame", first), ("end_frame", end)):
         if name is None:

@@ -214,7 +214,10 @@ class Storyboard(_Part):
         return self._remarks
 
     def with_remarks(self, remarks: Iterable[str]) -> "Storyboard":
-        """Return this storyboard with what somebody should know of its text. No part of the film."""
+        """Return this storyboard with what somebody should know of its text.
+
+        No part of the film.
+        """
         board = self.model_copy()
         board._remarks = tuple(remarks)  # noqa: SLF001  of its own class
         return board

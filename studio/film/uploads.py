@@ -125,7 +125,10 @@ def _examine(path: Path, *, is_video: bool) -> tuple[str, str]:
 
 @functools.lru_cache(maxsize=1024)
 def _ending(path: Path, is_video: bool, sha256: str) -> str:
-    """Check a file, once for each content, and return its ending. A film is planned several times."""
+    """Check a file, once for each content, and return its ending.
+
+    A film is planned several times.
+    """
     if is_video:
         return _check_video(path)
     return _check_picture(path)

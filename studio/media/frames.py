@@ -100,7 +100,10 @@ def check_every_picture(source: BinaryIO | Path) -> None:
 
 
 def decode_all(source: BinaryIO | Path) -> None:
-    """Decode every picture, and keep none. Raises `NotAVideo` for a damaged one, or if there is none."""
+    """Decode every picture, and keep none.
+
+    Raises `NotAVideo` for a damaged one, or if there is none.
+    """
     with open_film(source) as (film, video):
         video.thread_type = "AUTO"
         count = 0

@@ -88,7 +88,9 @@ class _Track:
 
 
 def inspect(file: BinaryIO) -> tuple[MediaFacts, tuple[str, ...]]:
-    """Prove that a seekable file is a whole video that plays; return facts, and what is odd about it.
+    """Prove that a seekable file is a whole video that plays.
+
+    Return facts, and what is odd about it.
 
     MP4, MOV and WebM are accepted. Raises `NotAVideo` with the reason. The position in the file
     stays where it was.

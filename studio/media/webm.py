@@ -74,7 +74,10 @@ def _refuse_cut(file: BinaryIO, length: int) -> None:
 
 
 def _number(data: bytes, at: int) -> tuple[int | None, int]:
-    """Read a number of variable length (RFC 8794 §4) and return it with its end; all ones: unknown."""
+    """Read a number of variable length (RFC 8794 §4) and return it with its end.
+
+    All ones: unknown.
+    """
     if at >= len(data) or not data[at]:
         raise NotAVideo("the WebM file is cut or damaged")
     width = 9 - data[at].bit_length()

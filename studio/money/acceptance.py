@@ -12,7 +12,9 @@ from prefect_kling.studio.money.settlement import settle_clip
 def accept_quarantined(
     archive: Archive, found: QuarantinedFile, who: str, charged_usd: Decimal | None = None
 ) -> Clip:
-    """Make a quarantined file its clip's video, book its price and close the record. Safe to repeat.
+    """Make a quarantined file its clip's video, book its price and close the record.
+
+    Safe to repeat.
 
     `charged_usd` is the API's own figure, if it is known. Raises `WrongClip` if the clip's record
     is about another job by now, or another video is archived.

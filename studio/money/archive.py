@@ -147,7 +147,10 @@ class Archive:
         self.uploads: UploadedInputs | None = None
 
     def find(self, clip_key: str) -> Clip | None:
-        """Return the archived clip of this key, None when there is none. Raises `LedgerUnreadable`."""
+        """Return the archived clip of this key, None when there is none.
+
+        Raises `LedgerUnreadable`.
+        """
         try:
             return self.bucket.read_model(layout.clip_record(clip_key), Clip, STORED)
         except LedgerUnreadable as error:
@@ -169,7 +172,9 @@ class Archive:
         stop: Stop | None = None,
         is_last_try: bool = True,
     ) -> Clip:
-        """Fetch a completed job's video and store it, whole or not at all; a clip that is there is returned as it is.
+        """Fetch a completed job's video and store it, whole or not at all.
+
+        A clip that is there is returned as it is.
 
         All links of the job are tried in their order, but none that we sent ourselves, and no
         picture, and only from where `access` allows. `charged_usd` is the API's own figure. Without
@@ -244,7 +249,9 @@ class Archive:
     def quarantine_links(
         self, order: ClipOrder, job: VideoJob, reason: str, access: ResultAccess = PUBLIC_ONLY
     ) -> str:
-        """Keep what a job's links hold, whatever it is, and return where; "" if nothing can be fetched.
+        """Keep what a job's links hold, whatever it is, and return where.
+
+        "" if nothing can be fetched.
 
         Nothing is fetched if something of this job is in the quarantine already.
         """
@@ -358,7 +365,10 @@ class Archive:
         )
 
     def _stored(self, key: str, file: BinaryIO) -> _Obtained:
-        """Read back the video that stands in the archive; it was verified before it became visible."""
+        """Read back the video that stands in the archive.
+
+        It was verified before it became visible.
+        """
         file.seek(0)
         file.truncate()
         self.bucket.fetch(layout.clip_video(key), file)
@@ -443,7 +453,10 @@ def _sha256(file: BinaryIO) -> str:
 
 
 def _verify(file: BinaryIO, received: Received, *, every_picture: bool) -> _Obtained:
-    """Prove that a file is a video that plays; what is odd about it is noted. Raises `NotAVideo`."""
+    """Prove that a file is a video that plays; what is odd about it is noted.
+
+    Raises `NotAVideo`.
+    """
     notes: list[str] = []
     file.seek(0)
     start = file.read(16)

@@ -58,7 +58,9 @@ async def audit(
     topped_up_usd: Decimal | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Audit:
-    """Read the account, keep the reading in the archive, and compare it with the earlier ones. Free.
+    """Read the account, keep the reading in the archive, and compare it with the earlier ones.
+
+    Free.
 
     `topped_up_usd` is what was put on the account since the first reading that is compared: the
     latest one before the oldest held clip was sent. Changes no record. Raises what the client
@@ -97,7 +99,10 @@ def _from_the_oldest_held(earlier: Sequence[Reading], held: Sequence[Entry]) -> 
 
 
 def _agreed(found: Sequence[Books]) -> tuple[Decision, ...]:
-    """Return the decisions; where two pairs of readings disagree about a clip, they prove nothing."""
+    """Return the decisions.
+
+    Where two pairs of readings disagree about a clip, they prove nothing.
+    """
     proven: dict[str, set[Decision]] = {}
     for books in found:
         for decision in books.decisions:

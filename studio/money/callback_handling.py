@@ -76,7 +76,10 @@ async def _keep_late_id(
 async def _adopted(
     version: VersionedEntry, job_id: str, client: KlingClient, archive: Archive
 ) -> Entry:
-    """Note the job a call names, if the API knows it and it is no other clip's; somebody quicker is believed."""
+    """Note the job a call names, if the API knows it and it is no other clip's.
+
+    Somebody quicker is believed.
+    """
     await client.get(job_id)
     if await in_thread(take_for, version.entry, job_id, archive) != version.entry.clip_key:
         return version.entry

@@ -30,7 +30,10 @@ class CallbackAddresses:
         return f"{self.base_url.rstrip('/')}/{entry.clip_key}/{claim}/{self._token(entry.clip_key, claim)}"
 
     def is_ours(self, clip_key: str, claim: str, token: str) -> bool:
-        """Whether the token belongs to clip and claim; takes as long for a wrong one as for a right one."""
+        """Whether the token belongs to clip and claim.
+
+        Takes as long for a wrong one as for a right one.
+        """
         return hmac.compare_digest(self._token(clip_key, claim).encode(), token.encode())
 
     def _token(self, clip_key: str, claim: str) -> str:

@@ -17,7 +17,10 @@ CLOCK_DIFFERENCE = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Candidate:
-    """What was found out about the job that an answer named; `adopted` is the record if it is the clip's."""
+    """What was found out about the job that an answer named.
+
+    `adopted` is the record if it is the clip's.
+    """
 
     words: str
     adopted: Entry | None = None

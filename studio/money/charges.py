@@ -16,7 +16,9 @@ LOG = logging.getLogger(__name__)
 async def read_charge(
     client: KlingClient, job_id: str, reserved_usd: Decimal | None
 ) -> Decimal | None:
-    """Return the API's own figure for a job in dollars; None where there is none that can be booked.
+    """Return the API's own figure for a job in dollars.
+
+    None where there is none that can be booked.
 
     It must be a number, in dollars, and between nothing and `MOST_TIMES_RESERVED` times the worst
     price of the request, as far as that is known: a negative charge would free money that is spent,

@@ -1,4 +1,6 @@
-"""What only a person decides about a clip: adopt, release, retry, give up. One clip or many at once.
+"""What only a person decides about a clip: adopt, release, retry, give up.
+
+One clip or many at once.
 
 Each function checks what can be checked for free before it changes a record, and raises `WrongClip`
 with the reason where a decision would pay twice or lose a video.

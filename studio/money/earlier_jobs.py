@@ -28,7 +28,10 @@ LOG = logging.getLogger(__name__)
 
 
 def is_where_it_was_sent(sent_to: str, account: str, clip_key: str, client: KlingClient) -> bool:
-    """Whether a client asks the API and the account that took a request. What is not known proves nothing."""
+    """Whether a client asks the API and the account that took a request.
+
+    What is not known proves nothing.
+    """
     if not sent_to or not account:
         return False
     return sent_to == client.settings.base_url and account == client.account(clip_key)
@@ -37,7 +40,9 @@ def is_where_it_was_sent(sent_to: str, account: str, clip_key: str, client: Klin
 async def read_earlier_jobs(
     version: VersionedEntry, client: KlingClient, archive: Archive
 ) -> Entry | None:
-    """Read every job of a clip's earlier attempts. Return the record if one of them goes on, or has a video.
+    """Read every job of a clip's earlier attempts.
+
+    Return the record if one of them goes on, or has a video.
 
     None says that all have ended without one: then the money that is set aside for them is freed.
     Free, safe to repeat. Raises `JobFailed` where a job is not known and nothing proves that it is

@@ -6,7 +6,9 @@ from prefect_kling.studio.money.record import Entry, EntryState
 
 
 def hold_if_owned_elsewhere(entry: Entry, archive: Archive) -> Entry:
-    """Take a submitted entry's job for its clip; hold the clip, with the id, if the job is another's.
+    """Take a submitted entry's job for its clip.
+
+    Hold the clip, with the id, if the job is another's.
 
     Returns the entry as it stands then. Safe to repeat. Raises storage errors.
     """

@@ -39,7 +39,10 @@ class JobIndex:
         return owner.clip_key
 
     def take(self, job_id: str, clip_key: str, claim: str) -> str:
-        """Note that a job belongs to a clip, unless it belongs to another; return whose it is now."""
+        """Note that a job belongs to a clip, unless it belongs to another.
+
+        Return whose it is now.
+        """
         mine = JobOwner(job_id=job_id, clip_key=clip_key, claim=claim)
         body = mine.model_dump_json().encode()
         path = _path(job_id)
@@ -56,7 +59,10 @@ class JobIndex:
                 return clip_key
 
     def give_back(self, job_id: str, clip_key: str) -> None:
-        """Note that a job does not belong to a clip after all. Nothing happens if it is another's."""
+        """Note that a job does not belong to a clip after all.
+
+        Nothing happens if it is another's.
+        """
         path = _path(job_id)
         stored = self._bucket.read(path)
         if stored is None or stored.parse(JobOwner).clip_key != clip_key:

@@ -126,7 +126,10 @@ class Ledger:
         self.bucket = bucket
 
     def read(self, clip_key: str) -> VersionedEntry | None:
-        """Read a clip's record; None only when there is none. Raises `LedgerUnreadable` rather than guess."""
+        """Read a clip's record; None only when there is none.
+
+        Raises `LedgerUnreadable` rather than guess.
+        """
         stored = self.bucket.read(_path(clip_key))
         if stored is None:
             return None
@@ -237,7 +240,9 @@ class Ledger:
         return version
 
     def mark_sending(self, version: VersionedEntry) -> VersionedEntry:
-        """Note that the request is about to leave, and read that note back. Only for the claim's owner.
+        """Note that the request is about to leave, and read that note back.
+
+        Only for the claim's owner.
 
         Raises `LedgerMoved` if the claim was released meanwhile: then nothing may be sent.
         """
@@ -398,7 +403,9 @@ class Ledger:
         return self._give_back(now, why)
 
     def release_dead_claim(self, version: VersionedEntry, why: str) -> VersionedEntry:
-        """Release a claim whose process died before it could send. Only a `claimed` record is released.
+        """Release a claim whose process died before it could send.
+
+        Only a `claimed` record is released.
 
         Raises `LedgerMoved` if the record has changed since it was read.
         """
@@ -419,7 +426,9 @@ class Ledger:
         return moved
 
     def failed(self, version: VersionedEntry, why: str, *, retryable: bool) -> VersionedEntry:
-        """Note that the job ended without a video, which costs nothing. The caller has confirmed it.
+        """Note that the job ended without a video, which costs nothing.
+
+        The caller has confirmed it.
 
         `is_mine` says that nobody had before. The marker of a retryable failure stays until the job
         was read once more (`close_failure`). Where another job of the clip was named late, the clip
@@ -500,7 +509,9 @@ class Ledger:
     def retry(
         self, version: VersionedEntry, why: str, charged_usd: Decimal = NOTHING
     ) -> VersionedEntry:
-        """Note that a person wants another attempt, whatever the limits. The caller has read the jobs.
+        """Note that a person wants another attempt, whatever the limits.
+
+        The caller has read the jobs.
 
         `charged_usd`: what the latest attempt has cost.
         """
@@ -550,7 +561,9 @@ class Ledger:
         return VersionedEntry(entry, etag, 0.0, is_mine=True)
 
     def archived(self, version: VersionedEntry, uri: str, charged_usd: Decimal) -> VersionedEntry:
-        """Note that the paid video is safe, and what it cost. `is_mine` says that nobody had before.
+        """Note that the paid video is safe, and what it cost.
+
+        `is_mine` says that nobody had before.
 
         Its marker stays while the cost of an earlier request is open (see `finish_attempts`).
         """
@@ -616,7 +629,10 @@ class Ledger:
     def _move(
         self, version: VersionedEntry, state: EntryState, note: str, **changes: object
     ) -> VersionedEntry:
-        """Change a record from the version that was read; an id that was added meanwhile is kept."""
+        """Change a record from the version that was read.
+
+        An id that was added meanwhile is kept.
+        """
         for _ in range(CONFLICTS):
             if version.entry.state is state:
                 return replace(version, is_mine=False)
@@ -645,7 +661,10 @@ class Ledger:
         )
 
     def _remove_markers(self, entry: Entry) -> None:
-        """Take a finished record out of the index; what trouble with the store leaves there, a sweep removes."""
+        """Take a finished record out of the index.
+
+        What trouble with the store leaves there, a sweep removes.
+        """
         with suppress(StorageUnavailable):
             self.bucket.delete(_marker("open", entry))
             if any(event.state is EntryState.HELD for event in entry.history):

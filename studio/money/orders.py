@@ -13,7 +13,9 @@ SHORT_SIDE = {"std": 720, "pro": 1080}
 
 
 class ClipOrder(BaseModel):
-    """A request to be made into one archived clip; equal orders have equal clip keys and are paid for once.
+    """A request to be made into one archived clip.
+
+    Equal orders have equal clip keys and are paid for once.
 
     Inputs that live in the archive are named by stand-in addresses (`archive.ARCHIVE_URL`): the key
     then depends on the content they stand for, and no signed link is ever written down.
@@ -43,7 +45,10 @@ class ClipOrder(BaseModel):
         return hashlib.sha256(canonical.encode()).hexdigest()[:KEY_LENGTH]
 
     def differences(self, seconds: float, width: int, height: int, has_sound: bool) -> list[str]:
-        """Compare what came with what was ordered; an edit takes its length, shape and sound from its input."""
+        """Compare what came with what was ordered.
+
+        An edit takes its length, shape and sound from its input.
+        """
         if self.request.edits_video:
             return []
         found = []

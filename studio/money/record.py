@@ -188,7 +188,10 @@ class Entry(BaseModel):
 
     @property
     def open_attempts(self) -> tuple[Attempt, ...]:
-        """The earlier requests whose cost is not known yet. A job that was named late counts as one."""
+        """The earlier requests whose cost is not known yet.
+
+        A job that was named late counts as one.
+        """
         attempts = [each for each in self.attempts if each.charged_usd is None]
         known = {self.job_id, *(each.job_id for each in self.attempts)}
         late = [self._late_attempt(each) for each in self.late_jobs if each.job_id not in known]
@@ -214,7 +217,10 @@ class Entry(BaseModel):
 
     @property
     def sent_at(self) -> datetime | None:
-        """When the latest request was about to be sent, by the sender's clock; None if that is not known."""
+        """When the latest request was about to be sent, by the sender's clock.
+
+        None if that is not known.
+        """
         if self.sending_since is not None:
             return self.sending_since
         for event in reversed(self.history):

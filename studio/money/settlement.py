@@ -37,7 +37,10 @@ CONFIRM_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Kept:
-    """An archived clip. `is_news`: this very call closed its record, so the caller is the one who tells of it."""
+    """An archived clip.
+
+    `is_news`: this very call closed its record, so the caller is the one who tells of it.
+    """
 
     clip: Clip
     is_news: bool
@@ -52,7 +55,9 @@ async def wait_for_paid_job(
     *,
     is_watched: bool = False,
 ) -> VideoJob:
-    """Wait until the entry's job is completed and return it; a failure is for the caller to note (`close_failed`).
+    """Wait until the entry's job is completed and return it.
+
+    A failure is for the caller to note (`close_failed`).
 
     `is_watched`: a receiver may finish the clip. Then the ledger is watched for it, and the API is
     asked only about what the ledger cannot tell; the patience's head start counts from when the

@@ -248,7 +248,10 @@ class _Later:
 async def _take_turn(
     version: VersionedEntry, client: KlingClient, archive: Archive, options: SubmitOptions
 ) -> Entry | _Later:
-    """Send a claimed request; say when to come back if the API was busy, or if sending again was chosen."""
+    """Send a claimed request.
+
+    Say when to come back if the API was busy, or if sending again was chosen.
+    """
     try:
         return await _send(version, client, archive, options)
     except Unavailable as error:
@@ -274,7 +277,10 @@ async def _look(
     archive: Archive,
     options: SubmitOptions,
 ) -> Entry | _Later:
-    """Return the record another process finished, or what to do about it. Raises when there will be no job."""
+    """Return the record another process finished, or what to do about it.
+
+    Raises when there will be no job.
+    """
     elsewhere = _Later("another run is sending this request")
     entry = version.entry
     if entry.state in BEFORE_A_JOB and is_silent(
@@ -327,7 +333,10 @@ async def _after_a_failure(
     archive: Archive,
     options: SubmitOptions,
 ) -> Entry | _Later:
-    """Wait for the next attempt, after a last look at the failed job; raise `JobFailed` if there will be none."""
+    """Wait for the next attempt, after a last look at the failed job.
+
+    Raise `JobFailed` if there will be none.
+    """
     entry = version.entry
     if not entry.late_jobs and claim.allows_another_attempt(entry):
         now = datetime.now(UTC)
@@ -392,7 +401,10 @@ class _Departure:
             self._seconds = min(PREPARE_SECONDS, window / 2)
 
     async def check_in(self) -> None:
-        """Move the record to `sending`. Raises if the claim is lost or too old; then nothing leaves."""
+        """Move the record to `sending`. Raises if the claim is lost or too old.
+
+        Then nothing leaves.
+        """
         connected_at = time.monotonic()
         async with _leaving.place(1):
             # A cancellation waits for the thread: what it still does could not be undone.
@@ -490,7 +502,10 @@ def _prepare(version: VersionedEntry, archive: Archive, options: SubmitOptions) 
 
 
 async def _claim(order: ClipOrder, claim: ClaimRequest, archive: Archive) -> VersionedEntry:
-    """Claim a clip; if the run is cancelled meanwhile, wait for the answer and give the clip back."""
+    """Claim a clip.
+
+    If the run is cancelled meanwhile, wait for the answer and give the clip back.
+    """
     claiming = sheltered(in_thread(archive.ledger.claim, order, claim))
     try:
         return await asyncio.shield(claiming)

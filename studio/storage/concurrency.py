@@ -58,7 +58,9 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def until_stopped(call: Callable[[], T], stop: Callable[[], None]) -> T:
-    """Run a blocking call in a thread of the event loop; a cancellation calls `stop` and waits for its end.
+    """Run a blocking call in a thread of the event loop.
+
+    A cancellation calls `stop` and waits for its end.
 
     The event loop's own few threads bound how many such calls run at once.
     """

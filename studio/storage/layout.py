@@ -150,7 +150,10 @@ def parse_marker(path: str) -> tuple[str, str]:
 
 
 def job_owner(digest: str) -> str:
-    """Return the path of the object that says which clip a job belongs to; `digest` names the job."""
+    """Return the path of the object that says which clip a job belongs to.
+
+    `digest` names the job.
+    """
     return f"ledger/by-job/{digest}"
 
 
