@@ -156,7 +156,11 @@ async def _ended(
         # Not known here proves nothing while the API that took it may still keep its video.
         if _may_be_kept(attempt):
             return None
-        return at_worst if attempt.state == "unknown" else unpaid
+        # A request makes one job, and that of the clip's own request is another one.
+        is_own_request = attempt.claim == entry.claim
+        if attempt.state == "unknown" and not is_own_request:
+            return at_worst
+        return unpaid
     if job.state is JobState.FAILED:
         return unpaid
     if job.state is not JobState.COMPLETED:
