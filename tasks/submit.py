@@ -109,8 +109,8 @@ async def _held_entry(order: ClipOrder, archive: Archive) -> Entry | None:
     None if it cannot be read, or says otherwise for its id was not written.
     """
     try:
-        page = await in_thread(archive.ledger.read, order.clip_key)
+        version = await in_thread(archive.ledger.read, order.clip_key)
     except StudioError as trouble:
         run_logger().warning("the record of a held clip could not be read: %s", trouble)
         return None
-    return page.entry if page is not None and page.entry.state is EntryState.HELD else None
+    return version.entry if version is not None and version.entry.state is EntryState.HELD else None

@@ -263,10 +263,10 @@ async def _read_jobs(
     entries: Sequence[Entry], client: KlingClient, at: datetime
 ) -> list[JobReading]:
     """Read every job that the ledger knows, each once."""
-    turn = asyncio.Semaphore(AT_ONCE)
+    places = asyncio.Semaphore(AT_ONCE)
 
     async def read(job: JobReading) -> JobReading:
-        async with turn:
+        async with places:
             return await _read_job(job, client, at)
 
     known: dict[str, JobReading] = {}

@@ -25,7 +25,7 @@ Waited = tuple[str, str]
 
 
 class CompletionWatcher:
-    """The clips of one archive that are waited for in this process, and a bell for each waiter.
+    """The clips of one archive that are waited for in this process, and an event for each waiter.
 
     While anybody waits, `ledger/open/` is listed every two seconds, a thousand markers a request;
     who finds its marker gone is woken. Trouble with the store wakes nobody: the safety polls go on.
@@ -33,24 +33,24 @@ class CompletionWatcher:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._bells: dict[asyncio.Event, Waited] = {}
+        self._waiting: dict[asyncio.Event, Waited] = {}
         self._looking: asyncio.Task[None] | None = None
 
     @contextmanager
-    def bell(self, entry: Entry) -> Iterator[asyncio.Event]:
+    def watch(self, entry: Entry) -> Iterator[asyncio.Event]:
         """Hand out an event that is set once this attempt at the clip is no longer open."""
-        bell = asyncio.Event()
-        self._bells[bell] = (entry.clip_key, entry.claim[:CLAIM_LENGTH])
+        completed = asyncio.Event()
+        self._waiting[completed] = (entry.clip_key, entry.claim[:CLAIM_LENGTH])
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
         try:
-            yield bell
+            yield completed
         finally:
-            self._bells.pop(bell, None)
+            self._waiting.pop(completed, None)
 
     async def _look(self) -> None:
         try:
-            while self._bells:
+            while self._waiting:
                 await asyncio.sleep(LOOK_SECONDS)
                 await self._wake()
         finally:
@@ -58,16 +58,16 @@ class CompletionWatcher:
             self._looking = None
 
     async def _wake(self) -> None:
-        waiting = dict(self._bells)
+        waiting = dict(self._waiting)
         try:
             still_open = await in_thread(self._open)
         except StudioError:
             return
-        for bell, waited in waiting.items():
+        for completed, waited in waiting.items():
             if waited not in still_open:
                 # Once: if the API has nothing to tell after all, the safety polls go on.
-                bell.set()
-                self._bells.pop(bell, None)
+                completed.set()
+                self._waiting.pop(completed, None)
 
     def _open(self) -> set[Waited]:
         return {(marker.clip_key, marker.claim) for marker in self._archive.ledger.open_markers()}
@@ -78,27 +78,31 @@ class LedgerBackedReader:
     """Asks the ledger whether a clip is archived, and the API only if it is not: an API's answers may be counted.
 
     When a poll meets a job that has just ended, the API is calling the receiver, too: waiting for
-    the bell, half a minute at most, spares a second download. Trouble with the store leaves the
+    the receiver, half a minute at most, spares a second download. Trouble with the store leaves the
     question to the API.
     """
 
     client: KlingClient
     archive: Archive
     entry: Entry
-    bell: asyncio.Event
+    completed: asyncio.Event
 
     async def get(self, job_id: str) -> VideoJob:
         """Tell how the job stands. Raises what `KlingClient.get` raises."""
         with suppress(StudioError):
-            page = await in_thread(self.archive.ledger.read, self.entry.clip_key)
-            if page and page.entry.state is EntryState.ARCHIVED and page.entry.job_id == job_id:
+            version = await in_thread(self.archive.ledger.read, self.entry.clip_key)
+            if version is not None and _is_archived(version.entry, job_id):
                 return VideoJob(job_id=job_id, state=JobState.COMPLETED, said_state="completed")
         job = await self.client.get(job_id)
         if job.state is JobState.COMPLETED and job.completed_at is not None:
             left = FETCH_SECONDS - (datetime.now(UTC) - job.completed_at).total_seconds()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.bell.wait(), min(left, FETCH_SECONDS))
+                await asyncio.wait_for(self.completed.wait(), min(left, FETCH_SECONDS))
         return job
+
+
+def _is_archived(entry: Entry, job_id: str) -> bool:
+    return entry.state is EntryState.ARCHIVED and entry.job_id == job_id
 
 
 _shared: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, CompletionWatcher]]" = (

@@ -24,6 +24,6 @@ def require_sendable(order: ClipOrder, archive: Archive, access: InputAccess) ->
     unreachable = unreachable_inputs(order.request, archive.bucket, access)
     if not unreachable:
         return
-    page = archive.ledger.read(order.clip_key)
-    if page is None or page.entry.state in _TO_BE_SENT:
+    version = archive.ledger.read(order.clip_key)
+    if version is None or version.entry.state in _TO_BE_SENT:
         require_reachable(unreachable)

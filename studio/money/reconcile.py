@@ -87,7 +87,7 @@ async def reconcile(
     settings = settings or ReconcileSettings()
     findings = Findings()
     markers = archive.ledger.open_markers()
-    turns = asyncio.Lock()
+    listing = asyncio.Lock()
 
     listing_errors: list[StudioError] = []
 
@@ -98,7 +98,7 @@ async def reconcile(
             listing_errors.append(error)
 
     async def visit_all() -> None:
-        async for marker in _shared(markers, turns):
+        async for marker in _shared(markers, listing):
             try:
                 kind, words = await _visit(marker, archive, client, settings, tell)
             except Exception as error:
@@ -124,10 +124,10 @@ async def reconcile(
     return findings
 
 
-async def _shared(items: Iterator[T], turns: asyncio.Lock) -> AsyncIterator[T]:
+async def _shared(items: Iterator[T], listing: asyncio.Lock) -> AsyncIterator[T]:
     """Hand out a blocking iterator's items to several workers, one item to one worker."""
     while True:
-        async with turns:
+        async with listing:
             item = await in_thread(next, items, None)
         if item is None:
             return

@@ -50,7 +50,7 @@ async def wait_for_paid_job(
     entry: Entry,
     client: KlingClient,
     archive: Archive,
-    patience: PollPolicy,
+    policy: PollPolicy,
     seen: Callable[[VideoJob], None] = lambda job: None,
     *,
     is_watched: bool = False,
@@ -60,7 +60,7 @@ async def wait_for_paid_job(
     A failure is for the caller to note (`close_failed`).
 
     `is_watched`: a receiver may finish the clip. Then the ledger is watched for it, and the API is
-    asked only about what the ledger cannot tell; the patience's head start counts from when the
+    asked only about what the ledger cannot tell; the initial delay of the policy counts from when the
     request was sent. Free, safe to repeat. Raises what `poll_until_done` raises.
     """
     if entry.job_id is None:
@@ -70,13 +70,13 @@ async def wait_for_paid_job(
     try:
         if not is_watched:
             reader = ConfirmingReader(client, archive, entry.order)
-            return await poll_until_done(reader, entry.job_id, patience, seen)
-        with completion_watcher(archive).bell(entry) as bell:
-            left = patience.initial_delay - _seconds_since_sent(entry)
-            patience = replace(patience, initial_delay=min(max(left, 0.0), patience.initial_delay))
-            backed = LedgerBackedReader(client, archive, entry, bell)
+            return await poll_until_done(reader, entry.job_id, policy, seen)
+        with completion_watcher(archive).watch(entry) as completed:
+            left = policy.initial_delay - _seconds_since_sent(entry)
+            policy = replace(policy, initial_delay=min(max(left, 0.0), policy.initial_delay))
+            backed = LedgerBackedReader(client, archive, entry, completed)
             reader = ConfirmingReader(backed, archive, entry.order)
-            return await poll_until_done(reader, entry.job_id, patience, seen, bell)
+            return await poll_until_done(reader, entry.job_id, policy, seen, completed)
     except JobFailed as error:
         error.clip_key = entry.clip_key
         raise

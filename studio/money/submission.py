@@ -197,26 +197,26 @@ async def submit_once(
     while True:
         async with _sending.place(max(1, options.sends_at_once)):
             version = await _claim(order, claim, archive)
-            turn = None
+            outcome = None
             if version.is_mine:
-                turn = await _take_turn(version, client, archive, options)
-        if turn is None:
-            turn = await _look(version, claim, client, archive, options)
-        if isinstance(turn, Entry):
+                outcome = await _send_or_wait(version, client, archive, options)
+        if outcome is None:
+            outcome = await _look(version, claim, client, archive, options)
+        if isinstance(outcome, Entry):
             if not version.is_mine:
-                say(f"resumed job {turn.job_id}, nothing is paid again")
-            return turn
+                say(f"resumed job {outcome.job_id}, nothing is paid again")
+            return outcome
 
-        if turn.read_version:
-            claim = replace(claim, read_version=turn.read_version)
+        if outcome.read_version:
+            claim = replace(claim, read_version=outcome.read_version)
             continue
-        say(turn.reason)
-        if turn.error is None:
-            await asyncio.sleep(turn.pause or options.look_again)
+        say(outcome.reason)
+        if outcome.error is None:
+            await asyncio.sleep(outcome.pause or options.look_again)
             continue
-        pause = max(turn.pause, next(pauses))
+        pause = max(outcome.pause, next(pauses))
         if time.monotonic() + pause > deadline:
-            raise turn.error
+            raise outcome.error
         if options.rest is not None:
             await options.rest(pause)
         else:
@@ -245,7 +245,7 @@ class _Later:
     read_version: str = ""
 
 
-async def _take_turn(
+async def _send_or_wait(
     version: VersionedEntry, client: KlingClient, archive: Archive, options: SubmitOptions
 ) -> Entry | _Later:
     """Send a claimed request.

@@ -197,10 +197,10 @@ async def test_nobody_looks_when_nobody_waits(client: KlingClient, archive: Arch
     entry = await paid(client, archive, "idle")
     clips = watch.completion_watcher(archive)
     for _ in range(2):
-        with clips.bell(entry) as bell:
+        with clips.watch(entry) as completed:
             looking = clips._looking
             assert looking is not None
             assert not looking.done()
         async with asyncio.timeout(ENOUGH_SECONDS):
             await looking
-        assert not bell.is_set()
+        assert not completed.is_set()
