@@ -9,11 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
-from prefect_kling.kling.errors import KlingError
+from prefect_kling.kling.error_details import in_words
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.resources import RunResources
-from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.submission import SubmitOptions
@@ -115,8 +114,9 @@ async def _work_on_all(
         async with working:
             try:
                 return await work(order, f"{number} {order.request.headline}")
-            except (KlingError, StudioError) as error:
-                return BatchRow(clip_key=order.clip_key, trouble=str(error))
+            except Exception as error:
+                # Whatever it is, it is this row's trouble and no other's.
+                return BatchRow(clip_key=order.clip_key, trouble=in_words(error))
 
     numbers = range(1, len(orders) + 1)
     rows = list(await asyncio.gather(*map(make_row, numbers, orders)))

@@ -7,6 +7,7 @@ from prefect import flow
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.film import join_film
+from prefect_kling.kling.error_details import in_words
 from prefect_kling.kling.errors import KlingError, Unavailable
 from prefect_kling.runs.approval import authorize_film
 from prefect_kling.runs.missing_blocks import name_missing_blocks
@@ -15,7 +16,7 @@ from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.film.assembly import Film
-from prefect_kling.studio.film.pending import PendingFilm, pending_films
+from prefect_kling.studio.film.pending import PendingFilm, pending_names, read_pending
 from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
 from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.money.archive import Archive, Clip
@@ -117,8 +118,10 @@ async def advance_films(credentials: KlingCredentials, archive: KlingArchive) ->
     while True:
         previous = unfinished
         unfinished = []
-        for pending in await in_thread(_list_pending, archive.get_archive()):
-            step = await _advance_pending(pending, resources)
+        for name in await in_thread(_list_pending, archive.get_archive()):
+            step = await _advance_pending(name, resources)
+            if step is None:
+                continue
             if step.film is None:
                 unfinished.append(step)
             else:
@@ -132,20 +135,27 @@ async def advance_films(credentials: KlingCredentials, archive: KlingArchive) ->
     return completed + unfinished
 
 
-def _list_pending(archive: Archive) -> list[PendingFilm]:
-    return list(pending_films(archive))
+def _list_pending(archive: Archive) -> list[str]:
+    return list(pending_names(archive))
 
 
-async def _advance_pending(pending: PendingFilm, resources: RunResources) -> Step:
-    """Advance one film. An error that stops it is noted in its step, and other films go on."""
-    title = pending.storyboard.title
+async def _advance_pending(name: str, resources: RunResources) -> Step | None:
+    """Advance one film; None if it is completed by now.
+
+    An error that stops it, whatever it is, is noted in its step, and other films go on.
+    """
+    title = name
     try:
+        pending = await in_thread(read_pending, name, resources.archive.get_archive())
+        if pending is None:
+            return None
+        title = pending.storyboard.title
         plan = plan_film(pending.storyboard)
         options = SubmitOptions(FilmCap(plan.slug, pending.budget_usd), busy=BUSY_SECONDS)
         return await _advance(pending, plan, resources, options)
-    except (KlingError, StudioError) as error:
-        run_logger().error("%s: %s", title, error)
-        return Step(title, stopped={"film": str(error)})
+    except Exception as error:
+        run_logger().error("%s: %s", title, in_words(error))
+        return Step(title, stopped={"film": in_words(error)})
 
 
 async def _advance(

@@ -6,6 +6,7 @@ The root of both error trees.
 from typing import ClassVar, TypedDict, Unpack
 
 from prefect_kling.kling.job_ids import quoted
+from prefect_kling.kling.server_words import words
 
 
 class ErrorDetails(TypedDict, total=False):
@@ -60,3 +61,11 @@ class DetailedError(Exception):
 
     def __str__(self) -> str:
         return f"{self.summary}. {self.next_step}".rstrip()
+
+
+def in_words(error: BaseException) -> str:
+    """Return any error as a line that may be kept: one of ours speaks for itself, others are named."""
+    if isinstance(error, DetailedError):
+        return str(error)
+    told = words(str(error))
+    return f"{type(error).__name__}: {told}".rstrip(": ")

@@ -41,7 +41,17 @@ def pending_films(archive: Archive) -> Iterator[PendingFilm]:
 
     Raises `LedgerUnreadable` for one that cannot be read.
     """
-    for name in archive.bucket.names(layout.PENDING_FILMS):
-        film = archive.bucket.read_model(name, PendingFilm)
+    for name in pending_names(archive):
+        film = read_pending(name, archive)
         if film is not None:
             yield film
+
+
+def pending_names(archive: Archive) -> Iterator[str]:
+    """Yield the paths of all films that are to be completed."""
+    yield from archive.bucket.names(layout.PENDING_FILMS)
+
+
+def read_pending(name: str, archive: Archive) -> PendingFilm | None:
+    """Return one of them; None if it is completed by now. Raises `LedgerUnreadable`."""
+    return archive.bucket.read_model(name, PendingFilm)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from prefect_kling.kling.client import ClientSettings, KlingClient
+from prefect_kling.kling.error_details import in_words
 from prefect_kling.kling.job import RETENTION
 from prefect_kling.studio.errors import LedgerMoved, StudioError
 from prefect_kling.studio.money.archive import Archive
@@ -104,12 +105,12 @@ async def reconcile(
             except Exception as error:
                 # Whatever it is, it must not keep the other clips from being saved.
                 kind = "trouble"
-                words = f"{type(error).__name__}: {error}"
+                words = in_words(error)
             findings.note(kind, marker.clip_key, words)
             try:
                 alarm = await in_thread(find_overdue, marker, archive, settings.ages, kind, words)
             except StudioError as error:
-                alarm = Alarm("trouble", f"{type(error).__name__}: {error}")
+                alarm = Alarm("trouble", in_words(error))
             if alarm is not None:
                 findings.note(alarm.kind, marker.clip_key, alarm.words)
 

@@ -32,6 +32,7 @@ from typing import Literal, assert_never
 import tenacity
 
 from prefect_kling.kling.client import ClientSettings, KlingClient
+from prefect_kling.kling.error_details import in_words
 from prefect_kling.kling.errors import (
     BalanceTooLow,
     JobFailed,
@@ -649,7 +650,7 @@ def _reason(error: BaseException) -> str:
         return "the run was cancelled before anything was sent"
     if isinstance(error, KlingError | StudioError):
         return error.summary
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    return in_words(error)
 
 
 def _held(entry: Entry) -> ClipHeld:

@@ -1,6 +1,8 @@
 """Sent and left: nothing waits while Kling renders, and everything is collected all the same."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -12,12 +14,16 @@ from prefect_kling.flows import (
     submit_batch,
     submit_film,
 )
+from prefect_kling.flows.batch import BatchRow
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.film.pending import pending_films
 from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.money import submission
 from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.tasks import submit
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 
@@ -101,6 +107,51 @@ async def test_a_film_in_trouble_does_not_keep_others_from_completing(
     assert done.title == boards[1].title
     assert (stuck.title, list(stuck.stopped)) == (boards[0].title, ["film"])
     assert [pending.storyboard.title for pending in pending_films(archive)] == [boards[0].title]
+
+
+async def test_a_pending_film_that_cannot_be_read_does_not_keep_others_from_completing(
+    credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
+) -> None:
+    """A later version may have written it, or a person; it is told with its address."""
+    tag = archive.bucket.prefix
+    board = Storyboard.model_validate(
+        {"title": f"C {tag}", "scenes": [{"shots": [{"prompt": f"C {tag}"}]}]}
+    )
+    await submit_film(board, credentials, archive_block)
+    archive.bucket.put("pending/a.json", b"{", "application/json")
+    await wait_until_rendered(sandbox)
+    await collect_finished(credentials, archive_block)
+    done, stuck = await advance_films(credentials, archive_block)
+    assert done.film is not None
+    assert "pending/a.json cannot be read" in stuck.stopped["film"]
+
+
+@pytest.mark.parametrize("flow", [generate_batch, submit_batch])
+async def test_whatever_one_row_raises_is_that_rows_trouble(
+    flow: Callable[..., Awaitable[list[BatchRow]]],
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No error of a library can be provoked for certain, so one is raised in the middle of the work."""
+    tag = archive.bucket.prefix
+    requests = [
+        VideoRequest(model="kling-v3-omni", prompt=f"{name} {tag}", duration=3) for name in "AB"
+    ]
+    submit_once = submission.submit_once
+
+    async def sometimes(order: ClipOrder, *args: Any, **named: Any) -> Any:
+        if order.request.prompt == f"A {tag}":
+            raise ZeroDivisionError("in the middle of it")
+        return await submit_once(order, *args, **named)
+
+    monkeypatch.setattr(submit, "submit_once", sometimes)
+    rows = await flow(requests, credentials, archive_block)
+    assert [bool(row.trouble) for row in rows] == [True, False]
+    assert "ZeroDivisionError: in the middle of it" in rows[0].trouble
+    assert made(sandbox, archive) == 1
 
 
 async def test_many_clips_are_sent_and_collected(
