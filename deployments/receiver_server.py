@@ -1,4 +1,4 @@
-"""The HTTP server of the callback receiver: how long a call may take, and how soon the server stops."""
+"""The HTTP server of the callback receiver, with its limits of time."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ limit."""
 
 
 class _LimitedProtocol(H11Protocol):
-    """One call, which ends in time: a head or a body that never ends would keep its connection for ever."""
+    """One call with a limit of time: a head or a body may never end."""
 
     def __init__(self, call_seconds: float, **surroundings: Any) -> None:
         super().__init__(**surroundings)

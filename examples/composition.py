@@ -77,7 +77,7 @@ async def through_a_deployment(product: str) -> str:
 
 @flow
 async def from_a_table_and_back(database: Path) -> int:
-    """Read prompts from a table, make the clips, and write address, size and price back beside them."""
+    """Read prompts from a table, make the clips, and write addresses and prices beside them."""
     credentials = await KlingCredentials.aload("default")
     archive = await KlingArchive.aload("default")
     with sqlite3.connect(database) as table:

@@ -143,7 +143,7 @@ def number_of(host: str) -> IPAddress | None:
 
 
 def _within(address: IPAddress) -> IPAddress | None:
-    """Return the IPv4 address that an IPv6 address stands for: mapped, translated (NAT64) or tunnelled."""
+    """Return the IPv4 address inside of an IPv6 one: mapped, translated (NAT64) or tunnelled."""
     if not isinstance(address, ipaddress.IPv6Address):
         return None
     if address in _TRANSLATED or (address in _COMPATIBLE and int(address) > 1):

@@ -183,7 +183,7 @@ class KlingClient:
         return ResultAccess(self.settings.base_url, self.settings.private_results)
 
     def account(self, salt: str) -> str:
-        """Return a salted fingerprint of the API key: equal for the same key and salt, and no secret."""
+        """Return a salted fingerprint of the API key: equal for equal key and salt, no secret."""
         key = self._key.get_secret_value().encode()
         return hmac.new(key, f"account {salt}".encode(), hashlib.sha256).hexdigest()[:16]
 
@@ -215,7 +215,7 @@ class KlingClient:
         return job
 
     async def _post(self, body: dict[str, JsonValue], before_send: BeforeSend) -> Reply:
-        """Send a paid call, once, within `create_seconds` in all, however slowly an answer trickles in."""
+        """Send a paid call once, within `create_seconds` however slowly an answer comes in."""
         seconds = self.settings.create_seconds
         self._secrets.note(body)
         request = self._paying_http.build_request(
@@ -358,7 +358,7 @@ class KlingClient:
         return await self._repeating(_is_unavailable)(self._fetch_once, path, what, params)
 
     def _repeating(self, passes: Callable[[BaseException], bool]) -> tenacity.AsyncRetrying:
-        """Return what repeats a free call as long as its error `passes`, at most `read_attempts` times."""
+        """Return what repeats a free call while its error `passes`, `read_attempts` times at most."""
         return tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(passes),
             stop=tenacity.stop_after_attempt(self.settings.read_attempts),
@@ -475,7 +475,7 @@ def _before_first_byte(
 
 
 def wait_as_told(state: tenacity.RetryCallState) -> float:
-    """Seconds until the next try: what the server asked for (at most a minute), else 0.5 s doubling, with jitter."""
+    """Seconds until the next try: what the server asked for, else 0.5 s doubling, with jitter."""
     if state.outcome is not None:
         error = state.outcome.exception()
         if isinstance(error, Unavailable) and error.retry_after is not None:
@@ -485,5 +485,5 @@ def wait_as_told(state: tenacity.RetryCallState) -> float:
 
 @functools.cache
 def trust_store() -> ssl.SSLContext:
-    """Return the one trust store for all HTTP clients of a process: building it is most of what a client costs."""
+    """Return the trust store that all clients of a process share: building it takes long."""
     return httpx.create_ssl_context()

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 
 def _plain_fields(schema: dict[str, Any]) -> None:
-    """Rewrite what may be None as a field without a default, instead of pydantic's `anyOf: [thing, null]`.
+    """Rewrite what may be None as a field without a default, not as `anyOf: [thing, null]`.
 
     For the latter the forms of the Prefect UI show a switch between two types in place of the
     field; and they leave an empty field out of what they send only where the default is not null.

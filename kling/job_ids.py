@@ -13,7 +13,7 @@ _NO_ID = ("", "0", "null", "none", "undefined")
 
 
 def is_job_id(text: str) -> bool:
-    """Whether a text has the shape of an id: it is safe in links, commands, pages and object keys."""
+    """Whether a text has the shape of an id: safe in links, commands, pages and object keys."""
     return _JOB_ID.fullmatch(text) is not None
 
 

@@ -73,7 +73,7 @@ def is_picture(link: str) -> bool:
 
 
 def without_query(link: str) -> str:
-    """Return host and path of a link: signatures and the scheme change from one answer to the next."""
+    """Return host and path of a link: its signature and scheme change from answer to answer."""
     parts = urlsplit(link)
     return f"{parts.netloc.lower()}{parts.path}"
 

@@ -176,7 +176,7 @@ BUILT_IN_MODELS = (
 
 
 class ModelsFile(BaseModel):
-    """A file of models that this package does not know, and of prices that an account has for models it knows."""
+    """A file of models that this package does not know, and of an account's own prices."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -213,7 +213,7 @@ _registry = _Registry()
 
 
 def known_models() -> Iterator[ModelSpecification]:
-    """Yield the specifications known in this process: the built-in ones first, then the added ones."""
+    """Yield the specifications known in this process: built-in ones first, then added ones."""
     _registry.read_file()
     yield from tuple(_registry.models.values())
 
@@ -237,7 +237,7 @@ def register_model(specification: ModelSpecification) -> None:
 
 
 def unregister_model(name: str) -> None:
-    """Undo `register_model`: a built-in model gets its own limits and prices back, any other is forgotten."""
+    """Undo `register_model`: a built-in model gets its own limits back, others are forgotten."""
     _registry.read_file()
     _registry.models.pop(name, None)
     for built_in in BUILT_IN_MODELS:

@@ -102,7 +102,7 @@ Prompt = Annotated[str, Field(json_schema_extra=_longest_prompt), AfterValidator
 
 
 class ImageInput(FormModel):
-    """A picture: the first or last frame of the clip, or (without a type) a reference for its look."""
+    """A picture: first or last frame of the clip, or (without a type) a reference for its look."""
 
     image_url: Url
     """Link to a JPG or PNG of at most 10 MB, 300 px or more on each side."""

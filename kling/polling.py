@@ -51,7 +51,7 @@ class PollPolicy:
         return self.confirm
 
     def delays(self) -> Iterator[float]:
-        """Yield the delay before each poll: the initial one, then from `first` growing to `longest`."""
+        """Yield the delay before each poll: the initial one, then `first` growing to `longest`."""
         yield self._with_jitter(self.initial_delay)
         delay = self.first
         while True:

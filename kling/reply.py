@@ -79,7 +79,7 @@ _IS_NOT_THERE = frozenset({404, 1202, 1203})
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer: its HTTP status, the code in its body, the server's message, the data, and when to come back.
+    """An answer: HTTP status, code in the body, message, data, and when to come back.
 
     `has_unreadable_code`: the body holds a code, or may hold one, that could not be read.
     `named_job_ids`: the ids in id fields of the body, wherever these stand; the likeliest first.
@@ -222,7 +222,7 @@ class Reply:
 
 
 def _code(body: Mapping[str, JsonValue]) -> tuple[int | None, bool]:
-    """Return the code of a body, and whether a code is there that cannot be read or contradicts it."""
+    """Return the code of a body, and whether another one is there or one that is unreadable."""
     found: list[int | None] = []
     for place in (body, body.get("error"), body.get("data")):
         if not isinstance(place, dict):

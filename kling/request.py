@@ -64,11 +64,11 @@ class VideoRequest(RequestParameters):
         return self
 
     def disputes(self) -> list[Violation]:
-        """List the rules this request breaks on which the page and Kling's documentation disagree."""
+        """List the broken rules on which the page and Kling's documentation disagree."""
         return [violation for violation in rules.check(self) if violation.is_disputed]
 
     def require_sendable(self) -> None:
-        """Raise `RequestRefused` if the request cannot be written as JSON, so that it could never be sent.
+        """Raise `RequestRefused` if the request cannot be written as JSON and so never be sent.
 
         Such a request can only come from a program that went around validation.
         """

@@ -21,7 +21,7 @@ REFERENCE = re.compile(r"<<<[^<>]*>>>")
 
 @dataclass(frozen=True)
 class Measured:
-    """What breaks a rule, what the rule allows, and where it stands if that is not the rule's field itself."""
+    """What breaks a rule, what the rule allows, and where, if not at the rule's own field."""
 
     value: object = None
     limit: object = None

@@ -28,7 +28,7 @@ _KEY_CHARACTERS = r"[A-Za-z0-9_-]*"
 
 
 class SentSecrets:
-    """The API key, and what makes the links of sent requests secret: queries, and paths of callbacks.
+    """The API key, and the secrets in sent links: queries, and paths of callbacks.
 
     Secrets are looked for in decoded strings: as they are, in part, and escaped, encoded or spread
     in the ways that texts get on their way through programs.

@@ -183,7 +183,7 @@ class _CuttingSend:
 
 
 class _PromisingSend:
-    """A `send` that announces more bytes than there are, and never says that the body is complete."""
+    """A `send` that announces more bytes than there are, and never completes the body."""
 
     def __init__(self, send: Send, more_bytes: int) -> None:
         self._send = send

@@ -1,4 +1,4 @@
-"""Faults by name: one table of what a server of this kind has been seen to do, and where it applies.
+"""Faults by name: one table of what such servers have been seen to do, and where.
 
 The table is the source of `prefect-kling sandbox --help`, of docs/sandbox.md and of the tests.
 """

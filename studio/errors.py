@@ -47,7 +47,7 @@ class StorageUnavailable(StudioError):
 
 
 class StorageRefused(StudioError):
-    """The object store answered, and will not do this: no such bucket, no permission, no conditional writes."""
+    """The object store will not do this: no such bucket, no permission, a missing feature."""
 
     next_step = (
         "Fix the bucket or the KlingArchive block; run again afterwards, finished work is kept."
@@ -144,7 +144,7 @@ class ArchiveConflict(StudioError):
 
 
 class WrongClip(StudioError):
-    """The clip named does not exist, is not named unambiguously, or is in no state to be decided about."""
+    """The clip does not exist, is not named unambiguously, or cannot be decided about now."""
 
     next_step = "See `prefect-kling ledger list`."
 

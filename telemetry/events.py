@@ -72,7 +72,9 @@ def announce_alarm(
     at_most_usd: Decimal | None = None,
     job_id: str | None = None,
 ) -> None:
-    """Emit `kling.clip.held`, `.expiring`, `.overdue`, `.quarantined` or `.gone`: a person is needed.
+    """Emit `kling.clip.` and `held`, `expiring`, `overdue`, `quarantined` or `gone`.
+
+    A person is needed.
 
     Every sweep that finds such a clip emits it again, and so does every run that finds a held one.
     """

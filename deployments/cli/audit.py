@@ -1,4 +1,4 @@
-"""`prefect-kling ledger audit`: what the account's own books say, and what that proves of held clips."""
+"""`prefect-kling ledger audit`: the account's books, and what they prove of held clips."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`prefect-kling ledger quarantine`: paid files that no check accepts, and a person's word for them."""
+"""`prefect-kling ledger quarantine`: paid files that no check accepts."""
 
 import asyncio
 import getpass

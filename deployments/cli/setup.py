@@ -152,7 +152,7 @@ def _profile(given: Given) -> bool:
 
 @dataclass(frozen=True)
 class Planned:
-    """A block to be saved, the stored one, and the fields that would change: all for a new block."""
+    """A block to be saved, the stored one, and the fields that would change (all of a new one)."""
 
     block: Block
     known: Block | None

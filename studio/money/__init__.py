@@ -1,1 +1,1 @@
-"""What protects the money: ledger, budget, submission, settlement, reconcile, callbacks, archive."""
+"""What protects the money: ledger, budget, submission, settlement, callbacks, archive."""

@@ -1,4 +1,4 @@
-"""Clips that are kept for good: verified before they are visible, stored once, with a record beside each."""
+"""Clips that are kept for good: verified, then stored once, each with its record."""
 
 import gzip
 import hashlib
@@ -233,7 +233,7 @@ class Archive:
             return self._store(found.order, job, file, obtained, charged_usd, reserved_usd)
 
     def links_of(self, order: ClipOrder, job: VideoJob) -> tuple[str, ...]:
-        """Return the links of a job without those that we sent: an answer may repeat its request."""
+        """Return a job's links without those that we sent: an answer may repeat its request."""
         sent = [image.image_url for image in order.request.image_list]
         sent += [video.video_url for video in order.request.video_list]
         sent += [order.request.callback_url or ""]
@@ -297,7 +297,7 @@ class Archive:
         return clip
 
     def _obtain(self, fetching: _Fetching, job: VideoJob, file: BinaryIO) -> _Obtained:
-        """Get the video from its links or, if a run was killed before it wrote the record, from the archive itself."""
+        """Get the video from its links, or from the archive if a killed run has left it there."""
         order = fetching.order
         links = self.links_of(order, job)
         error: StudioError = LinkExpired("the API gives no link to the video", job_id=job.job_id)

@@ -1,4 +1,4 @@
-"""What may be spent: a cap for an archive and for each film, held across processes by compare-and-swap.
+"""What may be spent: caps of an archive and of films, held by compare-and-swap.
 
 Money is reserved at its worst-case price after a clip's claim is won and before its request is
 sent, under the clip's key *and* the claim that won. Each claim settles its own, so that a crash
@@ -56,7 +56,7 @@ class Accounts(BaseModel):
     reserved: dict[str, Reservation] = {}
 
     def committed(self, film: str | None = None, without: str = "") -> Decimal:
-        """Return what is spent and set aside, in all or on one film, leaving one reservation out."""
+        """Return what is spent and set aside, in all or for a film, one reservation left out."""
         total = self.spent_usd
         if film is not None:
             total = self.spent_on_films_usd.get(film, NOTHING)

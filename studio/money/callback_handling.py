@@ -63,7 +63,7 @@ async def handle_callback(
 async def _keep_late_id(
     entry: Entry, call: CallbackEvent, job_id: str, client: KlingClient, archive: Archive
 ) -> None:
-    """Add the job of an earlier or released claim to the record, if the API knows it and it is no other clip's."""
+    """Add the job of another claim to the record, if the API knows it and it is no other clip's."""
     await client.get(job_id)
     if await in_thread(take_for, entry, job_id, archive) != entry.clip_key:
         return

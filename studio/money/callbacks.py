@@ -14,7 +14,7 @@ TOKEN_LENGTH = 40
 
 @dataclass(frozen=True)
 class CallbackAddresses:
-    """Makes and checks addresses below `base_url`, with a secret that only sender and receiver know.
+    """Makes and checks addresses below `base_url`, with a secret of sender and receiver.
 
     An address names the clip and the claim, so a call says which attempt it is about; the token is
     an HMAC-SHA256 of both. What a call's body says is never trusted, whatever its address: the job

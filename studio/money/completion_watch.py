@@ -1,4 +1,4 @@
-"""Noticing that somebody else finished a clip: one listing of the open markers serves all who wait."""
+"""Noticing that somebody else finished a clip: one listing serves all who wait."""
 
 import asyncio
 from collections.abc import Iterator
@@ -75,7 +75,7 @@ class CompletionWatcher:
 
 @dataclass(frozen=True)
 class LedgerBackedReader:
-    """Asks the ledger whether a clip is archived, and the API only if it is not: an API's answers may be counted.
+    """Asks the ledger whether a clip is archived, and the API only if it is not.
 
     When a poll meets a job that has just ended, the API is calling the receiver, too: waiting for
     the receiver, half a minute at most, spares a second download. Trouble with the store leaves the

@@ -112,7 +112,7 @@ async def retry(
     who: str,
     confirm_seconds: float = CONFIRM_SECONDS,
 ) -> Entry:
-    """Allow another attempt, whatever the limits, once every job of the clip is known to have ended.
+    """Allow another attempt, whatever the limits, once all jobs of the clip have ended.
 
     The clip is released; running its flow sends it again. A job counts as gone only at the API and
     the account that took it. Every job is read twice, with `confirm_seconds` between.
@@ -161,7 +161,7 @@ async def give_up(
 
 
 def _settle_all(entry: Entry, usd: Decimal, archive: Archive) -> None:
-    """Settle the latest claim at a price, and every earlier one at what the record counts it for."""
+    """Settle the latest claim at a price, and each earlier one at what the record says."""
     archive.budget.settle(entry, usd)
     for attempt in entry.attempts:
         spent = attempt.charged_usd or NOTHING

@@ -1,4 +1,4 @@
-"""The jobs of earlier attempts: read before anything is paid again, and once more when a clip is finished."""
+"""Jobs of earlier attempts: read before anything is paid again, and when a clip is finished."""
 
 import asyncio
 import hashlib

@@ -72,7 +72,7 @@ class JobIndex:
             raise LedgerMoved("the owner of a job has changed", clip_key=clip_key, job_id=job_id)
 
     def complete(self, ledger: Ledger) -> None:
-        """Enter the jobs of all records, once per archive: those of older versions stand in no index.
+        """Enter the jobs of all records, once per archive: older versions wrote no index.
 
         Costs one read and one write per record the first time, one read per process afterwards.
         Where two records name one job, the first one in the order of keys keeps it.

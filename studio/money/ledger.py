@@ -69,7 +69,7 @@ MAX_ATTEMPTS_FOR_LIFE = 9
 
 @dataclass(frozen=True)
 class VersionedEntry:
-    """A record as read or written: its version in the store, its age there, and whether this very call wrote it."""
+    """A record as read or written: its version and age, and whether this very call wrote it."""
 
     entry: Entry
     etag: str
@@ -80,7 +80,7 @@ class VersionedEntry:
 
 @dataclass(frozen=True)
 class Marker:
-    """A pointer to an unfinished record: the clip, the beginning of the claim it was set for, and its age."""
+    """A pointer to an unfinished record: the clip, the beginning of its claim, and its age."""
 
     name: str
     clip_key: str
@@ -90,7 +90,7 @@ class Marker:
 
 @dataclass(frozen=True)
 class ClaimRequest:
-    """What a claim is made with: the worst price, the API and account it goes to, and what may be tried again.
+    """What a claim is made with: worst price, API and account, what may be tried again.
 
     `max_attempts` limits the failures of one outage, `max_attempts_for_life` all paid requests.
     `read_version` is the ETag of the record whose earlier jobs the caller has read: only that
@@ -706,7 +706,7 @@ def _not_taken(attempt: Attempt) -> Attempt:
 
 
 def _differ_in_late_jobs_only(one: Entry, other: Entry) -> bool:
-    """Whether nothing was decided between two versions: only the id of an earlier claim was added."""
+    """Whether nothing was decided between two versions: only late ids were added."""
     if one.claim != other.claim or one.state is not other.state or one.job_id != other.job_id:
         return False
     return one.late_jobs != other.late_jobs

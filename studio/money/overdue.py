@@ -1,4 +1,4 @@
-"""Alarms by age: whatever its state, a record that is open for long is told before the API deletes its video."""
+"""Alarms by age: an open record is told before the API deletes its video."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

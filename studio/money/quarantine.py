@@ -1,4 +1,4 @@
-"""What a paid job delivered and no check accepts: kept raw beside the clips, until a person decides.
+"""What a paid job delivered and no check accepts: kept raw until a person decides.
 
 The API deletes its results after seven days, so the bytes are kept even where they cannot be
 verified. Nothing else in the archive uses them: no clip, no film, no account.

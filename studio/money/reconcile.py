@@ -33,7 +33,7 @@ Tell = Callable[[Entry, Collected], None]
 
 @dataclass
 class Findings:
-    """How many clips ended how, and the first hundred of each kind by clip key with a word on each."""
+    """How many clips ended how, and the first hundred of each kind with a word on each."""
 
     counts: dict[str, int] = field(default_factory=dict)
     named: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -75,7 +75,7 @@ async def reconcile(
     settings: ReconcileSettings | None = None,
     tell: Tell = lambda entry, collected: None,
 ) -> Findings:
-    """Look at every open record once: archive what is finished, close what failed, hold what was abandoned.
+    """Look at every open record once: archive, close or hold what is due.
 
     Costs nothing and may run beside anything else, as often as you like. Memory does not grow with
     the number of records. One clip's trouble does not stop the others: it is noted, and the next
@@ -231,7 +231,7 @@ async def _visit_given_up(
 
 
 async def _stray(marker: Marker, archive: Archive, settings: ReconcileSettings) -> tuple[str, str]:
-    """Remove a marker that stands for nothing, unless it is so young that its record may still be on the way."""
+    """Remove a marker that stands for nothing, unless its record may still be on the way."""
     if marker.age_seconds < settings.longest_silence:
         return "being sent", ""
     await in_thread(archive.ledger.clear, marker)

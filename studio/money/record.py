@@ -180,7 +180,7 @@ class Entry(BaseModel):
 
     @property
     def owned_job_ids(self) -> tuple[str, ...]:
-        """The jobs that certainly are this clip's: not those of a held clip, which were only named."""
+        """The jobs that certainly are this clip's; those of a held clip were only named."""
         earlier = tuple(each.job_id for each in self.attempts if each.job_id is not None)
         if self.job_id is None or self.state is EntryState.HELD:
             return earlier
@@ -236,7 +236,7 @@ class Entry(BaseModel):
         return self.history[-1].note
 
     def failures_in_a_row(self, outage_seconds: float, now: datetime) -> int:
-        """Count the latest failures with less than `outage_seconds` from one to the next, and to `now`."""
+        """Count the latest failures, less than `outage_seconds` apart and before `now`."""
         ends = [each.ended_at for each in self.attempts if each.state == "failed"]
         if self.state is EntryState.FAILED:
             ends.append(self.failed_at or self.history[-1].at)
@@ -252,7 +252,7 @@ class Entry(BaseModel):
     def as_attempt(
         self, state: Literal["failed", "unknown", "given_up", "gone", "paid"]
     ) -> Attempt:
-        """Return the latest request as an earlier attempt, for a record that goes on to the next."""
+        """Return the latest request as an attempt, for a record that goes on to the next."""
         return Attempt(
             number=self.attempt,
             claim=self.claim,

@@ -1,4 +1,4 @@
-"""Fetching what a paid job has made: from allowed addresses only, and no more than was ordered can hold."""
+"""Fetching what a paid job has made: from allowed addresses, within what was ordered."""
 
 from typing import BinaryIO
 

@@ -83,7 +83,7 @@ async def wait_for_paid_job(
 
 
 def _seconds_since_sent(entry: Entry) -> float:
-    """How long ago the request was sent, by the clocks of two machines perhaps: good enough to time a poll."""
+    """How long ago the request was sent. Two clocks may be involved: good enough for polls."""
     if entry.sent_at is None:
         return float("inf")
     return (datetime.now(UTC) - entry.sent_at).total_seconds()

@@ -1,4 +1,4 @@
-"""The money path: from an order to the one paid job, whoever else wants the same clip at the same moment.
+"""The money path: from an order to its one paid job, whoever else wants the same clip.
 
 | what became of the POST              | the client raises                               | the record |
 |--------------------------------------|-------------------------------------------------|------------|
@@ -471,7 +471,7 @@ async def _send(
 async def _wait_with_grace(
     post: "asyncio.Future[VideoJob]", departure: _Departure, grace: float
 ) -> asyncio.CancelledError | None:
-    """Wait for the answer to a paid request, and return the cancellation that came meanwhile, if any.
+    """Wait for the answer to a paid request; return the cancellation that came meanwhile.
 
     A request of which nothing has left is cancelled at once; one that is under way gets `grace`
     seconds for its answer.
@@ -494,7 +494,7 @@ async def _settled(post: "asyncio.Future[VideoJob]", seconds: float | None) -> N
 
 
 def _prepare(version: VersionedEntry, archive: Archive, options: SubmitOptions) -> VideoRequest:
-    """Sign the inputs and set the money aside: the last things that may fail without a cent at stake."""
+    """Sign the inputs and set the money aside: the last steps that may fail for free."""
     signed = archive.sign_inputs(version.entry.order.request)
     if options.callback is not None and signed.callback_url is None:
         signed = signed.model_copy(update={"callback_url": options.callback(version.entry)})
@@ -638,7 +638,7 @@ async def _insist(write: Callable[[], Entry], seconds: float, job_id: str | None
 
 
 def _named_meanwhile(version: VersionedEntry, archive: Archive) -> Entry | None:
-    """Return the record if the API's own call named this attempt's job before its sender could, and maybe ended it."""
+    """Return the record if the API's own call named this attempt's job before its sender could."""
     now = archive.ledger.read(version.entry.clip_key)
     if now is None or now.entry.claim != version.entry.claim or now.entry.job_id is None:
         return None

@@ -406,7 +406,7 @@ def _sha256(file: BinaryIO) -> str:
 
 
 def _strong(etag: str) -> str:
-    """Return an ETag as S3 gives it: a compressing proxy marks it as weak, and then no condition holds."""
+    """Return an ETag as S3 gives it: a compressing proxy marks it as weak."""
     return etag.removeprefix("W/")
 
 

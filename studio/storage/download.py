@@ -270,7 +270,7 @@ class _Transfer:
         raise httpx.TooManyRedirects(f"more than {MOST_REDIRECTS}")
 
     def _watch(self, url: str, came_from: str) -> Callable[[str, Mapping[str, Any]], None]:
-        """Return a `trace` extension of httpx that ends a connection to an address that is not allowed."""
+        """Return an extension of httpx that ends connections to addresses that are not allowed."""
         host = httpx.URL(url).raw_host.decode("ascii")
         is_direct = False
 

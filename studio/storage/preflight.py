@@ -1,4 +1,4 @@
-"""What a store must be able to do: proved before anything is paid, by the calls that must work afterwards."""
+"""What a store must be able to do: proved before paying, by the calls needed afterwards."""
 
 import secrets
 from contextlib import suppress
