@@ -70,6 +70,10 @@ class FetchPolicy:
     """Pause after an attempt within one download that brought nothing, doubled with each."""
     confirm_seconds: float = 5.0
     """Pause between two reads of a job that is in a state nobody knows and has a link."""
+    watch_seconds: float = 2.0
+    """Pause between two looks at the open clips, while a receiver may finish them."""
+    receiver_seconds: float = 30.0
+    """How long after a job's end a receiver is left to fetch the clip alone, should a poll see it."""
 
 
 @dataclass(frozen=True)

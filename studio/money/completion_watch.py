@@ -15,11 +15,6 @@ from prefect_kling.studio.money.ledger import Entry, EntryState
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.studio.storage.layout import CLAIM_LENGTH
 
-LOOK_SECONDS = 2.0
-# How long after a job's end a receiver is left to fetch the clip alone, should a poll meet it in
-# that moment.
-FETCH_SECONDS = 30.0
-
 # A clip and the beginning of a claim: an earlier attempt may have left a marker of its own.
 Waited = tuple[str, str]
 
@@ -51,7 +46,7 @@ class CompletionWatcher:
     async def _look(self) -> None:
         try:
             while self._waiting:
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(self._archive.fetching.watch_seconds)
                 await self._wake()
         finally:
             # A task kept here would keep its event loop alive for as long as the process.
@@ -95,9 +90,10 @@ class LedgerBackedReader:
                 return VideoJob(job_id=job_id, state=JobState.COMPLETED, said_state="completed")
         job = await self.client.get(job_id)
         if job.state is JobState.COMPLETED and job.completed_at is not None:
-            left = FETCH_SECONDS - (datetime.now(UTC) - job.completed_at).total_seconds()
+            longest = self.archive.fetching.receiver_seconds
+            left = longest - (datetime.now(UTC) - job.completed_at).total_seconds()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.completed.wait(), min(left, FETCH_SECONDS))
+                await asyncio.wait_for(self.completed.wait(), min(left, longest))
         return job
 
 

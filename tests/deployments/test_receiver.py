@@ -22,7 +22,6 @@ from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld
-from prefect_kling.studio.money import completion_watch as watch
 from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.ledger import Entry, EntryState
 from prefect_kling.studio.money.orders import ClipOrder
@@ -80,14 +79,14 @@ async def test_a_call_of_the_api_finishes_the_clip(
 
 
 async def test_with_a_receiver_a_clip_takes_six_gets_at_most(
-    door: Door, archive: Archive, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    door: Door, archive: Archive, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Four clips made and waited for: every GET about a job, the receiver's and the flow's, polls, charge and file.
 
     The receiver looks at the job, twice if it is called before the sender has noted the id; then come charge and file.
     Who waits asks nothing, so that three are left for the polls of a longer wait.
     """
-    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.1)
+    archive.fetching = replace(archive.fetching, watch_seconds=0.1)
     caplog.set_level(logging.INFO, logger="httpx")
     orders = [ordered(archive, f"counted {number}") for number in range(4)]
     clips = await asyncio.gather(
@@ -314,7 +313,7 @@ async def test_polling_alone_finishes_everything(
     """Every call is lost, for nobody listens: the safety polls find all clips."""
     soon = PollPolicy(first=0.5, longest=3600.0, growth=2.5, initial_delay=0.2)
     monkeypatch.setattr(credentials_module, "SAFETY_POLLS", soon)
-    monkeypatch.setattr(watch, "FETCH_SECONDS", 0.0)
+    archive.fetching = replace(archive.fetching, receiver_seconds=0.0)
     block = with_receiver(credentials, free_ports(1)[0])
     terms = SubmitOptions(look_again=0.05, callback=block.callback)
     orders = [ordered(archive, f"alone {number}") for number in range(6)]

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,6 @@ from prefect_kling.flows import collect_finished, generate_batch, submit_batch
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.studio.money import completion_watch as watch
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.reconcile import reconcile
 from prefect_kling.telemetry import events
@@ -40,7 +40,7 @@ def door(
     """A receiver that tells, and runs that poll all the time and leave it nothing."""
     often = PollPolicy(first=0.1, longest=0.1, initial_delay=0.05)
     monkeypatch.setattr(credentials_module, "SAFETY_POLLS", often)
-    monkeypatch.setattr(watch, "FETCH_SECONDS", 0.0)
+    archive.fetching = replace(archive.fetching, receiver_seconds=0.0)
     with open_door(credentials, archive, events.announce_ended) as door:
         yield door
 

@@ -15,7 +15,7 @@ from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.money import completion_watch as watch
-from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.archive import Archive, FetchPolicy
 from prefect_kling.studio.money.callback_handling import CallbackEvent, handle_callback
 from prefect_kling.studio.money.ledger import Entry
 from prefect_kling.studio.money.orders import ClipOrder
@@ -29,9 +29,9 @@ ENOUGH_SECONDS = 60.0
 
 
 @pytest.fixture(autouse=True)
-def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick_looks(archive: Archive) -> None:
     """Look at the markers often."""
-    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
+    archive.fetching = FetchPolicy(watch_seconds=0.05)
 
 
 async def paid(
@@ -107,17 +107,17 @@ async def test_a_poll_in_the_moment_of_the_end_leaves_the_clip_to_the_receiver(
 
 
 async def test_a_clip_that_no_receiver_fetches_is_not_waited_for_long(
-    client: KlingClient, archive: Archive, monkeypatch: pytest.MonkeyPatch
+    client: KlingClient, archive: Archive
 ) -> None:
     """The poll found the end, nobody calls: after a moment the waiter goes on alone."""
-    monkeypatch.setattr(watch, "FETCH_SECONDS", 0.2)
+    archive.fetching = replace(archive.fetching, receiver_seconds=0.2)
     entry = await paid(client, archive, "alone")
     job = await wait_for_paid_job(entry, client, archive, SAFETY, is_watched=True)
     assert (await keep_paid_job(entry, job, client, archive)).is_news
 
 
 async def test_a_job_just_sent_is_not_asked_about(
-    client: KlingClient, archive: Archive, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
     """With a head start nobody polls at once: the receiver's look is the only one; an old job is polled at once."""
     entry = await paid(client, archive, "fresh")
@@ -133,7 +133,7 @@ async def test_a_job_just_sent_is_not_asked_about(
     assert old.sending_since is not None
     earlier = old.sending_since - timedelta(minutes=11)
     late = old.model_copy(update={"sending_since": earlier})
-    monkeypatch.setattr(watch, "FETCH_SECONDS", 0.0)
+    archive.fetching = replace(archive.fetching, receiver_seconds=0.0)
     assert (await wait_for_paid_job(late, client, archive, patience, is_watched=True)).urls
 
 
