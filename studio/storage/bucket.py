@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from io import BytesIO
 from tempfile import TemporaryFile
+from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from botocore.exceptions import (
@@ -115,6 +116,8 @@ class Bucket:
         self.name = name
         self.is_proven = False
         """Whether the store has shown what it must be able to do (see `preflight`)."""
+        self.proving = Lock()
+        """Held while it shows that, so that it does so once."""
         self.prefix = prefix.strip("/")
         if self.prefix:
             self.prefix += "/"

@@ -18,8 +18,13 @@ def require_usable(bucket: Bucket) -> None:
     refuse a paid video. Costs some small requests, once per `Bucket`; `KlingArchive` keeps one
     Bucket per process. Leaves nothing behind.
     """
-    if bucket.is_proven:
-        return
+    with bucket.proving:
+        if not bucket.is_proven:
+            _prove(bucket)
+            bucket.is_proven = True
+
+
+def _prove(bucket: Bucket) -> None:
     record = layout.write_probe(secrets.token_hex(8))
     file = layout.write_probe(secrets.token_hex(8))
     try:
@@ -32,7 +37,6 @@ def require_usable(bucket: Bucket) -> None:
         raise
     bucket.delete(record)
     bucket.delete(file)
-    bucket.is_proven = True
 
 
 def _prove_records(bucket: Bucket, path: str) -> None:
