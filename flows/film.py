@@ -58,7 +58,7 @@ async def produce_film(
 
     page = FilmPage(quote)
     resources = RunResources(credentials, archive, on_progress=page.show)
-    options = SubmitOptions(spending.cap_of(plan.slug), spending.on_unknown)
+    options = SubmitOptions(spending.cap_of(plan), spending.on_unknown)
     async with page.kept_current():
         clips = await _make_scenes(plan, resources, options)
 

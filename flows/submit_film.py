@@ -97,7 +97,7 @@ async def submit_film(
     await in_thread(pending.keep, archive.get_archive())
 
     resources = RunResources(credentials, archive)
-    options = SubmitOptions(spending.cap_of(plan.slug), spending.on_unknown, busy=BUSY_SECONDS)
+    options = SubmitOptions(spending.cap_of(plan), spending.on_unknown, busy=BUSY_SECONDS)
     return await _advance(pending, plan, resources, options)
 
 
@@ -151,7 +151,9 @@ async def _advance_pending(name: str, resources: RunResources) -> Step | None:
             return None
         title = pending.storyboard.title
         plan = plan_film(pending.storyboard)
-        options = SubmitOptions(FilmCap(plan.slug, pending.budget_usd), busy=BUSY_SECONDS)
+        options = SubmitOptions(
+            FilmCap(plan.slug, pending.budget_usd, plan.earlier_slug), busy=BUSY_SECONDS
+        )
         return await _advance(pending, plan, resources, options)
     except Exception as error:
         run_logger().error("%s: %s", title, in_words(error))

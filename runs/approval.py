@@ -17,6 +17,7 @@ from prefect_kling.runs.spending import Spending, Usd
 from prefect_kling.studio.errors import NotApproved
 from prefect_kling.studio.film.plan import FilmPlan
 from prefect_kling.studio.film.quote import FilmQuote, Standing, quote_film
+from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.inputs import require_reachable
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.film_page import quote_page
@@ -48,6 +49,7 @@ async def authorize_film(
     )
     for note in plan.notes:
         log.warning(note)
+    await _tell_of_earlier_spending(plan, clips)
     callback = await in_thread(lambda: credentials.unreachable_callback)
     if callback is not None:
         log.warning("the API cannot call %s: ends of jobs are found by polling only", callback)
@@ -55,9 +57,26 @@ async def authorize_film(
     require_reachable(list(quote.unreachable))
     if credentials.uploads is not None and quote.needs_archive_inputs:
         await in_thread(credentials.uploads.prove)
-    await in_thread(clips.budget.check, quote.at_most_usd, spending.cap_of(plan.slug))
+    await in_thread(clips.budget.check, quote.at_most_usd, spending.cap_of(plan))
     await require_approval(quote, spending)
     return quote
+
+
+async def _tell_of_earlier_spending(plan: FilmPlan, archive: Archive) -> None:
+    """Log what earlier versions booked for this title, which other titles may have shared."""
+    if not plan.earlier_slug:
+        return
+    accounts = await in_thread(archive.budget.accounts)
+    if accounts is None:
+        return
+    earlier_usd = accounts.committed(plan.earlier_slug)
+    if earlier_usd:
+        run_logger().warning(
+            "earlier versions called this film %s, as they may have called others; the $%s that they "
+            "booked for it count in full",
+            plan.earlier_slug,
+            earlier_usd,
+        )
 
 
 class Approval(RunInput):

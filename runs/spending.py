@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, WithJsonSchema
 
 from prefect_kling.kling.form import FormModel
+from prefect_kling.studio.film.plan import FilmPlan
 from prefect_kling.studio.money.budget import FilmCap
 
 # Prefect's forms show a plain number. For pydantic's own schema of a decimal they would offer a
@@ -36,6 +37,6 @@ class Spending(FormModel):
         """Whether a request whose answer was lost is sent again."""
         return self.on_unknown == "resubmit"
 
-    def cap_of(self, slug: str) -> FilmCap:
-        """Return the cap of the film with this slug."""
-        return FilmCap(slug, self.budget_usd)
+    def cap_of(self, plan: FilmPlan) -> FilmCap:
+        """Return the cap of a film."""
+        return FilmCap(plan.slug, self.budget_usd, plan.earlier_slug)

@@ -1,7 +1,6 @@
 """Spend money, once."""
 
 from dataclasses import replace
-from decimal import Decimal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -71,19 +70,23 @@ async def submit_video(
 
 async def _tell_of_budget(entry: Entry, archive: Archive, film: FilmCap | None) -> None:
     """Tell when a cap is nearly reached. The clip is paid: trouble here stops nothing."""
-    caps: list[tuple[str, str | None, Decimal | None]] = [("archive", None, archive.budget.cap_usd)]
+    cap_usd = archive.budget.cap_usd
+    film_usd = None
     if film is not None:
-        caps.append((film.film, film.film, film.usd))
-    if not any(cap for _, _, cap in caps):
+        film_usd = film.usd
+    if not cap_usd and not film_usd:
         return
     try:
         accounts = await in_thread(archive.budget.accounts)
     except StudioError as error:
         run_logger().warning("the budget could not be looked at: %s", error)
         return
-    for name, only, cap in caps:
-        if cap and accounts:
-            announce_budget(name, cap, accounts.committed(only), entry.at_most_usd)
+    if accounts is None:
+        return
+    if cap_usd:
+        announce_budget("archive", cap_usd, accounts.committed(), entry.at_most_usd)
+    if film is not None and film_usd:
+        announce_budget(film.film, film_usd, accounts.committed_to(film), entry.at_most_usd)
 
 
 async def _tell_of_held(error: ClipHeld, order: ClipOrder, archive: Archive) -> None:

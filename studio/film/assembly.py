@@ -103,9 +103,12 @@ def assemble(plan: FilmPlan, clips: Mapping[str, Clip], archive: Archive) -> Fil
     cuts = _cut(plan, clips, archive)
     key = _film_key(plan, cuts)
     manifest = layout.film_manifest(plan.slug, key)
-    stored = archive.bucket.read_model(manifest, Film, STORED)
-    if stored is not None:
-        return stored
+    for slug in (plan.slug, plan.earlier_slug):
+        if not slug:
+            continue
+        stored = archive.bucket.read_model(layout.film_manifest(slug, key), Film, STORED)
+        if stored is not None:
+            return stored
     with TemporaryDirectory(prefix="film-") as disk:
         film = _make(plan, cuts, clips, archive, Path(disk))
     archive.bucket.put(manifest, film.model_dump_json(indent=1).encode(), "application/json")

@@ -23,9 +23,12 @@ class PendingFilm(BaseModel):
     @property
     def path(self) -> str:
         """Where it is kept; the same film is pending once."""
+        return self._path(self.storyboard.slug)
+
+    def _path(self, slug: str) -> str:
         content = self.storyboard.model_dump_json().encode()
         content_hash = hashlib.sha256(content).hexdigest()[:KEY_LENGTH]
-        return layout.pending_film(self.storyboard.slug, content_hash)
+        return layout.pending_film(slug, content_hash)
 
     def keep(self, archive: Archive) -> None:
         """Write it down. Safe to repeat."""
@@ -34,6 +37,8 @@ class PendingFilm(BaseModel):
     def drop(self, archive: Archive) -> None:
         """Forget it: it is made. Safe to repeat."""
         archive.bucket.delete(self.path)
+        if self.storyboard.earlier_slug:
+            archive.bucket.delete(self._path(self.storyboard.earlier_slug))
 
 
 def pending_films(archive: Archive) -> Iterator[PendingFilm]:

@@ -151,6 +151,8 @@ class FilmPlan(BaseModel):
 
     title: str
     slug: str
+    earlier_slug: str = ""
+    """The slug that earlier versions gave to this title; what they stored there counts."""
     scenes: tuple[PlannedScene, ...]
     remarks: tuple[str, ...] = ()
 
@@ -166,8 +168,13 @@ class FilmPlan(BaseModel):
 
     def only(self, scene: int) -> "FilmPlan":
         """Return the plan of one scene, counted from 1, as if it were the film."""
-        scenes = (self.scenes[scene - 1],)
-        return FilmPlan(title=self.title, slug=self.slug, scenes=scenes, remarks=self.remarks)
+        return FilmPlan(
+            title=self.title,
+            slug=self.slug,
+            earlier_slug=self.earlier_slug,
+            scenes=(self.scenes[scene - 1],),
+            remarks=self.remarks,
+        )
 
     @property
     def usd(self) -> Decimal:

@@ -51,7 +51,13 @@ def plan_film(storyboard: Storyboard) -> FilmPlan:
     scenes = []
     for number, scene in enumerate(board.scenes, 1):
         scenes.append(_plan_scene(SceneContext(board, scene, number)))
-    return FilmPlan(title=board.title, slug=board.slug, scenes=tuple(scenes), remarks=board.remarks)
+    return FilmPlan(
+        title=board.title,
+        slug=board.slug,
+        earlier_slug=board.earlier_slug,
+        scenes=tuple(scenes),
+        remarks=board.remarks,
+    )
 
 
 def _refused(rule: str, place: Place, value: object = None) -> StoryboardInvalid:

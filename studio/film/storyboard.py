@@ -224,14 +224,39 @@ class Storyboard(_Part):
 
     @property
     def slug(self) -> str:
-        """The title as a folder name, or a hash of it if it has no Latin letters."""
-        decomposed = unicodedata.normalize("NFKD", self.title)
-        latin = decomposed.encode("ascii", "ignore").decode().lower()
-        words = re.sub(r"[^a-z0-9]+", "-", latin).strip("-")
-        if words:
+        """The title as a folder name, which also names the film's budget.
+
+        Letters and digits that ASCII cannot even roughly write are told apart by a hash of the title.
+        """
+        words = _latin_words(self.title)
+        title_hash = hashlib.sha256(self.title.encode()).hexdigest()[:8]
+        if not words:
+            return f"film-{title_hash}"
+        if _is_all_latin(self.title):
             return words
-        title_hash = hashlib.sha256(self.title.encode()).hexdigest()
-        return f"film-{title_hash[:8]}"
+        return f"{words}-{title_hash}"
+
+    @property
+    def earlier_slug(self) -> str:
+        """The slug that versions before 0.3 gave to this title; empty if it is the same.
+
+        Other titles may have had it, too: "上海之夜 1" and "北京之晨 1" were both "1".
+        """
+        words = _latin_words(self.title)
+        if words and words != self.slug:
+            return words
+        return ""
+
+
+def _latin_words(title: str) -> str:
+    latin = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", latin).strip("-")
+
+
+def _is_all_latin(title: str) -> bool:
+    """Whether each letter and digit of a title leaves something of itself in ASCII."""
+    characters = unicodedata.normalize("NFC", title)
+    return all(_latin_words(each) for each in characters if each.isalnum())
 
 
 Place = tuple[int | str, ...]

@@ -29,6 +29,8 @@ class FilmCap:
 
     film: str
     usd: Decimal | None = None
+    earlier_film: str = ""
+    """What earlier versions called it, and other films perhaps; all that they booked there counts."""
 
 
 class Reservation(BaseModel):
@@ -63,6 +65,13 @@ class Accounts(BaseModel):
         for key, reservation in self.reserved.items():
             if key != without and film in (None, reservation.film):
                 total += reservation.usd
+        return total
+
+    def committed_to(self, film: FilmCap, without: str = "") -> Decimal:
+        """Return what is spent and set aside on a film, under its earlier name, too."""
+        total = self.committed(film.film, without)
+        if film.earlier_film:
+            total += self.committed(film.earlier_film, without)
         return total
 
 
@@ -184,18 +193,26 @@ class Budget:
     def _check(
         self, accounts: Accounts, usd: Decimal, film: FilmCap | None, without: str = ""
     ) -> None:
-        limits: list[tuple[str, str | None, Decimal | None]] = [("the archive", None, self.cap_usd)]
-        if film is not None:
-            limits.append((f"the film {film.film}", film.film, film.usd))
-        for name, film_name, cap in limits:
-            committed = accounts.committed(film_name, without)
-            if cap is not None and committed + usd > cap:
-                missing = committed + usd - cap
-                told = (
-                    f"{name} may cost ${cap}, ${committed} is spent or set aside, ${usd} is asked"
-                )
-                what = f"${missing} is missing: {told}"
-                raise OverBudget(what, clip_key=clip_of(without) or None)
+        committed = accounts.committed(without=without)
+        _require_room("the archive", self.cap_usd, committed, usd, without)
+        if film is None:
+            return
+        name = f"the film {film.film}"
+        committed = accounts.committed_to(film, without)
+        if film.earlier_film:
+            earlier_usd = accounts.committed(film.earlier_film, without)
+            name = f"{name}, of earlier versions {film.earlier_film} with ${earlier_usd},"
+        _require_room(name, film.usd, committed, usd, without)
+
+
+def _require_room(
+    name: str, cap_usd: Decimal | None, committed_usd: Decimal, usd: Decimal, reservation: str
+) -> None:
+    if cap_usd is None or committed_usd + usd <= cap_usd:
+        return
+    missing = committed_usd + usd - cap_usd
+    told = f"{name} may cost ${cap_usd}, ${committed_usd} is spent or set aside, ${usd} is asked"
+    raise OverBudget(f"${missing} is missing: {told}", clip_key=clip_of(reservation) or None)
 
 
 def find_reservation(accounts: Accounts, clip_key: str, claim: str) -> str | None:

@@ -11,6 +11,7 @@ from prefect_kling.flows import (
     advance_films,
     collect_finished,
     generate_batch,
+    produce_film,
     submit_batch,
     submit_film,
 )
@@ -124,6 +125,36 @@ async def test_a_pending_film_that_cannot_be_read_does_not_keep_others_from_comp
     done, stuck = await advance_films(credentials, archive_block)
     assert done.film is not None
     assert "pending/a.json cannot be read" in stuck.stopped["film"]
+
+
+async def test_what_was_stored_under_a_titles_earlier_slug_is_found(
+    credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
+) -> None:
+    """A pending film is completed and forgotten, and a finished one is found and costs nothing."""
+    board = Storyboard.model_validate(
+        {"title": "港 1", "scenes": [{"shots": [{"prompt": f"D {archive.bucket.prefix}"}]}]}
+    )
+    await submit_film(board, credentials, archive_block)
+    (pending,) = pending_films(archive)
+    move(archive, pending.path, pending.path.replace(f"/{board.slug}.", "/1."))
+    await wait_until_rendered(sandbox)
+    await collect_finished(credentials, archive_block)
+    (done,) = await advance_films(credentials, archive_block)
+    assert done.film is not None
+    assert list(archive.bucket.names("pending/")) == []
+    manifest = archive.bucket.path_of(done.film.manifest_uri)
+    move(archive, manifest, manifest.replace(f"/{board.slug}/", "/1/"))
+    assert await produce_film(board, credentials, archive_block) == done.film
+    assert made(sandbox, archive) == 1
+
+
+def move(archive: Archive, path: str, to: str) -> None:
+    """Put an object where an earlier version has put it."""
+    stored = archive.bucket.read(path)
+    assert stored is not None
+    assert to != path
+    archive.bucket.put(to, stored.body, "application/json")
+    archive.bucket.delete(path)
 
 
 @pytest.mark.parametrize("flow", [generate_batch, submit_batch])

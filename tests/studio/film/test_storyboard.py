@@ -52,6 +52,41 @@ def test_films_do_not_share_a_folder_because_of_their_script() -> None:
 
 
 @pytest.mark.parametrize(
+    ("titles", "earlier"),
+    [
+        (("上海之夜 1", "北京之晨 1"), "1"),
+        (("Серия 2", "Фильм 2"), "2"),
+        (("فيلم A", "مسلسل A"), "a"),
+        (("Straße", "Strase", "Stra e"), ""),
+    ],
+)
+def test_titles_that_ascii_cannot_tell_apart_are_different_films(
+    titles: tuple[str, ...], earlier: str
+) -> None:
+    """The slug that they once shared is known, for what is stored there counts."""
+    assert len({board(title=title).slug for title in titles}) == len(titles)
+    if earlier:
+        assert {board(title=title).earlier_slug for title in titles} == {earlier}
+
+
+@pytest.mark.parametrize(
+    ("title", "slug"),
+    [
+        ("First light", "first-light"),
+        ("Ålesund № 5, „Übergang“ … ½", "alesund-no-5-ubergang-12"),
+        ("Café ☕ 12", "cafe-12"),
+        ("\uff26\uff55\uff4c\uff4c width", "full-width"),
+        ("e\u0301te\u0301", "ete"),
+        ("¡Olé! ¿Qué?", "ole-que"),
+    ],
+)
+def test_all_other_slugs_stay_as_they_were(title: str, slug: str) -> None:
+    """Folders and budgets of earlier versions are named by them."""
+    assert board(title=title).slug == slug
+    assert board(title=title).earlier_slug == ""
+
+
+@pytest.mark.parametrize(
     "said", [{}, {"image": "a.png", "video": "a.mp4"}, {"image": "a.png", "element": 7}]
 )
 def test_a_reference_is_one_thing(said: dict[str, Any]) -> None:

@@ -92,6 +92,16 @@ def test_a_film_has_a_cap_of_its_own(budget: Budget) -> None:
     assert accounts.spent_on_films_usd == {"large": USD}
 
 
+def test_what_was_booked_under_a_films_earlier_name_counts(budget: Budget) -> None:
+    """And is told, for the name may have been that of other films, too."""
+    budget.reserve(intent("a"), FilmCap("1"))
+    budget.settle(intent("a"), USD)
+    film = FilmCap("1-0a1b2c3d", Decimal("0.50"), "1")
+    with pytest.raises(OverBudget, match=r"of earlier versions 1 with \$0\.30"):
+        budget.reserve(intent("b"), film)
+    budget.reserve(intent("c"), FilmCap("1-ffffffff", Decimal("0.60"), "1"))
+
+
 def test_racing_reservations_never_pass_the_cap(budget: Budget) -> None:
     """Of sixteen clips at once exactly three get their money."""
 
