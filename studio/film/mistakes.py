@@ -514,6 +514,13 @@ _WORDS: dict[str, _Words] = {
     "api_rule_in_shot": _api_rule_in_shot,
     # The text itself.
     "no_utf8": _template("this is no UTF-8 text; save the file as UTF-8"),
+    "web_page": _template(
+        "this is a web page (HTML), no storyboard or table; a table online has a link of its own for "
+        "downloading it, as CSV for example"
+    ),
+    "behind_the_fence": _template(
+        "there is more text behind the Markdown fence; leave only what is inside of it"
+    ),
     "cut_text": _template(
         "the {limit} ends before `{value}`, which YAML takes for a comment; "
         "if it belongs to the text, put the whole text in quotes"

@@ -9,6 +9,7 @@ from prefect_kling.kling.links import is_link
 from prefect_kling.studio.errors import InputUnusable
 from prefect_kling.studio.film.mistakes import Mistake
 from prefect_kling.studio.film.prompts import BY_PLACE, MENTION
+from prefect_kling.studio.film.reading.plain_text import spellings
 from prefect_kling.studio.film.storyboard import (
     Character,
     Place,
@@ -31,13 +32,25 @@ def beside(board: Storyboard, folder: Path) -> Storyboard:
             return source
         # `~/` is the home folder. `~somebody` is a name like any other.
         home = re.sub(r"^~(?=/)", str(Path.home()), source)
-        return str(folder.absolute() / home)
+        return str(_as_it_is_there(folder.absolute() / home))
 
     references = {}
     for name, each in board.references.items():
         update = {"image": found(each.image), "video": found(each.video)}
         references[name] = each.model_copy(update=update)
     return board.model_copy(update={"references": references})
+
+
+def _as_it_is_there(path: Path) -> Path:
+    """Return a path as the file system spells it: macOS writes `ü` as `u` and two dots."""
+    return next((each for each in map(Path, spellings(str(path))) if _exists(each)), path)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def file_mistakes(board: Storyboard, folder: Path) -> Iterator[Mistake]:

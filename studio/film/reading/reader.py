@@ -11,6 +11,7 @@ from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.reading.comments import cut_texts
 from prefect_kling.studio.film.reading.fields import empty_mistakes, field_mistakes
 from prefect_kling.studio.film.reading.names import beside, file_mistakes, name_mistakes
+from prefect_kling.studio.film.reading.plain_text import decoded
 from prefect_kling.studio.film.reading.yaml_text import Document, parse
 from prefect_kling.studio.film.storyboard import Storyboard
 
@@ -24,7 +25,7 @@ def load_storyboard(path: Path) -> Storyboard:
     mistakes, one to a line: twenty are told, and `mistakes` has all as facts.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = decoded(path.read_bytes())
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise StoryboardInvalid.of([Mistake("no_utf8", line=line, document=str(path))]) from None

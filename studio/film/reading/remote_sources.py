@@ -10,6 +10,7 @@ from urllib.parse import urljoin, urlsplit
 from prefect_kling.kling.links import is_link
 from prefect_kling.studio.errors import InputUnusable, LinkExpired, StoryboardInvalid, TableInvalid
 from prefect_kling.studio.film.mistakes import Mistake
+from prefect_kling.studio.film.reading.plain_text import decoded, spellings
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.film.reading.yaml_text import parse
 from prefect_kling.studio.film.storyboard import Storyboard
@@ -154,13 +155,15 @@ class Source:
                 is_there = self._fetch(self.address, file, most_bytes)
             if not is_there:
                 raise SourceUnusable(f"there is nothing at {self._in_full()}")
-            return path.read_text(encoding="utf-8-sig")
+            return decoded(path.read_bytes())
         except InputUnusable as error:
             raise SourceUnusable(
                 f"{redacted(self.address)} is too long to be read: {error.message}"
             ) from None
         except UnicodeDecodeError:
-            raise SourceUnusable(f"{redacted(self.address)} is no UTF-8 text") from None
+            raise SourceUnusable(
+                f"{redacted(self.address)} is no UTF-8 text; save it as UTF-8"
+            ) from None
 
     def _in_full(self) -> str:
         if is_link(self.address) or self.address.startswith("s3://"):
@@ -168,16 +171,15 @@ class Source:
         return self._bucket.uri(self.address)
 
     def fetch_beside(self, name: str, folder: Path) -> None:
-        """Copy the file of that name into a folder, if there is one."""
-        if is_link(self.address):
-            address = urljoin(self.address, name)
-        else:
-            address = posixpath.join(posixpath.dirname(self.address), name)
+        """Copy the file of that name into a folder, if there is one; `ü` may be written in two ways."""
         try:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("w+b") as file:
-                is_there = self._fetch(address, file, VIDEO_BYTES)
+                is_there = any(
+                    self._fetch(self._beside(spelled), file, VIDEO_BYTES)
+                    for spelled in spellings(name)
+                )
             if not is_there:
                 path.unlink()
         except (OSError, ValueError):
@@ -186,6 +188,12 @@ class Source:
             ) from None
         except InputUnusable as error:
             raise InputUnusable(f"{name}: {error.message}") from None
+
+    def _beside(self, name: str) -> str:
+        if is_link(self.address):
+            return urljoin(self.address, name)
+        # In an archive `./` would be a folder of that name.
+        return posixpath.join(posixpath.dirname(self.address), posixpath.normpath(name))
 
     def _fetch(self, address: str, file: BinaryIO, most_bytes: int) -> bool:
         """Copy what is at an address into an open file. Return whether anything is there.

@@ -17,7 +17,8 @@ from prefect_kling.studio.errors import TableInvalid
 from prefect_kling.studio.film.mistakes import Mistake
 from prefect_kling.studio.film.reading.comments import cut_texts
 from prefect_kling.studio.film.reading.fields import mistake_of
-from prefect_kling.studio.film.reading.yaml_text import TextInvalid, parse_json, read_text
+from prefect_kling.studio.film.reading.plain_text import TextInvalid, unwrapped
+from prefect_kling.studio.film.reading.yaml_text import parse_json, read_text
 from prefect_kling.studio.film.storyboard import Place
 
 FRAMES = ("first_frame", "end_frame")
@@ -53,8 +54,7 @@ def read_requests(text: str, name: str = "table") -> list[VideoRequest]:
     requests: list[VideoRequest] = []
     mistakes: list[Mistake] = []
     try:
-        # Spreadsheets put a byte order mark in front of a text they export.
-        for number, row in enumerate(_rows(text.removeprefix("\ufeff"), name), 1):
+        for number, row in enumerate(_rows(unwrapped(text), name), 1):
             if number > MOST_REQUESTS:
                 raise _refused("too_many_requests", row.line, limit=MOST_REQUESTS)
             if not isinstance(row.fields, dict):

@@ -14,6 +14,7 @@ import yaml
 
 from prefect_kling.studio.errors import StoryboardInvalid
 from prefect_kling.studio.film.mistakes import Mistake
+from prefect_kling.studio.film.reading.plain_text import TextInvalid, unwrapped
 from prefect_kling.studio.film.storyboard import Place
 
 _TAG = "tag:yaml.org,2002:"
@@ -36,14 +37,6 @@ MOST_NODES = 30_000
 MOST_DEPTH = 50
 """Of lists and fields inside each other; a storyboard needs seven."""
 _MOST_DIGITS = 30
-
-
-class TextInvalid(Exception):
-    """A text is no YAML or JSON, or more than anybody writes. `mistakes` say why, and where."""
-
-    def __init__(self, *mistakes: Mistake) -> None:
-        super().__init__(*mistakes)
-        self.mistakes = mistakes
 
 
 def _refused(
@@ -244,6 +237,7 @@ def read_text(text: str, name: str) -> Document:
     """
     if len(text) > MOST_CHARACTERS:
         raise _refused("too_long_text", limit=MOST_CHARACTERS)
+    text = unwrapped(text)
     try:
         if _is_json(text, name):
             return _parse_json(text)
