@@ -6,7 +6,7 @@ from prefect_kling.studio.errors import WrongClip
 from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.ledger import EntryState
 from prefect_kling.studio.money.quarantine import QuarantinedFile
-from prefect_kling.studio.money.settlement import settle_clip
+from prefect_kling.studio.money.settlement import close_kept
 
 
 def accept_quarantined(
@@ -35,7 +35,6 @@ def accept_quarantined(
             f"another video is archived at {clip.uri}", clip_key=found.clip_key, job_id=clip.job_id
         )
     if entry.state is not EntryState.ARCHIVED:
-        settle_clip(entry, clip, archive)
-        archive.ledger.archived(version, clip.uri, clip.usd)
+        close_kept(version, clip, archive)
     archive.quarantine.note_accepted(found, who)
     return clip

@@ -12,7 +12,7 @@ from prefect_kling.kling.errors import JobFailed, JobNotFound, KlingError
 from prefect_kling.kling.job import RETENTION, JobState, VideoJob
 from prefect_kling.kling.prices import quote
 from prefect_kling.kling.result_access import ResultAccess
-from prefect_kling.studio.errors import LinkExpired, StudioError
+from prefect_kling.studio.errors import LedgerMoved, LinkExpired, StudioError
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.candidates import take_for
 from prefect_kling.studio.money.charges import read_charge
@@ -97,20 +97,38 @@ async def finish_attempts(
         if ended is None:
             await in_thread(archive.bucket.put, marker, b"", "text/plain")
             continue
-        await in_thread(_book, ended, key, archive)
-        if attempt.claim != version.entry.claim:
-            await in_thread(archive.bucket.delete, marker)
         settled[(attempt.claim, attempt.job_id)] = ended
     if settled:
-        note = f"{len(settled)} earlier attempts are settled"
-        attempts = [settled.pop((each.claim, each.job_id), each) for each in version.entry.attempts]
-        named_late = settled.values()
-        version = await in_thread(
-            archive.ledger.note_attempts, version, (*attempts, *named_late), note
-        )
+        try:
+            version = await in_thread(_note_settled, version, settled, archive)
+        except LedgerMoved:
+            # Another run has settled them, or an id was added: the next sweep looks again.
+            LOG.info("the earlier jobs of clip %s are left: its record has changed", key)
+            return version
     if version.entry.state is EntryState.ARCHIVED and not version.entry.open_attempts:
         await in_thread(archive.ledger.close_archived, version.entry)
     return version
+
+
+def _note_settled(
+    version: VersionedEntry, settled: dict[tuple[str, str | None], Attempt], archive: Archive
+) -> VersionedEntry:
+    """Write what earlier attempts have cost, then book it.
+
+    Several runs may come here at once: only the one whose write has won books. Raises
+    `LedgerMoved` in the others.
+    """
+    entry = version.entry
+    known = {(each.claim, each.job_id) for each in entry.attempts}
+    attempts = [settled.get((each.claim, each.job_id), each) for each in entry.attempts]
+    named_late = [ended for name, ended in settled.items() if name not in known]
+    note = f"{len(settled)} earlier attempts are settled"
+    noted = archive.ledger.note_attempts(version, (*attempts, *named_late), note)
+    for ended in settled.values():
+        _book(ended, entry.clip_key, archive)
+        if ended.claim != entry.claim:
+            archive.bucket.delete(layout.open_marker(entry.clip_key, ended.claim))
+    return noted
 
 
 def close_failed_attempts(version: VersionedEntry, archive: Archive) -> None:
@@ -140,6 +158,9 @@ async def _ended(
     unpaid = attempt.model_copy(update={"charged_usd": NOTHING})
     at_worst = attempt.model_copy(update={"charged_usd": attempt.at_most_usd})
     if attempt.job_id is None:
+        if any(attempt.claim.startswith(late.claim) for late in entry.late_jobs if late.claim):
+            # Its job was named late after all, and is settled by itself.
+            return unpaid
         return at_worst
     if attempt.state == "unknown":
         # Its id was only named in an answer, which may have named another clip's job.

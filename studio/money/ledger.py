@@ -319,6 +319,7 @@ class Ledger:
             if job_id in now.entry.all_job_ids:
                 return now.entry
             state = now.entry.state
+            late_marker = ""
             if state in (EntryState.RELEASED, EntryState.FAILED):
                 # Left so, it would be paid for once more although this job may be paid.
                 state = EntryState.HELD
@@ -336,6 +337,9 @@ class Ledger:
                 job_id=None if now.entry.state is EntryState.FAILED else now.entry.job_id,
             )
             if self.bucket.replace(_path(entry.clip_key), _bytes(entry), now.etag) is not None:
+                if late_marker:
+                    # Who closed the record at the same time may have removed it.
+                    self.bucket.put(late_marker, b"", "text/plain")
                 return entry
         raise StorageUnavailable(
             f"{self.bucket.uri(_path(sender.clip_key))} is being written by many at once",

@@ -1,6 +1,7 @@
 """What becomes of a paid job: waited for or asked about once, then archived, closed, or left."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from prefect_kling.studio.storage.download import Stop
 
 CONFIRM_SECONDS = 10.0
 """The pause before a failure is read once more."""
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -127,19 +129,27 @@ async def keep_paid_job(entry: Entry, job: VideoJob, client: KlingClient, archiv
         clip = await _fetched(entry, job, client, archive)
     version = await in_thread(_read_entry, entry, archive)
     # Closing comes last: whoever closes the record tells of it, and little may fail in between.
-    await in_thread(settle_clip, version.entry, clip, archive)
-    version = await in_thread(archive.ledger.archived, version, clip.uri, clip.usd)
-    await finish_attempts(version, client, archive)
+    version = await in_thread(close_kept, version, clip, archive)
+    try:
+        await finish_attempts(version, client, archive)
+    except StudioError as error:
+        # The clip is safe and paid for; its marker leaves the rest to the next sweep.
+        LOG.warning("the earlier jobs of clip %s are left: %s", entry.clip_key, error)
     return Kept(clip, version.is_mine)
 
 
-def settle_clip(entry: Entry, clip: Clip, archive: Archive) -> None:
-    """Book what an archived clip has cost in place of what was set aside for it."""
-    if entry.state is EntryState.GIVEN_UP:
-        # Its worst price was booked when it was given up.
-        archive.budget.book(clip.usd - (entry.charged_usd or NOTHING))
-        return
-    archive.budget.settle(entry, clip.usd)
+def close_kept(version: VersionedEntry, clip: Clip, archive: Archive) -> VersionedEntry:
+    """Book what an archived clip has cost, in place of what was set aside, and close its record."""
+    entry = version.entry
+    if entry.state is not EntryState.GIVEN_UP:
+        archive.budget.settle(entry, clip.usd)
+        return archive.ledger.archived(version, clip.uri, clip.usd)
+    # Its worst price was booked when it was given up. A correction is no reservation, which moves
+    # once: only who closes the record books it.
+    closed = archive.ledger.archived(version, clip.uri, clip.usd)
+    if closed.is_mine:
+        archive.budget.book(clip.usd - (entry.charged_usd or NOTHING), entry.film or None)
+    return closed
 
 
 async def _fetched(entry: Entry, job: VideoJob, client: KlingClient, archive: Archive) -> Clip:

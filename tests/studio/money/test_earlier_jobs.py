@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -12,12 +13,20 @@ from prefect_kling.kling.errors import JobFailed
 from prefect_kling.kling.job import JobState
 from prefect_kling.kling.polling import PollPolicy, poll_until_done
 from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.errors import ClipHeld
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.ledger import Entry, EntryState
+from prefect_kling.studio.money.earlier_jobs import finish_attempts
+from prefect_kling.studio.money.ledger import Entry, EntryState, VersionedEntry
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
-from prefect_kling.studio.money.settlement import close_failed, keep_paid_job, wait_for_paid_job
+from prefect_kling.studio.money.settlement import (
+    close_failed,
+    close_kept,
+    keep_paid_job,
+    wait_for_paid_job,
+)
 from prefect_kling.studio.money.submission import SubmitOptions, submit_once
+from prefect_kling.studio.storage.layout import CLAIM_LENGTH
 from tests.orders import ordered, record
 
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
@@ -271,3 +280,121 @@ async def test_the_next_attempt_waits_for_its_pause(
     waiting.cancel()
     assert "waiting before the next attempt" in heard[0]
     assert made(sandbox, order) == 1
+
+
+async def with_an_earlier_job(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> tuple[Entry, Entry]:
+    """A clip whose first job counted as failed, and a second that is paid; both have videos."""
+    first = await submit_once(order, client, archive, STEADY)
+    await completed(client, first)
+    await close_failed(first, PASSING, archive)
+    sandbox.fault(on="get", do={"state": "failed"}, job_id=first.job_id, times=1)
+    second = await submit_once(order, client, archive, STEADY)
+    await completed(client, second)
+    return first, second
+
+
+async def test_an_earlier_job_that_two_runs_settle_at_once_is_booked_once(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Only the run whose note of it was written books its price; the other goes on."""
+    _, second = await with_an_earlier_job(order, client, archive, sandbox)
+    version = archive.ledger.read(order.clip_key)
+    assert version is not None
+    job = await client.get(str(second.job_id))
+    clip = archive.keep(order, job, access=client.result_access)
+    closed = close_kept(version, clip, archive)
+    await asyncio.gather(
+        finish_attempts(closed, client, archive), finish_attempts(closed, client, archive)
+    )
+    # A run that was held up comes last, with the record as it was.
+    await finish_attempts(closed, client, archive)
+    await reconcile(archive, client, SWEEP)
+    accounts = archive.budget.accounts()
+    assert accounts is not None
+    assert (accounts.spent_usd, accounts.reserved) == (2 * clip.usd, {})
+    assert list(archive.ledger.open_markers()) == []
+
+
+async def test_an_archived_clip_is_told_of_although_an_id_arrives_at_the_same_moment(
+    order: ClipOrder,
+    client: KlingClient,
+    archive: Archive,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The record changes while earlier jobs are settled: nothing is wrong, a sweep does the rest."""
+    _, second = await with_an_earlier_job(order, client, archive, sandbox)
+    other = await client.create(order.request)
+    await poll_until_done(client, other.job_id, EAGER)
+    job = await client.get(str(second.job_id))
+    note_attempts = archive.ledger.note_attempts
+
+    def note_too_late(*arguments: Any) -> VersionedEntry:
+        archive.ledger.add_late_job(second.model_copy(update={"claim": "0" * 32}), other.job_id)
+        return note_attempts(*arguments)
+
+    monkeypatch.setattr(archive.ledger, "note_attempts", note_too_late)
+    kept = await keep_paid_job(second, job, client, archive)
+    monkeypatch.undo()
+    assert kept.is_news
+    assert record(archive, order).open_attempts != ()
+    await reconcile(archive, client, SWEEP)
+    await reconcile(archive, client, SWEEP)
+    assert [each.state for each in record(archive, order).attempts] == ["paid", "paid"]
+    accounts = archive.budget.accounts()
+    assert accounts is not None
+    assert (accounts.spent_usd, accounts.reserved) == (3 * kept.clip.usd, {})
+    assert list(archive.ledger.open_markers()) == []
+
+
+async def test_a_late_id_is_found_by_sweeps_although_the_clip_is_closed_at_the_same_moment(
+    order: ClipOrder,
+    client: KlingClient,
+    archive: Archive,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who closes the record removes its markers, after the late id's marker and before its record."""
+    entry = await submit_once(order, client, archive, STEADY)
+    await completed(client, entry)
+    await reconcile(archive, client, SWEEP)
+    other = await client.create(order.request)
+    await poll_until_done(client, other.job_id, EAGER)
+    replace_object = archive.bucket.replace
+
+    def close_first(*arguments: Any) -> str | None:
+        archive.ledger.close_archived(entry)
+        return replace_object(*arguments)
+
+    monkeypatch.setattr(archive.bucket, "replace", close_first)
+    archive.ledger.add_late_job(entry, other.job_id)
+    monkeypatch.undo()
+    await reconcile(archive, client, SWEEP)
+    assert [each.job_id for each in record(archive, order).attempts] == [other.job_id]
+    assert list(archive.ledger.open_markers()) == []
+
+
+async def test_a_request_whose_job_is_named_late_is_booked_once(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """It was sent again by choice; what it may have cost and what its job cost is one sum."""
+    sandbox.fault(on="create", do={"drop": True}, after_commit=True)
+    with pytest.raises(ClipHeld):
+        await submit_once(order, client, archive, STEADY)
+    lost = record(archive, order)
+    (made_job,) = [
+        job["id"] for job in sandbox.jobs() if job["body"].get("prompt") == order.request.prompt
+    ]
+    entry = await submit_once(order, client, archive, replace(STEADY, on_unknown="resubmit"))
+    # As the API's own call names it: with the beginning of the claim.
+    sender = lost.model_copy(update={"claim": lost.claim[:CLAIM_LENGTH]})
+    archive.ledger.add_late_job(sender, made_job)
+    await poll_until_done(client, made_job, EAGER)
+    job = await wait_for_paid_job(entry, client, archive, EAGER)
+    kept = await keep_paid_job(entry, job, client, archive)
+    await reconcile(archive, client, SWEEP)
+    accounts = archive.budget.accounts()
+    assert accounts is not None
+    assert (accounts.spent_usd, accounts.reserved) == (2 * kept.clip.usd, {})
