@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
 
 from prefect import flow
 from pydantic import BaseModel, ConfigDict
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
 from prefect_kling.kling.error_details import in_words
+from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.resources import RunResources
@@ -108,6 +110,7 @@ async def _work_on_all(
     `success` is the word for what the clips are when it has succeeded.
     """
     orders = [ClipOrder(request=request) for request in requests]
+    _tell_price(orders)
     working = asyncio.Semaphore(CLIPS_AT_ONCE)
 
     async def make_row(number: int, order: ClipOrder) -> BatchRow:
@@ -122,6 +125,18 @@ async def _work_on_all(
     rows = list(await asyncio.gather(*map(make_row, numbers, orders)))
     await _report(orders, rows, success)
     return rows
+
+
+def _tell_price(orders: Sequence[ClipOrder]) -> None:
+    """Log how many clips there are and what they cost in dollars, before the first is sent."""
+    quotes = [quote(order.request) for order in {each.clip_key: each for each in orders}.values()]
+    run_logger().info(
+        "%d requests, %d different clips: $%s, at most $%s, less what is archived or sent already",
+        len(orders),
+        len(quotes),
+        sum((each.usd for each in quotes), Decimal(0)),
+        sum((each.at_most_usd for each in quotes), Decimal(0)),
+    )
 
 
 async def _report(orders: Sequence[ClipOrder], rows: Sequence[BatchRow], success: str) -> None:

@@ -19,6 +19,9 @@ from prefect_kling.flows import (
     submit_film,
 )
 from prefect_kling.flows.quick_clip import ClipForm
+from prefect_kling.kling.models import DEFAULT_MODEL
+from prefect_kling.kling.prices import quote
+from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import StoryboardInvalid, TableInvalid
 from prefect_kling.studio.film.reading.reader import read_storyboard
@@ -97,6 +100,30 @@ async def test_a_batch_from_a_table(
     lines = str(page.data).splitlines()[4:]
     assert [line.split(" | ")[0] for line in lines if line.startswith("|")] == ["| 2", "| 1"]
     assert mug.clip.uri in lines[1]
+
+
+async def test_a_batch_tells_its_price_before_the_first_request(
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Rows, different clips and both prices are the first thing a batch logs."""
+    tag = archive.bucket.prefix.strip("/")
+    price = quote(VideoRequest(model=DEFAULT_MODEL, prompt="A mug", duration=3))
+    with caplog.at_level("INFO"):
+        await submit_batch(
+            f"prompt,duration\nA mug {tag},3\nA mug {tag},3\nA jug {tag},3\n",
+            credentials,
+            archive_block,
+        )
+    told = f"3 requests, 2 different clips: ${2 * price.usd}, at most ${2 * price.at_most_usd}"
+    lines = [
+        record.getMessage()
+        for record in caplog.records
+        if tag in record.getMessage() or "requests, " in record.getMessage()
+    ]
+    assert told in lines[0]
 
 
 async def test_a_wrong_table_is_told_before_anything_is_sent(
