@@ -21,7 +21,8 @@ from prefect_kling.studio.storage.download import download
 
 STORYBOARD_BYTES = 1_000_000
 TABLE_BYTES = 20_000_000
-_PATH = re.compile(r"s3://\S+|[^{}\[\]:]+\.(ya?ml|jsonl?|csv|tsv)", re.IGNORECASE)
+_PATH = re.compile(r"s3://\S+|[^{}\[\]:]+\.(ya?ml|jsonl?|csv|tsv|txt)", re.IGNORECASE)
+_IN_FRONT = re.compile(r"^(\.?/)+")
 
 
 def is_address(given: str) -> bool:
@@ -134,6 +135,9 @@ class Source:
     """Where a text lies, and how to get it and what lies beside it."""
 
     def __init__(self, address: str, bucket: Bucket) -> None:
+        if not is_link(address) and not address.startswith("s3://"):
+            # Keys in the archive begin with neither `/` nor `./`.
+            address = _IN_FRONT.sub("", address)
         self.address = address
         self._bucket = bucket
         if is_link(address):

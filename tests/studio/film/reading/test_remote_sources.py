@@ -76,6 +76,13 @@ def test_files_beside_a_storyboard_are_found_and_kept(
     assert kept in filled.bucket.names(kept)
 
 
+@pytest.mark.parametrize("address", ["/boards/film.yaml", "./boards/film.yaml"])
+def test_a_path_in_the_archive_may_begin_at_its_root(address: str, filled: Archive) -> None:
+    """A leading `/` or `./` is no part of a key, and `.txt` is an ending of a text."""
+    assert fetch_storyboard(address, filled).title == "The bottle"
+    assert is_address(address.replace(".yaml", ".txt"))
+
+
 @pytest.mark.parametrize(
     ("address", "words"),
     [
