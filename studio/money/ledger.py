@@ -424,7 +424,13 @@ class Ledger:
         if version.entry.late_jobs or version.entry.maybe_paid_usd:
             self.bucket.put(_marker("held", version.entry), b"", "text/plain")
             note = f"{why}; an earlier request of this clip may be paid"
-            return self._move(version, EntryState.HELD, note, is_answered=True)
+            at_most_usd = version.entry.at_most_usd
+            if not version.entry.late_jobs:
+                # The latest request has cost nothing; only the earlier ones may be paid.
+                at_most_usd = version.entry.maybe_paid_usd
+            return self._move(
+                version, EntryState.HELD, note, is_answered=True, at_most_usd=at_most_usd
+            )
         moved = self._move(version, EntryState.RELEASED, why, job_id=None)
         self._remove_markers(version.entry)
         return moved

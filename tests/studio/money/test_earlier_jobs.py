@@ -398,3 +398,21 @@ async def test_a_request_whose_job_is_named_late_is_booked_once(
     accounts = archive.budget.accounts()
     assert accounts is not None
     assert (accounts.spent_usd, accounts.reserved) == (2 * kept.clip.usd, {})
+
+
+async def test_a_request_that_was_refused_costs_nothing_beside_one_that_may_be_paid(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Sent again by choice to an API that is busy: only the lost request counts at its worst."""
+    sandbox.fault(on="create", do={"drop": True}, after_commit=False)
+    with pytest.raises(ClipHeld):
+        await submit_once(order, client, archive, STEADY)
+    worst = record(archive, order).at_most_usd
+    sandbox.fault(on="create", do={"status": 429, "retry_after": 0}, times=1)
+    entry = await submit_once(order, client, archive, replace(STEADY, on_unknown="resubmit"))
+    assert entry.maybe_paid_usd == worst
+    job = await wait_for_paid_job(entry, client, archive, EAGER)
+    kept = await keep_paid_job(entry, job, client, archive)
+    accounts = archive.budget.accounts()
+    assert accounts is not None
+    assert (accounts.spent_usd, accounts.reserved) == (kept.clip.usd + worst, {})
