@@ -145,14 +145,17 @@ async def give_up(
     """
     version = await in_thread(take_over, version, archive)
     entry = version.entry
-    if entry.state is EntryState.RELEASED:
+    has_failed_jobs = any(each.state == "failed" for each in entry.attempts)
+    if entry.state is EntryState.RELEASED and not has_failed_jobs:
         return entry
-    _require(entry, CAN_BE_GIVEN_UP, "given up")
+    if entry.state is not EntryState.RELEASED:
+        _require(entry, CAN_BE_GIVEN_UP, "given up")
     if entry.state is EntryState.SUBMITTED:
         await _require_not_running(entry, client)
     charged_usd = NOTHING
     # A clip can be held for an earlier request although its latest job has failed.
-    has_failed = entry.state is EntryState.FAILED or entry.has_latest_among_attempts
+    no_cost = (EntryState.FAILED, EntryState.RELEASED)
+    has_failed = entry.state in no_cost or entry.has_latest_among_attempts
     if not has_failed:
         charged_usd = await _charge(entry, client)
     given_up = await in_thread(archive.ledger.give_up, version, f"given up by {who}", charged_usd)
@@ -173,7 +176,10 @@ async def _require_ended(entry: Entry, job_id: str, client: KlingClient) -> None
     try:
         job = await client.get(job_id)
     except JobNotFound as error:
-        if is_where_it_was_sent(entry.sent_to, entry.account, entry.clip_key, client):
+        sent_to, account = _taken_by(entry, job_id)
+        # What was given up counts at its worst price, wherever it is.
+        is_given_up = entry.state is EntryState.GIVEN_UP
+        if is_given_up or is_where_it_was_sent(sent_to, account, entry.clip_key, client):
             return
         raise _refusal(
             entry,
@@ -189,6 +195,14 @@ async def _require_ended(entry: Entry, job_id: str, client: KlingClient) -> None
         )
     if job.state is not JobState.FAILED:
         raise _refusal(entry, f"job {job_id} is {job.said_state or job.state}: wait for it", job_id)
+
+
+def _taken_by(entry: Entry, job_id: str) -> tuple[str, str]:
+    """Return the API and the account that took a job."""
+    for attempt in entry.attempts:
+        if attempt.job_id == job_id:
+            return attempt.sent_to, attempt.account
+    return entry.sent_to, entry.account
 
 
 async def _require_not_running(entry: Entry, client: KlingClient) -> None:

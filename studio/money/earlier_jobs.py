@@ -58,13 +58,15 @@ async def read_earlier_jobs(
         except JobNotFound as error:
             key = version.entry.clip_key
             # A job that is not known here may run at another host or account.
-            if is_where_it_was_sent(attempt.sent_to, attempt.account, key, client):
+            is_gone = is_where_it_was_sent(attempt.sent_to, attempt.account, key, client)
+            if is_gone or not _may_be_kept(attempt):
                 continue
             raise JobFailed(
                 f"job {job_id} failed, and cannot be read once more before the next attempt",
                 job_id=job_id,
                 clip_key=key,
-                detail=f"if it has ended for good: prefect-kling ledger retry {key}",
+                detail="use the key and the address that it was sent with; where they are gone for "
+                f"good: prefect-kling ledger give-up {key}, then ledger retry {key}",
             ) from error
         if job.state is not JobState.FAILED:
             why = f"job {job_id} counted as failed and is {job.said_state or job.state}"

@@ -536,12 +536,13 @@ class Ledger:
             case _:
                 ended = entry.as_attempt("gone")
         following = _next_attempt(entry, ended)
+        attempts = [_decided(each) for each in following.attempts]
         moved = self._move(
             version,
             EntryState.RELEASED,
             why,
             job_id=None,
-            attempts=following.attempts,
+            attempts=tuple(attempts),
             attempt=following.attempt,
             maybe_paid_usd=NOTHING,
         )
@@ -707,6 +708,13 @@ def _at_worst(attempt: Attempt) -> Attempt:
     if attempt.state != "unknown" or attempt.charged_usd is not None:
         return attempt
     return attempt.model_copy(update={"charged_usd": attempt.at_most_usd})
+
+
+def _decided(attempt: Attempt) -> Attempt:
+    """Return a failed attempt as one that a person has decided about: it stops no other any more."""
+    if attempt.state != "failed":
+        return attempt
+    return attempt.model_copy(update={"state": "gone"})
 
 
 def _not_taken(attempt: Attempt) -> Attempt:

@@ -38,6 +38,8 @@ def old_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("old")
     with tarfile.open(fileobj=BytesIO(told.stdout)) as packed:
         packed.extractall(folder / "prefect_kling", filter="data")
+    # Without it an installed package would win over this folder.
+    (folder / "prefect_kling" / "__init__.py").touch()
     return folder
 
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from prefect_kling.kling.client import ClientSettings, KlingClient
-from prefect_kling.kling.errors import JobFailed
+from prefect_kling.kling.errors import BalanceTooLow, JobFailed
 from prefect_kling.kling.polling import PollPolicy, poll_until_done
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld, WrongClip
@@ -165,6 +165,41 @@ async def test_giving_up_books_nothing_for_a_job_that_has_failed(
     accounts = archive.budget.accounts()
     assert accounts is not None
     assert (accounts.spent_usd, accounts.reserved) == (entry.request_usd, {})
+
+
+async def test_a_clip_whose_first_job_failed_at_an_account_that_is_gone_has_a_way_out(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Its second request was refused, and the key was changed: giving up and retrying makes it."""
+    entry = await submit_once(order, client, archive, BRIEF)
+    await poll_until_done(client, str(entry.job_id), EAGER)
+    sandbox.fault(on="get", do={"state": "failed"}, job_id=entry.job_id, times=None)
+    passing = JobFailed("busy", fail_code="UPSTREAM_BUSY", retryable=True)
+    await close_failed(entry, passing, archive)
+    sandbox.fault(on="create", do={"status": 402})
+    with pytest.raises(BalanceTooLow):
+        await submit_once(order, client, archive, BRIEF)
+    assert record(archive, order).state is EntryState.RELEASED
+    sandbox.clear_faults()
+    sandbox.fault(on="get", do={"status": 404}, job_id=entry.job_id, times=None)
+    other = KlingClient(SecretStr(sandbox.key), client.settings)
+    # The sandbox takes one key, so only the fingerprint of the account differs here.
+    other.account = lambda salt: "another account"  # type: ignore[method-assign]
+    async with other:
+        with pytest.raises(JobFailed, match="ledger give-up"):
+            await submit_once(order, other, archive, replace(BRIEF, busy=0.3))
+        await decisions.give_up(version_of(archive, order), other, archive, WHO)
+        assert record(archive, order).state is EntryState.GIVEN_UP
+        await decisions.retry(version_of(archive, order), other, archive, WHO, 0.0)
+        again = await submit_once(order, other, archive, BRIEF)
+        await poll_until_done(other, str(again.job_id), EAGER)
+        await reconcile(archive, other, SWEEP)
+    assert record(archive, order).state is EntryState.ARCHIVED
+    accounts = archive.budget.accounts()
+    clip = archive.find(order.clip_key)
+    assert accounts is not None
+    assert clip is not None
+    assert (accounts.spent_usd, accounts.reserved) == (clip.usd, {})
 
 
 async def test_a_given_up_clip_whose_video_comes_late_is_archived_and_booked_at_its_price(
