@@ -196,6 +196,9 @@ def _unknown_field(mistake: Mistake) -> str:
 def _choice(mistake: Mistake) -> str:
     given = mistake.value
     choices = _names(mistake.limit)
+    if not choices:
+        # Not every error of a field lists what is possible: a model of a wrong form, for one.
+        return f"{show(given)} is not possible here"
     near = ""
     if isinstance(given, str):
         near = did_you_mean(shortened(given.lower()), mistake.limit)

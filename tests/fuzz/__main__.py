@@ -2,9 +2,16 @@
 
 import sys
 
+from tests.fuzz.links import fuzz_links
 from tests.fuzz.replies import fuzz_replies
+from tests.fuzz.texts import fuzz_storyboards, fuzz_tables
 
-TARGETS = {"replies": fuzz_replies}
+TARGETS = {
+    "replies": fuzz_replies,
+    "storyboards": fuzz_storyboards,
+    "tables": fuzz_tables,
+    "links": fuzz_links,
+}
 """Names of targets, and functions of a number of cases and a first seed that return a `Report`."""
 
 
