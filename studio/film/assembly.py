@@ -14,15 +14,14 @@ from prefect_kling.kling.request import STORED
 from prefect_kling.studio.film.continuation import pictures_shown
 from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
 from prefect_kling.studio.media.contact_sheet import Caption, contact_sheet
-from prefect_kling.studio.media.join import Chapter as Mark
-from prefect_kling.studio.media.join import JoinReport, Part, join
+from prefect_kling.studio.media.join import Chapter, JoinReport, Part, join
 from prefect_kling.studio.money.archive import ARCHIVE_URL, Archive, Clip
 from prefect_kling.studio.money.ledger import NOTHING
 from prefect_kling.studio.money.orders import KEY_LENGTH
 from prefect_kling.studio.storage import layout
 
 
-class Chapter(BaseModel):
+class FilmChapter(BaseModel):
     """One shot as it stands in a film, in seconds from its beginning."""
 
     model_config = ConfigDict(frozen=True)
@@ -44,7 +43,7 @@ class FilmClip(BaseModel):
     name: str
     begins_at: float
     seconds: float
-    chapters: tuple[Chapter, ...]
+    chapters: tuple[FilmChapter, ...]
     made_from: tuple[str, ...]
     inputs: dict[str, str]
     clip: Clip
@@ -130,16 +129,16 @@ def _cut(plan: FilmPlan, clips: Mapping[str, Clip], archive: Archive) -> list[_C
     return cuts
 
 
-def _chapters(planned: PlannedClip) -> list[Mark]:
+def _chapters(planned: PlannedClip) -> list[Chapter]:
     """Return the shots of a clip, and where in it they begin."""
     if len(planned.shots) == 1:
-        return [Mark(planned.name, 0.0)]
+        return [Chapter(planned.name, 0.0)]
 
     marks = []
     start = 0.0
     for shot in planned.shots:
         name = f"{planned.scene}.{shot.number} {shot.title}".rstrip()
-        marks.append(Mark(name, start))
+        marks.append(Chapter(name, start))
         start += shot.seconds
     return marks
 
@@ -195,7 +194,7 @@ def _place(cut: _Cut, start: float, length: float, archive: Archive) -> FilmClip
     planned = cut.planned
 
     chapters = [
-        Chapter(name=mark.title, begins_at=start + mark.start) for mark in _chapters(planned)
+        FilmChapter(name=mark.title, begins_at=start + mark.start) for mark in _chapters(planned)
     ]
 
     request = planned.order.request
