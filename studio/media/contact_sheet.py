@@ -24,6 +24,8 @@ from prefect_kling.studio.media.frames import (
     filtered,
     matrix_of,
     open_film,
+    tone_steps,
+    upright_steps,
 )
 from prefect_kling.studio.media.lettering import Line, set_line
 
@@ -206,7 +208,8 @@ def contact_sheet(
     ordered = sorted(shots, key=lambda shot: shot.middle)
     with open_film(film) as (container, video):
         pictures = _pick(container, video, [shot.middle for shot in ordered])
-        thumbs = map(_image, filtered(pictures, _thumbnails))
+        shape = video.sample_aspect_ratio
+        thumbs = map(_image, filtered(pictures, lambda like: _thumbnails(like, shape)))
         first = next(thumbs, None)
         if first is None:
             raise NotAVideo("the file holds no picture that can be decoded")
@@ -280,10 +283,12 @@ def _spans(frames: Iterator[VideoFrame]) -> Iterator[tuple[VideoFrame, float]]:
         yield shown, math.inf
 
 
-def _thumbnails(like: VideoFrame) -> Graph:
+def _thumbnails(like: VideoFrame, shape: Fraction | None) -> Graph:
     fit = f"{THUMB_PIXELS}:{THUMB_PIXELS}:force_original_aspect_ratio=decrease:force_divisible_by=2"
     return filter_graph(
         buffer_step(like, Fraction(1, 25)),
+        *tone_steps(like),
+        *upright_steps(like, shape),
         ("scale", f"{fit}:in_color_matrix={matrix_of(like)}:{EXACT}"),
         ("format", "rgb24"),
         ("buffersink", ""),

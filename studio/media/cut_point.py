@@ -69,7 +69,9 @@ def find_cut_point(source: BinaryIO | Path, window_seconds: float = 0.5) -> CutP
         sharpest, sharpness = _sharpest(frames, candidates)
         pictures = timeline.count(sharpest.pts or 0)
         seconds = float((timeline.end_of(pictures) - timeline.begin) * timeline.time_base)
-        return CutPoint(encode_still(sharpest), pictures, seconds, sharpness)
+        return CutPoint(
+            encode_still(sharpest, video.sample_aspect_ratio), pictures, seconds, sharpness
+        )
 
 
 def _sharpest(frames: Iterable[VideoFrame], candidates: set[int]) -> tuple[VideoFrame, float]:

@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from prefect_kling.studio.errors import NotAVideo
-from prefect_kling.studio.media.frames import open_film, shifted
+from prefect_kling.studio.media.frames import display_matrix, open_film, shifted, shown_size
 from prefect_kling.studio.media.timeline import read_timeline
 
 
@@ -27,6 +27,8 @@ class Footage:
     make: tuple[object, ...]
     """Equal for clips whose pictures can be in one file without being encoded again."""
     size: tuple[int, int]
+    """In square pixels, as it is shown."""
+    pixel_shape: Fraction
     rate: Fraction
     time_base: Fraction
     stamps: tuple[int, ...]
@@ -77,20 +79,32 @@ def survey(source: BinaryIO | Path, number: int, pictures: int | None) -> Footag
             context.height,
         )
         timeline = read_timeline(film, video)
+        shape = context.sample_aspect_ratio or Fraction(1)
+        film.seek(-(1 << 48), stream=video)
+        first = next(film.decode(video), None)
+        size = (context.width, context.height)
+        turn = None
+        colours: tuple[int, ...] = ()
+        if first is not None:
+            turn = display_matrix(first)
+            colours = (first.color_range, first.color_trc, first.color_primaries, first.colorspace)
+            size = shown_size(first, shape)
         count = len(timeline.shown)
         if pictures is not None:
             count = min(pictures, count)
         return Footage(
             source=source,
             number=number,
-            make=(*make, context.sample_aspect_ratio, video.time_base, round(float(rate), 1)),
-            size=(context.width, context.height),
+            make=(*make, shape, turn, colours, video.time_base, round(float(rate), 1)),
+            size=size,
+            pixel_shape=shape,
             rate=video.guessed_rate or rate,
             time_base=timeline.time_base,
             stamps=timeline.shown[:count],
             stored=timeline.packets[:count],
             ticks=timeline.end_of(count) - timeline.begin,
             copyable=timeline.copyable
+            and turn is None
             and timeline.shown[count - 1] in timeline.cuts
             and bool(context.extradata),
             sounding=bool(film.streams.audio),

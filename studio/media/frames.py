@@ -1,5 +1,6 @@
 """Single pictures out of a film: the true first and last one, with the colours a player shows."""
 
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ STILL_LIMIT = 10_000_000
 # Without these flags swscale rounds down, and every extracted picture comes out darker. One thread
 # gives the same pixels on every machine.
 EXACT = "flags=bicubic+accurate_rnd+full_chroma_int:threads=1"
+_HDR = {16: "smpte2084", 18: "arib-std-b67"}  # PQ and HLG in ITU-T H.273
 _FAR = 1 << 48
 _UNSPECIFIED = 2
 Some = TypeVar("Some", VideoFrame, AudioFrame)
@@ -44,7 +46,8 @@ class Still:
 def last_frame(source: BinaryIO | Path) -> Still:
     """Return the last picture a film shows; only the part behind its last key frame is decoded.
 
-    `source` is a path or a seekable file, left open at any position. Rotation is not applied.
+    `source` is a path or a seekable file, left open at any position. The picture stands upright,
+    its pixels are square, and HDR is mapped to SDR.
     Raises `NotAVideo` for a file that is cut or that cannot be decoded up to its end. Reads only,
     so calling twice is safe.
     """
@@ -52,7 +55,7 @@ def last_frame(source: BinaryIO | Path) -> Still:
         frame = _decode_last(film, video, tail=True) or _decode_last(film, video, tail=False)
         if frame is None:
             raise NotAVideo("the last picture cannot be decoded")
-        return encode_still(frame)
+        return encode_still(frame, video.sample_aspect_ratio)
 
 
 def first_frame(source: BinaryIO | Path) -> Still:
@@ -61,7 +64,7 @@ def first_frame(source: BinaryIO | Path) -> Still:
         frame = next(film.decode(video), None)
         if frame is None:
             raise NotAVideo("the file holds no picture that can be decoded")
-        return encode_still(frame)
+        return encode_still(frame, video.sample_aspect_ratio)
 
 
 def check_playable(source: BinaryIO | Path) -> None:
@@ -195,6 +198,65 @@ def buffer_step(like: VideoFrame, time_base: Fraction) -> tuple[str, str]:
     return "buffer", f"{size}:time_base={time_base}:{colours}"
 
 
+def upright_steps(frame: VideoFrame, shape: Fraction | None) -> list[tuple[str, str]]:
+    """Return the filters that show a frame as a player does: rotated, with square pixels.
+
+    `shape` is the width of its pixels divided by their height.
+    """
+    steps = []
+    if shape and shape > 0 and shape != 1:
+        steps.append(("scale", f"trunc(iw*{shape}/2+0.5)*2:ih:{EXACT}"))
+        steps.append(("setsar", "1"))
+    return steps + _turns(frame)
+
+
+def _turns(frame: VideoFrame) -> list[tuple[str, str]]:
+    matrix = display_matrix(frame)
+    if matrix is None:
+        return []
+    a, b, c, d = matrix
+    # The matrix maps a picture's x to (a, b) and its y to (c, d), with y counted downwards.
+    steps = []
+    if abs(b) > abs(a):
+        # `transpose` alone swaps the axes, which is (0, 1, 1, 0).
+        steps.append(("transpose", "cclock_flip"))
+        a, b, c, d = c, d, a, b
+    if a < 0:
+        steps.append(("hflip", ""))
+    if d < 0:
+        steps.append(("vflip", ""))
+    return steps
+
+
+def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
+    """Return the rotating part of a frame's display matrix, None if it has none."""
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            a, b, _, c, d = struct.unpack_from("=5i", bytes(data))
+            return a, b, c, d
+    return None
+
+
+def shown_size(frame: VideoFrame, shape: Fraction) -> tuple[int, int]:
+    """Return width and height of a frame as it is shown, in square pixels."""
+    width = frame.width
+    if shape > 0 and shape != 1:
+        width = int(width * shape / 2 + Fraction(1, 2)) * 2
+    matrix = display_matrix(frame)
+    if matrix is not None and abs(matrix[1]) > abs(matrix[0]):
+        return frame.height, width
+    return width, frame.height
+
+
+def tone_steps(frame: VideoFrame) -> list[tuple[str, str]]:
+    """Return the filter that maps the brightness and colours of HDR (PQ, HLG) to those of SDR."""
+    if frame.color_trc not in _HDR:
+        return []
+    source = f"in_primaries=bt2020:in_transfer={_HDR[frame.color_trc]}"
+    target = "out_primaries=bt709:out_transfer=bt709:out_color_matrix=bt709:out_range=limited"
+    return [("scale", f"{source}:{target}:{EXACT}")]
+
+
 def shifted(frames: Iterator[Some], ticks: int) -> Iterator[Some]:
     """Move frames so that the first picture of their clip is at zero."""
     for frame in frames:
@@ -237,13 +299,13 @@ def matrix_of(frame: VideoFrame) -> str:
     return "bt601"
 
 
-def encode_still(frame: VideoFrame) -> Still:
+def encode_still(frame: VideoFrame, shape: Fraction | None = None) -> Still:
     """Turn a decoded frame into a PNG, or a JPEG if the PNG is too large for the API."""
     options = {"pred": "mixed", "compression_level": "1"}
-    png = encode_picture(_convert(frame, "rgb24"), "png", options)
+    png = encode_picture(_convert(frame, "rgb24", shape), "png", options)
     if len(png) <= STILL_LIMIT:
         return Still(png, "image/png")
-    full = _convert(frame, "yuvj444p")
+    full = _convert(frame, "yuvj444p", shape)
     for quality in _JPEG_QUALITIES:
         jpeg = encode_picture(full, "mjpeg", {"qmin": quality, "qmax": quality})
         if len(jpeg) <= STILL_LIMIT:
@@ -266,11 +328,13 @@ def encode_picture(frame: VideoFrame, codec: str, options: dict[str, str]) -> by
     return b"".join(bytes(packet) for packet in packets)
 
 
-def _convert(frame: VideoFrame, form: str) -> VideoFrame:
+def _convert(frame: VideoFrame, form: str, shape: Fraction | None) -> VideoFrame:
     # A JPEG has no field for its matrix: it is always bt601.
     target = f"in_color_matrix={matrix_of(frame)}:out_color_matrix=bt601:{EXACT}"
     graph = filter_graph(
         buffer_step(frame, Fraction(1, 25)),
+        *tone_steps(frame),
+        *upright_steps(frame, shape),
         ("scale", target),
         ("format", form),
         ("buffersink", ""),

@@ -20,6 +20,8 @@ from prefect_kling.studio.media.frames import (
     filter_graph,
     filtered,
     matrix_of,
+    tone_steps,
+    upright_steps,
 )
 from prefect_kling.studio.media.schedule import schedule
 
@@ -117,6 +119,8 @@ class Montage:
             buffer_step(like, self._clips[number].time_base),
             ("fps", f"fps={self._rate}:start_time=0:eof_action=pass"),
             ("trim", f"end_frame={self._lengths[number]}"),
+            *tone_steps(like),
+            *upright_steps(like, self._clips[number].pixel_shape),
             ("scale", f"{width}:{height}:{shape}:{matrix}:{EXACT}"),
             ("pad", f"{width}:{height}:-1:-1"),
             ("setsar", "1"),

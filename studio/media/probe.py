@@ -57,6 +57,7 @@ class MediaFacts(BaseModel):
     """How long the pictures play, in seconds; sound may be longer or shorter."""
     width: int
     height: int
+    """As the pictures are shown: of an MP4 or MOV that is turned by 90 degrees, upright."""
     fps: float
     """Pictures per second, on average."""
     frames: int
@@ -315,11 +316,24 @@ def _read_track(trak: memoryview, movie_timescale: int, size: int) -> _Track:
     if kind == b"vide":
         sample_entry = struct.unpack_from(">12x4s24xHH", _find(table, b"stsd"))
         track.codec, track.width, track.height = sample_entry
+        if _lies_on_its_side(_find(trak, b"tkhd")):
+            track.width, track.height = track.height, track.width
     if kind in (b"vide", b"soun"):
         track.samples = _check_samples(table, size)
         times = _read_entries(_find(table, b"stts"), 2)
         track.ticks = sum(map(operator.mul, times[::2], times[1::2]))
     return track
+
+
+def _lies_on_its_side(tkhd: memoryview) -> bool:
+    """Whether a track header's matrix turns its pictures by 90 or 270 degrees."""
+    offset = 40
+    if bytes(tkhd[:1]) == b"\1":
+        offset = 52
+    if len(tkhd) < offset + 8:
+        return False
+    along, across = struct.unpack_from(">ii", tkhd, offset)
+    return abs(across) > abs(along)
 
 
 def _after_dates(header: memoryview) -> int:
