@@ -230,11 +230,11 @@ def _turns(frame: VideoFrame) -> list[tuple[str, str]]:
 
 def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
     """Return the rotating part of a frame's display matrix, None if it has none."""
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            a, b, _, c, d = struct.unpack_from("=5i", bytes(data))
-            return a, b, c, d
-    return None
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return None
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(data))
+    return a, b, c, d
 
 
 def shown_size(frame: VideoFrame, shape: Fraction) -> tuple[int, int]:

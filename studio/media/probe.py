@@ -332,6 +332,8 @@ def _lies_on_its_side(tkhd: memoryview) -> bool:
         offset = 52
     if len(tkhd) < offset + 8:
         return False
+    along: int
+    across: int
     along, across = struct.unpack_from(">ii", tkhd, offset)
     return abs(across) > abs(along)
 

@@ -57,7 +57,7 @@ def _expected(turn: str, x: int, y: int) -> tuple[int, int]:
 @pytest.mark.parametrize("turn", TURNS)
 def test_a_turned_clip_stands_as_players_show_it(tmp_path: Path, turn: str) -> None:
     """The picture handed over and the facts are those of the clip turned, pixel by pixel."""
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
     path = _turned(tmp_path, turn)
     still = Image.open(io.BytesIO(last_frame(path).data)).convert("L")
@@ -78,7 +78,9 @@ def test_a_turned_clip_is_upright_in_a_film(tmp_path: Path, turn: str) -> None:
     """Beside a plain clip it is encoded again, between black bars."""
     plain = write_clip(tmp_path, "plain.mp4", Recipe())
     film = tmp_path / "film.mp4"
-    report = join([Part(plain, [Chapter("a")]), Part(_turned(tmp_path, turn), [Chapter("b")])], film)
+    report = join(
+        [Part(plain, [Chapter("a")]), Part(_turned(tmp_path, turn), [Chapter("b")])], film
+    )
     assert report.re_encoded
     width, height, grey = _grey(film, 1.5)
     edge = [grey[y * width + x] for y in range(height) for x in range(width // 8)]
