@@ -41,7 +41,7 @@ class Scope(Enum):
 def host_of(url: str) -> str:
     """Return the host of an address in lower case, without a dot at its end.
 
-    "" if there is none.
+    Returns an empty text if there is none.
     """
     try:
         host = urlsplit(url).hostname

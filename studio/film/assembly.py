@@ -194,7 +194,8 @@ def _place(cut: _Cut, start: float, length: float, archive: Archive) -> FilmClip
     planned = cut.planned
 
     chapters = [
-        FilmChapter(name=mark.title, begins_at=start + mark.start) for mark in _chapters(planned)
+        FilmChapter(name=chapter.title, begins_at=start + chapter.start)
+        for chapter in _chapters(planned)
     ]
 
     request = planned.order.request

@@ -217,13 +217,16 @@ def _turns(frame: VideoFrame) -> list[tuple[str, str]]:
     a, b, c, d = matrix
     # The matrix maps a picture's x to (a, b) and its y to (c, d), with y counted downwards.
     steps = []
+    is_mirrored = a < 0
+    is_upside_down = d < 0
     if abs(b) > abs(a):
         # `transpose` alone swaps the axes, which is (0, 1, 1, 0).
         steps.append(("transpose", "cclock_flip"))
-        a, b, c, d = c, d, a, b
-    if a < 0:
+        is_mirrored = c < 0
+        is_upside_down = b < 0
+    if is_mirrored:
         steps.append(("hflip", ""))
-    if d < 0:
+    if is_upside_down:
         steps.append(("vflip", ""))
     return steps
 

@@ -255,7 +255,7 @@ class Archive:
     ) -> str:
         """Keep what a job's links hold, whatever it is, and return where.
 
-        "" if nothing can be fetched.
+        Returns an empty text if nothing can be fetched.
 
         Nothing is fetched if something of this job is in the quarantine already.
         """
