@@ -11,9 +11,11 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.kling.errors import JobFailed
 from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.runs.authorization import authorize_clip, cap_of_clip
 from prefect_kling.runs.job_limiter import Lease
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.resources import RunResources
+from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.submission import SubmitOptions
@@ -33,6 +35,7 @@ async def generate_clip(
     archive: KlingArchive,
     take: Annotated[int, Field(ge=1)] = 1,
     on_unknown: Literal["hold", "resubmit"] = "hold",
+    spending: Spending = Spending(),
 ) -> Clip:
     """Make one clip and keep it in S3; a clip that was made before is returned and costs nothing.
 
@@ -45,11 +48,17 @@ async def generate_clip(
         archive: Where the clip and the ledger are kept.
         take: Raise it to have the same request made, and paid, once more.
         on_unknown: What to do when the answer to a paid request is lost: hold the clip until
-            somebody decides, or send it again, which can pay twice.
+            somebody decides, or send it again, which can pay twice. The same can be said in
+            `spending`.
+        spending: How much the clip may cost, and above what price a person is asked.
     """
     order = ClipOrder(request=request, take=take)
+    if on_unknown == "resubmit":
+        spending = spending.model_copy(update={"on_unknown": on_unknown})
+    await authorize_clip(order, archive, spending)
     resources = RunResources(credentials, archive)
-    return await make_clip(order, resources, SubmitOptions(on_unknown=on_unknown), "clip")
+    options = SubmitOptions(cap_of_clip(order, spending), spending.on_unknown)
+    return await make_clip(order, resources, options, "clip")
 
 
 async def make_clip(

@@ -9,7 +9,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.scene import make_scene
-from prefect_kling.runs.approval import authorize_film
+from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
 from prefect_kling.runs.resources import RunResources

@@ -9,8 +9,10 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
 from prefect_kling.kling.form import FormModel
 from prefect_kling.kling.request import Url, VideoRequest
+from prefect_kling.runs.authorization import authorize_clip, cap_of_clip
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.resources import RunResources
+from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.submission import SubmitOptions
@@ -85,6 +87,7 @@ async def quick_clip(
     credentials: KlingCredentials,
     archive: KlingArchive,
     take: Annotated[int, Field(ge=1)] = 1,
+    spending: Spending = Spending(),
 ) -> Clip:
     """Make one clip and keep it in S3; a clip that was made before is returned and costs nothing.
 
@@ -95,6 +98,9 @@ async def quick_clip(
         credentials: Access to the Kling API.
         archive: Where the clip and the ledger are kept.
         take: Raise it to have another version made, and paid, of a clip that exists.
+        spending: How much the clip may cost, and above what price a person is asked.
     """
     order = ClipOrder(request=clip.request(), take=take)
-    return await make_clip(order, RunResources(credentials, archive), SubmitOptions(), "clip")
+    await authorize_clip(order, archive, spending)
+    options = SubmitOptions(cap_of_clip(order, spending), spending.on_unknown)
+    return await make_clip(order, RunResources(credentials, archive), options, "clip")

@@ -7,7 +7,7 @@ from prefect import flow
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
-from prefect_kling.runs.approval import authorize_film
+from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.job_limiter import Lease
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film

@@ -9,7 +9,7 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.film import join_film
 from prefect_kling.kling.error_details import in_words
 from prefect_kling.kling.errors import KlingError, Unavailable
-from prefect_kling.runs.approval import authorize_film
+from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
 from prefect_kling.runs.resources import RunResources

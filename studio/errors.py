@@ -19,6 +19,7 @@ StudioError
 ├── InputUnusable        take another picture or video: the API would not accept this one
 ├── InputUnreachable     the API cannot fetch an input: use another store or link, or have inputs uploaded
 ├── StoryboardInvalid    fix the storyboard: file, line, field and rule are named
+├── WrongTable           name a table that was frozen
 ├── TableInvalid         fix the table of requests: line, field and rule are named
 └── FilmIncomplete       see the shots it names; run again, what is finished is kept
 ```
@@ -149,6 +150,9 @@ class WrongClip(StudioError):
     next_step = "See `prefect-kling ledger list`."
 
 
+_MOST_RANGES = 500
+
+
 class _TextInvalid(StudioError):
     """A text that a person handed in is wrong. `mistakes` are all the facts that are known of it.
 
@@ -164,8 +168,9 @@ class _TextInvalid(StudioError):
         """Return the error that tells these mistakes."""
         every = tuple(mistakes)
         lines = [str(each) for each in every[: cls.MOST_TOLD]]
-        if len(every) > cls.MOST_TOLD:
-            lines.append(f"and {len(every) - cls.MOST_TOLD} more")
+        others = every[cls.MOST_TOLD :]
+        if others:
+            lines.append(f"and {len(others)} more{_in_lines(each.line for each in others)}")
         error = cls("\n".join(lines))
         error.mistakes = every
         return error
@@ -174,10 +179,32 @@ class _TextInvalid(StudioError):
         return f"{self.summary}\n{self.next_step}"
 
 
+def _in_lines(numbers: Iterable[int | None]) -> str:
+    """Return `, in lines 3, 5 to 9`, as many as somebody would read on; empty if none is known."""
+    ranges: list[list[int]] = []
+    for number in sorted({each for each in numbers if each is not None}):
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1] = [ranges[-1][0], number]
+        else:
+            ranges.append([number])
+    told = [" to ".join(map(str, each)) for each in ranges[:_MOST_RANGES]]
+    if len(ranges) > _MOST_RANGES:
+        told.append("and others")
+    if not told:
+        return ""
+    return f", in lines {', '.join(told)}"
+
+
 class TableInvalid(_TextInvalid):
     """A table of requests breaks a rule; nothing was sent and nothing was paid."""
 
     next_step = "Nothing was paid. Correct the table and run again."
+
+
+class WrongTable(StudioError):
+    """There is no such frozen table."""
+
+    next_step = "See the folders under `batches/` in the archive."
 
 
 class StoryboardInvalid(_TextInvalid):

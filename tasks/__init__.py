@@ -3,7 +3,12 @@
 from prefect_kling.tasks.archive import archive_video
 from prefect_kling.tasks.assemble import assemble_film
 from prefect_kling.tasks.handover import hand_over_clip
-from prefect_kling.tasks.requests import RequestsInput, prepare_requests
+from prefect_kling.tasks.requests import (
+    RequestsInput,
+    WrongRows,
+    prepare_batch,
+    prepare_requests,
+)
 from prefect_kling.tasks.storyboard import StoryboardInput, prepare_storyboard
 from prefect_kling.tasks.submit import submit_video
 from prefect_kling.tasks.wait import wait_for_video
@@ -11,9 +16,11 @@ from prefect_kling.tasks.wait import wait_for_video
 __all__ = [
     "RequestsInput",
     "StoryboardInput",
+    "WrongRows",
     "archive_video",
     "assemble_film",
     "hand_over_clip",
+    "prepare_batch",
     "prepare_requests",
     "prepare_storyboard",
     "submit_video",

@@ -5,6 +5,7 @@ from decimal import Decimal
 from prefect.events import emit_event
 
 from prefect_kling.kling.job_ids import as_job_id
+from prefect_kling.studio.batch.results import BatchResult
 from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.money.ledger import Entry
 from prefect_kling.studio.money.orders import ClipOrder
@@ -63,6 +64,18 @@ def announce_film(film: Film) -> None:
         "prefect.resource.name": film.title,
     }
     emit_event("kling.film.completed", resource=resource, payload=payload)
+
+
+def announce_batch(result: BatchResult) -> None:
+    """Emit `kling.batch.completed` for a batch that was sent and left: counts, price, results."""
+    payload: dict[str, str | int] = {"usd": str(result.usd), "results_uri": result.csv_uri}
+    for state, count in result.counts.items():
+        payload[state.value.replace(" ", "_")] = count
+    resource = {
+        "prefect.resource.id": f"kling.batch.{result.table.id}",
+        "prefect.resource.name": result.table.name,
+    }
+    emit_event("kling.batch.completed", resource=resource, payload=payload)
 
 
 def announce_alarm(

@@ -9,9 +9,10 @@ from uuid import UUID
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.studio.film.assembly import Film, FilmClip
-from prefect_kling.studio.film.quote import FilmQuote, Standing
+from prefect_kling.studio.film.quote import FilmQuote
 from prefect_kling.studio.media.contact_sheet import shrink
 from prefect_kling.studio.money.ledger import NOTHING
+from prefect_kling.studio.money.standing import Standing
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.markdown import (
     Markdown,

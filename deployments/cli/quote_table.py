@@ -3,7 +3,8 @@
 from prefect_kling.deployments.cli.terminal import Column, Styled, is_narrow, print_table, say
 from prefect_kling.kling.models import find_model
 from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
-from prefect_kling.studio.film.quote import FilmQuote, Standing
+from prefect_kling.studio.film.quote import FilmQuote
+from prefect_kling.studio.money.standing import Standing
 
 _COLUMNS = (
     Column("shot"),

@@ -315,6 +315,15 @@ def _unknown_column(mistake: Mistake) -> str:
     return f"there is no column '{name}'{near}"
 
 
+def _near_column(mistake: Mistake) -> str:
+    near, own = _names(mistake.limit)
+    kind = "column"
+    if mistake.place:
+        kind = "field"
+    told = f"there is no {kind} {show(mistake.value)}; did you mean '{near}'?"
+    return f"{told} To carry it along as one of your own, call it {show(own)}"
+
+
 def _one_of(mistake: Mistake) -> str:
     told = " and ".join(_names(mistake.value)) or "nothing"
     return f"give one of {_listed(mistake.limit)}; this has {told}"
@@ -582,6 +591,9 @@ _WORDS: dict[str, _Words] = {
     "no_request": _template("this is no request; one has a prompt, as in `prompt: A lamp`"),
     "too_many_requests": _template("this has more than {limit} requests; make it several tables"),
     "unknown_column": _unknown_column,
+    "near_column": _near_column,
+    "column_without_name": _template("a column has no name; give it one, or remove it"),
+    "too_many_columns": _template("there are {value} columns; the most is {limit}"),
     "column_twice": _template("the column {shown} is there twice"),
     "too_many_cells": _template("more cells than the header; a comma wants quotes"),
     "no_table": _template("this is no table: {said}"),

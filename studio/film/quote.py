@@ -2,7 +2,6 @@
 
 import asyncio
 from decimal import Decimal
-from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,31 +13,10 @@ from prefect_kling.studio.money.inputs import (
     has_archive_inputs,
     unreachable_inputs,
 )
-from prefect_kling.studio.money.ledger import NOTHING, EntryState
+from prefect_kling.studio.money.ledger import NOTHING
+from prefect_kling.studio.money.standing import Standing, standing_of
 from prefect_kling.studio.storage.bucket import Bucket
 from prefect_kling.studio.storage.concurrency import in_thread
-
-
-class Standing(StrEnum):
-    """Where a clip stands before a film is made."""
-
-    ARCHIVED = "archived"
-    BEING_SENT = "being sent"
-    UNDER_WAY = "under way"
-    HELD = "held"
-    GIVEN_UP = "given up"
-    TO_PAY = "to be paid"
-
-
-_STANDINGS = {
-    EntryState.ARCHIVED: Standing.ARCHIVED,
-    EntryState.SUBMITTED: Standing.UNDER_WAY,
-    EntryState.CLAIMED: Standing.BEING_SENT,
-    EntryState.SENDING: Standing.BEING_SENT,
-    EntryState.INTENT: Standing.BEING_SENT,
-    EntryState.HELD: Standing.HELD,
-    EntryState.GIVEN_UP: Standing.GIVEN_UP,
-}
 
 
 class FilmQuote(BaseModel):
@@ -108,7 +86,7 @@ async def quote_film(
         standings = dict.fromkeys(keys, Standing.TO_PAY)
         return await _checked(FilmQuote(plan=plan, standings=standings), None, access)
 
-    lookups = [in_thread(_look_up, key, archive) for key in keys]
+    lookups = [in_thread(standing_of, key, archive.ledger) for key in keys]
     found = await asyncio.gather(*lookups)
     standings = dict(zip(keys, found, strict=True))
 
@@ -138,10 +116,3 @@ def _unreachable(
             request = quote.plan.by_key[key].order.request
             found.update(dict.fromkeys(unreachable_inputs(request, bucket, access)))
     return list(found)
-
-
-def _look_up(clip_key: str, archive: Archive) -> Standing:
-    page = archive.ledger.read(clip_key)
-    if page is None:
-        return Standing.TO_PAY
-    return _STANDINGS.get(page.entry.state, Standing.TO_PAY)

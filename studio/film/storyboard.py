@@ -228,7 +228,7 @@ class Storyboard(_Part):
 
         Letters and digits that ASCII cannot even roughly write are told apart by a hash of the title.
         """
-        words = _latin_words(self.title)
+        words = latin_words(self.title)
         title_hash = hashlib.sha256(self.title.encode()).hexdigest()[:8]
         if not words:
             return f"film-{title_hash}"
@@ -242,13 +242,14 @@ class Storyboard(_Part):
 
         Other titles may have had it, too: "上海之夜 1" and "北京之晨 1" were both "1".
         """
-        words = _latin_words(self.title)
+        words = latin_words(self.title)
         if words and words != self.slug:
             return words
         return ""
 
 
-def _latin_words(title: str) -> str:
+def latin_words(title: str) -> str:
+    """Return what of a text ASCII can write, in small letters and digits with dashes between."""
     latin = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", latin).strip("-")
 
@@ -256,7 +257,7 @@ def _latin_words(title: str) -> str:
 def _is_all_latin(title: str) -> bool:
     """Whether each letter and digit of a title leaves something of itself in ASCII."""
     characters = unicodedata.normalize("NFC", title)
-    return all(_latin_words(each) for each in characters if each.isalnum())
+    return all(latin_words(each) for each in characters if each.isalnum())
 
 
 Place = tuple[int | str, ...]

@@ -305,6 +305,17 @@ class Bucket:
                 Bucket=self.name, Key=self.prefix + path, Body=body, ContentType=content_type
             )
 
+    def put_stream(self, path: str, file: BinaryIO, content_type: str) -> None:
+        """Write what an open file holds, whether or not the key exists. The file is closed by it.
+
+        boto3 sends large files in parts.
+        """
+        file.seek(0)
+        with self._errors(path):
+            self._s3.upload_fileobj(
+                file, self.name, self.prefix + path, {"ContentType": content_type}
+            )
+
     def delete(self, path: str) -> None:
         """Remove an object; no error if it does not exist."""
         with self._errors(path):

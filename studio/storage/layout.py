@@ -11,6 +11,10 @@ frames/{clip_key}.sharpest.json        after which picture a film cuts that clip
 tails/{clip_key}.mp4                   the last seconds of a clip, for the clip that continues it
 inputs/{hash}.{extension}              a picture or video of the user, named by its content
 pending/{slug}.{hash}.json             a film that was sent and is not joined yet
+batches/{name}.{hash}/table.jsonl      a table of clips as it was when a batch began
+batches/{name}.{hash}/results.jsonl    the same rows with what became of them, and results.csv
+batches/{name}.{hash}/parts/{name}     results as they came, of which the two are made
+open-batches/{name}.{hash}             an empty marker: that batch was sent and is not complete
 quarantine/{clip_key}.{job}.{hash}     what a paid job delivered and no check accepts, as it came
 quarantine/{clip_key}.{job}.json       why it is there
 ledger/jobs/{clip_key}.json            the record of the money of one clip
@@ -40,6 +44,8 @@ DOCTOR = "doctor/"
 SIGNED_FOLDERS = (*INPUT_FOLDERS, FILMS, DOCTOR)
 """Where objects stand to which signed links are made; those of films are for people."""
 PENDING_FILMS = "pending/"
+BATCHES = "batches/"
+OPEN_BATCHES = "open-batches/"
 QUARANTINE = "quarantine/"
 BUDGET = "ledger/budget.json"
 READINGS = "ledger/readings/"
@@ -115,6 +121,26 @@ def input_file(content_hash: str, extension: str) -> str:
 def pending_film(slug: str, content_hash: str) -> str:
     """Return the path of a film that was sent and is not joined yet."""
     return f"{PENDING_FILMS}{slug}.{content_hash}.json"
+
+
+def frozen_table(table_id: str) -> str:
+    """Return the path of the copy of a table."""
+    return f"{BATCHES}{table_id}/table.jsonl"
+
+
+def results(table_id: str, extension: str) -> str:
+    """Return the path of a table's results; `extension` is jsonl or csv."""
+    return f"{BATCHES}{table_id}/results.{extension}"
+
+
+def result_parts(table_id: str) -> str:
+    """Return the folder of the parts of a table's results, with a slash at its end."""
+    return f"{BATCHES}{table_id}/parts/"
+
+
+def open_batch(table_id: str) -> str:
+    """Return the path of the marker of a batch that was sent and is not complete."""
+    return f"{OPEN_BATCHES}{table_id}"
 
 
 def quarantine_file(clip_key: str, job: str, sha256: str) -> str:

@@ -96,10 +96,12 @@ async def test_a_batch_from_a_table(
     assert made(sandbox, archive) == 2
     page = await Artifact.get(key="batch")
     assert page is not None
-    assert page.description == "1 of 2 clips are archived"
-    lines = str(page.data).splitlines()[4:]
-    assert [line.split(" | ")[0] for line in lines if line.startswith("|")] == ["| 2", "| 1"]
-    assert mug.clip.uri in lines[1]
+    assert page.description == "1 of 2 rows are archived"
+    trouble, _, clips = str(page.data).partition("## Clips")
+    assert "| 2 | " in trouble.partition("## Rows in trouble")[2]
+    assert "CONTENT" in trouble
+    assert mug.clip.uri in clips
+    assert "| 1 | " in clips
 
 
 async def test_a_batch_tells_its_price_before_the_first_request(
@@ -117,7 +119,8 @@ async def test_a_batch_tells_its_price_before_the_first_request(
             credentials,
             archive_block,
         )
-    told = f"3 requests, 2 different clips: ${2 * price.usd}, at most ${2 * price.at_most_usd}"
+    prices = f"to pay ${2 * price.usd}, at most ${2 * price.at_most_usd}"
+    told = f"3 requests, 2 different clips: 0 archived, 0 under way; {prices}"
     lines = [
         record.getMessage()
         for record in caplog.records

@@ -15,9 +15,9 @@ from prefect_kling.flows import (
     submit_batch,
     submit_film,
 )
-from prefect_kling.flows.batch import BatchRow
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.batch.results import BatchResult
 from prefect_kling.studio.film.pending import pending_films
 from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.storyboard import Storyboard
@@ -159,7 +159,7 @@ def move(archive: Archive, path: str, to: str) -> None:
 
 @pytest.mark.parametrize("flow", [generate_batch, submit_batch])
 async def test_whatever_one_row_raises_is_that_rows_trouble(
-    flow: Callable[..., Awaitable[list[BatchRow]]],
+    flow: Callable[..., Awaitable[BatchResult]],
     credentials: KlingCredentials,
     archive_block: KlingArchive,
     archive: Archive,

@@ -10,12 +10,14 @@ from hypothesis import strategies as some
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from prefect_kling.flows import batch, collect
+from prefect_kling.flows import collect
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.studio.batch.results import BatchRow, RowState
 from prefect_kling.studio.money.explain import explain
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.reconcile import Findings
 from prefect_kling.studio.money.record import Attempt, Entry, EntryState, Event
+from prefect_kling.telemetry import batch_page
 from prefect_kling.telemetry.markdown import Markdown, code, escape, page, table
 
 HOSTILE = (
@@ -115,11 +117,11 @@ def pages(text: str) -> list[Markdown]:
     """The pages that show texts of others without a run."""
     findings = Findings()
     findings.note("held", "f" * 32, text)
-    row = batch.BatchRow(clip_key="f" * 32, trouble=text)
-    rows = [["1", text, *batch._price_and_place(row)]]
+    row = BatchRow(number=1, state=RowState.FAILED, clip_key="f" * 32, trouble=text, notes=text)
     return [
         collect._findings_page(findings),
-        page(table(("no.", "request", "price", "where"), rows)),
+        page(batch_page._trouble_lines([(row, text)])),
+        page(batch_page._clips([(row, text, None)])),
         Markdown(explain(entry(text), escape)),
     ]
 

@@ -35,6 +35,7 @@ from prefect_kling.flows import advance_films, collect_finished, generate_clip, 
 from prefect_kling.kling.errors import JobFailed
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.runs.approval import require_approval
+from prefect_kling.runs.authorization import offer_of_film
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.errors import ClipHeld, NotApproved, OverBudget
 from prefect_kling.studio.film.assembly import Film
@@ -576,7 +577,7 @@ async def test_an_old_answer_counts(
     async def resumed() -> None:
         for key, value in inputs.items():
             await acreate_flow_run_input(key=key, value=value)
-        await require_approval(quote, Spending.model_validate(said["spending"]))
+        await require_approval(offer_of_film(quote), Spending.model_validate(said["spending"]))
 
     if allowed:
         await resumed()

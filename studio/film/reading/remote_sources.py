@@ -20,8 +20,8 @@ from prefect_kling.studio.storage.bucket import Bucket
 from prefect_kling.studio.storage.download import download
 
 STORYBOARD_BYTES = 1_000_000
-TABLE_BYTES = 20_000_000
-_PATH = re.compile(r"s3://\S+|[^{}\[\]:]+\.(ya?ml|jsonl?|csv|tsv|txt)", re.IGNORECASE)
+TABLE_BYTES = 100_000_000
+_PATH = re.compile(r"s3://\S+|[^{}\[\]:]+\.(ya?ml|jsonl?|csv|tsv|txt|parquet)", re.IGNORECASE)
 _IN_FRONT = re.compile(r"^(\.?/)+")
 
 
@@ -74,6 +74,11 @@ def fetch_table(address: str, archive: Archive) -> str:
 
     Free, blocking, safe to repeat. Raises `TableInvalid`, and storage errors.
     """
+    if address.strip().lower().endswith(".parquet"):
+        # Nothing that Prefect brings along reads it, and pyarrow is larger than all the rest.
+        raise TableInvalid(
+            f"{redacted(address)}: export it as JSON Lines or CSV, Parquet is not read"
+        )
     with TemporaryDirectory(prefix="prefect-kling-") as disk:
         try:
             place = Source(address.strip(), archive.bucket)

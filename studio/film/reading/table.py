@@ -4,31 +4,37 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 from pydantic_core import ErrorDetails
 
 from prefect_kling.kling.models import DEFAULT_MODEL
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.errors import TableInvalid
 from prefect_kling.studio.film.mistakes import Mistake
+from prefect_kling.studio.film.reading.columns import (
+    COLUMNS,
+    OWN,
+    near_column,
+    request_fields,
+    unescaped,
+    written_cells,
+)
 from prefect_kling.studio.film.reading.comments import cut_texts
 from prefect_kling.studio.film.reading.fields import mistake_of
 from prefect_kling.studio.film.reading.plain_text import TextInvalid, unwrapped
 from prefect_kling.studio.film.reading.yaml_text import parse_json, read_text
 from prefect_kling.studio.film.storyboard import Place
+from prefect_kling.studio.money.orders import ClipOrder
 
-FRAMES = ("first_frame", "end_frame")
-"""Columns of a table that hold links to pictures."""
-COLUMNS = ("prompt", "model", "mode", "duration", "sound", "aspect_ratio", *FRAMES)
 _SEPARATOR = re.compile(r"sep=(.)[ \t,;]*\r?\n", re.IGNORECASE)
-_TIME = re.compile(r"(\d{1,2}):(\d{2})(?::00)?")
-_ON_OFF = {"true": "on", "yes": "on", "on": "on", "false": "off", "no": "off", "off": "off"}
-MOST_REQUESTS = 10_000
+MOST_REQUESTS = 100_000
 """Of one table. Each is paid."""
+MOST_COLUMNS = 500
 
 
 @dataclass(frozen=True)
@@ -39,51 +45,114 @@ class _Row:
     line: int
     place: Place = ()
     """Which of a list, where requests share lines."""
+    mistakes: tuple[Mistake, ...] = ()
+    """What is wrong with single cells."""
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row of a table: what was given, and the order that it means, or what is wrong with it."""
+
+    line: int
+    """Line of the text it begins in, counted from 1."""
+    given: dict[str, JsonValue]
+    """All its columns that are filled, the user's own among them."""
+    order: ClipOrder | None
+    """What to make; None if the row has mistakes."""
+    mistakes: tuple[Mistake, ...] = ()
 
 
 def read_requests(text: str, name: str = "table") -> list[VideoRequest]:
-    """Read a text called `name` as requests, in order.
+    """Read a text called `name` as requests, in order. See `read_rows`.
 
-    A table has a header with any of `COLUMNS`. Its cells are separated by commas, semicolons or
-    tabs, and an empty cell sets nothing. A list holds the fields of `VideoRequest`. The model is
-    `kling-v3-omni` if none is given. There are at most `MOST_REQUESTS`.
-
-    Free; sends nothing. Raises `TableInvalid` with the line, field and rule of the mistakes: twenty
-    are told, and `mistakes` has all as facts.
+    Takes and columns of the user's own are left out. Free; sends nothing. Raises `TableInvalid`
+    with the line, field and rule of the mistakes: twenty are told, and `mistakes` has all as facts.
     """
-    requests: list[VideoRequest] = []
+    rows = require_right(read_rows(text, name))
+    return [row.order.request for row in rows if row.order is not None]
+
+
+def require_right(rows: Iterable[TableRow]) -> list[TableRow]:
+    """Return the rows of a table that has no mistake. Raises `TableInvalid` with all of them."""
+    right: list[TableRow] = []
     mistakes: list[Mistake] = []
+    for row in rows:
+        mistakes.extend(row.mistakes)
+        if not mistakes:
+            right.append(row)
+    if mistakes:
+        raise TableInvalid.of(mistakes)
+    return right
+
+
+def read_rows(text: str, name: str = "table") -> Iterator[TableRow]:
+    """Yield the rows of a text called `name`, in order, those with mistakes included.
+
+    A table has a header with any of `columns.COLUMNS`, and columns of the user's own. Its cells are
+    separated by commas, semicolons or tabs, and an empty cell sets nothing. A list holds the same
+    as fields. The model is `kling-v3-omni` if none is given. There are at most `MOST_REQUESTS`.
+
+    Free; sends nothing. Raises `TableInvalid`, perhaps after some rows, for a text that is broken in
+    structure: nothing in it can be trusted to be what it looks like.
+    """
+    number = 0
+    earlier: list[Mistake] = []
     try:
         for number, row in enumerate(_rows(unwrapped(text), name), 1):
             if number > MOST_REQUESTS:
                 raise _refused("too_many_requests", row.line, limit=MOST_REQUESTS)
             if not isinstance(row.fields, dict):
                 raise TextInvalid(Mistake("no_request", row.place, line=row.line))
-            try:
-                requests.append(VideoRequest.model_validate({"model": DEFAULT_MODEL} | row.fields))
-            except ValidationError as error:
-                found = [_mistake(each, row) for each in error.errors(include_url=False)]
-                mistakes.extend(found)
+            found = _table_row(row, name)
+            earlier.extend(found.mistakes)
+            yield found
     except TextInvalid as error:
-        # Nothing behind it can be trusted to be what it looks like.
-        mistakes.extend(error.mistakes)
+        mistakes = [*earlier, *(replace(each, document=name) for each in error.mistakes)]
+        raise TableInvalid.of(mistakes) from None
+    if number == 0:
+        raise TableInvalid.of([Mistake("no_requests", document=name)])
 
-    if not mistakes and not requests:
-        mistakes.append(Mistake("no_requests"))
+
+def _table_row(row: _Row, name: str) -> TableRow:
+    mistakes = list(row.mistakes)
+    order = None
+    request = {"model": DEFAULT_MODEL} | request_fields(row.fields)
+    take = row.fields.get("take")
+    if take is None:
+        take = 1
+    try:
+        order = ClipOrder.model_validate({"request": request, "take": take})
+    except ValidationError as error:
+        mistakes += [_mistake(each, row.place) for each in error.errors(include_url=False)]
     if mistakes:
-        raise TableInvalid.of(replace(each, document=name) for each in mistakes)
-    return requests
+        order = None
+    told = tuple(replace(each, line=row.line, document=name) for each in mistakes)
+    return TableRow(row.line, row.fields, order, told)
 
 
 def _refused(rule: str, line: int, value: object = None, limit: object = None) -> TextInvalid:
     return TextInvalid(Mistake(rule, value=value, limit=limit, line=line))
 
 
-def _mistake(error: ErrorDetails, row: _Row) -> Mistake:
-    mistake = mistake_of(error, VideoRequest)
-    if error["loc"][:1] == ("image_list",) and mistake.rule == "other":
+def _mistake(error: ErrorDetails, place: Place) -> Mistake:
+    location = error["loc"]
+    if location[:1] != ("request",):
+        return mistake_of(error, ClipOrder).within(place)
+
+    within = error.copy()
+    within["loc"] = location[1:]
+    mistake = mistake_of(within, VideoRequest)
+    if location[1:2] == ("image_list",) and mistake.rule == "other":
         mistake = Mistake("no_link", value=error["input"])
-    return replace(mistake.within(row.place), line=row.line)
+    return mistake.within(place)
+
+
+def _near_misses(names: Iterable[str], place: Place = ()) -> Iterator[Mistake]:
+    """Yield the names that are nearly those of columns: carried along, they would set nothing."""
+    for name in names:
+        near = near_column(name)
+        if near:
+            yield Mistake("near_column", place, value=name, limit=(near, OWN + name))
 
 
 def _rows(text: str, name: str) -> Iterator[_Row]:
@@ -108,7 +177,7 @@ def _from_lines(text: str) -> Iterator[_Row]:
             raise TextInvalid(*(replace(each, line=number) for each in error.mistakes)) from None
         except RecursionError:
             raise _refused("too_deep", number) from None
-        yield _Row(data, number)
+        yield _list_row(data, number, ())
 
 
 def _from_list(text: str, name: str) -> Iterator[_Row]:
@@ -121,7 +190,14 @@ def _from_list(text: str, name: str) -> Iterator[_Row]:
         raise TextInvalid(*cut)
     for number, fields in enumerate(document.data):
         line, _ = document.position((number,))
-        yield _Row(fields, line, ("requests", number))
+        yield _list_row(fields, line, ("requests", number))
+
+
+def _list_row(fields: Any, line: int, place: Place) -> _Row:
+    if not isinstance(fields, dict):
+        return _Row(fields, line, place)
+    names = [str(name) for name in fields]
+    return _Row(fields, line, place, tuple(_near_misses(names, place)))
 
 
 def _from_table(text: str) -> Iterator[_Row]:
@@ -134,22 +210,34 @@ def _from_table(text: str) -> Iterator[_Row]:
         above += 1
         delimiter = separator[1]
     else:
-        header = table.partition("\n")[0]
-        delimiter = max("\t;,", key=header.count)
+        first = table.partition("\n")[0]
+        delimiter = max("\t;,", key=first.count)
 
+    # First without making anything of them: what is broken, or too much, is told at once.
+    count = sum(1 for _ in _filled_lines(table, delimiter, above))
+    if count > MOST_REQUESTS + 1:
+        raise _refused("too_many_requests", above + 1, limit=MOST_REQUESTS)
+
+    lines = _filled_lines(table, delimiter, above)
+    nothing: tuple[int, list[str]] = (above + 1, [])
+    line, header = next(lines, nothing)
+    columns = _columns(header, line)
+    for begun, cells in lines:
+        yield _by_column(unescaped(columns, cells), columns, begun)
+
+
+def _filled_lines(table: str, delimiter: str, above: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the lines in which any cell is filled, with the number of the line each begins in."""
     # Strict: a quote that is left open would make one cell of all that follows.
-    lines = io.StringIO(table, newline="")
-    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    text = io.StringIO(table, newline="")
+    lines = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
     begun = above + 1
     try:
-        columns: list[str] = []
-        for cells in rows:
+        for cells in lines:
             filled = [cell.strip() for cell in cells]
-            if not columns:
-                columns = _columns(filled, begun)
-            elif any(filled):
-                yield _Row(_request_fields(_by_column(filled, columns, begun)), begun)
-            begun = above + rows.line_num + 1
+            if any(filled):
+                yield begun, filled
+            begun = above + lines.line_num + 1
     except csv.Error as error:
         raise _csv_mistake(str(error), begun) from None
 
@@ -159,29 +247,33 @@ def _columns(header: list[str], line: int) -> list[str]:
     header = list(header)
     while header and not header[-1]:
         header.pop()
-    for column in header:
-        if column not in COLUMNS:
-            raise _refused("unknown_column", line, column, COLUMNS)
-        if header.count(column) > 1:
-            raise _refused("column_twice", line, column)
+    if not header:
+        raise TextInvalid(Mistake("no_requests"))
+    if len(header) > MOST_COLUMNS:
+        raise _refused("too_many_columns", line, len(header), MOST_COLUMNS)
+    # A table without a header looks like this, too.
+    if not any(column in COLUMNS or near_column(column) for column in header):
+        raise _refused("unknown_column", line, header[0], COLUMNS)
+    mistakes = [replace(each, line=line) for each in _near_misses(header)]
+    for column, times in Counter(header).items():
+        if not column:
+            mistakes.append(Mistake("column_without_name", line=line))
+        elif times > 1:
+            mistakes.append(Mistake("column_twice", value=column, line=line))
+    if mistakes:
+        raise TextInvalid(*mistakes)
     return header
 
 
-def _by_column(cells: list[str], columns: list[str], line: int) -> dict[str, str]:
+def _by_column(cells: list[str], columns: list[str], line: int) -> _Row:
     """Return the cells that are filled. A line may have fewer cells than the header."""
     if any(cells[len(columns) :]):
         raise _refused("too_many_cells", line)
-    return {name: _meant(name, cell) for name, cell in zip(columns, cells, strict=False) if cell}
-
-
-def _meant(column: str, cell: str) -> str:
-    """Return what a spreadsheet made something else of: `on` to TRUE, `16:9` to a time of day."""
-    if column == "sound":
-        return _ON_OFF.get(cell.lower(), cell)
-    time = _TIME.fullmatch(cell)
-    if column == "aspect_ratio" and time is not None:
-        return f"{int(time[1])}:{int(time[2])}"
-    return cell
+    try:
+        return _Row(written_cells(zip(columns, cells, strict=False)), line)
+    except TextInvalid as error:
+        written = {name: cell for name, cell in zip(columns, cells, strict=False) if cell}
+        return _Row(written, line, mistakes=error.mistakes)
 
 
 def _csv_mistake(said: str, line: int) -> TextInvalid:
@@ -193,12 +285,3 @@ def _csv_mistake(said: str, line: int) -> TextInvalid:
     if "field larger than" in said:
         return _refused("too_long_cell", line, limit=csv.field_size_limit())
     return _refused("no_table", line, said)
-
-
-def _request_fields(cells: dict[str, str]) -> dict[str, Any]:
-    """Return the cells of a line as fields of a request, with links to pictures in one list."""
-    fields: dict[str, Any] = {name: cell for name, cell in cells.items() if name not in FRAMES}
-    frames = [{"image_url": cells[kind], "type": kind} for kind in FRAMES if kind in cells]
-    if frames:
-        fields["image_list"] = frames
-    return fields

@@ -9,11 +9,12 @@ import pytest
 from prefect_kling.studio.errors import LedgerUnreadable, StorageUnavailable
 from prefect_kling.studio.film.plan import FilmPlan
 from prefect_kling.studio.film.planner import plan_film
-from prefect_kling.studio.film.quote import FilmQuote, Standing, quote_film
+from prefect_kling.studio.film.quote import FilmQuote, quote_film
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import ClaimRequest, EntryState, Ledger, VersionedEntry
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.standing import Standing
 
 FIVE_SECONDS = Decimal("0.3165")
 

@@ -146,7 +146,7 @@ def test_all_mistakes_are_facts_and_twenty_are_told() -> None:
     ]
     assert mistakes[7].place == ("scenes", 0, "shots", 7, "duration")
     lines = caught.value.message.splitlines()
-    assert lines == [*(str(each) for each in mistakes[:20]), "and 10 more"]
+    assert lines == [*(str(each) for each in mistakes[:20]), "and 10 more, in lines 24 to 33"]
     again = pickle.loads(pickle.dumps(caught.value))
     assert (again.mistakes, str(again)) == (mistakes, str(caught.value))
 

@@ -68,8 +68,8 @@ def test_frames_are_columns_with_links() -> None:
             "mugs.csv, line 1: there is no column 'promt'; did you mean 'prompt'?",
         ),
         (
-            "prompt,colour\nA,3\n",
-            "mugs.csv, line 1: there is no column 'colour'; there are prompt, model",
+            "lamp,colour\nA,3\n",
+            "mugs.csv, line 1: there is no column 'lamp'; there are prompt, model",
         ),
         (
             "prompt,duration\nA,3\nB,99\n",
@@ -107,7 +107,7 @@ def test_frames_are_columns_with_links() -> None:
             "- {prompt: A}\n- {prompt: B, durations: 3}\n",
             "mugs.csv, line 2: request 2: there is no field 'durations'; did you mean 'duration'?",
         ),
-        ("prompt,duration\nA,1\n" * 1 + "B,2\n" * 30, "\nand 11 more"),
+        ("prompt,duration\nA,1\n" * 1 + "B,2\n" * 30, "\nand 11 more, in lines 22 to 32"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(text: str, words: str) -> None:

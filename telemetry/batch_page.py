@@ -1,0 +1,217 @@
+"""A batch in the Prefect UI: one page that follows its rows, and in the end names its results."""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from uuid import UUID
+
+from prefect_kling.blocks import KlingArchive
+from prefect_kling.kling.prices import Quote
+from prefect_kling.studio.batch.frozen import BatchPlan
+from prefect_kling.studio.batch.quote import BatchQuote
+from prefect_kling.studio.batch.results import BatchResult, BatchRow, RowState
+from prefect_kling.studio.money.ledger import NOTHING
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.standing import Standing
+from prefect_kling.studio.storage.concurrency import in_thread
+from prefect_kling.telemetry.markdown import (
+    Markdown,
+    code,
+    log_view_errors,
+    page,
+    table,
+    update_page,
+    write_page,
+)
+
+WRITE_INTERVAL_SECONDS = 3.0
+MOST_TROUBLES = 100
+"""Rows in trouble that a page shows; all are in the results."""
+MOST_CLIPS = 60
+"""Clips that a page shows with a link."""
+_ENOUGH_FOR_A_RATE = 5
+
+
+class BatchPage:
+    """A batch's artifact under its flow run; its description says how far the batch is.
+
+    It is only a view: an error in writing it is logged and does not stop the run.
+    """
+
+    def __init__(self, plan: BatchPlan) -> None:
+        self._plan = plan
+        self._begun = time.monotonic()
+        self._counts: Counter[RowState] = Counter()
+        if plan.wrong:
+            self._counts[RowState.WRONG] = plan.wrong
+        self._clips_done = 0
+        self._usd = NOTHING
+        self._troubles: list[tuple[BatchRow, str]] = []
+        self._clips: deque[tuple[BatchRow, str]] = deque(maxlen=MOST_CLIPS)
+        self._changed = asyncio.Event()
+        self._artifact_id: UUID | None = None
+
+    def add(self, rows: Sequence[BatchRow], headline: str) -> None:
+        """Show what became of a clip, which may be that of several rows, with the next write."""
+        first = rows[0]
+        for row in rows:
+            self._counts[row.state] += 1
+        self._clips_done += 1
+        if first.state is RowState.ARCHIVED:
+            self._usd += first.usd or NOTHING
+            self._clips.append((first, headline))
+        elif first.state is not RowState.UNDER_WAY and len(self._troubles) < MOST_TROUBLES:
+            self._troubles.append((first, headline))
+        self._changed.set()
+
+    @asynccontextmanager
+    async def kept_current(self) -> AsyncIterator[None]:
+        """Write the page whenever rows are added, until the block ends."""
+        writing = asyncio.create_task(self._write_changes())
+        try:
+            yield
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+
+    async def show_result(self, result: BatchResult, archive: KlingArchive) -> None:
+        """Turn the page into that of a batch whose run has ended."""
+        with log_view_errors():
+            clips = [
+                (row, headline, await in_thread(archive.watch_link, row.uri))
+                for row, headline in self._clips
+            ]
+            content = page(
+                [*_summary(result), Markdown(), *_trouble_lines(self._troubles), *_clips(clips)]
+            )
+            await self._write(content, _description(result))
+
+    async def _write_changes(self) -> None:
+        while True:
+            self._changed.clear()
+            with log_view_errors():
+                await self._write(self._progress(), self._progress_in_words())
+            await asyncio.sleep(WRITE_INTERVAL_SECONDS)
+            await self._changed.wait()
+
+    def _progress_in_words(self) -> str:
+        return f"{self._counts.total()} of {self._plan.rows} rows"
+
+    def _progress(self) -> Markdown:
+        clips = len(self._plan.quotes)
+        minutes = (time.monotonic() - self._begun) / 60
+        lines = [
+            Markdown("**{} of {} rows, {} of {} different clips; ${} so far.**").format(
+                self._counts.total(), self._plan.rows, self._clips_done, clips, self._usd
+            )
+        ]
+        if self._clips_done >= _ENOUGH_FOR_A_RATE:
+            rate = self._clips_done / minutes
+            left = (clips - self._clips_done) / rate
+            lines.append(Markdown("{:.1f} clips a minute, {:.0f} minutes left.").format(rate, left))
+        counts = [[state.value, str(self._counts[state])] for state in RowState]
+        lines += [Markdown(), *table(("state", "rows"), counts), Markdown()]
+        lines += _trouble_lines(self._troubles)
+        return page(lines)
+
+    async def _write(self, content: Markdown, description: str) -> None:
+        if self._artifact_id is None:
+            self._artifact_id = await write_page("batch", content, description)
+        else:
+            await update_page(self._artifact_id, content, description)
+
+
+def _description(result: BatchResult) -> str:
+    archived = result.count(RowState.ARCHIVED)
+    under_way = result.count(RowState.UNDER_WAY)
+    told = f"{archived} of {len(result)} rows are archived"
+    if under_way:
+        told += f", {under_way} are under way"
+    return told
+
+
+def _summary(result: BatchResult) -> list[Markdown]:
+    counts = [[state.value, str(number)] for state, number in result.counts.items()]
+    return [
+        Markdown("**{}; the archived clips cost ${}.**").format(_description(result), result.usd),
+        Markdown(),
+        Markdown("- table: {}").format(code(result.table.id)),
+        Markdown("- results: {}").format(code(result.csv_uri)),
+        Markdown("- results as JSON Lines: {}").format(code(result.results_uri)),
+        Markdown(),
+        *table(("state", "rows"), counts),
+    ]
+
+
+def _trouble_lines(troubles: Sequence[tuple[BatchRow, str]]) -> list[Markdown]:
+    """Return the rows in trouble as a table, those that somebody must decide about first."""
+    if not troubles:
+        return []
+    ordered = sorted(troubles, key=lambda each: each[0].state is not RowState.HELD)
+    cells = [[str(row.number), headline, row.state.value, row.trouble] for row, headline in ordered]
+    lines = [Markdown("## Rows in trouble"), Markdown()]
+    lines += table(("row", "request", "state", "why"), cells)
+    return [*lines, Markdown()]
+
+
+def _clips(clips: Sequence[tuple[BatchRow, str, str | None]]) -> list[Markdown]:
+    if not clips:
+        return []
+    cells = []
+    for row, headline, link in sorted(clips, key=lambda each: each[0].number):
+        watch = Markdown()
+        if link is not None:
+            # A signed link of the archive: our own.
+            watch = Markdown(f"[Watch]({link})")
+        cells.append([str(row.number), headline, f"${row.usd}", watch, code(row.uri), row.notes])
+    headings = ("row", "request", "price", "watch", "clip", "differs from the order")
+    return [Markdown("## Clips"), Markdown(), *table(headings, cells)]
+
+
+def batch_quote_page(quote: BatchQuote) -> Markdown:
+    """Return what a batch will cost as a page."""
+    plan = quote.plan
+    worst_case = ""
+    if quote.at_most_usd != quote.usd:
+        worst_case = f" (at most ${quote.at_most_usd})"
+    summary = Markdown("**{} rows, {} different clips: ${} are to be paid{}**, all are worth ${}.")
+    lines = [
+        summary.format(plan.rows, quote.clips, quote.usd, worst_case, quote.worth_usd),
+        Markdown(),
+        Markdown("- table: {}").format(code(plan.table.id)),
+    ]
+    if plan.wrong:
+        lines.append(Markdown("- {} rows have mistakes and are left out").format(plan.wrong))
+    standings = [[each.value, str(quote.count(each))] for each in Standing if quote.count(each)]
+    lines += [Markdown(), *table(("now", "clips"), standings), Markdown()]
+
+    prices: Counter[tuple[int, Decimal]] = Counter()
+    for price in plan.quotes.values():
+        prices[price.seconds, price.usd] += 1
+    cells = [
+        [str(count), f"{seconds} s", f"${usd}", f"${usd * count}"]
+        for (seconds, usd), count in prices.most_common(20)
+    ]
+    lines += table(("clips", "each lasts", "each costs", "together"), cells)
+    return page(lines)
+
+
+def clip_quote_page(order: ClipOrder, price: Quote) -> Markdown:
+    """Return what a single clip will cost as a page."""
+    request = order.request
+    worst_case = ""
+    if price.at_most_usd != price.usd:
+        worst_case = f" (at most ${price.at_most_usd})"
+    lines = [
+        Markdown("**One clip of {} seconds: ${} are to be paid{}**.").format(
+            price.seconds, price.usd, worst_case
+        ),
+        Markdown(),
+        Markdown("- prompt: {}").format(request.prompt or request.headline),
+        Markdown("- model: {}").format(request.model),
+    ]
+    lines += [Markdown("- {}").format(note) for note in price.notes]
+    return page(lines)
