@@ -1,15 +1,20 @@
 """Many clips at once: made and waited for, or sent and left."""
 
+from typing import Annotated
+
 from prefect import flow
+from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
 from prefect_kling.runs.authorization import authorize_batch, cap_of_batch
+from prefect_kling.runs.batch_chunks import heartbeat, spread
 from prefect_kling.runs.batch_work import merge_and_log, work_on_rows
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.batch.completion import leave_open
+from prefect_kling.studio.batch.frozen import BatchPlan, FrozenTable, plan_frozen
 from prefect_kling.studio.batch.results import BatchResult, BatchRow
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.submission import SubmitOptions
@@ -25,6 +30,7 @@ async def generate_batch(
     archive: KlingArchive,
     spending: Spending = Spending(),
     wrong_rows: WrongRows = "refuse",
+    workers: Annotated[int, Field(ge=1, le=100)] = 1,
 ) -> BatchResult:
     """Make the clips of a table, and keep a table of results beside a copy of it in S3.
 
@@ -40,9 +46,61 @@ async def generate_batch(
         spending: How much the batch may cost, and above what price a person is asked.
         wrong_rows: What to do with a table some of whose rows have mistakes: refuse it, or skip
             them and say so in the results.
+        workers: How many runs of the deployment batch-chunk make the rows at a time. With 1, this
+            run makes them itself, up to some thousand at once.
     """
     plan = await prepare_batch(requests, archive, wrong_rows)
     await authorize_batch(plan, credentials, archive, spending)
+    page = BatchPage(plan)
+    if workers == 1:
+        await _make_rows(plan, credentials, archive, spending, page)
+    else:
+        await spread(plan, credentials, archive, spending, workers, page)
+    result = await merge_and_log(plan, archive.get_archive())
+    await page.show_result(result, archive)
+    return result
+
+
+@flow(
+    name="batch-chunk",
+    flow_run_name="{table}, rows {first} to {last}",
+    persist_result=False,
+    on_failure=[name_missing_blocks],
+)
+async def make_batch_chunk(
+    table: str,
+    first: int,
+    last: int,
+    credentials: KlingCredentials,
+    archive: KlingArchive,
+    spending: Spending = Spending(),
+) -> None:
+    """Make some rows of a frozen table; `batch` starts such runs and merges their results.
+
+    **Costs the sum of the clips that are not archived yet.** Nobody is asked: that was done for the
+    whole table. Safe to repeat, and to run twice at once.
+
+    Args:
+        table: The id of a frozen table.
+        first: The first row, counted from 1.
+        last: The last row.
+        credentials: Access to the Kling API.
+        archive: Where the table, the clips and the ledger are kept.
+        spending: How much the whole batch may cost.
+    """
+    bucket = archive.get_archive().bucket
+    plan = await in_thread(plan_frozen, FrozenTable.parse(table), bucket, first, last)
+    async with heartbeat(plan, bucket):
+        await _make_rows(plan, credentials, archive, spending, BatchPage(plan))
+
+
+async def _make_rows(
+    plan: BatchPlan,
+    credentials: KlingCredentials,
+    archive: KlingArchive,
+    spending: Spending,
+    page: BatchPage,
+) -> None:
     resources = RunResources(credentials, archive)
     options = SubmitOptions(cap_of_batch(plan, spending), spending.on_unknown)
 
@@ -50,12 +108,7 @@ async def generate_batch(
         clip = await make_clip(order, resources, options, label)
         return BatchRow.of_clip(number, clip)
 
-    page = BatchPage(plan)
-    clips = archive.get_archive()
-    await work_on_rows(plan, make, clips, page)
-    result = await merge_and_log(plan, clips)
-    await page.show_result(result, archive)
-    return result
+    await work_on_rows(plan, make, archive.get_archive(), page)
 
 
 @flow(flow_run_name="send a batch", persist_result=False, on_failure=[name_missing_blocks])

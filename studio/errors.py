@@ -19,6 +19,7 @@ StudioError
 ├── InputUnusable        take another picture or video: the API would not accept this one
 ├── InputUnreachable     the API cannot fetch an input: use another store or link, or have inputs uploaded
 ├── StoryboardInvalid    fix the storyboard: file, line, field and rule are named
+├── BatchNotSpread       deploy what a batch over several workers needs
 ├── WrongTable           name a table that was frozen
 ├── TableInvalid         fix the table of requests: line, field and rule are named
 └── FilmIncomplete       see the shots it names; run again, what is finished is kept
@@ -199,6 +200,15 @@ class TableInvalid(_TextInvalid):
     """A table of requests breaks a rule; nothing was sent and nothing was paid."""
 
     next_step = "Nothing was paid. Correct the table and run again."
+
+
+class BatchNotSpread(StudioError):
+    """A batch cannot be spread over other runs; nothing was sent."""
+
+    next_step = (
+        "Deploy `batch-chunk`, as `prefect-kling serve` and `prefect deploy --all` do, with blocks that are "
+        "stored; or leave `workers` at 1."
+    )
 
 
 class WrongTable(StudioError):

@@ -12,7 +12,9 @@ from prefect_kling.runs.frozen_table import remember_table, remembered_table
 from prefect_kling.runs.retries import IDEMPOTENT_TASK
 from prefect_kling.studio.batch.frozen import (
     BatchPlan,
+    FrozenTable,
     freeze,
+    is_table_id,
     plan_frozen,
     rows_of_requests,
     table_name,
@@ -27,7 +29,8 @@ from prefect_kling.telemetry.logs import run_logger
 RequestsInput = Annotated[
     list[VideoRequest] | str, WithJsonSchema({"type": "string", "minLength": 1})
 ]
-"""Requests as data, as the text of a table or list, or as the address of such a text."""
+"""Requests as data, as the text of a table or list, as the address of such a text, or as the id of a
+table that was frozen before."""
 
 WrongRows = Literal["refuse", "skip"]
 """What to do with a table some of whose rows have mistakes."""
@@ -57,6 +60,8 @@ async def prepare_batch(
     if not isinstance(given, str):
         rows = rows_of_requests(given)
         plan = await in_thread(freeze, rows, "requests", bucket)
+    elif is_table_id(given):
+        plan = await in_thread(plan_frozen, FrozenTable.parse(given), bucket)
     elif is_address(given):
         plan = await _fetch(given, archive, redacted(given), skip_wrong=skip_wrong)
     else:

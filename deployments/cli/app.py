@@ -20,6 +20,10 @@ COMMANDS = {
         "Create the automations of this package that do not exist yet.\n\n"
         "They send messages about alarms, and continue films when a clip is finished."
     ),
+    "cli.batch:batch": (
+        "Make the clips of a table, and keep a table of results in the archive.\n\n"
+        "Costs money for every clip that is not archived yet; see `quote`."
+    ),
     "cli.doctor:doctor": (
         "Check everything a production run needs, and say what is wrong and what to do.\n\n"
         "Free. The exit code is 1 if there is a fault."
@@ -39,8 +43,8 @@ COMMANDS = {
         "Costs money for every shot that is not archived yet; see `quote`."
     ),
     "cli.film:quote": (
-        "Show the shots of a storyboard, and what is to be paid for them.\n\n"
-        "Says for each shot what it costs and whether it exists already. Free, needs no key."
+        "Show what is to be paid for the shots of a storyboard, or for the rows of a table.\n\n"
+        "Says what each costs and whether it exists already. Free, needs no key."
     ),
     "cli.ledger:ledger": "Show what was paid, and decide about held clips.",
     "cli.receiver:receiver": (

@@ -1,7 +1,10 @@
 """A film's quote as a table in the terminal."""
 
+from collections import Counter
+
 from prefect_kling.deployments.cli.terminal import Column, Styled, is_narrow, print_table, say
 from prefect_kling.kling.models import find_model
+from prefect_kling.studio.batch.quote import BatchQuote
 from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
 from prefect_kling.studio.film.quote import FilmQuote
 from prefect_kling.studio.money.standing import Standing
@@ -13,6 +16,12 @@ _COLUMNS = (
     Column("now", is_whole=True),
     Column("clip key", is_whole=True),
     Column("made from"),
+)
+_PRICE_COLUMNS = (
+    Column("clips", is_whole=True),
+    Column("seconds", is_whole=True),
+    Column("each", is_whole=True),
+    Column("together", is_whole=True),
 )
 _COLOURS = {
     Standing.ARCHIVED: "green",
@@ -59,6 +68,25 @@ def show_quote(quote: FilmQuote, archive_note: str) -> None:
     for name in sorted({clip.order.request.model for clip in plan.clips}):
         model = find_model(name)
         say(Styled(f"Prices of {name}: {model.source}, {model.as_of}.", "dim"))
+
+
+def show_batch_quote(quote: BatchQuote, archive_note: str) -> None:
+    """Print how many clips of a table there are at which price, where they stand, and the sum."""
+    plan = quote.plan
+    prices = Counter((price.seconds, price.usd) for price in plan.quotes.values())
+    rows = [
+        (str(count), str(seconds), f"${usd}", f"${usd * count}")
+        for (seconds, usd), count in prices.most_common()
+    ]
+    print_table(_PRICE_COLUMNS, rows, f"{plan.table.name}: {plan.rows} rows")
+    for standing in Standing:
+        if quote.count(standing):
+            say(f"{quote.count(standing)} of {quote.clips} different clips: ", standing.value)
+    at_most = ""
+    if quote.at_most_usd != quote.usd:
+        at_most = f", at most ${quote.at_most_usd}"
+    to_pay = Styled(f"To be paid: ${quote.usd}", "bold")
+    say(to_pay, f"{at_most}; all clips are worth ${quote.worth_usd}. {archive_note}")
 
 
 def _origin(plan: FilmPlan, clip: PlannedClip) -> str:

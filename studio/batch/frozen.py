@@ -47,7 +47,8 @@ class FrozenTable(BaseModel):
     @classmethod
     def parse(cls, table_id: str) -> "FrozenTable":
         """Return the table with this id. Raises `WrongTable` for a text that is none."""
-        if not _ID.fullmatch(table_id):
+        table_id = table_id.strip()
+        if not is_table_id(table_id):
             raise WrongTable(
                 f"{table_id[:100]!r} is no id of a table, such as mugs.0123456789abcdef"
             )
@@ -113,10 +114,15 @@ def rows_of_requests(requests: Iterable[VideoRequest]) -> Iterator[TableRow]:
         yield TableRow(number, {}, ClipOrder(request=request))
 
 
+def is_table_id(given: str) -> bool:
+    """Whether a text is the id of a frozen table, and not a table or its address."""
+    return _ID.fullmatch(given.strip()) is not None
+
+
 def freeze(
-    rows: Iterable[TableRow], name: str, bucket: Bucket, *, skip_wrong: bool = False
+    rows: Iterable[TableRow], name: str, bucket: Bucket | None, *, skip_wrong: bool = False
 ) -> BatchPlan:
-    """Keep a copy of a table in the bucket and return what its clips cost.
+    """Keep a copy of a table in the bucket, if there is one, and return what its clips cost.
 
     Free, blocking, safe to repeat: equal tables are one. Raises `TableInvalid` for a row with
     mistakes before anything is stored. With `skip_wrong` such a row is kept with its mistakes and
@@ -141,6 +147,8 @@ def freeze(
         plan = _plan(table, map(_parse, file), 1, count)
         if not plan.quotes:
             raise TableInvalid.of(mistakes)
+        if bucket is None:
+            return plan
         # Where the same table was frozen before, that copy stays.
         size = file.seek(0, 2)
         path = layout.frozen_table(table.id)

@@ -14,6 +14,7 @@ pending/{slug}.{hash}.json             a film that was sent and is not joined ye
 batches/{name}.{hash}/table.jsonl      a table of clips as it was when a batch began
 batches/{name}.{hash}/results.jsonl    the same rows with what became of them, and results.csv
 batches/{name}.{hash}/parts/{name}     results as they came, of which the two are made
+batches/{name}.{hash}/heartbeats/{row}  written again and again by the run of a chunk of rows
 open-batches/{name}.{hash}             an empty marker: that batch was sent and is not complete
 quarantine/{clip_key}.{job}.{hash}     what a paid job delivered and no check accepts, as it came
 quarantine/{clip_key}.{job}.json       why it is there
@@ -136,6 +137,11 @@ def results(table_id: str, extension: str) -> str:
 def result_parts(table_id: str) -> str:
     """Return the folder of the parts of a table's results, with a slash at its end."""
     return f"{BATCHES}{table_id}/parts/"
+
+
+def chunk_heartbeat(table_id: str, first: int) -> str:
+    """Return the path of the object that a run of rows from `first` on writes while it is alive."""
+    return f"{BATCHES}{table_id}/heartbeats/{first:09}"
 
 
 def open_batch(table_id: str) -> str:

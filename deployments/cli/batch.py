@@ -1,0 +1,117 @@
+"""`prefect-kling batch`, and `quote` for tables."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.prompt import Confirm
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.blocks.load import load_block
+from prefect_kling.deployments.cli.film import Blocks, Refused
+from prefect_kling.deployments.cli.quote_table import show_batch_quote
+from prefect_kling.deployments.cli.terminal import Styled, console, say
+from prefect_kling.flows import generate_batch, submit_batch
+from prefect_kling.runs.spending import Spending
+from prefect_kling.studio.batch.frozen import BatchPlan, freeze, table_name
+from prefect_kling.studio.batch.quote import quote_batch
+from prefect_kling.studio.batch.results import BatchResult
+from prefect_kling.studio.errors import TableInvalid
+from prefect_kling.studio.film.reading.plain_text import decoded
+from prefect_kling.studio.film.reading.table import read_rows
+from prefect_kling.studio.money.archive import Archive
+
+_TABLES = (".csv", ".tsv", ".jsonl")
+_STORYBOARDS_TOO = (".yaml", ".yml", ".json", ".txt")
+
+
+def batch(
+    table: Path,
+    *,
+    blocks: Annotated[Blocks, Parameter(name="*")] = Blocks(),
+    budget_usd: Decimal | None = None,
+    approve_above_usd: Decimal | None = None,
+    skip_wrong: bool = False,
+    leave: bool = False,
+) -> None:
+    """Make the clips of a table, and keep a table of results in the archive.
+
+    Costs money for every clip that is not archived yet; see `quote`.
+
+    Args:
+        table: A CSV, TSV, JSON, JSON Lines or YAML file.
+        blocks: The blocks to use.
+        budget_usd: The most the batch may cost in US dollars, earlier runs included.
+        approve_above_usd: Ask before sending anything when more than this is to be paid.
+        skip_wrong: Leave rows with mistakes out instead of refusing the table.
+        leave: Send the clips and do not wait; the receiver or a sweep archives them.
+    """
+    result = asyncio.run(
+        _make_batch(
+            table,
+            blocks,
+            Spending(budget_usd=budget_usd),
+            approve_above_usd,
+            skip_wrong=skip_wrong,
+            leave=leave,
+        )
+    )
+    say()
+    say(Styled(str(result.table), "bold"), f": {len(result)} rows, ${result.usd}")
+    for state, count in result.counts.items():
+        say(f"  {count} {state.value}")
+    say(f"  {result.csv_uri}")
+    say(f"  {result.results_uri}")
+
+
+async def _make_batch(
+    table: Path,
+    blocks: Blocks,
+    spending: Spending,
+    approve_above_usd: Decimal | None,
+    *,
+    skip_wrong: bool,
+    leave: bool,
+) -> BatchResult:
+    credentials = await load_block(KlingCredentials, blocks.credentials)
+    archive = await load_block(KlingArchive, blocks.archive)
+    clips = archive.get_archive()
+    plan = plan_table(table, clips, skip_wrong=skip_wrong)
+    if approve_above_usd is not None:
+        quote = quote_batch(plan, clips.ledger)
+        if quote.at_most_usd > approve_above_usd:
+            show_batch_quote(quote, "")
+            if not Confirm.ask("Make it?", console=console, default=False):
+                raise Refused("not approved; nothing was sent and nothing was paid")
+    if leave:
+        return await submit_batch(plan.table.id, credentials, archive, spending)
+    return await generate_batch(plan.table.id, credentials, archive, spending)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file holds a table of requests, and no storyboard."""
+    if path.suffix.lower() in _TABLES:
+        return True
+    if path.suffix.lower() not in _STORYBOARDS_TOO:
+        return False
+    with path.open("rb") as file:
+        beginning = file.read(4096)
+    return beginning.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"-")
+
+
+def plan_table(path: Path, archive: Archive | None, *, skip_wrong: bool = False) -> BatchPlan:
+    """Return the plan of a table on disk, frozen in the archive if there is one.
+
+    Free. Raises `TableInvalid`.
+    """
+    try:
+        text = decoded(path.read_bytes())
+    except UnicodeDecodeError:
+        raise TableInvalid(f"{path} is no UTF-8 text; save it as UTF-8") from None
+    bucket = None
+    if archive is not None:
+        bucket = archive.bucket
+    rows = read_rows(text, path.name)
+    return freeze(rows, table_name(path.name), bucket, skip_wrong=skip_wrong)
