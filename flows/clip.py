@@ -92,7 +92,7 @@ async def make_clip(
         lease = resources.limiter.lease()
     try:
         # The lease is the job's: archiving the video does not keep the next job waiting.
-        async with lease:
+        async with lease, resources.account_jobs.slot(order.clip_key):
             job = None
             while job is None:
                 publish(Stage.SUBMITTING, usd=price)

@@ -109,7 +109,9 @@ async def _make(chunk: _Chunk, plan: BatchPlan, parameters: dict[str, Any], buck
         if ended is StateType.CANCELLED:
             log.warning("%s: somebody cancelled the run; it is not started again", chunk)
             return
-        log.warning("%s: the run %s has died (%s), try %d", chunk, run.name, ended, number)
+        log.warning(
+            "%s: the run %s has died (%s), try %d", chunk, run.name, ended and ended.value, number
+        )
     log.error("%s: %d runs have died; run the batch again", chunk, MOST_TRIES)
 
 

@@ -1,6 +1,7 @@
 """What all clips of one run are made with."""
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.runs.account_jobs import AccountJobs
 from prefect_kling.runs.job_limiter import JobLimiter
 from prefect_kling.telemetry.progress import ProgressPublisher, Subscriber
 
@@ -21,4 +22,5 @@ class RunResources:
         self.credentials = credentials
         self.archive = archive
         self.limiter = JobLimiter(credentials.parallel_jobs)
+        self.account_jobs = AccountJobs(credentials.parallel_jobs, credentials, archive)
         self.progress = ProgressPublisher(on_progress)

@@ -23,6 +23,7 @@ ledger/open/{clip_key}.{claim}         an empty marker: that record is not finis
 ledger/held/{clip_key}.{claim}         an empty marker: that record waits for a decision
 ledger/by-job/{hash of the job id}     which clip a job belongs to
 ledger/job-index-complete              the jobs of all older records are in that index
+ledger/slots/{number}                  which clip has one of the running jobs of a limited account
 ledger/budget.json                     the accounts of the archive
 ledger/readings/{time}.json            what the API said of the account at a time: see `ledger audit`
 doctor/probe-{random}                  a test of rights and links; removed at once
@@ -49,6 +50,7 @@ BATCHES = "batches/"
 OPEN_BATCHES = "open-batches/"
 QUARANTINE = "quarantine/"
 BUDGET = "ledger/budget.json"
+JOB_SLOTS = "ledger/slots/"
 READINGS = "ledger/readings/"
 LEDGER_RECORDS = "ledger/jobs/"
 OPEN_MARKERS = "ledger/open/"
@@ -192,6 +194,11 @@ def job_owner(digest: str) -> str:
 def reading(at: datetime) -> str:
     """Return the path of a reading of the account; names sort by time."""
     return f"{READINGS}{at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}.json"
+
+
+def job_slot(number: int) -> str:
+    """Return the path of one of the places of running jobs."""
+    return f"{JOB_SLOTS}{number:04}"
 
 
 def write_probe(token: str) -> str:

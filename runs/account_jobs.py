@@ -1,0 +1,141 @@
+"""One limit of running jobs for an account, over all processes that use the same archive."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.kling.errors import KlingError
+from prefect_kling.studio.money.job_slots import JobSlots, Slot
+from prefect_kling.studio.money.ledger import EntryState
+from prefect_kling.studio.money.record import BEFORE_A_JOB
+from prefect_kling.studio.storage.concurrency import in_thread
+
+_SCAN_SECONDS = 1.0
+# Of a scan, which reads every slot.
+_SLOTS_A_SECOND = 20
+_LOOK_AFTER_SECONDS = 60.0
+"""How old the occupant of a slot must be before anybody asks whether its job has ended."""
+_HELD_SECONDS = 1800.0
+"""How long a clip whose outcome is unknown keeps its slot: its job may run."""
+
+
+class AccountJobs:
+    """Gives clips the right to have a job running, at most `limit` of them in all processes.
+
+    For one event loop. Without a limit it does nothing.
+    """
+
+    def __init__(
+        self, limit: int | None, credentials: KlingCredentials, archive: KlingArchive
+    ) -> None:
+        self._limit = limit
+        self._credentials = credentials
+        self._archive = archive.get_archive()
+        self._scanning = asyncio.Lock()
+        self._ours: list[Slot] = []
+        self._freed = asyncio.Event()
+        self._looked_at: dict[str, float] = {}
+
+    @asynccontextmanager
+    async def slot(self, clip_key: str) -> AsyncIterator[None]:
+        """Wait for a slot and occupy it for the block, and longer if the clip's job may still run.
+
+        A clip whose job runs already needs none: it has one.
+        """
+        if self._limit is None or await in_thread(self._has_job, clip_key):
+            yield
+            return
+
+        slots = JobSlots(self._archive.bucket, self._limit)
+        slot = await self._take(clip_key, slots)
+        try:
+            yield
+        except Exception:
+            if await in_thread(self._is_closed, clip_key):
+                await self._free(slot, slots)
+            raise
+        await self._free(slot, slots)
+
+    async def _take(self, clip_key: str, slots: JobSlots) -> Slot:
+        # In the order in which they came: only the first looks at the slots.
+        async with self._scanning:
+            while True:
+                while self._ours:
+                    slot = await in_thread(slots.hand_over, self._ours.pop(), clip_key)
+                    if slot is not None:
+                        return slot
+                slot, occupied = await in_thread(slots.take, clip_key)
+                if slot is None:
+                    slot = await self._take_over(clip_key, occupied, slots)
+                if slot is not None:
+                    return slot
+                pause = max(_SCAN_SECONDS, len(occupied) / _SLOTS_A_SECOND)
+                jitter = random.uniform(0.5, 1.0)  # noqa: S311  no secret
+                await self._wait_for_ours(pause * jitter)
+
+    async def _wait_for_ours(self, seconds: float) -> None:
+        """Wait, at most so long, until a job of this process has given its slot back."""
+        self._freed.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._freed.wait()
+        except TimeoutError:
+            return
+
+    async def _take_over(self, clip_key: str, occupied: list[Slot], slots: JobSlots) -> Slot | None:
+        """Take a slot whose job has ended, and whose process could not give it back."""
+        for slot in occupied:
+            looked_at = self._looked_at.get(slot.etag)
+            is_new = slot.age_seconds < _LOOK_AFTER_SECONDS
+            if is_new or (
+                looked_at is not None and time.monotonic() - looked_at < _LOOK_AFTER_SECONDS
+            ):
+                continue
+            self._looked_at[slot.etag] = time.monotonic()
+            if await self._has_ended(slot):
+                del self._looked_at[slot.etag]
+                taken = await in_thread(slots.hand_over, slot, clip_key)
+                if taken is not None:
+                    return taken
+        return None
+
+    async def _has_ended(self, slot: Slot) -> bool:
+        version = await in_thread(self._archive.ledger.read, slot.clip_key)
+        if version is None:
+            return True
+        entry = version.entry
+        if entry.state in BEFORE_A_JOB or entry.state is EntryState.HELD:
+            return slot.age_seconds > _HELD_SECONDS
+        if entry.state is not EntryState.SUBMITTED or entry.job_id is None:
+            return True
+        async with self._credentials.get_client() as client:
+            try:
+                job = await client.get(entry.job_id)
+            except KlingError:
+                # Nothing is known of it. It is looked at again.
+                return False
+        return job.state.is_terminal
+
+    async def _free(self, slot: Slot, slots: JobSlots) -> None:
+        """Give a slot back: to the next clip of this process, else to whoever comes."""
+        freed = await in_thread(slots.hand_over, slot, "")
+        if freed is not None:
+            self._ours.append(freed)
+            self._freed.set()
+
+    def _has_job(self, clip_key: str) -> bool:
+        version = self._archive.ledger.read(clip_key)
+        return version is not None and version.entry.state is EntryState.SUBMITTED
+
+    def _is_closed(self, clip_key: str) -> bool:
+        version = self._archive.ledger.read(clip_key)
+        if version is None:
+            return True
+        return version.entry.state not in (
+            *BEFORE_A_JOB,
+            EntryState.SUBMITTED,
+            EntryState.HELD,
+        )
