@@ -3,15 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 
-import tenacity
 from prefect import flow
-from prefect.exceptions import PrefectHTTPStatusError
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.scene import make_scene
 from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
+from prefect_kling.runs.prefect_busy import attempts_while_prefect_is_busy
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.errors import FilmIncomplete
@@ -101,7 +100,7 @@ async def _make_scenes(
 
     async def run_scene(scene: PlannedScene) -> dict[str, Clip]:
         """Run the sub-flow, again while the Prefect server is too busy for it."""
-        async for attempt in _attempts_while_prefect_is_busy():
+        async for attempt in attempts_while_prefect_is_busy():
             with attempt:
                 clips: dict[str, Clip] = await film_scene(scene)
         return clips
@@ -122,24 +121,6 @@ async def _make_scenes(
 
     results = await asyncio.gather(*map(make, plan.scenes), return_exceptions=True)
     return _clips_or_raise(plan, results)
-
-
-def _attempts_while_prefect_is_busy() -> tenacity.AsyncRetrying:
-    """Return attempts that go on while the Prefect server answers with a 5xx.
-
-    A server that is too busy to create the run of a scene must not cost a film. All that a scene
-    does may be repeated.
-    """
-
-    def is_busy(error: BaseException) -> bool:
-        return isinstance(error, PrefectHTTPStatusError) and error.response.status_code >= 500
-
-    return tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception(is_busy),
-        stop=tenacity.stop_after_attempt(5),
-        wait=tenacity.wait_random_exponential(multiplier=2, max=30),
-        reraise=True,
-    )
 
 
 def _clips_or_raise(

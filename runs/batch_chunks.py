@@ -20,6 +20,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.runs.prefect_busy import attempts_while_prefect_is_busy
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.batch.frozen import BatchPlan
 from prefect_kling.studio.batch.results import merge_results
@@ -37,6 +38,7 @@ HEARTBEAT_SECONDS = 20.0
 DEAD_AFTER_SECONDS = 120.0
 """How long a running chunk may be silent before another run takes its rows."""
 _POLL_SECONDS = 3.0
+_BUSY_TRIES = 20
 _MERGE_SECONDS = 30.0
 _MERGE_SHARE = 20
 
@@ -121,13 +123,16 @@ async def _start(
     # The try is part of the key: the same key would give the dead run back.
     key = f"{plan.table.id}.{chunk.first}-{chunk.last}.{flow_run.id}.{number}"
     try:
-        return await arun_deployment(
-            DEPLOYMENT,
-            parameters=parameters | {"first": chunk.first, "last": chunk.last},
-            flow_run_name=f"{plan.table.name}, {chunk}",
-            idempotency_key=key,
-            timeout=0,
-        )
+        async for attempt in attempts_while_prefect_is_busy(_BUSY_TRIES):
+            with attempt:
+                run = await arun_deployment(
+                    DEPLOYMENT,
+                    parameters=parameters | {"first": chunk.first, "last": chunk.last},
+                    flow_run_name=f"{plan.table.name}, {chunk}",
+                    idempotency_key=key,
+                    timeout=0,
+                )
+        return run
     except ObjectNotFound:
         raise BatchNotSpread(
             f"there is no deployment {DEPLOYMENT} on this Prefect server"
@@ -141,7 +146,9 @@ async def _until_ended(
     silent_since = time.monotonic()
     async with get_client() as client:
         while True:
-            state = (await client.read_flow_run(run.id)).state
+            async for attempt in attempts_while_prefect_is_busy(_BUSY_TRIES):
+                with attempt:
+                    state = (await client.read_flow_run(run.id)).state
             if state is not None and state.is_final():
                 return state.type
             if (

@@ -16,7 +16,6 @@ from prefect_kling.studio.batch.results import BatchResult, BatchRow, RowState
 from prefect_kling.studio.money.ledger import NOTHING
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.standing import Standing
-from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.markdown import (
     Markdown,
     code,
@@ -26,6 +25,7 @@ from prefect_kling.telemetry.markdown import (
     update_page,
     write_page,
 )
+from prefect_kling.telemetry.posters import watch_cells
 
 WRITE_INTERVAL_SECONDS = 3.0
 MOST_TROUBLES = 100
@@ -80,14 +80,11 @@ class BatchPage:
     async def show_result(self, result: BatchResult, archive: KlingArchive) -> None:
         """Turn the page into that of a batch whose run has ended."""
         with log_view_errors():
-            clips = [
-                (row, headline, await in_thread(archive.watch_link, row.uri))
-                for row, headline in self._clips
-            ]
-            content = page(
-                [*_summary(result), Markdown(), *_trouble_lines(self._troubles), *_clips(clips)]
-            )
-            await self._write(content, _description(result))
+            clips = sorted(self._clips, key=lambda each: each[0].number)
+            cells = await watch_cells([row.uri for row, _ in clips], archive)
+            lines = [*_summary(result), Markdown(), *_trouble_lines(self._troubles)]
+            lines += _clips(clips, cells)
+            await self._write(page(lines), _description(result))
 
     async def _write_changes(self) -> None:
         while True:
@@ -157,17 +154,14 @@ def _trouble_lines(troubles: Sequence[tuple[BatchRow, str]]) -> list[Markdown]:
     return [*lines, Markdown()]
 
 
-def _clips(clips: Sequence[tuple[BatchRow, str, str | None]]) -> list[Markdown]:
+def _clips(clips: Sequence[tuple[BatchRow, str]], watch: Sequence[Markdown]) -> list[Markdown]:
+    """Return clips as a table; `watch` has a picture or a link for each."""
     if not clips:
         return []
     cells = []
-    for row, headline, link in sorted(clips, key=lambda each: each[0].number):
-        watch = Markdown()
-        if link is not None:
-            # A signed link of the archive: our own.
-            watch = Markdown(f"[Watch]({link})")
-        cells.append([str(row.number), headline, f"${row.usd}", watch, code(row.uri), row.notes])
-    headings = ("row", "request", "price", "watch", "clip", "differs from the order")
+    for (row, headline), cell in zip(clips, watch, strict=True):
+        cells.append([cell, str(row.number), headline, f"${row.usd}", row.notes])
+    headings = ("watch", "row", "request", "price", "differs from the order")
     return [Markdown("## Clips"), Markdown(), *table(headings, cells)]
 
 
@@ -196,6 +190,8 @@ def batch_quote_page(quote: BatchQuote) -> Markdown:
         for (seconds, usd), count in prices.most_common(20)
     ]
     lines += table(("clips", "each lasts", "each costs", "together"), cells)
+    lines += [Markdown(), Markdown("The first of them:"), Markdown()]
+    lines += [Markdown("- {}").format(headline) for headline in plan.samples]
     return page(lines)
 
 

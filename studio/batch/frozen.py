@@ -28,6 +28,7 @@ from prefect_kling.studio.storage.bucket import Bucket
 
 _HASH_LENGTH = 16
 _NAME_LENGTH = 40
+_MOST_SAMPLES = 10
 _ID = re.compile(r"[a-z0-9-]{1,60}\.[0-9a-f]{16}")
 
 
@@ -95,6 +96,8 @@ class BatchPlan(BaseModel):
     """The price of each different clip, by key, in the order of the rows."""
     repeats: dict[str, list[int]] = {}
     """The numbers of all rows that order the same clip, where there are several."""
+    samples: tuple[str, ...] = ()
+    """The beginnings of the first prompts, for people who are asked about the table."""
 
     @property
     def rows(self) -> int:
@@ -207,6 +210,7 @@ def plan_frozen(
 
 def _plan(table: FrozenTable, rows: Iterable[FrozenRow], first: int, last: int | None) -> BatchPlan:
     wrong = 0
+    samples: list[str] = []
     number = first - 1
     numbers: dict[str, int] = {}
     quotes: dict[str, Quote] = {}
@@ -225,10 +229,18 @@ def _plan(table: FrozenTable, rows: Iterable[FrozenRow], first: int, last: int |
             repeats.setdefault(clip_key, [numbers[clip_key]]).append(row.number)
             continue
         numbers[clip_key] = row.number
+        if len(samples) < _MOST_SAMPLES:
+            samples.append(row.order.request.headline)
         price = quote(row.order.request)
         quotes[clip_key] = known.setdefault(price, price)
     return BatchPlan(
-        table=table, first=first, last=number, wrong=wrong, quotes=quotes, repeats=repeats
+        table=table,
+        first=first,
+        last=number,
+        wrong=wrong,
+        quotes=quotes,
+        repeats=repeats,
+        samples=tuple(samples),
     )
 
 

@@ -23,10 +23,12 @@ from tests.browser import (
     browser_page,
     fill,
     open_block_form,
+    open_resume_form,
     open_run,
     open_run_form,
     open_run_tab,
     pick,
+    resume_run,
     save_block,
     start_run,
 )
@@ -132,6 +134,48 @@ async def make_film(site: Site, version: Version, pictures: Path) -> UUID:
         await sheet.wait_for()
         assert await sheet.evaluate("picture => picture.complete && picture.naturalWidth > 0")
         await _look(page, pictures / "page.png")
+    return run
+
+
+TABLE = """\
+id,prompt,duration
+MUG-1,"A mug on a turntable, studio light",3
+JUG-7,"A jug on a turntable, studio light",3
+"""
+
+
+async def make_batch(site: Site, version: Version, prefix: str, pictures: Path) -> UUID:
+    """Start a batch of a table at an address, approve its price, and look at its page; return the run's id.
+
+    The table is in the default archive, whose prefix is given. Raises what `make_film` raises.
+    """
+    key = f"{prefix}/tables/mugs-{version}.csv"
+    text = TABLE.replace("studio light", f"studio light {version}")
+    site.s3.client().put_object(Bucket=BUCKET, Key=key, Body=text.encode())
+    async with get_client() as api:
+        deployment = await api.read_deployment_by_name("generate-batch/batch")
+    async with browser_page() as page:
+        form = await open_run_form(page, site.ui, deployment.id, version)
+        await fill(form, "requests", f"tables/mugs-{version}.csv")
+        await pick(form, "credentials", "default")
+        await pick(form, "archive", "default")
+        await fill(form, "Ask above (US$)", 0.1)
+        await _look(page, pictures / "batch-form.png")
+        run = await start_run(form)
+        await open_run(page, site.ui, run, version)
+        await page.get_by_text("Suspended", exact=True).first.wait_for(timeout=RENDER_MS)
+        question = await open_resume_form(page, site.ui, run, version)
+        await question.get_by_text("2 rows, 2 different clips").first.wait_for()
+        await _look(page, pictures / "batch-approval.png")
+        await resume_run(page, site.ui, run, {"Your decision": "approve"}, version)
+        await open_run(page, site.ui, run, version)
+        await page.get_by_text("Completed", exact=True).first.wait_for(timeout=RENDER_MS)
+        await page.reload()
+        await open_run_tab(page, "Artifacts")
+        await page.get_by_text("2 of 2 rows are archived").first.wait_for()
+        await page.get_by_text("batch", exact=True).last.click()
+        await page.get_by_role("img", name="Watch").first.wait_for()
+        await _look(page, pictures / "batch-page.png")
     return run
 
 

@@ -121,7 +121,7 @@ def pages(text: str) -> list[Markdown]:
     return [
         collect._findings_page(findings),
         page(batch_page._trouble_lines([(row, text)])),
-        page(batch_page._clips([(row, text, None)])),
+        page(batch_page._clips([(row, text)], [Markdown()])),
         Markdown(explain(entry(text), escape)),
     ]
 
