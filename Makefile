@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ROOMS := kling sandbox studio blocks telemetry runs tasks flows deployments
 
-.PHONY: demo test test-all lint bench torture model fuzz clean
+.PHONY: demo test test-all lint bench torture model fuzz soak clean
 
 demo: $(VENV)/ready  ## make the example film: no key, no cloud
 	$(BIN)/prefect-kling demo
@@ -33,6 +33,9 @@ model: $(VENV)/ready  ## the ledger model for many examples (N=10000)
 
 fuzz: $(VENV)/ready  ## mutated inputs (TARGET=replies N=10000): undeclared errors, the slowest case, memory
 	$(BIN)/python -m tests.fuzz $(or $(TARGET),all) $(or $(N),10000) $(SEED)
+
+soak: $(VENV)/ready  ## an hour of batches while the API misbehaves (MINUTES=60): memory, descriptors, threads
+	$(BIN)/python -m tests.soak $(or $(MINUTES),60) $(ARGS)
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prefect-kling needs Python 3.11 or newer")'
