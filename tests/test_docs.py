@@ -11,6 +11,8 @@ from prefect_kling.deployments.cli.app import app
 from prefect_kling.deployments.local.demo import BUCKET
 from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.batch.results import BatchRow, RowState
+from prefect_kling.studio.film.reading.columns import COLUMNS
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.film.reading.table import read_requests
 
@@ -78,6 +80,19 @@ def test_the_table_in_the_page_about_production_is_read_as_it_stands() -> None:
         1,
     )
     assert (rain.sound, rain.image_list) == ("on", [])
+
+
+def test_the_page_about_batches_names_every_column() -> None:
+    """Those that are read, those that are written, and an example that is read as it stands."""
+    page = (ROOT / "docs" / "batches.md").read_text()
+    (table,) = re.findall(r"```csv\n(.*?)```", page, re.DOTALL)
+    assert [request.duration for request in read_requests(table)] == [3, 5]
+    named = set(re.findall(r"`(\w+)`", page))
+    assert set(COLUMNS) <= named
+    written = BatchRow(number=1, state=RowState.WRONG).columns()
+    assert set(written) <= named
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(code, "batches.md", "exec"), {})
 
 
 def test_the_python_in_the_page_about_films_runs() -> None:
