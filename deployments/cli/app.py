@@ -42,7 +42,7 @@ COMMANDS = {
         "Make a film from a storyboard.\n\n"
         "Costs money for every shot that is not archived yet; see `quote`."
     ),
-    "cli.film:quote": (
+    "cli.quote:quote": (
         "Show what is to be paid for the shots of a storyboard, or for the rows of a table.\n\n"
         "Says what each costs and whether it exists already. Free, needs no key."
     ),

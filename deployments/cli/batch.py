@@ -10,7 +10,7 @@ from rich.prompt import Confirm
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
-from prefect_kling.deployments.cli.film import Blocks, Refused
+from prefect_kling.deployments.cli.chosen_blocks import Blocks, Refused
 from prefect_kling.deployments.cli.quote_table import show_batch_quote
 from prefect_kling.deployments.cli.terminal import Styled, console, say
 from prefect_kling.flows import generate_batch, submit_batch

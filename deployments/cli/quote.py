@@ -1,0 +1,80 @@
+"""`prefect-kling quote`: of a storyboard, or of a table."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+from prefect.settings import PREFECT_API_URL
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.blocks.load import BlockMissing, load_block
+from prefect_kling.deployments.cli.batch import is_table, plan_table
+from prefect_kling.deployments.cli.quote_table import show_batch_quote, show_quote
+from prefect_kling.kling.client import API_URL
+from prefect_kling.studio.batch.quote import quote_batch
+from prefect_kling.studio.film.plan import FilmPlan
+from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.quote import FilmQuote, quote_film
+from prefect_kling.studio.film.reading.reader import load_storyboard
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.inputs import InputAccess
+
+
+def quote(storyboard: Path, *, archive: str | None = None, credentials: str | None = None) -> None:
+    """Show what is to be paid for the shots of a storyboard, or for the rows of a table.
+
+    Says what each costs and whether it exists already. Free, needs no key.
+
+    Args:
+        storyboard: A YAML or JSON file; or a table: CSV, TSV, JSON Lines, or a list.
+        archive: Name of the KlingArchive block to look clips up in; `default` if a Prefect
+            server is configured.
+        credentials: Name of the KlingCredentials block that says where the API is, and so which
+            inputs it can reach; `default` if there is one, else the API's own address counts.
+    """
+    if is_table(storyboard):
+        clips, note = asyncio.run(_archive_to_ask(archive))
+        plan = plan_table(storyboard, None)
+        ledger = None
+        if clips is not None:
+            ledger = clips.ledger
+        show_batch_quote(quote_batch(plan, ledger), note)
+        return
+    found, note = asyncio.run(_quote(plan_film(load_storyboard(storyboard)), archive, credentials))
+    show_quote(found, note)
+
+
+async def _quote(
+    plan: FilmPlan, archive: str | None, credentials: str | None
+) -> tuple[FilmQuote, str]:
+    access = await _input_access(credentials)
+    clips, note = await _archive_to_ask(archive)
+    return await quote_film(plan, clips, access=access), note
+
+
+async def _archive_to_ask(name: str | None) -> tuple[Archive | None, str]:
+    """Return the archive of this name, or the default one where there is one, and what to say of it."""
+    if name is None and not PREFECT_API_URL.value():
+        return None, "No archive was asked: name its block with --archive."
+    try:
+        block = await load_block(KlingArchive, name or "default")
+    except (BlockMissing, httpx.ConnectError) as error:
+        if name is not None:
+            raise
+        reason = str(error).splitlines()[0]
+        return None, f"No archive could be asked ({reason})."
+    found = block.get_archive()
+    return found, f"Looked up in {found.bucket.uri('')}."
+
+
+async def _input_access(credentials: str | None) -> InputAccess:
+    """Return where the API is by the named block, or by the default one where there is one."""
+    if credentials is None and not PREFECT_API_URL.value():
+        return InputAccess(API_URL)
+    try:
+        block = await load_block(KlingCredentials, credentials or "default")
+    except (BlockMissing, httpx.ConnectError):
+        if credentials is not None:
+            raise
+        return InputAccess(API_URL)
+    return block.input_access
