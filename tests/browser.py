@@ -33,6 +33,7 @@ SUBMIT = {"v1": "Submit", "v2": "Resume"}
 DROP_DOWN = ".p-select-button__control, [aria-haspopup=listbox], [role=combobox]"
 PATIENCE_MS = 30_000
 ONCE_MS = 10_000
+PRESSES = 5
 
 
 @asynccontextmanager
@@ -133,8 +134,11 @@ async def start_run(form: "Locator") -> UUID:
 
 
 async def _insist(button: "Locator", done: Callable[[], Awaitable[None]]) -> None:
-    """Press a button until it has had its effect: Prefect's server answers 503 when SQLite is busy, its UI gives up."""
-    for _ in range(4):
+    """Press a button until it has had its effect.
+
+    Prefect's server answers 503 when SQLite is busy, and its UI gives up.
+    """
+    for _ in range(PRESSES - 1):
         await button.click()
         try:
             return await done()
@@ -188,10 +192,33 @@ def _body(form: "Locator", title: str) -> "Locator":
 async def submit(form: "Locator", version: Version) -> None:
     """Send the form and wait until it is gone, which it is once the server has taken the input.
 
-    Raises `TimeoutError` of playwright when the server refused it: the form stays open, with `refusal` in a corner.
+    Raises `TimeoutError` of playwright when the server refused it: the form stays open, with
+    `refusal` in a corner.
     """
-    await form.get_by_role("button", name=SUBMIT[version]).click()
+    button = form.get_by_role("button", name=SUBMIT[version])
+    for _ in range(PRESSES):
+        status = await _resume_status(button)
+        if status is not None and status < 500:
+            break
     await form.wait_for(state="hidden")
+
+
+async def _resume_status(button: "Locator") -> int | None:
+    """Press the button; the status of the answer to the resume request, None without an answer.
+
+    A request that was sent is waited for, however slow the server is: a second one would resume a
+    run that goes on already.
+    """
+    resumes = button.page.expect_request(re.compile("/resume$"), timeout=ONCE_MS)
+    try:
+        async with resumes as sent:
+            await button.click()
+    except _timeout():
+        return None
+    answer = await (await sent.value).response()
+    if answer is None:
+        return None
+    return answer.status
 
 
 def refusal(page: "Page") -> "Locator":
