@@ -126,8 +126,8 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
     upload_inputs: bool = Field(
         default=False,
         description="Upload pictures, videos and hand-overs of the archive to the API instead of "
-        "giving it signed links. For stores that the API cannot reach. This publishes them: whoever "
-        "has the address of an upload can see it for 7 days.",
+        "giving it signed links. For stores that the API cannot reach. This publishes them: "
+        "whoever has the address of an upload can see it for 7 days.",
     )
     check_links: bool = Field(
         default=True,

@@ -1,4 +1,4 @@
-"""Real parts for all tests: the sandbox over HTTP, a real S3 server, a real Prefect server, one of each a session."""
+"""Real parts for all tests: a sandbox over HTTP, an S3 and a Prefect server, one each a session."""
 
 import os
 import secrets
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# Nothing on the developer's machine may leak in or be written to; Prefect reads this when it is first imported.
+# Nothing on the developer's machine may leak in or be written to; Prefect reads this when it is
+# first imported.
 for name in [name for name in os.environ if name.startswith(("PREFECT_", "AWS_", "APIMODELS_"))]:
     del os.environ[name]
 os.environ["DO_NOT_TRACK"] = "1"

@@ -145,7 +145,7 @@ def test_type_checkers_see_through_the_front_door(tmp_path: Path) -> None:
 
 
 def test_the_image_is_built_from_what_the_package_is_built_from() -> None:
-    """Docker is sent every folder and file that `pyproject.toml` names, and nothing else of the repository."""
+    """Docker is sent what `pyproject.toml` names, and nothing else of the repository."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = set(project["tool"]["setuptools"]["package-dir"].values())
     wanted |= {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]}

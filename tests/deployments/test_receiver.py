@@ -1,4 +1,4 @@
-"""The receiver as it runs: real calls over HTTP, real archives, and polling that needs none of it."""
+"""The receiver as it runs: calls over HTTP, real archives, and polling that needs none of it."""
 
 import asyncio
 import contextlib
@@ -66,7 +66,7 @@ async def follow(
 async def test_a_call_of_the_api_finishes_the_clip(
     door: Door, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """Nobody waits: the API's one call has the clip archived, closed, settled, and announced once."""
+    """Nobody waits: the API's one call has the clip archived, closed, settled, announced once."""
     order = ordered(archive, "nobody waits")
     entry = await submit_once(order, client, archive, door.terms)
     await until(lambda: bool(door.outcomes()))
@@ -81,10 +81,11 @@ async def test_a_call_of_the_api_finishes_the_clip(
 async def test_with_a_receiver_a_clip_takes_six_gets_at_most(
     door: Door, archive: Archive, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Four clips made and waited for: every GET about a job, the receiver's and the flow's, polls, charge and file.
+    """Count every GET about a job: the receiver's and the flow's, polls, charge and file.
 
-    The receiver looks at the job, twice if it is called before the sender has noted the id; then come charge and file.
-    Who waits asks nothing, so that three are left for the polls of a longer wait.
+    The receiver looks at the job, twice if it is called before the sender has noted the id; then
+    come charge and file. Who waits asks nothing, so that three are left for the polls of a longer
+    wait.
     """
     archive.fetching = replace(archive.fetching, watch_seconds=0.1)
     caplog.set_level(logging.INFO, logger="httpx")
@@ -117,7 +118,7 @@ async def test_a_failed_job_is_closed_and_announced(
 async def test_a_lost_answer_is_made_good_by_the_call(
     door: Door, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """The request was paid and its answer lost: whatever the sender noted, the API's own call resolves it."""
+    """The request was paid and its answer lost: the API's own call resolves it."""
     order = ordered(archive, "lost answer")
     sandbox.fault(on="create", do={"drop": True}, after_commit=True)
     # Nearly always the call comes after the sender has given up.
@@ -253,7 +254,7 @@ async def test_bad_calls_do_no_harm(
     caller: httpx.AsyncClient,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Forged, garbled, huge, misdirected and replayed: each is answered, none changes a thing or is written down."""
+    """Forged, garbled, huge, misdirected, replayed: each is answered, none changes a thing."""
     for name in ("kling", "kling.receiver", "uvicorn", "uvicorn.error"):
         caplog.set_level(logging.DEBUG, logger=name)
     good, bad = ordered(archive, "good"), ordered(archive, "held")
@@ -292,7 +293,7 @@ async def test_bad_calls_do_no_harm(
 async def test_a_long_body_is_measured_as_it_comes(
     door: Door, archive: Archive, caller: httpx.AsyncClient
 ) -> None:
-    """A body that does not say how long it is, is cut off all the same; one that just fits is read."""
+    """A body that does not say how long it is, is cut off too; one that just fits is read."""
     order = ordered(archive, "long")
     entry = Entry(
         clip_key=order.clip_key, state="intent", order=order, at_most_usd=1, claim="a" * 32, by=""
@@ -339,7 +340,7 @@ def polls_by(seconds: float, patience: PollPolicy) -> int:
 def test_no_render_of_an_hour_takes_more_than_six_gets(
     jitter: int, credentials: KlingCredentials
 ) -> None:
-    """Polls until the job ends, the receiver's look, charge and file: six at most, whatever the jitter."""
+    """Polls until the job ends, the receiver's look, charge and file: six at most."""
     patience = with_receiver(credentials, 1).poll_policy
     off = 1 + jitter * patience.jitter
     patience = replace(
@@ -351,7 +352,7 @@ def test_no_render_of_an_hour_takes_more_than_six_gets(
 
 
 def test_the_safety_polls_fall_where_the_documents_say(credentials: KlingCredentials) -> None:
-    """With a receiver 3, 10½ and 29 minutes after sending, and when the wait ends; without, as ever."""
+    """With a receiver 3, 10½ and 29 minutes after sending, and at the end; without, as ever."""
     patience = replace(with_receiver(credentials, 1).poll_policy, jitter=0)
     times = takewhile(lambda at: at < patience.deadline, accumulate(patience.delays()))
     assert [at / 60 for at in times] == [3.0, 10.5, 29.25]
@@ -366,7 +367,7 @@ async def test_clips_that_nobody_waits_for_are_all_archived(
     archive: Archive,
     sandbox: Sandbox,
 ) -> None:
-    """Sent and left: those whose calls arrive are archived by the receiver, the rest by one sweep."""
+    """Sent and left: the receiver archives those whose calls arrive, one sweep the rest."""
     tag = archive.bucket.prefix
     requests = [
         VideoRequest(model="kling-v3-omni", prompt=f"{number} {tag}", duration=3)

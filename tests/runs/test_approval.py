@@ -121,7 +121,8 @@ async def test_an_approved_film_is_made(
 ) -> None:
     """The form says what it will cost; approved, the film is made for that price.
 
-    The server is busy when the form is sent first, as it is when SQLite is locked; it is sent again.
+    The server is busy when the form is sent first, as it is when SQLite is locked; it is sent
+    again.
     """
     assert made(sandbox, archive) == 0
     async with browser_page() as page:

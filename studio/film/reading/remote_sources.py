@@ -175,7 +175,7 @@ class Source:
         return self._bucket.uri(self.address)
 
     def fetch_beside(self, name: str, folder: Path) -> None:
-        """Copy the file of that name into a folder, if there is one; `ü` may be written in two ways."""
+        """Copy the file of that name into a folder, if there is one; `ü` has two spellings."""
         try:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)

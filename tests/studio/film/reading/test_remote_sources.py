@@ -108,7 +108,10 @@ def test_what_is_not_there_is_told(address: str, words: str, site: str, filled: 
         ),
         (
             "../secret.jpg",
-            "line 4: references, bottle, image: '../secret.jpg' is neither a link nor a file beside it",
+            (
+                "line 4: references, bottle, image: '../secret.jpg' is neither a "
+                "link nor a file beside it"
+            ),
         ),
         ("/etc/hostname", "'/etc/hostname' is neither a link"),
         ("~/secret.jpg", "'~/secret.jpg' is neither a link"),
@@ -121,7 +124,7 @@ def test_what_is_not_there_is_told(address: str, words: str, site: str, filled: 
     ],
 )
 def test_a_file_that_is_not_beside_it_is_told(picture: str, words: str, archive: Archive) -> None:
-    """Nothing outside the storyboard's folder is fetched, from the bucket or from the machine the run happens on."""
+    """Nothing outside the storyboard's folder is fetched, from bucket or disk."""
     archive.bucket.put("boards/film.yaml", BOARD.format(picture=picture).encode(), "text/yaml")
     archive.bucket.put("secret.jpg", (PICTURES / "mug-front.jpg").read_bytes(), "image/jpeg")
     with pytest.raises(StoryboardInvalid) as caught:
