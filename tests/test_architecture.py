@@ -133,6 +133,7 @@ assert_type(Storyboard.model_validate({}).title, str)
 """
 
 
+@pytest.mark.slow
 def test_type_checkers_see_through_the_front_door(tmp_path: Path) -> None:
     """The types of the lazy names are known: the one wrong argument is found."""
     subprocess.run(["make", "--quiet", "build/types"], check=True, cwd=ROOT)

@@ -300,6 +300,7 @@ async def test_a_wrong_form_is_refused_before_the_run_starts(blocks: dict[str, A
     assert "quality" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("worker")
 async def test_a_block_that_is_missing_is_named_in_the_log(api: PrefectClient) -> None:
     """Where there are no blocks called default, the run says so and what to do."""

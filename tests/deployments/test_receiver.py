@@ -15,7 +15,7 @@ import pytest
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks import credentials as credentials_module
 from prefect_kling.deployments.local.processes import free_ports
-from prefect_kling.deployments.receiver import LARGEST_BODY
+from prefect_kling.deployments.receiver import LARGEST_BODY, ReceiverSettings
 from prefect_kling.flows import collect_finished, submit_batch
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.polling import PollPolicy
@@ -40,7 +40,7 @@ def archive(archive: Archive) -> Archive:
 @pytest.fixture
 def door(credentials: KlingCredentials, archive: Archive) -> Iterator[Door]:
     """A receiver that is up."""
-    with open_door(credentials, archive) as door:
+    with open_door(credentials, archive, settings=ReceiverSettings(confirm_seconds=0.2)) as door:
         yield door
 
 

@@ -27,7 +27,13 @@ from tests.kill.worker import s3_client
 from tests.orders import ordered, record
 
 STOPS_WITHIN_SECONDS = 10.0
-QUICK = ReceiverSettings(concurrent_clips=1, first_delay=0.02, longest_delay=0.1, repeat_delay=0.05)
+QUICK = ReceiverSettings(
+    concurrent_clips=1,
+    first_delay=0.02,
+    longest_delay=0.1,
+    repeat_delay=0.05,
+    confirm_seconds=0.2,
+)
 
 
 @pytest.fixture
