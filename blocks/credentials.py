@@ -55,6 +55,7 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
         "Access to the Kling Omni-Video API: the key, the address, and how patiently to ask."
     )
     # Prefect declares both as HttpUrl and reads them from text.
+    # Prefect declares pydantic's HttpUrl for both, and takes a string as well.
     _logo_url = LOGO_URL  # type: ignore[assignment]
     _documentation_url = DOCUMENTATION_URL  # type: ignore[assignment]
 

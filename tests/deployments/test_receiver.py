@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.blocks import credentials as credentials_module
 from prefect_kling.deployments.local.processes import free_ports
 from prefect_kling.deployments.receiver import LARGEST_BODY, ReceiverSettings
 from prefect_kling.flows import collect_finished, submit_batch
@@ -54,12 +53,17 @@ async def caller() -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def follow(
-    order: ClipOrder, block: KlingCredentials, archive: Archive, terms: SubmitOptions
+    order: ClipOrder,
+    block: KlingCredentials,
+    archive: Archive,
+    terms: SubmitOptions,
+    polls: PollPolicy | None = None,
 ) -> Clip:
-    """Make a clip as a flow does: submit, wait, keep."""
+    """Make a clip as a flow does: submit, wait with the block's polls or these, keep."""
     async with block.get_client() as client:
         entry = await submit_once(order, client, archive, terms)
-        job = await wait_for_paid_job(entry, client, archive, block.poll_policy, is_watched=True)
+        policy = polls or block.poll_policy
+        job = await wait_for_paid_job(entry, client, archive, policy, is_watched=True)
         return (await keep_paid_job(entry, job, client, archive)).clip
 
 
@@ -309,17 +313,17 @@ async def test_a_long_body_is_measured_as_it_comes(
 
 
 async def test_polling_alone_finishes_everything(
-    credentials: KlingCredentials, archive: Archive, monkeypatch: pytest.MonkeyPatch
+    credentials: KlingCredentials, archive: Archive
 ) -> None:
-    """Every call is lost, for nobody listens: the safety polls find all clips."""
+    """Every call is lost, for nobody listens: polls as rare as those of safety find all clips."""
     soon = PollPolicy(first=0.5, longest=3600.0, growth=2.5, initial_delay=0.2)
-    monkeypatch.setattr(credentials_module, "SAFETY_POLLS", soon)
     archive.fetching = replace(archive.fetching, receiver_seconds=0.0)
     block = with_receiver(credentials, free_ports(1)[0])
     terms = SubmitOptions(look_again=0.05, callback=block.callback)
     orders = [ordered(archive, f"alone {number}") for number in range(6)]
     async with asyncio.timeout(ENOUGH_SECONDS):
-        clips = await asyncio.gather(*(follow(order, block, archive, terms) for order in orders))
+        following = (follow(order, block, archive, terms, soon) for order in orders)
+        clips = await asyncio.gather(*following)
     assert {clip.clip_key for clip in clips} == {order.clip_key for order in orders}
     assert {record(archive, order).state for order in orders} == {EntryState.ARCHIVED}
     assert list(archive.ledger.open_markers()) == []

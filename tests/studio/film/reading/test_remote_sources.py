@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from prefect_kling.studio.errors import StoryboardInvalid, TableInvalid
-from prefect_kling.studio.film.reading import remote_sources as elsewhere
 from prefect_kling.studio.film.reading.remote_sources import (
     fetch_storyboard,
     fetch_table,
@@ -134,15 +133,12 @@ def test_a_file_that_is_not_beside_it_is_told(picture: str, words: str, archive:
 
 
 @pytest.mark.parametrize("root", ["{site}/", ""], ids=["link", "path"])
-def test_a_book_is_no_storyboard(
-    root: str, site: str, filled: Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_book_is_no_storyboard(root: str, site: str, filled: Archive) -> None:
     """What is too long is not fetched to its end."""
-    monkeypatch.setattr(elsewhere, "STORYBOARD_BYTES", 20)
     with pytest.raises(
         StoryboardInvalid, match="is too long to be read: it holds more than 20 bytes"
     ):
-        fetch_storyboard(f"{root.format(site=site)}boards/film.yaml", filled)
+        fetch_storyboard(f"{root.format(site=site)}boards/film.yaml", filled, most_bytes=20)
 
 
 def test_an_address_is_shown_without_its_secrets() -> None:
