@@ -54,6 +54,7 @@ class KlingArchive(CachedSchema, Block):
         "with the ledger of what was paid."
     )
     # Prefect declares both as HttpUrl and reads them from text.
+    # Prefect declares pydantic's HttpUrl for both, and takes a string as well.
     _logo_url = LOGO_URL  # type: ignore[assignment]
     _documentation_url = DOCUMENTATION_URL  # type: ignore[assignment]
 

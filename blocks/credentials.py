@@ -55,6 +55,7 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
         "Access to the Kling Omni-Video API: the key, the address, and how patiently to ask."
     )
     # Prefect declares both as HttpUrl and reads them from text.
+    # Prefect declares pydantic's HttpUrl for both, and takes a string as well.
     _logo_url = LOGO_URL  # type: ignore[assignment]
     _documentation_url = DOCUMENTATION_URL  # type: ignore[assignment]
 
@@ -126,8 +127,8 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
     upload_inputs: bool = Field(
         default=False,
         description="Upload pictures, videos and hand-overs of the archive to the API instead of "
-        "giving it signed links. For stores that the API cannot reach. This publishes them: whoever "
-        "has the address of an upload can see it for 7 days.",
+        "giving it signed links. For stores that the API cannot reach. This publishes them: "
+        "whoever has the address of an upload can see it for 7 days.",
     )
     check_links: bool = Field(
         default=True,

@@ -67,7 +67,8 @@ ALARM_MESSAGES = {
         resource="kling.clip.*",
         subject="Kling: a paid video cannot be verified, its raw file is kept",
         body=(
-            f"{_CLIP}{_JOB}{_COST}\n{_WHY}\nTo see all such files: prefect-kling ledger quarantine list"
+            f"{_CLIP}{_JOB}{_COST}\n{_WHY}\n"
+            "To see all such files: prefect-kling ledger quarantine list"
         ),
     ),
     "kling: a paid video is gone": AlarmMessage(

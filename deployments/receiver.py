@@ -33,7 +33,7 @@ from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.callback_handling import CallbackEvent, handle_callback
 from prefect_kling.studio.money.callbacks import CallbackAddresses
 from prefect_kling.studio.money.ledger import Entry
-from prefect_kling.studio.money.settlement import Collected
+from prefect_kling.studio.money.settlement import CONFIRM_SECONDS, Collected
 
 LOG = logging.getLogger("kling.receiver")
 RECEIVER_HEADER = "X-Prefect-Kling-Receiver"
@@ -65,6 +65,8 @@ class ReceiverSettings:
     max_job_ids: int = 8
     """How many different job ids may wait for one clip. Whoever knows its address could name any
     number."""
+    confirm_seconds: float = CONFIRM_SECONDS
+    """Seconds before a job that failed is read once more. Only then the failure is believed."""
     stop_seconds: float = 6.0
     """How long work goes on when the receiver is stopped; then it is cancelled, which leaves
     nothing half done."""
@@ -205,7 +207,9 @@ class Receiver:
     async def _try_once(self, call: CallbackEvent) -> tuple[Entry, Collected] | None:
         # The semaphore is held for one try, never through a delay.
         async with self._fetching:
-            done = await handle_callback(call, self._client, self._archive)
+            done = await handle_callback(
+                call, self._client, self._archive, self._settings.confirm_seconds
+            )
         if done is None:
             return None
 

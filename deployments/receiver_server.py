@@ -27,6 +27,7 @@ class _LimitedProtocol(H11Protocol):
         self._call_seconds = call_seconds
         self._limit: asyncio.TimerHandle | None = None
 
+    # asyncio declares any transport here; a server of TCP always gets one that can be written to.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to count."""
         super().connection_made(transport)

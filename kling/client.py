@@ -195,10 +195,10 @@ class KlingClient:
         `before_send` is awaited once the connection stands, before the first byte leaves. What it
         raises is raised, and then nothing was sent.
 
-        **Costs money** (see `quote`). Calling it twice pays twice: the API has no idempotency key. Raises
-        `RequestRefused`, `KeyRefused`, `BalanceTooLow` or `Unavailable` when certainly nothing was made (`reply.py` has
-        the lists), and `OutcomeUnknown` in every other case, 5xx and lost answers included; its `job_id` is the job
-        that the answer names, if any.
+        **Costs money** (see `quote`). Calling it twice pays twice: the API has no idempotency key.
+        Raises `RequestRefused`, `KeyRefused`, `BalanceTooLow` or `Unavailable` when certainly
+        nothing was made (`reply.py` has the lists), and `OutcomeUnknown` in every other case, 5xx
+        and lost answers included; its `job_id` is the job that the answer names, if any.
         """
         request.require_sendable()
         disputes = request.disputes()
@@ -252,7 +252,10 @@ class KlingClient:
             raise Unavailable(message, detail=trouble)
         reply = self._read(arrival)
         if reply is None or (trouble and reply.named_job_id is None):
-            message = "the answer was lost: whether the request was taken is not known, and it may be paid"
+            message = (
+                "the answer was lost: whether the request was taken is not "
+                "known, and it may be paid"
+            )
             raise OutcomeUnknown(message, detail=trouble)
         return reply
 
@@ -358,7 +361,7 @@ class KlingClient:
         return await self._repeating(_is_unavailable)(self._fetch_once, path, what, params)
 
     def _repeating(self, passes: Callable[[BaseException], bool]) -> tenacity.AsyncRetrying:
-        """Return what repeats a free call while its error `passes`, `read_attempts` times at most."""
+        """Return what repeats a free call, `read_attempts` times at most, if its error `passes`."""
         return tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(passes),
             stop=tenacity.stop_after_attempt(self.settings.read_attempts),

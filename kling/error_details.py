@@ -64,7 +64,7 @@ class DetailedError(Exception):
 
 
 def in_words(error: BaseException) -> str:
-    """Return any error as a line that may be kept: one of ours speaks for itself, others are named."""
+    """Return any error as a line that may be kept; errors that are not ours are named as well."""
     if isinstance(error, DetailedError):
         return str(error)
     told = words(str(error))

@@ -6,7 +6,7 @@ KlingError
 ├── KeyRefused        fix the key or the base URL: missing, wrong or not allowed to do this
 ├── BalanceTooLow     top up the account
 ├── Unavailable       wait: nothing has happened on the server, the same call may be made again
-├── OutcomeUnknown    do not repeat: the answer does not tell whether the request was taken, it may be paid
+├── OutcomeUnknown    do not repeat: it is not known whether the request was taken and paid
 ├── JobNotFound       the API does not know this job (any more)
 ├── JobFailed         the job ended without a video; failed jobs are not charged
 ├── StillRunning      the job is fine, only the waiting ended; wait again with the same job id
@@ -72,8 +72,9 @@ class OutcomeUnknown(KlingError):
     """A paid call was sent and its outcome is not known; sending it again could pay twice."""
 
     next_step = (
-        "Do not send it again: look in the account's task list for a job of this model and prompt, made at this time, "
-        "and in its balance and charges. `prefect-kling ledger show CLIP_KEY` names the two decisions."
+        "Do not send it again: look in the account's task list for a job of this model and prompt, "
+        "made at this time, and in its balance and charges. `prefect-kling ledger show CLIP_KEY` "
+        "names the two decisions."
     )
 
 

@@ -5,7 +5,7 @@
 | bytes           | the first 1 MiB, counted as they come and once more after gzip or deflate    |
 | text            | UTF-8, UTF-16 or UTF-32, as JSON is told apart; wrong bytes are replaced     |
 | JSON            | 32 levels and 50,000 values; the rest is dropped                             |
-| strings         | 32,768 characters, without control characters, halves of characters, our secrets |
+| strings         | 32,768 characters, without control characters, surrogates, our secrets |
 | ids             | as they are; odd ones are quoted, long ones cut (see `job_ids`)              |
 | numbers         | finite ones; more than 600 digits stay text                                  |
 

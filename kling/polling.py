@@ -59,7 +59,8 @@ class PollPolicy:
             delay = min(delay * self.growth, self.longest)
 
     def _with_jitter(self, delay: float) -> float:
-        return delay * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311  not for secrets
+        factor = random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311  not for secrets
+        return delay * factor
 
 
 class JobReader(Protocol):

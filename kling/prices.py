@@ -56,7 +56,8 @@ def quote(
         highest = max(expected, model.highest_rate_with_video(request.mode))
         if highest > expected:
             notes.append(
-                "the table leaves open what an input video adds to the price with this model and sound"
+                "the table leaves open what an input video adds to the price "
+                "with this model and sound"
             )
     if not model.rates_are_confirmed and model.highest_rate(request.mode) > highest:
         highest = model.highest_rate(request.mode)

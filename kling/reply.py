@@ -165,7 +165,10 @@ class Reply:
         if self.named_job_id is not None:
             return self._error(
                 errors.OutcomeUnknown,
-                f"the answer is no plain success and names job {quoted(self.named_job_id)}, which may be paid",
+                (
+                    f"the answer is no plain success and names job {quoted(self.named_job_id)}, "
+                    "which may be paid"
+                ),
                 self.named_job_id,
             )
         return self._error(

@@ -54,11 +54,12 @@ def without_addresses(body: Body) -> Body:
     """Return a request without the addresses in it: those of its inputs and its callback's."""
     said = {name: value for name, value in body.items() if name != "callback_url"}
     for name in ("image_list", "video_list"):
-        said[name] = [
-            {field: value for field, value in each.items() if not field.endswith("_url")}
-            for each in body.get(name, [])
-        ]
+        said[name] = [_without_address(each) for each in body.get(name, [])]
     return said
+
+
+def _without_address(entry: dict[str, Any]) -> dict[str, Any]:
+    return {field: value for field, value in entry.items() if not field.endswith("_url")}
 
 
 def read_shots(body: Body) -> list[Shot]:

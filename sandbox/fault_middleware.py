@@ -27,7 +27,8 @@ _KINDS = frozenset({"status", "code", "html", "stall", "drop", "cut_after", "pro
 _BODILESS_STATUSES = (204, 304)
 _DISCONNECT_SECONDS = 5
 _PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9"
+    "awAAAABJRU5ErkJggg=="
 )
 _HTML = "<!doctype html><title>Just a moment...</title><h1>Checking your browser</h1>"
 _COUNT_NAMES: dict[Call, str] = {

@@ -4,9 +4,9 @@
 StudioError
 ├── StorageUnavailable   wait: the store did not answer, or answered with an error of its own
 ├── StorageRefused       fix the bucket, its permissions or the KlingArchive block
-├── LedgerUnreadable     a person must look at one ledger object before money can be spent on its clip
+├── LedgerUnreadable     a person must look at a ledger object before its clip can be paid
 ├── ClipHeld             a person must decide: the clip may already be paid for
-├── LedgerMoved          run again: two processes decided about one record at once, the first one's word stands
+├── LedgerMoved          run again: two processes decided about one record, the first one's stands
 ├── NotApproved          a person said no, or nobody could be asked: nothing was sent
 ├── OverBudget           raise the cap or ask for less: nothing was sent
 ├── LinkExpired          ask the API for a fresh link; its results live 7 days
@@ -17,7 +17,7 @@ StudioError
 ├── ArchiveConflict      other bytes already stand under this clip key; nothing was overwritten
 ├── WrongClip            name another clip: this one does not exist, or cannot be decided about
 ├── InputUnusable        take another picture or video: the API would not accept this one
-├── InputUnreachable     the API cannot fetch an input: use another store or link, or have inputs uploaded
+├── InputUnreachable     the API cannot fetch an input: use another store or link, or uploads
 ├── StoryboardInvalid    fix the storyboard: file, line, field and rule are named
 ├── BatchNotSpread       deploy what a batch over several workers needs
 ├── WrongTable           name a table that was frozen
@@ -35,7 +35,8 @@ from prefect_kling.kling.error_details import DetailedError
 class StudioError(DetailedError):
     """Root of everything the studio raises.
 
-    Each error carries the evidence there is: `clip_key`, `job_id`, the HTTP `status` and the server's `words`.
+    Each error carries the evidence there is: `clip_key`, `job_id`, the HTTP `status` and the
+    server's `words`.
     """
 
 
@@ -45,7 +46,10 @@ class StorageUnavailable(StudioError):
     No conclusion about its content is allowed.
     """
 
-    next_step = "Nothing was decided and nothing more was spent. Check the store's endpoint, then run again."
+    next_step = (
+        "Nothing was decided and nothing more was spent. Check the store's "
+        "endpoint, then run again."
+    )
 
 
 class StorageRefused(StudioError):
@@ -66,8 +70,8 @@ class ClipHeld(StudioError):
     """It is not known whether the clip's request was taken; it is never sent again by itself."""
 
     next_step = (
-        "It may be paid, and is never sent again by itself: `prefect-kling ledger show CLIP_KEY` says what to look for "
-        "and how to decide."
+        "It may be paid, and is never sent again by itself: `prefect-kling ledger show CLIP_KEY` "
+        "says what to look for and how to decide."
     )
 
 
@@ -107,8 +111,8 @@ class LinkForbidden(LinkExpired):
     """
 
     next_step = (
-        "Ask the API for another link. Where its results do lie at private addresses, turn on `private_results` in "
-        "the KlingCredentials block."
+        "Ask the API for another link. Where its results do lie at private addresses, turn on "
+        "`private_results` in the KlingCredentials block."
     )
 
 
@@ -133,8 +137,8 @@ class VideoQuarantined(NotAVideo):
     """
 
     next_step = (
-        "Run again: a sound file is taken when the API delivers one. Otherwise look at the raw file; "
-        "`prefect-kling ledger quarantine accept CLIP_KEY` makes it the clip, and "
+        "Run again: a sound file is taken when the API delivers one. Otherwise look at the raw "
+        "file; `prefect-kling ledger quarantine accept CLIP_KEY` makes it the clip, and "
         "`prefect-kling ledger quarantine list` names all."
     )
 
@@ -233,9 +237,10 @@ class InputUnreachable(StudioError):
     """The API cannot fetch a picture or video; nothing was sent for it and nothing was paid."""
 
     next_step = (
-        "Nothing was sent and nothing was paid. Use a store and links that the API can reach, or turn on "
-        "`upload_inputs` in the KlingCredentials block: inputs of the archive are then uploaded to the API, which "
-        "publishes them for 7 days. Where the API does reach that host, turn off `check_links` there."
+        "Nothing was sent and nothing was paid. Use a store and links that the API can reach, or "
+        "turn on `upload_inputs` in the KlingCredentials block: inputs of the archive are then "
+        "uploaded to the API, which publishes them for 7 days. Where the API does reach that host, "
+        "turn off `check_links` there."
     )
 
 

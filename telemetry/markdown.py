@@ -68,8 +68,12 @@ def code(text: str) -> Markdown:
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Markdown]:
     """Return the lines of a table; cells that are no Markdown are escaped."""
     rule = [Markdown("---")] * len(headings)
-    lines = (headings, rule, *rows)
-    return [Markdown(f"| {' | '.join(escape(cell) for cell in cells)} |") for cells in lines]
+    return [_table_line(cells) for cells in (headings, rule, *rows)]
+
+
+def _table_line(cells: Sequence[str]) -> Markdown:
+    escaped = " | ".join(escape(cell) for cell in cells)
+    return Markdown(f"| {escaped} |")
 
 
 def page(lines: Sequence[Markdown]) -> Markdown:

@@ -1,6 +1,7 @@
 """A headless Chromium for tests that look at Prefect's pages, and the steps people take there.
 
-The steps were found by hand in Prefect 3.8.8 and 3.9.1, whose first UI is served at `/` and the second at `/v2`.
+The steps were found by hand in Prefect 3.8.8 and 3.9.1, whose first UI is served at `/` and the
+second at `/v2`.
 """
 
 import re
@@ -19,7 +20,8 @@ Version = Literal["v1", "v2"]
 Value = str | float | bool
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-# No sandbox, because tests run as root in containers; the rest keeps the browser from calling anybody but us.
+# No sandbox, because tests run as root in containers; the rest keeps the browser from calling
+# anybody but us.
 QUIET = (
     "--no-sandbox",
     "--disable-gpu",
@@ -33,14 +35,15 @@ SUBMIT = {"v1": "Submit", "v2": "Resume"}
 DROP_DOWN = ".p-select-button__control, [aria-haspopup=listbox], [role=combobox]"
 PATIENCE_MS = 30_000
 ONCE_MS = 10_000
+PRESSES = 5
 
 
 @asynccontextmanager
 async def browser_page() -> AsyncIterator["Page"]:
     """Open an empty page of 1400 x 1000 pixels in a Chromium of its own, which ends with the block.
 
-    Skips the test where there is no Chromium or no playwright. Steps on the page wait half a minute before they raise
-    `playwright.async_api.TimeoutError`.
+    Skips the test where there is no Chromium or no playwright. Steps on the page wait half a minute
+    before they raise `playwright.async_api.TimeoutError`.
     """
     found = require_browser()
     api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
@@ -63,25 +66,25 @@ def require_browser() -> str:
 
 
 async def open_run(page: "Page", ui: str, flow_run_id: UUID, version: Version) -> None:
-    """Show a flow run's page and wait until the run itself is on it. `ui` is the address of the Prefect server."""
+    """Show a flow run's page and wait for the run itself. `ui` is the Prefect server's address."""
     await page.goto(f"{_root(ui, version)}/runs/flow-run/{flow_run_id}")
     await page.get_by_text("Job Variables", exact=True).last.wait_for()
 
 
 async def open_run_tab(page: "Page", name: str) -> None:
-    """Turn to a tab of the flow run's page that is shown: Artifacts, Parameters, Task Runs and so on."""
+    """Turn to a tab of the flow run's page that is shown, such as Artifacts or Parameters."""
     # The first UI's tabs have no role, and an older menu may hold the same word further up.
     await page.get_by_text(name, exact=True).last.click()
 
 
 async def open_artifact(page: "Page", ui: str, artifact_id: UUID, version: Version) -> None:
-    """Show one version of an artifact and wait until it is there. An open page never follows later changes."""
+    """Show one version of an artifact and wait for it. An open page follows no later changes."""
     await page.goto(f"{_root(ui, version)}/artifacts/artifact/{artifact_id}")
     await page.get_by_role("button", name=re.compile("show raw data", re.IGNORECASE)).wait_for()
 
 
 async def open_resume_form(page: "Page", ui: str, flow_run_id: UUID, version: Version) -> "Locator":
-    """Show the form of a run that waits for input and return it; its first part is the description."""
+    """Show the form of a run that waits for input; its first part is the description."""
     await open_run(page, ui, flow_run_id, version)
     await page.get_by_text("Suspended", exact=True).first.wait_for()
     if version == "v1":
@@ -133,8 +136,11 @@ async def start_run(form: "Locator") -> UUID:
 
 
 async def _insist(button: "Locator", done: Callable[[], Awaitable[None]]) -> None:
-    """Press a button until it has had its effect: Prefect's server answers 503 when SQLite is busy, its UI gives up."""
-    for _ in range(4):
+    """Press a button until it has had its effect.
+
+    Prefect's server answers 503 when SQLite is busy, and its UI gives up.
+    """
+    for _ in range(PRESSES - 1):
         await button.click()
         try:
             return await done()
@@ -162,8 +168,8 @@ async def pick(form: "Locator", title: str, choice: str) -> None:
 async def fill(form: "Locator", title: str, value: Value) -> None:
     """Set one field, named by its title: a text, a number, a switch or a choice.
 
-    Also serves the form that starts a run of a deployment, where a field's title is the parameter's name and the form
-    may be the page's `body`.
+    Also serves the form that starts a run of a deployment, where a field's title is the parameter's
+    name and the form may be the page's `body`.
     """
     body = _body(form, title)
     await body.wait_for()
@@ -177,7 +183,7 @@ async def fill(form: "Locator", title: str, value: Value) -> None:
 
 
 def _body(form: "Locator", title: str) -> "Locator":
-    """What belongs to the label with this title: the first UI calls it a label's body, the second has field sets."""
+    """Return what belongs to the label: a body in the first UI, a field set in the second."""
     caption = re.compile(rf"^\s*{re.escape(title)}(\s+\(Optional\))?\s*$")
     label = form.locator("label").filter(has_text=caption)
     first = label.locator("xpath=ancestor::*[contains(concat(' ', @class, ' '), ' p-label ')][1]")
@@ -188,10 +194,33 @@ def _body(form: "Locator", title: str) -> "Locator":
 async def submit(form: "Locator", version: Version) -> None:
     """Send the form and wait until it is gone, which it is once the server has taken the input.
 
-    Raises `TimeoutError` of playwright when the server refused it: the form stays open, with `refusal` in a corner.
+    Raises `TimeoutError` of playwright when the server refused it: the form stays open, with
+    `refusal` in a corner.
     """
-    await form.get_by_role("button", name=SUBMIT[version]).click()
+    button = form.get_by_role("button", name=SUBMIT[version])
+    for _ in range(PRESSES):
+        status = await _resume_status(button)
+        if status is not None and status < 500:
+            break
     await form.wait_for(state="hidden")
+
+
+async def _resume_status(button: "Locator") -> int | None:
+    """Press the button; the status of the answer to the resume request, None without an answer.
+
+    A request that was sent is waited for, however slow the server is: a second one would resume a
+    run that goes on already.
+    """
+    resumes = button.page.expect_request(re.compile("/resume$"), timeout=ONCE_MS)
+    try:
+        async with resumes as sent:
+            await button.click()
+    except _timeout():
+        return None
+    answer = await (await sent.value).response()
+    if answer is None:
+        return None
+    return answer.status
 
 
 def refusal(page: "Page") -> "Locator":
@@ -202,7 +231,7 @@ def refusal(page: "Page") -> "Locator":
 async def resume_run(
     page: "Page", ui: str, flow_run_id: UUID, values: Mapping[str, Value], version: Version
 ) -> None:
-    """Resume a suspended run as a person does: open its form, set the fields named by title, send it."""
+    """Resume a suspended run as a person does: open its form, set fields by title, send it."""
     form = await open_resume_form(page, ui, flow_run_id, version)
     for title, value in values.items():
         await fill(form, title, value)

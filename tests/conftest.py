@@ -1,17 +1,26 @@
-"""Real parts for all tests: the sandbox over HTTP, a real S3 server, a real Prefect server, one of each a session."""
+"""Real parts for all tests: a sandbox over HTTP, an S3 and a Prefect server, one each a session."""
 
+import contextlib
 import os
 import secrets
+import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-# Nothing on the developer's machine may leak in or be written to; Prefect reads this when it is first imported.
+# Nothing on the developer's machine may leak in or be written to; Prefect reads this when it is
+# first imported.
 for name in [name for name in os.environ if name.startswith(("PREFECT_", "AWS_", "APIMODELS_"))]:
     del os.environ[name]
 os.environ["DO_NOT_TRACK"] = "1"
+# A server on SQLite is often busy for a moment; see `prefect_is_asked_again_soon`.
+os.environ["PREFECT_CLIENT_MAX_RETRIES"] = "10"
 
+import prefect
+import prefect.client.base
 from prefect.blocks.core import Block
 from pydantic import SecretStr
 
@@ -53,6 +62,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(item.path, len(LONG)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def prefect_is_asked_again_soon() -> Iterator[None]:
+    """Prefect's client asks a busy server again after 0.2, 0.4 … seconds, and not after 2, 4 ….
+
+    On SQLite nearly every sub-flow is refused once, with 503. There is no setting for the pause.
+    """
+
+    def a_tenth(seconds: float, _jitter: float) -> float:
+        return seconds / 10
+
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(prefect.client.base, "clamped_poisson_interval", a_tenth)
+        yield
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
     """A real S3 server."""
@@ -61,10 +85,33 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
 
 
 @pytest.fixture(scope="session")
-def prefect_ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Prefect server, used by this process; the address of its UI."""
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as address:
+def prefect_ui(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[str]:
+    """A real Prefect server, used by this process; the address of its UI.
+
+    The database of a new server is kept from one session to the next, for each version of Prefect:
+    making it takes as long as all the rest of the start.
+    """
+    folder = tmp_path_factory.mktemp("prefect")
+    fresh = pytestconfig.cache.mkdir("prefect-databases") / f"{prefect.__version__}.db"
+    if fresh.exists():
+        shutil.copyfile(fresh, folder / "prefect.db")
+    with prefect_server(folder) as address:
+        if not fresh.exists():
+            keep_database(folder / "prefect.db", fresh)
         yield address
+
+
+def keep_database(database: Path, kept: Path) -> None:
+    """Copy a SQLite database in use to a file, which is there only when it is whole."""
+    unfinished = kept.with_suffix(f".{os.getpid()}")
+    with (
+        contextlib.closing(sqlite3.connect(database)) as source,
+        contextlib.closing(sqlite3.connect(unfinished)) as target,
+    ):
+        source.backup(target)
+    unfinished.rename(kept)
 
 
 @pytest.fixture(scope="session")
@@ -121,8 +168,12 @@ async def default_blocks(
 
 @pytest.fixture
 def archive(archive_block: KlingArchive) -> Archive:
-    """An empty archive."""
-    return archive_block.get_archive()
+    """An empty archive that pauses for moments only."""
+    archive = archive_block.get_archive()
+    archive.fetching = replace(
+        archive.fetching, pause_seconds=0.05, download_pause_seconds=0.05, confirm_seconds=0.1
+    )
+    return archive
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ DEBIAN = Path("/usr/lib/postgresql")
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """Run a server on loopback with an empty database until the block ends; yields the address, password included.
+    """Run a server on loopback with an empty database; yields its address, password included.
 
     Skips the test where PostgreSQL is not installed.
     """

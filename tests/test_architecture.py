@@ -133,6 +133,7 @@ assert_type(Storyboard.model_validate({}).title, str)
 """
 
 
+@pytest.mark.slow
 def test_type_checkers_see_through_the_front_door(tmp_path: Path) -> None:
     """The types of the lazy names are known: the one wrong argument is found."""
     subprocess.run(["make", "--quiet", "build/types"], check=True, cwd=ROOT)
@@ -145,7 +146,7 @@ def test_type_checkers_see_through_the_front_door(tmp_path: Path) -> None:
 
 
 def test_the_image_is_built_from_what_the_package_is_built_from() -> None:
-    """Docker is sent every folder and file that `pyproject.toml` names, and nothing else of the repository."""
+    """Docker is sent what `pyproject.toml` names, and nothing else of the repository."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = set(project["tool"]["setuptools"]["package-dir"].values())
     wanted |= {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]}

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,9 +57,9 @@ def test_the_readmes_python_runs_as_it_stands(capsys: pytest.CaptureFixture[str]
     first, flow = blocks("python")
     exec(compile(first, "README.md", "exec"), {"__name__": "readme"})
     assert f"s3://{BUCKET}/kling/clips/" in capsys.readouterr().out
-    namespace: dict[str, object] = {"__name__": "readme"}
+    namespace: dict[str, Any] = {"__name__": "readme"}
     exec(compile(flow, "README.md", "exec"), namespace)
-    assert str(asyncio.run(namespace["teaser"]("A lamp"))).startswith(f"s3://{BUCKET}/")  # type: ignore[operator]
+    assert str(asyncio.run(namespace["teaser"]("A lamp"))).startswith(f"s3://{BUCKET}/")
 
 
 def test_the_storyboards_in_the_documents_are_read_as_they_stand() -> None:

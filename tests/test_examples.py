@@ -1,4 +1,4 @@
-"""The example storyboards: they can be made as they are, editors accept them, and together they show everything."""
+"""The example storyboards: they can be made, editors accept them, together they show everything."""
 
 import json
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ each_example = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem
 
 
 def as_editors_read(text: str) -> Any:
-    """A document by the rules of YAML 1.2, in which `on` and `no` are texts; by another reader than ours."""
+    """A document by the rules of YAML 1.2, where `on` and `no` are texts; not by our reader."""
     return YAML(typ="safe", pure=True).load(text)
 
 
@@ -57,7 +57,7 @@ def parts(path: Path) -> Iterator[tuple[type[BaseModel], dict[str, Any]]]:
 
 @each_example
 def test_every_example_can_be_made_as_it_is(path: Path) -> None:
-    """It is read and planned, breaks no rule that is only disputed, and there is nothing to warn of."""
+    """It is read and planned, breaks not even a disputed rule, and nothing is warned of."""
     plan = plan_film(load_storyboard(path))
     assert [dispute for clip in plan.clips for dispute in clip.order.request.disputes()] == []
     assert plan.notes == []
@@ -68,7 +68,8 @@ def test_every_example_can_be_made_as_it_is(path: Path) -> None:
 def test_every_example_is_short(path: Path) -> None:
     """6 to 20 seconds: it is cheap to try, and fast to make in the sandbox."""
     clips = [clip for clip in plan_film(load_storyboard(path)).clips if clip.shown]
-    # A video of one's own counts as the longest there may be until it is looked at; the one here lasts 3 seconds.
+    # A video of one's own counts as the longest there may be until it is looked at; the one here
+    # lasts 3 seconds.
     seconds = sum(
         3 if clip.order.request.edits_video and not clip.needs else clip.seconds for clip in clips
     )
@@ -101,7 +102,7 @@ OWN_FIELDS = {
 
 @pytest.mark.parametrize("model", OWN_FIELDS, ids=lambda model: model.__name__)
 def test_every_field_has_an_example(model: type[BaseModel]) -> None:
-    """A field that no example shows is a field that nobody finds; settings may stand in defaults, scene or shot."""
+    """A field that no example shows is a field that nobody finds."""
     shown = {
         field
         for path in PATHS
@@ -208,7 +209,7 @@ def test_editors_mark_what_would_be_refused(said: dict[str, Any]) -> None:
 
 @each_example
 def test_what_editors_accept_is_read(path: Path) -> None:
-    """The schema says nothing is possible that the reader refuses: an example is the same film as JSON."""
+    """The schema allows nothing that the reader refuses: an example is the same film as JSON."""
     document = as_editors_read(path.read_text())
     assert accepted(document)
     assert read_storyboard(json.dumps(document), "film.json", FOLDER) == load_storyboard(path)

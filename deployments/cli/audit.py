@@ -20,7 +20,9 @@ SENTENCES = {
     Obstacle.NOT_IN_USD: "the account is not kept in US dollars",
     Obstacle.OUT_OF_ORDER: "the readings are not in order",
     Obstacle.UNSTEADY: "the account changed while it was read; audit again",
-    Obstacle.LEDGER_MOVED: "the ledger changed while the account was read; audit again when no run sends",
+    Obstacle.LEDGER_MOVED: (
+        "the ledger changed while the account was read; audit again when no run sends"
+    ),
     Obstacle.BEING_SENT: "a clip was being sent; audit again when no run sends",
     Obstacle.NO_TOTAL: "the API does not tell total and frozen money, or the sums differ",
     Obstacle.NO_WITNESS: "no known job was running, so nothing shows that the API freezes money; "
@@ -35,7 +37,9 @@ SENTENCES = {
     "--topped-up, 0 if nothing",
     Obstacle.TOTAL_GREW: "the account grew by more than was said",
     Obstacle.LESS_THAN_NOTHING: "the account has more than it should",
-    Obstacle.BETWEEN: "the unexplained money is the price of some held clips, and does not say of which",
+    Obstacle.BETWEEN: (
+        "the unexplained money is the price of some held clips, and does not say of which"
+    ),
 }
 VERDICTS = {
     "unpaid": "was not taken and costs nothing: prefect-kling ledger release {key}",
@@ -122,7 +126,10 @@ def lines(found: Audit, released: tuple[str, ...]) -> Iterator[str]:
     if found.since_last is None:
         yield "since the last audit: this is the first one of this archive"
     else:
-        yield f"since {found.since_last.first.at:%Y-%m-%d %H:%M} UTC: {_unexplained(found.since_last)}"
+        yield (
+            f"since {found.since_last.first.at:%Y-%m-%d %H:%M} UTC: "
+            f"{_unexplained(found.since_last)}"
+        )
     yield "the accounts agree" if agrees(found) else "the accounts do not agree"
     proven = {each.clip_key: each for each in found.proven}
     for entry in found.held:
@@ -137,7 +144,10 @@ def _account(reading: Reading) -> Iterator[str]:
     yield f"frozen: ${reading.frozen}; {len(reading.running)} known running jobs cost {running}"
     settled = [job for job in reading.jobs if job.charged_usd is not None]
     booked = sum((job.booked_usd or Decimal(0) for job in settled), Decimal(0))
-    yield f"spent: ${reading.charged_usd} by the API's records of {len(settled)} jobs, ${booked} by the ledger"
+    yield (
+        f"spent: ${reading.charged_usd} by the API's records of {len(settled)} jobs, ${booked} "
+        "by the ledger"
+    )
     unsettled = len(reading.jobs) - len(settled) - len(reading.running)
     if unsettled:
         yield f"not settled by the API's records: {unsettled} jobs"
@@ -179,7 +189,9 @@ def _why_not(found: Audit) -> Iterator[str]:
     if found.since_held.unexplained_usd is not None:
         unknown = found.since_held.unknown_usd
         price = "not exactly known" if unknown is None else f"${unknown}"
-        yield f"→ unexplained ${found.since_held.unexplained_usd}; all requests in doubt cost {price}"
+        yield (
+            f"→ unexplained ${found.since_held.unexplained_usd}; all requests in doubt cost {price}"
+        )
     for obstacle in found.since_held.obstacles:
         yield f"→ {SENTENCES[obstacle]}"
     if not found.since_held.obstacles:

@@ -92,8 +92,9 @@ async def _write_live_report(credentials: str, archive: str, path: Path) -> int:
         )
         say(text)
     text = (
-        f"records not settled: {found.records_unsettled}, off the table: {found.records_off_table}; "
-        f"written to {path}: it names no key, no job, no prompt and no balance"
+        f"records not settled: {found.records_unsettled}, off the table: "
+        f"{found.records_off_table}; written to {path}: it names no key, no job, "
+        "no prompt and no balance"
     )
     say(text)
     return 0

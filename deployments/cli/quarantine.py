@@ -79,7 +79,10 @@ def _only_one(studio: Archive, key: str, job_id: str) -> QuarantinedFile:
     ]
     if len(files) != 1:
         raise WrongClip(
-            f"{len(files)} files in quarantine match; name one clip, and its job if there are several",
+            (
+                f"{len(files)} files in quarantine match; name one clip, and its "
+                "job if there are several"
+            ),
             clip_key=key,
         )
     return files[0]

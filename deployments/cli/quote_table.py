@@ -65,7 +65,8 @@ def show_quote(quote: FilmQuote, archive_note: str) -> None:
         at_most = f", at most ${quote.at_most_usd}"
     to_pay = Styled(f"To be paid: ${quote.usd}", "bold")
     say(to_pay, f"{at_most}; the whole film is worth ${plan.usd}. {archive_note}")
-    for name in sorted({clip.order.request.model for clip in plan.clips}):
+    models = {clip.order.request.model for clip in plan.clips}
+    for name in sorted(models):
         model = find_model(name)
         say(Styled(f"Prices of {name}: {model.source}, {model.as_of}.", "dim"))
 

@@ -265,15 +265,18 @@ async def _planned(kind: type[Block], name: str, fields: dict[str, Any]) -> Plan
     )
     kept = {each: getattr(known, each) for each in kind.model_fields}
     block = kind(**{**kept, **fields})
-    block._block_document_id = known._block_document_id  # noqa: SLF001  # it will be that same document
+    # It will be that same document.
+    block._block_document_id = known._block_document_id  # noqa: SLF001
     return Planned(block, known, changes)
 
 
 def _same(known: object, wanted: object) -> bool:
     """Whether a field keeps its value; a block in it keeps it by being the same stored document."""
     if isinstance(known, Block) and isinstance(wanted, Block):
-        ids = (known._block_document_id, wanted._block_document_id)  # noqa: SLF001  # Prefect offers no other way
-        return ids[0] is not None and ids[0] == ids[1]
+        # Prefect offers no other way to a document's id.
+        known_id = known._block_document_id  # noqa: SLF001
+        wanted_id = wanted._block_document_id  # noqa: SLF001
+        return known_id is not None and known_id == wanted_id
     return known == wanted
 
 

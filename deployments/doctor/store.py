@@ -18,9 +18,9 @@ FIX_LINKS = (
     "changes requests"
 )
 FIX_UNREACHABLE = (
-    "films with hand-overs and clips with pictures of the archive are refused: use a store that the "
-    "API can reach, or turn on upload_inputs in the KlingCredentials block, which publishes them at "
-    "the API for 7 days"
+    "films with hand-overs and clips with pictures of the archive are refused: use a store that "
+    "the API can reach, or turn on upload_inputs in the KlingCredentials block, which publishes "
+    "them at the API for 7 days"
 )
 FIX_PERMISSIONS = (
     "allow s3:PutObject, s3:GetObject, s3:ListBucket and s3:DeleteObject under the prefix"

@@ -70,6 +70,7 @@ def _drain() -> None:
 def _is_ready(address: str) -> bool:
     try:
         # On loopback without TLS; preparing for it takes longer than asking.
-        return httpx.get(f"{address}/api/health", timeout=5, verify=False).status_code == 200  # noqa: S501
+        health = httpx.get(f"{address}/api/health", timeout=5, verify=False)  # noqa: S501
     except httpx.HTTPError:
         return False
+    return health.status_code == 200

@@ -527,8 +527,8 @@ _WORDS: dict[str, _Words] = {
     # The text itself.
     "no_utf8": _template("this is no UTF-8 text; save the file as UTF-8"),
     "web_page": _template(
-        "this is a web page (HTML), no storyboard or table; a table online has a link of its own for "
-        "downloading it, as CSV for example"
+        "this is a web page (HTML), no storyboard or table; a table online has a link of its own "
+        "for downloading it, as CSV for example"
     ),
     "behind_the_fence": _template(
         "there is more text behind the Markdown fence; leave only what is inside of it"

@@ -226,7 +226,8 @@ class Storyboard(_Part):
     def slug(self) -> str:
         """The title as a folder name, which also names the film's budget.
 
-        Letters and digits that ASCII cannot even roughly write are told apart by a hash of the title.
+        Letters and digits that ASCII cannot even roughly write are told apart by a hash of the
+        title.
         """
         words = latin_words(self.title)
         title_hash = hashlib.sha256(self.title.encode()).hexdigest()[:8]

@@ -105,7 +105,9 @@ def check_every_picture(source: BinaryIO | Path) -> None:
 def decode_all(source: BinaryIO | Path) -> None:
     """Decode every picture, and keep none.
 
-    Raises `NotAVideo` for a damaged one, or if there is none.
+    For inputs of the user: damage that a player conceals passes, because the API may conceal it
+    too. `check_every_picture` passes nothing, and is for videos that were paid for.
+    Raises `NotAVideo` for a damaged picture, or if there is none.
     """
     with open_film(source) as (film, video):
         video.thread_type = "AUTO"

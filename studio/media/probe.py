@@ -218,7 +218,7 @@ class _Tail:
 
 
 def _walk_file(file: BinaryIO, size: int) -> Iterator[tuple[int, _Box, _Tail | None]]:
-    """Yield start and box of everything at the top, then an empty box with what is behind the last."""
+    """Yield start and box of everything at the top, then an empty box with what comes after."""
     at = 0
     for _ in range(_BOX_LIMIT):
         if at == size:

@@ -25,7 +25,7 @@ ledger/by-job/{hash of the job id}     which clip a job belongs to
 ledger/job-index-complete              the jobs of all older records are in that index
 ledger/slots/{number}                  which clip has one of the running jobs of a limited account
 ledger/budget.json                     the accounts of the archive
-ledger/readings/{time}.json            what the API said of the account at a time: see `ledger audit`
+ledger/readings/{time}.json            what the API said of the account, for `ledger audit`
 doctor/probe-{random}                  a test of rights and links; removed at once
 ledger/probe-{random}                  a test of conditional writes; removed at once
 ```

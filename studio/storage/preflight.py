@@ -49,8 +49,8 @@ def _prove_records(bucket: Bucket, path: str) -> None:
     if replaced is None:
         raise _unfit(
             bucket,
-            "refuses If-Match with the ETag that it gave itself, so the record of a paid clip could not be written; "
-            "a proxy before it may change ETags",
+            "refuses If-Match with the ETag that it gave itself, so the record of a paid clip "
+            "could not be written; a proxy before it may change ETags",
         )
     stored = bucket.read(path)
     if stored is None or stored.body != b"4" or stored.etag != replaced:

@@ -1,4 +1,4 @@
-"""Benchmarks: `make bench` prints one table. Figures are medians on this machine, against the local stand-ins."""
+"""Benchmarks: `make bench` prints a table of medians on this machine, against local stand-ins."""
 
 import asyncio
 import statistics

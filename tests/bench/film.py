@@ -1,7 +1,7 @@
-"""How long a film of sixty shots takes, against the least it could: `python -m tests.bench.film [SLOTS ...]`.
+"""How long a film of sixty shots takes, and could: `python -m tests.bench.film [SLOTS ...]`.
 
-The least is the longer of its longest chain and all its render time divided by the slots. Four processes: the API, the
-S3 server, the Prefect server, and the film.
+The least is the longer of its longest chain and all its render time divided by the slots. Four
+processes: the API, the S3 server, the Prefect server, and the film.
 """
 
 import asyncio
@@ -81,7 +81,8 @@ def main(slots: list[int | None]) -> None:
         disk = Path(stack.enter_context(TemporaryDirectory()))
         code = (
             "from prefect_kling.sandbox import SandboxSettings, serve\n"
-            f"serve(SandboxSettings(port={port}, folder={str(disk / 'api')!r}, render_seconds={RENDER_SECONDS!r}, "
+            f"serve(SandboxSettings(port={port}, folder={str(disk / 'api')!r}, "
+            f"render_seconds={RENDER_SECONDS!r}, "
             "short_side=90, balance_usd=100_000))"
         )
         root = f"http://127.0.0.1:{port}"

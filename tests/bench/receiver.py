@@ -1,8 +1,9 @@
 """Clips archived by the receiver alone: `python -m tests.bench.receiver [N=60]`.
 
-All are submitted at once; nobody waits for one half of them, and a run waits for each of the other. Printed is the
-time from the API's own end of a job to the clip in the archive, and the GETs a clip took, whoever made them (polls,
-charge and file). API, S3 server, receiver and the waiting runs share this machine.
+All are submitted at once; nobody waits for one half of them, and a run waits for each of the other.
+Printed is the time from the API's own end of a job to the clip in the archive, and the GETs a clip
+took, whoever made them (polls, charge and file). API, S3 server, receiver and the waiting runs
+share this machine.
 """
 
 import asyncio
@@ -59,7 +60,7 @@ class Gets(logging.Handler):
 
 
 async def make(count: int, sandbox: Sandbox, archive: Archive) -> list[Clip]:
-    """Submit so many clips with a receiver, and return them when all are archived, those that a run waited for last."""
+    """Submit so many clips with a receiver; return them when archived, the awaited ones last."""
     port, clips, all_there = free_ports(1)[0], [], asyncio.Event()
     loop = asyncio.get_running_loop()
     block = KlingCredentials(

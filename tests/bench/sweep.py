@@ -1,7 +1,7 @@
 """Ten thousand paid clips whose runs all died, and one sweep: `python -m tests.bench.sweep [N]`.
 
-Three processes: the API and the S3 server as they are, one that submits and dies, one that sweeps. Printed are the
-time and the peak memory of the sweep.
+Three processes: the API and the S3 server as they are, one that submits and dies, one that sweeps.
+Printed are the time and the peak memory of the sweep.
 """
 
 import asyncio
@@ -51,7 +51,8 @@ async def collect(client: KlingClient, archive: Archive) -> None:
     findings = await reconcile(archive, client)
     took = time.perf_counter() - start
     print(
-        f"{findings.counts} in {took:.0f} s, peak {peak_mib():.0f} MiB ({peak_mib() - before:.0f} MiB on top)"
+        f"{findings.counts} in {took:.0f} s, peak {peak_mib():.0f} MiB "
+        f"({peak_mib() - before:.0f} MiB on top)"
     )
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.books N`: N clips with lost answers, judged by an account that behaves and misbehaves.
+"""`python -m tests.books N`: N clips with lost answers, judged by the books of many accounts.
 
 Prints a table in Markdown; exit code 1 if a clip was released that is paid.
 """

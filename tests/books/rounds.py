@@ -1,4 +1,4 @@
-"""Clips whose answers are lost, judged by the account's books, and compared with what the API really made.
+"""Clips whose answers are lost, judged by the account's books and compared with what was made.
 
 A window is an archive of its own: a reading, some clips, a reading a day later by the clock that is
 passed in. The API is a real sandbox over HTTP, whose account may misbehave. Nothing is painted.

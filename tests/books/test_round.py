@@ -6,7 +6,7 @@ from prefect_kling.deployments.local.seaweed import LocalS3
 from tests.books.rounds import SCENARIOS, Scenario, rounds
 
 NAMED = {scenario.name: scenario for scenario in SCENARIOS}
-SMALL = [NAMED["as assumed"], NAMED["freezing late"], NAMED["kill -9 as well"]]
+SMALL = [NAMED["as assumed"], NAMED["kill -9 as well"]]
 OTHERS = [each for each in SCENARIOS if each not in SMALL]
 
 

@@ -1,4 +1,4 @@
-"""Make the pictures of the documents: `python -m tests.by_hand FOLDER [v1|v2]`. Free; needs a Chromium."""
+"""Make the pictures of the documents: `python -m tests.by_hand FOLDER [v1|v2]`. It is free."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""From nothing to a film, the way a person gets there: a few commands in a terminal, then clicks in the Prefect UI."""
+"""From nothing to a film as a person gets there: some commands, then clicks in the Prefect UI."""
 
 import os
 import subprocess
@@ -55,7 +55,7 @@ scenes:
 
 @dataclass(frozen=True)
 class Site:
-    """Where everything runs: the UI's address, the store, the API, and what a terminal of this user knows."""
+    """Where everything runs: UI, store and API, and the environment of this user's terminal."""
 
     ui: str
     s3: LocalS3
@@ -63,7 +63,7 @@ class Site:
     surroundings: dict[str, str]
 
     def type(self, *words: str) -> None:
-        """Run a command as a person would type it; raises `AssertionError` with what it said when it fails."""
+        """Run a command as typed; raises `AssertionError` with what it said when it fails."""
         done = subprocess.run(
             _command(words), env=self.surroundings, capture_output=True, text=True, check=False
         )
@@ -72,7 +72,7 @@ class Site:
 
 @contextmanager
 def set_up(folder: Path, short_side: int) -> Iterator[Site]:
-    """Start the stand-ins and a Prefect server; then set up, deploy everything, and start a worker, by command."""
+    """Start stand-ins and a Prefect server; set up, deploy and start a worker by command."""
     settings = SandboxSettings(
         render_seconds=(2.0, 4.0), short_side=short_side, folder=folder / "api"
     )
@@ -109,9 +109,10 @@ def _command(words: tuple[str, ...]) -> list[str]:
 
 
 async def make_film(site: Site, version: Version, pictures: Path) -> UUID:
-    """Make the blocks, fill in the form of the film deployment, run it and look at its page; return the run's id.
+    """Make the blocks, run the film deployment by its form, look at its page; return the run's id.
 
-    Leaves a picture of each step in a folder. Raises `playwright.async_api.TimeoutError` where a step does not work.
+    Leaves a picture of each step in a folder. Raises `playwright.async_api.TimeoutError` where a
+    step does not work.
     """
     name = f"studio-{version}"
     async with browser_page() as page:

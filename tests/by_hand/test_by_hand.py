@@ -1,4 +1,4 @@
-"""Somebody who never saw the code sets everything up and makes a film in the Prefect UI, in a real browser."""
+"""Somebody who never saw the code sets everything up and makes a film in the Prefect UI."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 async def test_a_film_is_made_by_clicks_alone(version: Version, site: Site, tmp_path: Path) -> None:
-    """Blocks, form, run and page work in both UIs; the film is in the archive the form named, and each shot is paid."""
+    """Both UIs lead to the film in the archive that the form named, each shot paid once."""
     before = site.sandbox.stats()["created"]
     run_id = await make_film(site, version, tmp_path)
     async with get_client() as api:

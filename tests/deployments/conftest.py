@@ -1,4 +1,4 @@
-"""The command line in this process: the same function that the command calls, without starting Python anew."""
+"""The command line in this process: the function that the command calls, without a new Python."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Call = Callable[..., Done]
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run `prefect-kling` with these words, this environment and, for its time, this Prefect server (none: "")."""
+    """Run `prefect-kling` with these words, environment and Prefect server (none: "")."""
 
     def call(*words: str, PREFECT_API_URL: str = "", **environment: str) -> Done:  # noqa: N803
         capsys.readouterr()

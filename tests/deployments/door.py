@@ -1,4 +1,4 @@
-"""A receiver that is up, as tests need it: where it is, what it announced, and orders nobody else has."""
+"""A receiver that is up, as tests need it: its place, what it announced, and orders of its own."""
 
 import asyncio
 import contextlib
@@ -49,7 +49,7 @@ class Door:
         self.tell(entry, collected)
 
     def outcomes(self, *keys: str) -> list[Outcome]:
-        """How the announced clips ended, in the order of the announcements; those still running aside."""
+        """Return how the announced clips ended, in order, without those that still run."""
         ends = [
             (entry, told.outcome)
             for entry, told in self.told

@@ -1,4 +1,4 @@
-"""Automations as code: made once, and messages that a person can read when something really happens."""
+"""Automations as code: made once, with messages that a person can read when something happens."""
 
 import asyncio
 import contextlib
@@ -101,7 +101,7 @@ async def notified(inbox: Inbox) -> AsyncIterator[Inbox]:
 
 
 async def test_automations_are_made_once(notified: Inbox) -> None:
-    """A second time nothing is made, what is not deployed is left out, and the server keeps what each listens to."""
+    """A second time nothing is made, and what is not deployed is left out."""
     # Another file's tests may have deployed everything on this server.
     async with get_client() as api:
         with contextlib.suppress(ObjectNotFound):
@@ -120,7 +120,7 @@ async def test_automations_are_made_once(notified: Inbox) -> None:
 async def test_a_held_clip_is_a_message_that_says_what_to_do(
     notified: Inbox, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox
 ) -> None:
-    """A lost answer ends in a message: the prompt, what it may cost, why, and the command; once, however often met."""
+    """A lost answer ends in one message: the prompt, what it may cost, why, and the command."""
     requests = [
         VideoRequest(model="kling-v3-omni", prompt=f"A lamp {number}", duration=3)
         for number in range(2)
@@ -136,9 +136,8 @@ async def test_a_held_clip_is_a_message_that_says_what_to_do(
     assert message["subject"] == "Kling: a clip is held, it may have been paid for"
     assert (first, second) == ("A lamp 0", f"Clip {key}, at most $0.1899")
     assert why.startswith("the answer was lost")
-    assert (
-        what
-        == f"It is never sent again by itself. To see it and decide: prefect-kling ledger show {key}"
+    assert what == (
+        f"It is never sent again by itself. To see it and decide: prefect-kling ledger show {key}"
     )
 
 
@@ -149,7 +148,7 @@ async def test_a_video_that_is_gone_or_about_to_be_is_a_message(
     archive: Archive,
     client: KlingClient,
 ) -> None:
-    """A sweep tells of a job the API has forgotten, with clip, job and cost; one that soon will be says until when."""
+    """A sweep tells of a job the API has forgotten, and until when one that soon will be exists."""
     order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt="A kettle", duration=3))
     archive.ledger.submitted(
         archive.ledger.claim(order, ClaimRequest(Decimal("0.1899"))), "clnosuchjob"
@@ -173,7 +172,7 @@ async def test_a_video_that_is_gone_or_about_to_be_is_a_message(
 async def test_a_budget_that_runs_low_is_a_message(
     notified: Inbox, credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:
-    """The clip that passes four fifths of the archive's cap is followed by a message with both sums."""
+    """The clip that passes four fifths of the cap is followed by a message with both sums."""
     capped = archive_block.model_copy(update={"cap_usd": Decimal("0.20")})
     request = VideoRequest(model="kling-v3-omni", prompt="A dear clip", duration=3)
     await generate_clip(request, credentials, capped)

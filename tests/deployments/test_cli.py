@@ -1,4 +1,4 @@
-"""The command line, as a person meets it: its words and its exit code, and whole commands as separate processes."""
+"""The command line as a person meets it: words, exit codes, and whole commands as processes."""
 
 import inspect
 import json
@@ -43,7 +43,7 @@ def run(
 
 @pytest.mark.slow
 def test_the_demo_makes_a_film_from_nothing(tmp_path: Path) -> None:
-    """No key, no cloud: a film as long as its shots, a contact sheet and a manifest are left, and nothing else runs."""
+    """No key, no cloud: film, contact sheet and manifest are left, and nothing else runs."""
     done = run("demo", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "demo-film"
@@ -178,7 +178,7 @@ def test_a_film_is_made_with_stored_blocks(
 
 
 def test_the_sandbox_runs_alone(tmp_path: Path) -> None:
-    """`sandbox` serves the API's address with the key it names, and beside it a store, with all that setup asks for."""
+    """`sandbox` serves the API with the key it names, and a store, with all that setup asks for."""
     port = free_ports(1)[0]
     log = tmp_path / "log"
     command = [COMMAND, "sandbox", "--port", str(port), "--folder", str(tmp_path / "api")]

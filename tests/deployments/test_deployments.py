@@ -1,4 +1,4 @@
-"""The deployments: described once, deployed by Prefect's own command, run by a worker, and fired by their schedules."""
+"""The deployments: described once, deployed by Prefect's command, run by workers and schedules."""
 
 import asyncio
 import contextlib
@@ -60,7 +60,7 @@ def surroundings(prefect_ui: str) -> dict[str, str]:
 def worker(
     surroundings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """Everything deployed by `prefect deploy --all` into a process pool, and a worker of that pool."""
+    """Everything deployed by `prefect deploy --all` into a process pool with a worker."""
 
     async def make_pool() -> None:
         async with get_client() as api:
@@ -98,7 +98,10 @@ async def blocks(
 
 def storyboard(archive: Archive) -> str:
     """A film of one shot."""
-    return f"title: Deployed {archive.bucket.prefix}\nscenes:\n  - shots:\n      - {{prompt: A lamp, duration: 3}}\n"
+    return (
+        f"title: Deployed {archive.bucket.prefix}\nscenes:\n  - shots:\n"
+        f"      - {{prompt: A lamp, duration: 3}}\n"
+    )
 
 
 async def ended(run: FlowRun, api: PrefectClient) -> FlowRun:
@@ -113,7 +116,7 @@ async def ended(run: FlowRun, api: PrefectClient) -> FlowRun:
 
 
 async def test_serving_and_deploying_describe_the_same() -> None:
-    """Every deployment names a flow that exists and says what it is for; all is off at first, and none is forgotten."""
+    """Every flow has a deployment, every deployment a flow and a text, and all is off at first."""
     served = {each.name: each for each in await load_deployments()}
     for each in read_deployments():
         assert import_flow(each["entrypoint"]).fn.__doc__
@@ -131,7 +134,7 @@ async def test_serving_and_deploying_describe_the_same() -> None:
 @pytest.mark.usefixtures("default_blocks")
 @pytest.mark.parametrize("each", read_deployments(), ids=lambda each: str(each["name"]))
 async def test_a_form_left_as_it_is_makes_what_it_shows(each: dict[str, Any]) -> None:
-    """Every deployment is filled in with an example that works, and with the blocks named default."""
+    """Every deployment is filled in with a working example and the blocks named default."""
     state = await import_flow(each["entrypoint"])(**each["parameters"], return_state=True)
     assert state.is_completed(), state.message
 
@@ -141,7 +144,7 @@ async def test_a_form_left_as_it_is_makes_what_it_shows(each: dict[str, Any]) ->
 async def test_a_worker_runs_what_was_deployed(
     blocks: dict[str, Any], archive: Archive, api: PrefectClient
 ) -> None:
-    """`prefect deploy --all` needs no path of this machine, and a process worker makes a film from a filled form."""
+    """`prefect deploy --all` needs no path of this machine; a worker makes a film from a form."""
     deployed = await api.read_deployments()
     mine = {each.name: each for each in deployed if each.work_pool_name == "kling"}
     assert set(mine) == {each["name"] for each in read_deployments()}
@@ -160,7 +163,7 @@ async def test_a_worker_runs_what_was_deployed(
 async def test_a_schedule_fires_by_itself(
     blocks: dict[str, Any], archive: Archive, api: PrefectClient, sandbox: Sandbox
 ) -> None:
-    """Switched on, a schedule with its own parameters makes its film without anybody pressing a button."""
+    """Switched on, a schedule with its own parameters makes its film by itself."""
     deployment = await api.read_deployment_by_name("produce-film/film")
     parameters = blocks | {"storyboard": storyboard(archive)}
     await api.update_deployment(deployment.id, DeploymentUpdate(parameters=parameters))
@@ -179,7 +182,7 @@ async def test_a_schedule_fires_by_itself(
 async def watched(
     credentials: KlingCredentials, archive_block: KlingArchive
 ) -> AsyncIterator[KlingCredentials]:
-    """The blocks upkeep uses, with a receiver; gone again afterwards, for other tests count on their absence."""
+    """The blocks upkeep uses, with a receiver; other tests count on their absence."""
     access = with_receiver(credentials, free_ports(1)[0])
     await access.asave("default", overwrite=True)
     await archive_block.asave("default", overwrite=True)
@@ -214,7 +217,7 @@ def receiver(
 async def test_a_film_that_was_sent_and_left_completes_itself(
     watched: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """Two chained shots: the receiver archives each, its event starts advance-films, and the film is joined."""
+    """The receiver archives each of two chained shots, its event starts advance-films."""
     assert await _create(None) == [f"created: {ADVANCE_NAME}"]
     tag = archive.bucket.prefix.strip("/")
     shots = [{"prompt": f"One {tag}"}, {"prompt": f"Two {tag}"}]
@@ -235,12 +238,12 @@ async def test_a_film_that_was_sent_and_left_completes_itself(
 
 
 class Webhook(http.server.BaseHTTPRequestHandler):
-    """What a webhook of Prefect Cloud does with the template in the documents, for the server of these tests."""
+    """What a webhook of Prefect Cloud does with the template in the documents."""
 
     api = ""
 
     def do_POST(self) -> None:
-        """Tell the Prefect server that the webhook was called; what the API says is not even read."""
+        """Tell the Prefect server of the call; what the API says is not even read."""
         (template,) = re.findall(
             r"```json\n(.*?)```", (ROOT / "docs" / "production.md").read_text(), re.DOTALL
         )
@@ -271,7 +274,7 @@ def webhook(prefect_ui: str) -> Iterator[str]:
 async def test_a_webhook_will_do_in_place_of_a_receiver(
     webhook: str, credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive
 ) -> None:
-    """The API calls it, its event starts collect-finished by the trigger that was deployed, the clip is archived."""
+    """The API calls it, its event starts collect-finished by the deployed trigger."""
     trigger = await Automation.aread(name="the API has called a webhook")
     trigger.enabled = True
     await trigger.aupdate()
@@ -297,9 +300,10 @@ async def test_a_wrong_form_is_refused_before_the_run_starts(blocks: dict[str, A
     assert "quality" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("worker")
 async def test_a_block_that_is_missing_is_named_in_the_log(api: PrefectClient) -> None:
-    """Left as it is, a form names blocks called default: where there are none, the run says so and what to do."""
+    """Where there are no blocks called default, the run says so and what to do."""
     run = await arun_deployment("quick-clip/quick-clip", timeout=0)
     done = await ended(run, api)
     assert done.state_type is StateType.FAILED
@@ -322,5 +326,5 @@ async def test_a_block_that_is_missing_is_named_in_the_log(api: PrefectClient) -
 @pytest.mark.slow
 @pytest.mark.usefixtures("worker", "default_blocks")
 async def test_another_flow_starts_a_deployment() -> None:
-    """The example that goes through a deployment gets its clip, with the blocks the deployment knows."""
+    """The example that goes through a deployment gets its clip with the deployment's blocks."""
     assert await through_a_deployment("A kettle") == "Completed"

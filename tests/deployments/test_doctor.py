@@ -1,4 +1,4 @@
-"""The doctor on a healthy set-up, and on ill ones: each fault is found, named and given its cure."""
+"""The doctor on a healthy set-up and on ill ones: each fault is found, named and has a cure."""
 
 import os
 import re
@@ -167,7 +167,7 @@ async def test_an_old_server_is_a_fault() -> None:
 
 
 def test_missing_block_types_and_blocks_are_faults(prefect_ui: str, call: Call) -> None:
-    """Where this package was never installed, the command that registers types is named, and the one for blocks."""
+    """Where this package was never installed, the commands for types and blocks are named."""
     kinds = (KlingCredentials, KlingArchive)
     # A server that runs from this very environment has registered our types by itself.
     with get_client(sync_client=True) as client:
@@ -200,7 +200,7 @@ async def test_a_stored_block_that_breaks_a_rule_is_told_without_its_values(
 async def test_a_wrong_key_is_a_fault(
     name: str, credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:
-    """The API refuses it; the balance cannot be asked for then, and the store is looked at all the same."""
+    """The API refuses it, so there is no balance; the store is looked at all the same."""
     wrong = credentials.model_copy(update={"api_key": SecretStr("sk_wrong_0123456789")})
     found = await visit(name, wrong, archive_block)
     assert faults(found) == ["API key"]
@@ -443,7 +443,7 @@ async def test_uploads_are_tried_where_they_are_turned_on(
 async def test_sweeps_are_looked_for(
     name: str, credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:
-    """Without a deployment, and with a schedule that is off, there is a hint; with an active one there is none."""
+    """Without a deployment, or with its schedule off, there is a hint; else there is none."""
     async with get_client() as client:
         for left in await client.read_deployments():
             await client.delete_deployment(left.id)  # of other tests on this server

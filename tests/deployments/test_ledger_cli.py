@@ -191,7 +191,7 @@ def test_many_held_clips_are_released_by_one_command_with_their_sum(
     credentials: KlingCredentials,
     sandbox: Sandbox,
 ) -> None:
-    """First they are only listed; a wrong sum changes nothing; the right one releases all of them."""
+    """First they are only listed; a wrong sum changes nothing; the right one releases all."""
     archive = archive_block.get_archive()
     orders = [ordered(archive, f"many {number}") for number in range(20)]
     sandbox.fault(on="create", do={"drop": True}, times=len(orders))
@@ -235,7 +235,7 @@ def test_resubmitting_has_to_be_chosen_in_advance(
     archive_block: KlingArchive,
     sandbox: Sandbox,
 ) -> None:
-    """With on_unknown="resubmit" a lost answer is sent again, and may be paid twice, which the record says."""
+    """With on_unknown="resubmit" a lost answer is sent again, which the record says."""
     sandbox.fault(on="create", do={"status": 502}, after_commit=True)
     clip = asyncio.run(generate_clip(request_, credentials, archive_block, on_unknown="resubmit"))
     assert made(sandbox, request_) == 2
@@ -267,7 +267,7 @@ def test_a_quarantined_file_is_listed_and_accepted(
     archive: Archive,
     sandbox: Sandbox,
 ) -> None:
-    """The list says why and where; accepting it archives the clip, and the next run costs nothing."""
+    """The list says why and where; accepting it archives the clip; the next run costs nothing."""
     archive_block.get_archive().fetching = FetchPolicy(pause_seconds=0, download_pause_seconds=0)
     sandbox.fault(on="file", do={"truncate": 20_000}, times=None)
     with pytest.raises(VideoQuarantined, match="ledger quarantine accept"):

@@ -1,4 +1,4 @@
-"""Teams keep their Prefect server's records in PostgreSQL: the same films, and many runs at once."""
+"""Teams keep their Prefect server's records in PostgreSQL: the same films, many runs at once."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a PostgreSQL database, in which the Prefect server of these tests keeps its records."""
+    """The address of a PostgreSQL database, where the Prefect server keeps its records."""
     with postgres() as address:
         url = address.replace("postgresql://", "postgresql+asyncpg://")
         with prefect_server(tmp_path_factory.mktemp("prefect"), url):
@@ -72,7 +72,7 @@ def storyboard(tag: str) -> Storyboard:
 
 
 async def see_completed(api: PrefectClient, tag: str, names: set[str]) -> None:
-    """Wait until task runs of these names and this tag are completed: they are recorded a little late."""
+    """Wait until task runs of these names and this tag are completed; they are recorded late."""
     wanted = TaskRunFilter(tags={"all_": [tag]}, state={"type": {"any_": [StateType.COMPLETED]}})
     async with asyncio.timeout(60):
         while True:
@@ -90,7 +90,7 @@ async def test_a_film_is_recorded_in_postgresql_and_paid_once(
     api: PrefectClient,
     tables: asyncpg.Connection,
 ) -> None:
-    """Run, task runs and page are read back from the server, the run from its table too; again costs nothing."""
+    """Run, task runs and page are read back from the server; again costs nothing."""
     with tags(tag):
         film = await produce_film(storyboard, credentials, archive_block)
     (run,) = await api.read_flow_runs(
@@ -118,7 +118,7 @@ async def test_forty_runs_at_once_do_not_overburden_the_server(
     tables: asyncpg.Connection,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Ten runs share each of four clips; all end well, and no request is answered by a 5xx, as with SQLite many are."""
+    """Ten runs share each of four clips; all end well, and no request is answered by a 5xx."""
     prompts = [f"{n % 4} {tag}" for n in range(40)]
 
     @flow

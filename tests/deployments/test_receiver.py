@@ -1,4 +1,4 @@
-"""The receiver as it runs: real calls over HTTP, real archives, and polling that needs none of it."""
+"""The receiver as it runs: calls over HTTP, real archives, and polling that needs none of it."""
 
 import asyncio
 import contextlib
@@ -13,9 +13,8 @@ import httpx
 import pytest
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.blocks import credentials as credentials_module
 from prefect_kling.deployments.local.processes import free_ports
-from prefect_kling.deployments.receiver import LARGEST_BODY
+from prefect_kling.deployments.receiver import LARGEST_BODY, ReceiverSettings
 from prefect_kling.flows import collect_finished, submit_batch
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.polling import PollPolicy
@@ -40,7 +39,7 @@ def archive(archive: Archive) -> Archive:
 @pytest.fixture
 def door(credentials: KlingCredentials, archive: Archive) -> Iterator[Door]:
     """A receiver that is up."""
-    with open_door(credentials, archive) as door:
+    with open_door(credentials, archive, settings=ReceiverSettings(confirm_seconds=0.2)) as door:
         yield door
 
 
@@ -54,19 +53,24 @@ async def caller() -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def follow(
-    order: ClipOrder, block: KlingCredentials, archive: Archive, terms: SubmitOptions
+    order: ClipOrder,
+    block: KlingCredentials,
+    archive: Archive,
+    terms: SubmitOptions,
+    polls: PollPolicy | None = None,
 ) -> Clip:
-    """Make a clip as a flow does: submit, wait, keep."""
+    """Make a clip as a flow does: submit, wait with the block's polls or these, keep."""
     async with block.get_client() as client:
         entry = await submit_once(order, client, archive, terms)
-        job = await wait_for_paid_job(entry, client, archive, block.poll_policy, is_watched=True)
+        policy = polls or block.poll_policy
+        job = await wait_for_paid_job(entry, client, archive, policy, is_watched=True)
         return (await keep_paid_job(entry, job, client, archive)).clip
 
 
 async def test_a_call_of_the_api_finishes_the_clip(
     door: Door, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """Nobody waits: the API's one call has the clip archived, closed, settled, and announced once."""
+    """Nobody waits: the API's one call has the clip archived, closed, settled, announced once."""
     order = ordered(archive, "nobody waits")
     entry = await submit_once(order, client, archive, door.terms)
     await until(lambda: bool(door.outcomes()))
@@ -81,10 +85,11 @@ async def test_a_call_of_the_api_finishes_the_clip(
 async def test_with_a_receiver_a_clip_takes_six_gets_at_most(
     door: Door, archive: Archive, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Four clips made and waited for: every GET about a job, the receiver's and the flow's, polls, charge and file.
+    """Count every GET about a job: the receiver's and the flow's, polls, charge and file.
 
-    The receiver looks at the job, twice if it is called before the sender has noted the id; then come charge and file.
-    Who waits asks nothing, so that three are left for the polls of a longer wait.
+    The receiver looks at the job, twice if it is called before the sender has noted the id; then
+    come charge and file. Who waits asks nothing, so that three are left for the polls of a longer
+    wait.
     """
     archive.fetching = replace(archive.fetching, watch_seconds=0.1)
     caplog.set_level(logging.INFO, logger="httpx")
@@ -117,7 +122,7 @@ async def test_a_failed_job_is_closed_and_announced(
 async def test_a_lost_answer_is_made_good_by_the_call(
     door: Door, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """The request was paid and its answer lost: whatever the sender noted, the API's own call resolves it."""
+    """The request was paid and its answer lost: the API's own call resolves it."""
     order = ordered(archive, "lost answer")
     sandbox.fault(on="create", do={"drop": True}, after_commit=True)
     # Nearly always the call comes after the sender has given up.
@@ -253,7 +258,7 @@ async def test_bad_calls_do_no_harm(
     caller: httpx.AsyncClient,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Forged, garbled, huge, misdirected and replayed: each is answered, none changes a thing or is written down."""
+    """Forged, garbled, huge, misdirected, replayed: each is answered, none changes a thing."""
     for name in ("kling", "kling.receiver", "uvicorn", "uvicorn.error"):
         caplog.set_level(logging.DEBUG, logger=name)
     good, bad = ordered(archive, "good"), ordered(archive, "held")
@@ -292,7 +297,7 @@ async def test_bad_calls_do_no_harm(
 async def test_a_long_body_is_measured_as_it_comes(
     door: Door, archive: Archive, caller: httpx.AsyncClient
 ) -> None:
-    """A body that does not say how long it is, is cut off all the same; one that just fits is read."""
+    """A body that does not say how long it is, is cut off too; one that just fits is read."""
     order = ordered(archive, "long")
     entry = Entry(
         clip_key=order.clip_key, state="intent", order=order, at_most_usd=1, claim="a" * 32, by=""
@@ -308,17 +313,17 @@ async def test_a_long_body_is_measured_as_it_comes(
 
 
 async def test_polling_alone_finishes_everything(
-    credentials: KlingCredentials, archive: Archive, monkeypatch: pytest.MonkeyPatch
+    credentials: KlingCredentials, archive: Archive
 ) -> None:
-    """Every call is lost, for nobody listens: the safety polls find all clips."""
+    """Every call is lost, for nobody listens: polls as rare as those of safety find all clips."""
     soon = PollPolicy(first=0.5, longest=3600.0, growth=2.5, initial_delay=0.2)
-    monkeypatch.setattr(credentials_module, "SAFETY_POLLS", soon)
     archive.fetching = replace(archive.fetching, receiver_seconds=0.0)
     block = with_receiver(credentials, free_ports(1)[0])
     terms = SubmitOptions(look_again=0.05, callback=block.callback)
     orders = [ordered(archive, f"alone {number}") for number in range(6)]
     async with asyncio.timeout(ENOUGH_SECONDS):
-        clips = await asyncio.gather(*(follow(order, block, archive, terms) for order in orders))
+        following = (follow(order, block, archive, terms, soon) for order in orders)
+        clips = await asyncio.gather(*following)
     assert {clip.clip_key for clip in clips} == {order.clip_key for order in orders}
     assert {record(archive, order).state for order in orders} == {EntryState.ARCHIVED}
     assert list(archive.ledger.open_markers()) == []
@@ -339,7 +344,7 @@ def polls_by(seconds: float, patience: PollPolicy) -> int:
 def test_no_render_of_an_hour_takes_more_than_six_gets(
     jitter: int, credentials: KlingCredentials
 ) -> None:
-    """Polls until the job ends, the receiver's look, charge and file: six at most, whatever the jitter."""
+    """Polls until the job ends, the receiver's look, charge and file: six at most."""
     patience = with_receiver(credentials, 1).poll_policy
     off = 1 + jitter * patience.jitter
     patience = replace(
@@ -351,7 +356,7 @@ def test_no_render_of_an_hour_takes_more_than_six_gets(
 
 
 def test_the_safety_polls_fall_where_the_documents_say(credentials: KlingCredentials) -> None:
-    """With a receiver 3, 10½ and 29 minutes after sending, and when the wait ends; without, as ever."""
+    """With a receiver 3, 10½ and 29 minutes after sending, and at the end; without, as ever."""
     patience = replace(with_receiver(credentials, 1).poll_policy, jitter=0)
     times = takewhile(lambda at: at < patience.deadline, accumulate(patience.delays()))
     assert [at / 60 for at in times] == [3.0, 10.5, 29.25]
@@ -366,7 +371,7 @@ async def test_clips_that_nobody_waits_for_are_all_archived(
     archive: Archive,
     sandbox: Sandbox,
 ) -> None:
-    """Sent and left: those whose calls arrive are archived by the receiver, the rest by one sweep."""
+    """Sent and left: the receiver archives those whose calls arrive, one sweep the rest."""
     tag = archive.bucket.prefix
     requests = [
         VideoRequest(model="kling-v3-omni", prompt=f"{number} {tag}", duration=3)

@@ -1,4 +1,4 @@
-"""The receiver in bad times: a call that names a job nobody else knows is not lost while store or API are away."""
+"""The receiver in bad times: no call about an unknown job is lost while store or API are away."""
 
 import asyncio
 import logging
@@ -27,7 +27,13 @@ from tests.kill.worker import s3_client
 from tests.orders import ordered, record
 
 STOPS_WITHIN_SECONDS = 10.0
-QUICK = ReceiverSettings(concurrent_clips=1, first_delay=0.02, longest_delay=0.1, repeat_delay=0.05)
+QUICK = ReceiverSettings(
+    concurrent_clips=1,
+    first_delay=0.02,
+    longest_delay=0.1,
+    repeat_delay=0.05,
+    confirm_seconds=0.2,
+)
 
 
 @pytest.fixture
@@ -86,7 +92,7 @@ async def test_a_store_that_is_away_when_the_api_calls(
     archive: Archive,
     sandbox: Sandbox,
 ) -> None:
-    """One call, and each kind of call to the store fails at first: the held clip is resolved all the same."""
+    """Each kind of call to the store fails at first; the one call resolves the held clip."""
     entry, job_id = await held(f"away {kind}", client, archive, sandbox)
     # In the order in which they come: the record is read, read and changed, the markers removed.
     for number in (0, 2, 3, 5):
@@ -134,7 +140,7 @@ async def test_what_waiting_cannot_cure_is_told_at_once(
     sandbox: Sandbox,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A wrong key is no passing trouble: the log names clip and job, so that a person can adopt it."""
+    """A wrong key is no passing trouble: the log names clip and job for a person to adopt."""
     entry, job_id = await held("locked", client, archive, sandbox)
     sandbox.fault(on="get", do={"status": 401}, times=None)
     async with calling() as http:
@@ -150,7 +156,7 @@ async def test_more_calls_than_may_wait_are_tried_once(
     sandbox: Sandbox,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Memory is bounded: beyond so many, a call is written into the log and left to sweeps and persons."""
+    """Memory is bounded: beyond so many, a call is logged and left to sweeps and persons."""
     entry, job_id = await held("crowded", client, archive, sandbox)
     sandbox.fault(on="get", do={"status": 503, "retry_after": 0}, times=None, job_id=job_id)
     settings = replace(QUICK, max_waiting=0)

@@ -116,7 +116,7 @@ def test_an_environment_becomes_blocks_and_a_healthy_doctor(
 def test_other_values_are_refused_until_overwriting_is_asked_for(
     setup_here: SetupHere, given: dict[str, str], name: str
 ) -> None:
-    """Block and field are named, nothing is changed; with --overwrite the value is replaced and a cap is kept."""
+    """Block and field are named, nothing changes; --overwrite replaces the value alone."""
     assert setup_here(given).returncode == 0
     archive = KlingArchive.load(name)
     archive.cap_usd = Decimal(7)
@@ -204,7 +204,7 @@ def test_questions_are_asked_at_a_terminal_and_secrets_are_not_echoed(
 def at_terminal(
     command: Sequence[str], environment: dict[str, str], dialogue: Sequence[tuple[str, str]]
 ) -> tuple[int, str]:
-    """Run a command at a terminal of its own, answer each question when it is asked, and return all that was shown."""
+    """Run a command at a terminal of its own, answer its questions, return all it showed."""
     ours, theirs = os.openpty()
     wide = {"COLUMNS": "200", "TERM": "dumb"}
     with subprocess.Popen(
@@ -262,7 +262,7 @@ async def test_a_receiver_gets_a_secret_that_stays(given: dict[str, str], name: 
 
 @pytest.mark.usefixtures("prefect_ui")
 async def test_without_keys_boto3s_own_chain_is_used(name: str) -> None:
-    """Nothing but key and bucket: AWS credentials without a word in them, and the operator's address."""
+    """Nothing but key and bucket: AWS credentials without values, and the operator's address."""
     await set_up({"APIMODELS_API_KEY": "sk_x", "KLING_BUCKET": "b"}, name)
     keys = (await S3Bucket.aload(name)).credentials
     assert isinstance(keys, AwsCredentials)
@@ -289,7 +289,7 @@ async def test_an_endpoint_with_temporary_keys_keeps_the_session_token(
 
 @pytest.mark.usefixtures("prefect_ui")
 async def test_what_is_not_given_stays(given: dict[str, str], name: str) -> None:
-    """A new key alone moves neither the prefix, where the ledger is, nor the store's credentials."""
+    """A new key alone moves neither the ledger's prefix nor the store's credentials."""
     await set_up(from_environment(given), name)
     lines = await set_up(
         {"APIMODELS_API_KEY": "sk_new", "KLING_BUCKET": BUCKET}, name, overwrite=True

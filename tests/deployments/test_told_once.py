@@ -1,4 +1,4 @@
-"""Each job's end is told once, whoever meets it: the run that waits, the receiver the API calls, or a sweep."""
+"""Each job's end is told once, whoever meets it: the waiting run, the receiver, or a sweep."""
 
 import asyncio
 from collections import Counter
@@ -58,7 +58,7 @@ def requests(archive: Archive, count: int) -> list[VideoRequest]:
 async def test_a_run_a_receiver_and_a_sweep_tell_of_each_end_once(
     door: Door, archive_block: KlingArchive, archive: Archive, client: KlingClient, told: Told
 ) -> None:
-    """Forty clips, met by all three in the same moment: one event for each, and the record names its outcome."""
+    """Forty clips, met by all three in one moment: one event each, its outcome in the record."""
     is_over = asyncio.Event()
 
     async def keep_sweeping() -> None:
@@ -84,7 +84,7 @@ async def test_a_sweep_tells_of_what_it_finished(
     client: KlingClient,
     told: Told,
 ) -> None:
-    """Sent and left, with no receiver: the sweep that archives a clip tells, and the next one has nothing to tell."""
+    """Without a receiver the sweep that archives a clip tells; the next one has nothing to tell."""
     rows = await submit_batch(requests(archive, 4), credentials, archive_block)
     for row in rows:
         while not (await client.get(str(row.job_id))).state.is_terminal:

@@ -1,4 +1,4 @@
-"""A film whose shots continue each other, made with everything logged; its argument marks its prompts."""
+"""A film of continued shots, made with everything logged; its argument marks its prompts."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from prefect_kling.studio.film.storyboard import Storyboard
 
 
 async def main(tag: str) -> None:
-    """Make it twice: the first time one of its requests is answered in a way that holds the clip."""
+    """Make it twice: the first time one of its requests is answered so that the clip is held."""
     credentials = await KlingCredentials.load("canary")
     archive = await KlingArchive.load("canary")
     chain = {"continuity": "last_frame", "shots": [{"prompt": f"{n} {tag}"} for n in range(2)]}

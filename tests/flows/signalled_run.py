@@ -74,7 +74,7 @@ def film_of(prompt: str) -> Storyboard:
 
 
 def prepare(moment: str, come: Path) -> None:
-    """Make the process wait at the moment. For `wait` and `download` the sandbox is slow instead."""
+    """Make the process wait at the moment; for `wait` and `download` the sandbox is slow."""
     match moment:
         case "claim":
             stop_after("claim", come)

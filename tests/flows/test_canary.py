@@ -26,7 +26,7 @@ FAULTS = [
 
 
 def everything_kept(archive: Archive, printed: bytes) -> dict[str, bytes]:
-    """The database and log of the Prefect server, all objects of the archive, and what was printed."""
+    """Database and log of the Prefect server, all objects of the archive, and the output."""
     found = {"printed": printed}
     for path in Path(PREFECT_HOME.value()).rglob("*"):
         # Blocks are encrypted there, with a key that lies beside them.

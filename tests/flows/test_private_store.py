@@ -132,7 +132,7 @@ async def test_an_api_without_uploads_is_found_out_before_the_first_shot(
 async def test_an_upload_that_fails_later_holds_nothing(
     uploading: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """A hand-over is uploaded before the request leaves: the clip is released and a rerun makes it."""
+    """A hand-over is uploaded before the request leaves: the clip is released, a rerun makes it."""
     assert uploading.uploads is not None
     board_ = board(archive)
     sandbox.fault(on="upload", do={"status": 413}, times=None)

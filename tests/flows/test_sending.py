@@ -166,7 +166,7 @@ async def test_whatever_one_row_raises_is_that_rows_trouble(
     sandbox: Sandbox,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No error of a library can be provoked for certain, so one is raised in the middle of the work."""
+    """No error of a library can be provoked for certain, so one is raised amid the work."""
     tag = archive.bucket.prefix
     requests = [
         VideoRequest(model="kling-v3-omni", prompt=f"{name} {tag}", duration=3) for name in "AB"

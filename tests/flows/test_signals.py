@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT at every moment of a clip's life: what is left, and that a second run goes on."""
+"""SIGTERM and SIGINT at every moment of a clip's life: what is left, and a second run goes on."""
 
 import asyncio
 import os
@@ -35,11 +35,11 @@ LEFT = {
 """What a run that ends by a signal leaves in the ledger: nothing is held, nobody has to decide."""
 MADE = {"claim": 0, "mark": 0, "send": 1, "wait": 1, "download": 1}
 IN_THE_LANE = {("mark", signal.SIGTERM), ("send", signal.SIGTERM), ("send", signal.SIGINT)}
-"""Just before anything is sent and while the answer is on its way; each run is a process of its own, so
-the other moments are left to `make test-all`."""
+"""Just before anything is sent and while the answer is on its way. Each run is a process, so the
+other moments are left to `make test-all`."""
 STOPS_WITHIN_SECONDS = 12.0
 TIMES_SENT = 2
-"""Prefect's handler raises an exception, which asyncio drops where it meets the step of some other task."""
+"""Prefect's handler raises an exception, which asyncio drops in the step of some other task."""
 
 
 def every_moment() -> list[Any]:
@@ -92,7 +92,7 @@ def test_a_signal_ends_a_run_soon_and_the_next_one_goes_on(
     sandbox: Sandbox,
     tmp_path: Path,
 ) -> None:
-    """No request starts after the signal, none that was sent is forgotten, and the clip is paid once."""
+    """No request starts after the signal, none that was sent is forgotten, one is paid."""
     prompt = f"Signalled {archive.bucket.prefix}"
     credentials.save("signalled", overwrite=True)
     archive_block.save("signalled", overwrite=True)
@@ -131,7 +131,7 @@ def test_a_film_whose_joining_is_interrupted_is_joined_by_the_next_run_for_nothi
     sandbox: Sandbox,
     tmp_path: Path,
 ) -> None:
-    """Its clips are archived by then, and a film counts only with its manifest, which is written last."""
+    """Its clips are archived by then; a film counts only with its manifest, written last."""
     prompt = f"Signalled {archive.bucket.prefix}"
     credentials.save("signalled", overwrite=True)
     archive_block.save("signalled", overwrite=True)
@@ -161,7 +161,7 @@ async def test_a_run_that_is_cancelled_in_prefect_leaves_a_clip_that_the_next_on
     archive: Archive,
     sandbox: Sandbox,
 ) -> None:
-    """A runner takes the run up, as in production, and ends its process when the run is cancelled."""
+    """A runner takes the run up, as in production, and ends its process on cancellation."""
     prompt = f"Cancelled {archive.bucket.prefix}"
     await credentials.save("signalled", overwrite=True)
     await archive_block.save("signalled", overwrite=True)

@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz TARGET [N] [FIRST SEED]`: N mutated inputs; exit status 1 if anything is found."""
+"""`python -m tests.fuzz TARGET [N] [FIRST SEED]`: N mutated inputs; exit status 1 for a find."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Mutated answers and calls of the API, read by the client and the receiver as they read real ones."""
+"""Mutated answers and calls of the API, read by client and receiver as they read real ones."""
 
 import asyncio
 import gzip
@@ -233,7 +233,7 @@ def call(chance: random.Random) -> None:
 
 
 def fuzz_replies(cases: int, first_seed: int = 0) -> Report:
-    """Read so many mutated answers and calls; safe to repeat, the same seeds give the same inputs."""
+    """Read so many mutated answers and calls; the same seeds give the same inputs."""
     report = Report("replies")
     asks = (create, create, get, get, charge, balance)
 

@@ -1,8 +1,8 @@
-"""`python -m tests.kill batch`: a process that makes many clips is killed at a random POST, and every clip is counted.
+"""`python -m tests.kill batch`: a process that makes many clips is killed at a random POST.
 
-Each round has an archive of its own. One process makes all clips of the round side by side and dies of SIGKILL when a
-random one of its POSTs is at a random point between its first byte and its written id. Then the batch is run again and
-not killed. Exit code 1 when a rule is broken.
+Each round has an archive of its own. One process makes all clips of the round side by side and dies
+of SIGKILL when a random one of its POSTs is at a random point between its first byte and its
+written id. Then the batch is run again and not killed. Exit code 1 when a rule is broken.
 """
 
 import argparse
@@ -147,7 +147,8 @@ def main(words: list[str]) -> int:
 
     print(f"seed {given.seed}, {given.clips} clips a round, at most {given.bound} in doubt")
     print(
-        "| died at | POST no. | jobs made | paid twice | archived | held | of these never sent | lost |"
+        "| died at | POST no. | jobs made | paid twice | archived | held | of "
+        "these never sent | lost |"
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     broken: list[str] = []

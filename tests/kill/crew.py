@@ -18,11 +18,12 @@ from prefect_kling.sandbox.settings import DEFAULT_KEY
 from tests.kill.points import Passed
 from tests.kill.worker import Assignment, Outcome, work, work_through
 
-# Workers are forked from a process that has one thread, all imports and nothing else: forking this one, which has
-# threads and sockets, would not be safe.
+# Workers are forked from a process that has one thread, all imports and nothing else: forking this
+# one, which has threads and sockets, would not be safe.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.kill.zygote"])
-# Starting a process looks at all others, and two threads that look at one process at once lose its exit code.
+# Starting a process looks at all others, and two threads that look at one process at once lose its
+# exit code.
 _looking = threading.Lock()
 
 
@@ -63,7 +64,8 @@ def api_process(folder: Path, render_seconds: tuple[float, float]) -> Iterator[A
     settings = f"port={port}, folder={str(folder)!r}, render_seconds={render_seconds!r}"
     code = (
         "from prefect_kling.sandbox import SandboxSettings, serve\n"
-        f"serve(SandboxSettings({settings}, short_side=90, stamp_job_id=False, balance_usd=1_000_000))"
+        f"serve(SandboxSettings({settings}, short_side=90, stamp_job_id=False, "
+        "balance_usd=1_000_000))"
     )
     api = Api(f"http://127.0.0.1:{port}")
 
@@ -103,7 +105,7 @@ class Worker:
         said.close()
 
     def await_point(self, point: str, seconds: float = 60.0) -> None:
-        """Wait until a point is passed. Raises TimeoutError, and EOFError when the worker ends without it."""
+        """Wait until a point is passed; raises TimeoutError, or EOFError when the worker ended."""
         end = time.monotonic() + seconds
         while point not in (each.point for each in self._ending.passed):
             if not self._heard.poll(max(0.0, end - time.monotonic())):

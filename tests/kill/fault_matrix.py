@@ -1,4 +1,4 @@
-"""`python -m tests.kill faults`: every fault the sandbox plays, and what becomes of 200 clips under it.
+"""`python -m tests.kill faults`: every fault the sandbox plays, and 200 clips under it.
 
 Each fault spoils as many calls as there are clips. Then the API behaves again, every clip is made
 once more, and the archive is swept.
@@ -102,7 +102,7 @@ class Row:
     quarantined: int
     """Clips with a file in quarantine, those that were archived afterwards included."""
     lost: int
-    """Clips that are neither made, nor known to have failed, nor kept for a person to decide about."""
+    """Clips neither made, nor known to have failed, nor kept for a person's decision."""
     read: str
 
 

@@ -1,4 +1,4 @@
-"""A proxy in front of the S3 server that spoils chosen calls. The Host header passes through, so signatures hold."""
+"""A proxy before the S3 server that spoils chosen calls; it keeps Host, so signatures hold."""
 
 import http.client
 import re
@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 RESET, LOST, UNAVAILABLE, FORBIDDEN = "reset", "lost", "503", "403"
-"""The connection dies before the call, or after it with the answer; the store fails; the store refuses."""
+"""The connection dies before the call, or with the answer; the store fails; the store refuses."""
 _SAYS = {UNAVAILABLE: (503, "ServiceUnavailable"), FORBIDDEN: (403, "AccessDenied")}
 # What proves the store comes before any claim (tests/studio/storage/test_preflight.py).
 _LEDGER_CALL = re.compile(r"/[^/]+/(?P<prefix>[^/]+)/ledger/(?!probe-)")

@@ -1,7 +1,7 @@
 """Named points in a clip's life at which a process can be made to die.
 
-The methods of this process are wrapped; production code knows nothing of it. A point that is passed is told through a
-pipe, so that whoever shot the process from outside learns how far it had come.
+The methods of this process are wrapped; production code knows nothing of it. A point that is passed
+is told through a pipe, so that whoever shot the process from outside learns how far it had come.
 """
 
 import os
@@ -35,7 +35,7 @@ SAVED = (
     "after-done",
 )
 POINTS = (*UNSENT, *UNKNOWN, *SAVED)
-"""In the order of a clip's life: first nothing was sent, then nobody can tell what was paid, then the id is known."""
+"""In the order of a clip's life: nothing was sent; nobody knows what was paid; the id is known."""
 
 _SENT_HEADERS, _SENT_BODY = (
     "http11.send_request_headers.complete",
@@ -57,7 +57,7 @@ class Passed:
 
 
 class Points:
-    """The points of this process, told as they are passed; the chosen one kills at its `count`th time."""
+    """The points of this process, told as passed; the chosen one kills at its `count`th time."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class Points:
         setattr(owner, name, watched)
 
     def _watch_requests(self) -> None:
-        """Points inside the API's requests: half sent, sent, and answered with the body still unread."""
+        """Points in the API's requests: half sent, sent, and answered with the body unread."""
         original = httpx.AsyncHTTPTransport.handle_async_request
 
         async def watched(
@@ -166,7 +166,7 @@ class Points:
         httpx.Response.iter_raw = watched  # type: ignore[method-assign]
 
     def _watch_upload(self) -> None:
-        """A point at which the store has read half of a piece of the video and waits for the rest."""
+        """A point at which the store has read half of a piece of the video and waits."""
         put_file, send = Bucket.put_file, AWSConnection.send
 
         def watched_put(bucket: Bucket, *args: Any) -> bool:
@@ -184,8 +184,10 @@ class Points:
                 data = data[half:]
             send(connection, data)
 
-        Bucket.put_file, AWSConnection.send = watched_put, watched_send  # type: ignore[method-assign, assignment]
+        Bucket.put_file = watched_put  # type: ignore[method-assign]
+        AWSConnection.send = watched_send  # type: ignore[assignment]
 
 
-# What is created under a condition: a record of the ledger, whose marker is already there, or a clip's own record.
+# What is created under a condition: a record of the ledger, whose marker is already there, or a
+# clip's own record.
 _CREATES = {"ledger/jobs": "marker-set", "clips": "before-record"}

@@ -1,4 +1,4 @@
-"""What became of every clip after a torture: counted against the API's own books, and told as a table."""
+"""What became of every clip after a torture: counted against the API's books, told as a table."""
 
 import statistics
 from collections import Counter
@@ -63,7 +63,7 @@ class Sums:
     seconds: float = 0.0
 
     def held_of_random_kills(self) -> tuple[int, int]:
-        """How many of the clips whose process was shot at random are held, and how many were shot."""
+        """How many of the clips whose process was shot at random are held, of how many."""
         shot = [life for life in self.lives if life.group == RANDOM and life.was_killed]
         return sum(life.state == "held" for life in shot), len(shot)
 
@@ -164,10 +164,15 @@ def facts(sums: Sums) -> Iterator[str]:
     held, killed = sums.held_of_random_kills()
     yield f"held of the random kills: {held} of {killed}, {held / max(1, killed):.2%}"
     yield f"reservations leaked: {sums.leaked}"
-    yield f"caps passed: {sums.over_cap}, accounts that differ from the API's own: {sums.wrong_accounts}"
-    yield f"the sweep's findings: {', '.join(f'{kind} {n}' for kind, n in sorted(sums.swept.items())) or 'none'}"
+    yield (
+        f"caps passed: {sums.over_cap}, accounts that differ from the API's own: "
+        f"{sums.wrong_accounts}"
+    )
+    swept = [f"{kind} {n}" for kind, n in sorted(sums.swept.items())]
+    yield f"the sweep's findings: {', '.join(swept) or 'none'}"
     by_itself = Counter(life.ending.outcome.kind for life in sums.lives if life.ending.outcome)
-    yield f"ended before the kill came: {', '.join(f'{kind} {n}' for kind, n in by_itself.most_common()) or 'none'}"
+    unkilled = [f"{kind} {n}" for kind, n in by_itself.most_common()]
+    yield f"ended before the kill came: {', '.join(unkilled) or 'none'}"
     missed = [
         str(life.task.die_at) for life in sums.lives if life.group == NAMED and not life.was_killed
     ]

@@ -14,7 +14,7 @@ BOUND = 3
 def test_a_killed_batch_leaves_few_clips_in_doubt(
     api: Api, new_place: Callable[[int], Place]
 ) -> None:
-    """However many clips it had begun: no more are held than may be in doubt, none is lost or paid twice."""
+    """However many clips it had begun: few are held, none is lost or paid twice."""
     seed = secrets.randbits(32)
     found = one_round(api, new_place(24), 24, random.Random(seed), BOUND)
     assert found.broken(BOUND) == [], (seed, found)

@@ -1,4 +1,4 @@
-"""A process that is killed with SIGKILL, at every point of a clip's life, and the one that comes after it."""
+"""A process killed with SIGKILL at every point of a clip's life, and the one that comes after."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ from tests.kill.worker import ARCHIVED, Assignment, Place
 
 @dataclass(frozen=True)
 class Story:
-    """One clip: how its first worker died, how the second one ended, and what the API made for it."""
+    """One clip: how its first worker died, how the second ended, what the API made for it."""
 
     task: Assignment
     first: Ending
@@ -31,7 +31,7 @@ class Story:
 
 @dataclass(frozen=True)
 class Aftermath:
-    """One archive after a worker was killed at each point, a second one came for each clip, and a sweep."""
+    """One archive after a worker was killed at each point, a second one for each, and a sweep."""
 
     place: Place
     archive: Archive
@@ -101,7 +101,7 @@ def test_a_clip_finishes_by_itself_if_anything_is_known_about_it(
 
 @pytest.mark.parametrize("point", UNKNOWN)
 def test_a_clip_is_held_if_it_may_be_paid(point: str, aftermath: Aftermath) -> None:
-    """Between the mark and the saved id nobody can know: the next run holds the clip and sends nothing."""
+    """Between the mark and the saved id nobody can know: the next run holds and sends nothing."""
     story = aftermath.stories[point]
     assert story.second.outcome is not None
     assert story.second.outcome.kind == "ClipHeld"
@@ -112,7 +112,7 @@ def test_a_clip_is_held_if_it_may_be_paid(point: str, aftermath: Aftermath) -> N
 
 
 def test_no_kill_leaks_money(aftermath: Aftermath) -> None:
-    """The cap holds, what is spent is what archived clips cost, and money stays aside only for held ones."""
+    """The cap holds, archived clips make up what is spent, and held ones what is set aside."""
     accounts = aftermath.archive.budget.accounts()
     assert accounts is not None
     assert aftermath.place.cap_usd is not None
@@ -132,7 +132,7 @@ def test_no_kill_leaves_a_stray_marker(aftermath: Aftermath) -> None:
 def test_a_sender_that_was_only_asleep_still_saves_its_job_id(
     api: Api, new_place: Callable[[int], Place]
 ) -> None:
-    """A process stopped between answer and receipt, held meanwhile by another, writes its job's id when it wakes."""
+    """A process stopped between answer and receipt writes its job's id when it wakes."""
     task = Assignment(
         new_place(1), f"asleep {secrets.token_hex(4)}", die_at="id-unsaved", blow=signal.SIGSTOP
     )
@@ -140,7 +140,8 @@ def test_a_sender_that_was_only_asleep_still_saves_its_job_id(
     sleeper.await_point("id-unsaved")
     (other,) = end_all([replace(task, die_at=None)])
     assert other.outcome is not None
-    # A stop signal is not instant: on a busy machine the sleeper may save its id first, and then the clip is archived.
+    # A stop signal is not instant: on a busy machine the sleeper may save its id first, and then
+    # the clip is archived.
     assert other.outcome.kind in ("ClipHeld", "archived")
     assert sleeper.process.pid is not None
     os.kill(sleeper.process.pid, signal.SIGCONT)
@@ -154,8 +155,8 @@ def test_a_sender_that_was_only_asleep_still_saves_its_job_id(
 def test_two_deaths_and_a_release_leak_no_reservation(new_place: Callable[[int], Place]) -> None:
     """Money set aside for an earlier claim is freed when the clip is released in the end.
 
-    The first process dies between releasing its record and freeing its money, the second one between its claim and
-    its reservation; then a person releases the held clip.
+    The first process dies between releasing its record and freeing its money, the second one
+    between its claim and its reservation; then a person releases the held clip.
     """
     place = new_place(1)
     task, archive = Assignment(place, f"twice dead {secrets.token_hex(4)}"), place.archive()

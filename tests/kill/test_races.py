@@ -15,7 +15,7 @@ from tests.kill.worker import ARCHIVED, Assignment, Place
 def test_of_many_processes_one_pays(
     count: int, api: Api, new_place: Callable[[int], Place]
 ) -> None:
-    """Processes that start one clip at the same moment send one request, and all end with its one job."""
+    """Processes that start one clip at the same moment send one request and share its job."""
     task = Assignment(new_place(1), f"raced for by {count} {secrets.token_hex(4)}")
     before = api.read("stats")["posts"]
     endings = end_all([task] * count, PROCESSES.Barrier(count))
@@ -32,7 +32,7 @@ def test_of_many_processes_one_pays(
 def test_a_cap_holds_against_many_processes(
     processes: int, clips: int, api: Api, new_place: Callable[[int], Place]
 ) -> None:
-    """Of the clips raced for, as many are made as the cap pays for; the API's own account agrees."""
+    """Of the clips raced for, as many are made as the cap pays for, by the API's account too."""
     place = new_place(clips)
     tasks = [
         Assignment(place, f"one of {processes} {number} {secrets.token_hex(4)}")

@@ -21,7 +21,7 @@ AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Story:
-    """One clip: which call went wrong, how that run ended, how the last one did, and how many jobs were made."""
+    """One clip: which call went wrong, how both runs ended, and how many jobs were made."""
 
     task: Assignment
     call: str
@@ -57,8 +57,8 @@ def through(proxy: FaultProxy, place: Place, attempts: int) -> Place:
     return replace(place, s3=replace(place.s3, endpoint=proxy.endpoint), s3_attempts=attempts)
 
 
-# boto3 tries a failed call again by itself: with one attempt its caller meets the failure, with two only its traces.
-# A refusal it does not try again.
+# boto3 tries a failed call again by itself: with one attempt its caller meets the failure, with two
+# only its traces. A refusal it does not try again.
 @pytest.mark.parametrize(
     ("kind", "attempts"),
     [(UNAVAILABLE, 1), (FORBIDDEN, 1), (RESET, 1), (LOST, 1), (LOST, 2)],
@@ -71,7 +71,7 @@ def test_a_failing_store_never_makes_it_pay_twice(
     ledger_calls: list[str],
     new_place: Callable[[int], Place],
 ) -> None:
-    """The run recovers or stops, one job at most is made, and the next run finishes the clip or holds it."""
+    """The run recovers or stops with one job at most; the next one finishes or holds the clip."""
     tasks = [Assignment(new_place(1), f"disturbed {secrets.token_hex(6)}") for _ in ledger_calls]
     for number, task in enumerate(tasks):
         proxy.spoil(task.place.prefix, number, kind)

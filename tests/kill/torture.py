@@ -1,8 +1,9 @@
 """`make torture N=1000`: many clips, a kill -9 in each one's life, and then every clip is counted.
 
-Three groups, whose figures are kept apart: processes shot at a random moment, processes that die at a random named
-point, and processes shot at a random moment while the API answers badly. Then every order is run again, each archive
-is swept once, and what the API was paid is compared with what the archives hold. Exit code 1 when a rule is broken.
+Three groups, whose figures are kept apart: processes shot at a random moment, processes that die at
+a random named point, and processes shot at a random moment while the API answers badly. Then every
+order is run again, each archive is swept once, and what the API was paid is compared with what the
+archives hold. Exit code 1 when a rule is broken.
 """
 
 import argparse

@@ -34,7 +34,7 @@ ARCHIVED = "archived"
 
 @dataclass(frozen=True)
 class Place:
-    """Where clips are made and kept: an API, and an archive with a cap. `s3_attempts` is how stubborn boto3 is."""
+    """Where clips are made: an API, and an archive with a cap; `s3_attempts` are boto3's."""
 
     api_url: str
     api_key: str
@@ -58,7 +58,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Assignment:
-    """One clip to make, on which terms, and where to die on the way; `blow` is the signal that does it."""
+    """One clip to make, on which terms, and where to die; `blow` is the signal that does it."""
 
     place: Place
     prompt: str
@@ -115,7 +115,7 @@ async def make_clip(task: Assignment, client: KlingClient, archive: Archive) -> 
 
 
 def work(task: Assignment, said: Connection, start: "threading.Barrier | None" = None) -> None:
-    """The life of a worker process: everything it passes, and at last its outcome, goes into the pipe."""
+    """The life of a worker process: what it passes, and its outcome, go into the pipe."""
     points = Points(said, task.die_at, task.blow)
     points.install()
     archive = task.place.archive()
@@ -135,7 +135,7 @@ def work_through(
     at_once: int = 12,
     die_at: tuple[str, int] | None = None,
 ) -> None:
-    """The life of a process that makes many clips side by side; each outcome goes into the pipe with its prompt.
+    """The life of a process that makes many clips side by side; each outcome goes into the pipe.
 
     `die_at`: the point, and how often it is passed before the process dies there.
     """

@@ -1,4 +1,4 @@
-"""What every worker has in memory before it is born: the fork server imports this once and forks from there.
+"""What every worker has in memory before it is born: the fork server imports this once.
 
 Imports cost a second and the first S3 client a tenth of one; a thousand workers pay neither.
 """

@@ -51,7 +51,7 @@ def link(host: str) -> str:
     ("scope", "host"), [(scope, host) for scope, hosts in SCOPES.items() for host in hosts]
 )
 def test_an_api_elsewhere_reaches_public_hosts_only(scope: Scope, host: str) -> None:
-    """Loopback, private, link-local and reserved numbers, however written, and local names are not public."""
+    """Loopback, private, link-local and reserved numbers, and local names, are not public."""
     assert addresses.scope_of(host_of(link(host))) is scope
     assert is_reachable(link(host), API) is (scope is Scope.PUBLIC)
 

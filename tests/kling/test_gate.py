@@ -1,4 +1,4 @@
-"""What comes from outside is bounded, decoded, cleaned and freed of our secrets before anything reads it."""
+"""What comes from outside is bounded, decoded, cleaned and freed of secrets before it is read."""
 
 import asyncio
 import base64
@@ -237,7 +237,7 @@ async def test_every_encoding_of_json_is_read(encoding: str) -> None:
 
 @pytest.mark.parametrize("depth", [10, 40, 900, 100_000])
 async def test_depth_never_hides_the_id(depth: int) -> None:
-    """Whatever nests how deeply, before or around: the id is found, and nothing is raised but our errors."""
+    """Whatever nests how deeply: the id is found, and nothing is raised but our errors."""
     deep = b"[" * depth + b"]" * depth
     beside = b'{"code": 200, "x": ' + deep + b', "data": {"taskId": "c7", "state": "pending"}}'
     around = b'{"data":' * depth + b'{"taskId": "c7"}' + b"}" * depth
@@ -256,7 +256,7 @@ BAD = ["\x00", "\x1b[2J", "\x9b31m", "\ud800", "\u202e", "\x7f", "\ufffe"]
 
 @pytest.mark.parametrize("bad", BAD, ids=ascii)
 async def test_no_text_of_an_answer_holds_what_a_store_or_terminal_cannot(bad: str) -> None:
-    """Control characters, halves of characters and marks of direction are replaced, in names and values."""
+    """Control characters, halves of characters and marks of direction are replaced."""
     failed = {"taskId": "c1", "state": "failed", "failMsg": f"a{bad}b", "failCode": f"X{bad}",
               "model": f"m{bad}", f"n{bad}": [f"v{bad}"]}  # fmt: skip
     async with says({"code": 200, "data": failed}) as client:
@@ -345,7 +345,7 @@ ODD_IDS = [
 
 @pytest.mark.parametrize("odd", ODD_IDS, ids=lambda odd: ascii(odd)[:20])
 async def test_a_plain_success_with_an_odd_id_is_held_and_the_id_kept(odd: str) -> None:
-    """It may be paid; a person sees what the API wrote, in quotes, and nothing can run or break on it."""
+    """It may be paid; a person sees the API's words in quotes, and nothing breaks on them."""
     body = json.dumps({"code": 200, "data": {"taskId": odd, "state": "pending"}}).encode()
     error = await refusal_of(says(body), paid=True)
     assert type(error) is errors.OutcomeUnknown
@@ -359,7 +359,7 @@ async def test_a_plain_success_with_an_odd_id_is_held_and_the_id_kept(odd: str) 
 
 @pytest.mark.parametrize("odd", ["c 1;x", "c\x00", "c\u202e1", "灯", "a/b?c", "'q'", "c" * 300])
 async def test_odd_ids_of_old_records_are_read_as_before(odd: str) -> None:
-    """Earlier versions wrote down whatever came; the job behind it is still polled, and keeps its id."""
+    """Earlier versions wrote down any id; its job is still polled, and the record keeps it."""
     body = {"code": 200, "data": {"taskId": odd, "state": "failed", "failMsg": "no"}}
     async with says(body) as client:
         job = await client.get(odd)
@@ -440,7 +440,7 @@ def undone(text: str) -> str:
 
 @pytest.mark.parametrize("leak", LEAKS, ids=lambda leak: ascii(leak)[:30])
 async def test_nothing_that_was_sent_is_told(leak: str) -> None:
-    """However an answer quotes a secret, and wherever: errors, states, codes, words and the kept reply have none."""
+    """However an answer quotes a secret: errors, states, codes and the kept reply have none."""
     told: list[str] = []
     for body in (
         {"code": 400, "msg": f"bad: {leak}"},
@@ -469,7 +469,8 @@ async def test_nothing_that_was_sent_is_told(leak: str) -> None:
 
 async def test_a_result_link_that_shares_a_part_with_a_sent_one_stays_whole() -> None:
     """Hiding must never spoil the address of a paid video."""
-    sent = "https://r2.test/kling-video-results-bucket/0123456789abcdef0123/v.mp4?Expires=1700000000000000000"
+    folder = "https://r2.test/kling-video-results-bucket/0123456789abcdef0123"
+    sent = f"{folder}/v.mp4?Expires=1700000000000000000"
     result = sent.replace("v.mp4", "w.mp4")
     request = REQUEST.model_copy(
         update={"image_list": [REQUEST.image_list[0].model_copy(update={"image_url": sent})]}

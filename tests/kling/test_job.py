@@ -100,7 +100,7 @@ def test_a_broken_result_json_is_no_result() -> None:
 def test_the_servers_word_wins_then_the_code_then_the_text(
     data: dict[str, Any], retryable: bool
 ) -> None:
-    """Whether a new attempt makes sense: `retryable`, else `failCode`, else moderation words in the text."""
+    """Whether a new attempt makes sense: `retryable`, else `failCode`, else the words."""
     assert read(state="failed", **data).retryable is retryable
 
 

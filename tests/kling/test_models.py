@@ -90,7 +90,7 @@ def test_the_setting_names_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("v4")
 async def test_a_clip_is_made_with_it(archive: Archive) -> None:
-    """Reserved at its highest rate, sent, waited for and archived, without a line of code about it."""
+    """Reserved at its highest rate, sent, awaited and archived, without a line of code."""
     order = ClipOrder(request=VideoRequest(model="kling-v4", prompt="Dawn", duration=3))
     settings = SandboxSettings(
         render_seconds=(0, 0.1),
@@ -180,7 +180,8 @@ def test_a_file_that_cannot_be_used_stops_everything(
 def test_a_specification_cannot_change_a_clip_key() -> None:
     """Rule: a specification decides what is accepted and what it costs, never what is sent.
 
-    It has no field that is a parameter's default, and the keys of today's requests do not depend on it.
+    It has no field that is a parameter's default, and the keys of today's requests do not depend on
+    it.
     """
     request = VideoRequest(model="kling-v3-omni", prompt="Dawn")
     order = ClipOrder(request=request)

@@ -333,7 +333,7 @@ def test_an_edit_sends_neither_length_nor_shape() -> None:
 
 
 def test_multi_prompt_is_a_json_string_unless_an_array_is_wanted() -> None:
-    """The page types multi_prompt as a string; Kling's own API takes an array; both hold the same shots."""
+    """The page types multi_prompt as a string, Kling's own API as an array: the same shots."""
     request = VideoRequest.model_validate(
         {key: value for key, value in cut(3, 2).items() if key != "prompt"}
     )
@@ -358,7 +358,10 @@ def test_a_blank_prompt_is_none_and_a_disabled_watermark_is_not_said() -> None:
 
 def test_a_stored_request_is_not_judged_again() -> None:
     """A rule that came later does not make a paid clip's record unreadable."""
-    refused = '{"model": "kling-v3-omni", "prompt": "Dawn", "sound": "on", "multi_prompt": [], "multi_shot": true}'
+    refused = (
+        '{"model": "kling-v3-omni", "prompt": "Dawn", "sound": "on", "multi_prompt": [], '
+        '"multi_shot": true}'
+    )
     with pytest.raises(ValidationError):
         VideoRequest.model_validate_json(refused)
     assert VideoRequest.model_validate_json(refused, context=STORED).multi_shot

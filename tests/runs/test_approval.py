@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
@@ -21,6 +21,9 @@ from prefect_kling.studio.errors import NotApproved
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.money.archive import Archive
 from tests.browser import Version, browser_page, open_resume_form, resume_run
+
+if TYPE_CHECKING:
+    from playwright.async_api import Response, Route
 
 FILM = """
 title: Ask {tag}
@@ -95,6 +98,17 @@ def made(sandbox: Sandbox, archive: Archive) -> int:
     return sum(archive.bucket.prefix.strip("/") in str(job["body"]) for job in sandbox.jobs())
 
 
+async def answer_busy(route: "Route") -> None:
+    """Answer a request as Prefect's server does when SQLite is locked."""
+    await route.fulfill(status=503, json={"exception_message": "Service Unavailable"})
+
+
+def note_resume(answer: "Response", answers: list[int]) -> None:
+    """Note the status of an answer to a request that resumes a run."""
+    if answer.url.endswith("/resume"):
+        answers.append(answer.status)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["v1", "v2"])
 async def test_an_approved_film_is_made(
@@ -105,14 +119,22 @@ async def test_an_approved_film_is_made(
     archive: Archive,
     sandbox: Sandbox,
 ) -> None:
-    """The form says what it will cost; approved, the film is made for that price."""
+    """The form says what it will cost; approved, the film is made for that price.
+
+    The server is busy when the form is sent first, as it is when SQLite is locked; it is sent
+    again.
+    """
     assert made(sandbox, archive) == 0
     async with browser_page() as page:
+        await page.route("**/resume", answer_busy, times=1)
+        answers: list[int] = []
+        page.on("response", lambda answer: note_resume(answer, answers))
         form = await open_resume_form(page, prefect_ui, asked.id, version)
         assert "$0.3798 are to be paid" in await form.inner_text()
         await resume_run(
             page, prefect_ui, asked.id, {"Your decision": "approve", "Comment": "go on"}, version
         )
+    assert [status < 500 for status in answers] == [False, True]
     await until(StateType.COMPLETED, asked, api)
     assert made(sandbox, archive) == 2
     assert sum(name.endswith("film.mp4") for name in archive.bucket.names("films/")) == 1

@@ -195,7 +195,7 @@ def test_not_an_object(body: object) -> None:
 
 
 def test_extra_model(open_sandbox: Any) -> None:
-    """A model the page does not know is accepted by setting, with the rules and prices of another."""
+    """A model the page does not know can be accepted, with another's rules and prices."""
     caller = open_sandbox(extra_models={"kling-v4-omni": "kling-v3-omni"}, balance_usd=10)
     ended = caller.finish(model="kling-v4-omni", sound="on")
     assert (ended["state"], ended["model"]) == ("completed", "kling-video/kling-v4-omni")

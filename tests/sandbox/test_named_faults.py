@@ -141,7 +141,7 @@ def test_no_fault_is_left_out() -> None:
     ("name", "call"), [(name, call) for name in ANSWERS for call in NAMED_FAULTS[name].calls]
 )
 def test_answers(caller: Any, name: str, call: str) -> None:
-    """The answer is spoilt once, the next one is not, and only what is said to commit makes a job."""
+    """The answer is spoilt once, and only what is said to commit makes a job."""
     job_id = caller.create(**BODY)
     caller.wait(job_id)
     made = caller.sandbox.stats()["created"]
@@ -154,7 +154,7 @@ def test_answers(caller: Any, name: str, call: str) -> None:
 
 
 def test_links_that_come_late(caller: Any) -> None:
-    """Polls of a job that runs do not use up the fault; the first one that would show the link does."""
+    """Polls of a running job do not use up the fault; the first with the link does."""
     order(caller, name="late-links")
     first = caller.finish()
     assert (first["state"], "resultUrls" in first) == ("completed", False)

@@ -1,6 +1,9 @@
 """Tasks: what Prefect may repeat, and what it never may."""
 
+from typing import Any
+
 import pytest
+from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
@@ -21,7 +24,7 @@ def test_prefect_never_repeats_a_paid_request() -> None:
 @pytest.mark.parametrize(
     "task", [tasks.wait_for_video, tasks.archive_video, tasks.hand_over_clip, tasks.assemble_film]
 )
-def test_free_tasks_are_retried_with_growing_delays(task: "tasks.wait_for_video") -> None:  # type: ignore[valid-type]
+def test_free_tasks_are_retried_with_growing_delays(task: Task[..., Any]) -> None:
     """What costs nothing is repeated, and never cached."""
     assert task.retries == 3
     assert task.retry_delay_seconds == [10, 20, 40]
@@ -63,4 +66,5 @@ async def test_transient_errors_are_retried(error: Exception) -> None:
 )
 async def test_final_errors_are_not_retried(error: Exception) -> None:
     """What no waiting can cure is told at once."""
-    assert not await is_transient(tasks.wait_for_video, None, _state(error))  # type: ignore[arg-type]
+    task = tasks.wait_for_video
+    assert not await is_transient(task, None, _state(error))  # type: ignore[arg-type]

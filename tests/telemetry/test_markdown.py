@@ -1,4 +1,4 @@
-"""A text from others is shown as that text on every page: no link, no picture, no markup, no row of its own."""
+"""A text from others is shown as that text on every page: no link, picture, markup or row."""
 
 import re
 from datetime import UTC, datetime
@@ -21,7 +21,10 @@ from prefect_kling.telemetry import batch_page
 from prefect_kling.telemetry.markdown import Markdown, code, escape, page, table
 
 HOSTILE = (
-    "[/closing] [a](https://evil.example) <img src=https://evil.example/x> ![](https://evil.example)",
+    (
+        "[/closing] [a](https://evil.example) <img src=https://evil.example/x> "
+        "![](https://evil.example)"
+    ),
     "<script>alert(1)</script> &lt; &amp; <https://evil.example>",
     "https://evil.example www.evil.example someone@evil.example HTTP://EVIL.example",
     "**bold** _it_ ~~gone~~ `code` ``` # no heading",

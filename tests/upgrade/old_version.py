@@ -1,6 +1,7 @@
-"""Run with version 671d239: sends a clip, and sweeps, in an archive that a later version has written to.
+"""Run with version 671d239: sends a clip, and sweeps, in an archive of a later version.
 
-Its only argument is JSON: where the store and the API are, and the prompt. Prints what came of both as JSON.
+Its only argument is JSON: where the store and the API are, and the prompt. Prints what came of both
+as JSON.
 """
 
 import asyncio

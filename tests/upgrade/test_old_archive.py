@@ -171,7 +171,8 @@ class OldApi:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  as in the base class
+            # The parameter is named as in the base class.
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 pass
 
         return Handler

@@ -1,4 +1,4 @@
-"""Version 671d239, run on the same archive, stops at states it does not know: it pays and rewrites nothing."""
+"""Version 671d239, on the same archive, stops at states it does not know: pays nothing."""
 
 import json
 import os
@@ -30,7 +30,7 @@ CLAIM = ClaimRequest(Decimal("0.1899"), silent_seconds=-1.0)
 
 @pytest.fixture(scope="module")
 def old_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder from which Python imports the old version; its rooms lie in the history of this project."""
+    """A folder from which Python imports the old version, out of this project's history."""
     wanted = ["git", "archive", OLD, "kling", "studio"]
     told = subprocess.run(wanted, cwd=ROOT, capture_output=True, check=False)
     if told.returncode != 0:

@@ -44,11 +44,13 @@ def redacted(address: str) -> str:
     return parts._replace(netloc=host, query="", fragment="").geturl()
 
 
-def fetch_storyboard(address: str, archive: Archive) -> Storyboard:
+def fetch_storyboard(
+    address: str, archive: Archive, most_bytes: int = STORYBOARD_BYTES
+) -> Storyboard:
     """Read a storyboard, and store the files beside it that it names in the archive.
 
     `address` is a link, an `s3://` address in the archive, or a path there such as
-    `boards/film.yaml`.
+    `boards/film.yaml`. A text of more than `most_bytes` is not read.
 
     Free, blocking, safe to repeat. Raises `StoryboardInvalid` with line and rule, or because
     nothing is there; `InputUnusable` for a file that the API would not take; and storage errors.
@@ -59,7 +61,7 @@ def fetch_storyboard(address: str, archive: Archive) -> Storyboard:
         folder.mkdir()
         try:
             place = Source(address.strip(), archive.bucket)
-            text = place.text(Path(disk) / "text", STORYBOARD_BYTES)
+            text = place.text(Path(disk) / "text", most_bytes)
             for file_name in _files_named(text, name):
                 place.fetch_beside(file_name, folder)
         except SourceUnusable as error:
@@ -180,7 +182,7 @@ class Source:
         return self._bucket.uri(self.address)
 
     def fetch_beside(self, name: str, folder: Path) -> None:
-        """Copy the file of that name into a folder, if there is one; `ü` may be written in two ways."""
+        """Copy the file of that name into a folder, if there is one; `ü` has two spellings."""
         try:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -54,7 +54,7 @@ def test_a_handover_is_kept_once(kind: str, archive: Archive) -> None:
 def test_where_the_film_ends_a_clip_is_written_beside_its_sharpest_picture(
     archive: Archive,
 ) -> None:
-    """The record is there before the picture, so whoever finds the picture knows the cut; other clips have none."""
+    """The record is there before the picture, so who finds the picture knows the cut."""
     clip = keep(archive, 80)
     assert cut_point_of(clip, archive) is None
     extract_continuation(clip, Handover(kind="sharpest_frame", clip_key=clip.clip_key), archive)
@@ -74,7 +74,7 @@ def test_a_damaged_ending_stops_the_film(archive: Archive) -> None:
 
 @pytest.mark.parametrize(("frames", "kept"), [(72, 72), (240, 240), (241, 240), (360, 240)])
 def test_a_tail_is_what_the_api_takes(frames: int, kept: int, archive: Archive) -> None:
-    """At most ten seconds, the last ones: a clip called ten seconds long may hold a picture more."""
+    """At most ten seconds, the last ones: a ten-second clip may hold a picture more."""
     clip = keep(archive, frames)
     extract_continuation(clip, Handover(kind="tail", clip_key=clip.clip_key), archive)
     assert decoded(archive, f"tails/{clip.clip_key}.mp4") == (kept, False)

@@ -1,4 +1,4 @@
-"""From storyboards to orders: what each continuity asks for, what it refuses, and what a clip's key depends on."""
+"""From storyboards to orders: what continuities ask for and refuse, and what keys depend on."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def film(*scenes: Said, **said: Any) -> Said:
 
 
 def scene(*shots: str | Said, **said: Any) -> Said:
-    """A scene; a shot that is only a prompt is written as one. Planned pictures are found for keyframes."""
+    """Return a scene; a shot that is only a prompt is written as one."""
     spoken = [
         {"prompt": shot} if isinstance(shot, str) else {"prompt": "P"} | shot for shot in shots
     ]
@@ -136,7 +136,7 @@ def test_without_a_last_keyframe_the_last_shot_ends_freely() -> None:
 
 
 def test_a_reference_video_is_continued() -> None:
-    """The video is named by its future place and pointed at, once; the shot has its own length and shape."""
+    """The video is named by its future place, once; the shot has its own length and shape."""
     first, second, third = clips("A", "B", "after <<<video_1>>>, C", continuity="reference_video")
     assert body(first) == {"prompt": "A", "duration": "5", "aspect_ratio": "16:9"}
     assert body(second) == {
@@ -168,7 +168,7 @@ def test_an_edit_edits_the_one_before() -> None:
 
 
 def test_a_multi_shot_scene_is_one_request() -> None:
-    """Each shot is a segment with its own words and length; what they show is shown to the whole clip."""
+    """Each shot is a segment with its words and length; what they show, the whole clip sees."""
     shots = [
         {
             "prompt": "<<<boat>>> lands",
@@ -237,7 +237,7 @@ def test_a_multi_shot_scene_of_one_shot_is_cut_by_the_model() -> None:
 
 
 def test_a_shot_may_begin_differently_from_its_scene() -> None:
-    """The shot's own continuity counts for this shot, and the next one goes on as the scene says."""
+    """The shot's own continuity counts for it alone; the next goes on as the scene says."""
     first, second, third, fourth = clips(
         "A", "B", {"continuity": "cut"}, "D", continuity="last_frame"
     )
@@ -260,7 +260,7 @@ def test_a_shot_may_begin_differently_from_its_scene() -> None:
 
 
 def test_a_shot_may_bring_its_own_pictures() -> None:
-    """A first and an end frame, by name or link, come after the references, whose numbers they do not move."""
+    """A first and an end frame come after the references, whose numbers they do not move."""
     shot = {
         "prompt": "<<<key3>>>",
         "first_frame": "key0",
@@ -294,7 +294,7 @@ def test_a_shot_may_edit_a_video_of_ones_own(source: str) -> None:
 
 
 def test_a_video_that_is_referred_to_goes_in() -> None:
-    """Listed or mentioned, it is the video of the request; listed only, it is pointed at all the same."""
+    """Listed or mentioned, it is the request's video; listed only, it is pointed at too."""
     listed, mentioned, brought = clips(
         {"references": ["street"]}, "like <<<street>>>", {"characters": ["Jon"]}
     )
@@ -366,7 +366,7 @@ def test_keeping_the_original_sound_is_asked_for_where_a_video_goes_in() -> None
 
 
 def test_an_edit_is_priced_by_what_goes_in() -> None:
-    """Eight seconds in, eight seconds paid, whatever the shot says; at worst it is ten, with the dearest row."""
+    """Eight seconds in, eight seconds paid; at worst it is ten, with the dearest row."""
     first, edit = clips({"duration": 8}, {"duration": 3}, continuity="edit")
     assert (edit.input_seconds, edit.price.seconds, edit.price.usd) == (8, 8, Decimal("0.5064"))
     assert edit.at_most_usd == Decimal("0.853")
@@ -429,12 +429,12 @@ def test_what_is_not_shown_still_serves_the_next_shot() -> None:
 def test_a_crossfade_leads_only_into_what_begins_anew(
     shots: list[str | Said], said: Said, fades: list[float]
 ) -> None:
-    """A shot that continues the picture before it is joined to it; behind a shot that is not shown it begins anew."""
+    """A shot that continues the picture before it is joined to it, unless that is not shown."""
     assert [clip.crossfade for clip in clips(*shots, crossfade=1, **said)] == fades
 
 
 def test_shapes_that_differ_are_told_before_they_are_paid() -> None:
-    """Only shots that are seen count, and only those whose shape is not decided by what they begin with."""
+    """Only shots count that are seen and whose shape is not decided by their beginning."""
     (note,) = plan(film(scene("A", {"aspect_ratio": "9:16"}))).notes
     assert "16:9 std, 9:16 std" in note
     assert plan(film(scene("A", {"aspect_ratio": "9:16", "shown": False}))).notes == []
@@ -443,7 +443,7 @@ def test_shapes_that_differ_are_told_before_they_are_paid() -> None:
 
 
 def test_a_chain_that_changes_its_mode_is_told_before_it_is_paid() -> None:
-    """A shot that begins from a picture still has the size of its mode, and one film has one size."""
+    """A shot from a picture still has the size of its mode, and one film has one size."""
     (note,) = plan(film(scene("A", {"mode": "pro"}, continuity="last_frame"))).notes
     assert note == "shots differ in size (mode pro, std): all of the film is encoded anew"
     assert plan(film(scene("A", "B", continuity="last_frame", mode="pro"))).notes == []
@@ -676,7 +676,7 @@ def test_what_cannot_be_made_is_refused_with_its_place(one: Said, words: str) ->
 
 
 def test_a_limit_itself_is_allowed() -> None:
-    """Ten seconds are edited, six shots of fifteen seconds are one clip, seven things are shown, four with a video."""
+    """Ten seconds are edited, six shots are one clip, seven things are shown."""
     clips({"duration": 10}, "B", continuity="edit")
     clips(*["P"] * 5, {"duration": 10}, continuity="multi_shot", duration=1)
     clips("x" * 500, "Q", continuity="multi_shot", look="y" * 11)
@@ -758,7 +758,7 @@ def shot(document: Said, number: int) -> Said:
 def test_a_changed_shot_is_made_anew_with_what_follows_from_it(
     continuity: str, expected: list[int]
 ) -> None:
-    """Its prompt, its look, or a higher take: exactly the clips that come out differently have another key."""
+    """Its prompt, its look, or a higher take: only clips that come out anew have a new key."""
     for field, value in (("prompt", "X"), ("look", "X"), ("take", 2), ("references", ["boat"])):
         assert (
             changed(
@@ -792,7 +792,7 @@ def rename(document: Said, old: str, new: str) -> None:
 
 @pytest.mark.parametrize("continuity", EVERY)
 def test_names_and_titles_are_no_part_of_a_key(continuity: str) -> None:
-    """Nothing is paid again for calling it something else, for moving a scene, or for joining it in another way."""
+    """Nothing is paid again for a new title, a moved scene, or another way of joining."""
     document = chain(continuity, characters=["Lina"], references=["key3"], look="as <<<key4>>>")
     assert changed(document, lambda board: rename(board, "key3", "third")) == []
     assert changed(document, lambda board: rename(board, "key4", "夜")) == []
@@ -847,7 +847,7 @@ def test_a_cut_ends_a_chain(continuity: str) -> None:
 
 
 def test_the_way_of_handing_over_changes_what_follows() -> None:
-    """The sharpest and the last picture are two pictures, so all but the head of the chain are other clips."""
+    """The sharpest and the last picture differ, so all but the chain's head are other clips."""
     assert changed(
         chain("last_frame"), lambda board: board["scenes"][1].update(handover="last")
     ) == [2, 3, 4, 5]
@@ -888,7 +888,7 @@ def test_urgent_is_who_has_the_longest_chain_behind_it() -> None:
 
 
 def test_a_cut_begins_a_new_chain() -> None:
-    """Two chains in one scene count by themselves, and one that is not shown counts like any other."""
+    """Two chains in one scene count by themselves, and so does a shot that is not shown."""
     first, second, third, fourth, fifth = lasting(5, 3, 4, 6, 7)
     cut = third | {"continuity": "cut"}
     shots = [first | {"shown": False}, second, cut, fourth, fifth]

@@ -69,7 +69,7 @@ def test_a_mention_attaches_a_reference_and_points_at_its_place() -> None:
 
 
 def test_everything_is_attached_once() -> None:
-    """A reference that is listed, brought along by a character and mentioned twice is one picture."""
+    """A reference listed, brought by a character and mentioned twice is one picture."""
     pictures, _, _, told = pointed(
         "<<<face>>>, <<<face>>>", references=["back", "back"], characters=["Lina"]
     )

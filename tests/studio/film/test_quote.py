@@ -139,7 +139,7 @@ def test_every_state_of_the_ledger_was_thought_of() -> None:
 
 
 async def test_only_what_is_to_be_paid_is_summed_up(archive: Archive) -> None:
-    """Expected and worst price of the unpaid clips; an edit is at worst as long as an input can be."""
+    """Expected and worst price of unpaid clips; an edit is at worst as long as can be."""
     film = plan(scene("A", "B", "C", "D"), scene("E", "F", continuity="edit", duration=4))
     for clip, happened in zip(film.clips, (archived, submitted, held), strict=False):
         happened(archive.ledger, clip.order)
@@ -174,7 +174,7 @@ async def test_a_shot_that_is_not_shown_is_paid_like_any_other(archive: Archive)
 
 
 async def test_a_changed_shot_is_to_be_paid_with_what_follows_from_it(archive: Archive) -> None:
-    """After a finished film one prompt is changed: its chain from there on is to be paid, and nothing else."""
+    """After one prompt is changed, its chain from there on is to be paid, nothing else."""
     for clip in plan(scene("A", "B", "C", continuity="last_frame"), scene("D")).clips:
         archived(archive.ledger, clip.order)
     changed = plan(scene("A", "X", "C", continuity="last_frame"), scene("D"))

@@ -31,7 +31,7 @@ def board(**fields: Any) -> Storyboard:
 
 
 def test_what_is_nearest_to_the_shot_wins() -> None:
-    """What a shot leaves open is taken from its scene, and what that leaves open from the defaults."""
+    """What a shot leaves open is taken from its scene, and then from the defaults."""
     shot = Shot(prompt="P", duration=3, look="")
     scene = Scene(mode="pro", duration=4, look="grain", shots=[shot])
     nearest = shot.over(scene.over(ShotSettings(mode="std", sound="on", duration=5)))

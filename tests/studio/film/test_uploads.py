@@ -59,7 +59,7 @@ def clip() -> bytes:
 
 @pytest.fixture
 def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take small videos too, because they are made faster; what is not about size is tested with them."""
+    """Take small videos too: they are made faster, and size is tested elsewhere."""
     monkeypatch.setattr(inputs, "VIDEO_PIXELS", (90, 2160))
 
 
@@ -108,7 +108,7 @@ def test_a_video_is_named_by_its_content_too(tmp_path: Path, kind: str) -> None:
     ids=["png", "jpeg", "jpeg of a phone"],
 )
 def test_pictures_that_the_api_takes(tmp_path: Path, kind: str, ending: str) -> None:
-    """PNG and JPEG, among them those with a second picture behind the first, as phones write them."""
+    """PNG and JPEG, some with a second picture behind the first, as phones write them."""
     more: dict[str, Any] = (
         {"save_all": True, "append_images": [Image.new("RGB", (320, 320))]} if kind == "MPO" else {}
     )
@@ -220,7 +220,7 @@ def test_a_video_the_api_would_not_take_is_refused(
 def test_what_cameras_call_24_a_second_and_3_seconds_is_taken(
     tmp_path: Path, frames: int, rate: Fraction, taken: bool
 ) -> None:
-    """23.976 is written for 24, and one picture more or less is no reason to refuse; a rate of its own is."""
+    """23.976 is written for 24, a picture more or less is fine; an own rate is not."""
     path = save(tmp_path / "a.mp4", make_clip(Recipe(frames=frames, rate=rate)))
     if taken:
         assert input_path(path, is_video=True)
@@ -288,7 +288,7 @@ def test_a_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_only_files_get_an_address(tmp_path: Path, clip: bytes) -> None:
-    """Links and elements stay what they are; a located storyboard has no files any more and stays as it is."""
+    """Links and elements stay; a located storyboard has no files and stays as it is."""
     face, street = save(tmp_path / "face.png", picture()), save(tmp_path / "street.mp4", clip)
     link, element = {"image": "https://example.com/sea.png"}, {"element": 7}
     found = board(face={"image": str(face)}, sea=link, street={"video": str(street)}, boat=element)
@@ -313,7 +313,7 @@ def test_the_same_file_under_two_names_makes_the_same_clip(tmp_path: Path) -> No
 
 
 def test_a_plan_refuses_a_bad_file_by_the_name_of_its_reference(tmp_path: Path) -> None:
-    """Before anything is paid the storyboard's author learns which reference, which file and which limit."""
+    """Before anything is paid the author learns which reference, file and limit."""
     path = save(tmp_path / "tiny.png", picture((100, 100)))
     with pytest.raises(
         StoryboardInvalid, match=r"references: reference face: .*tiny\.png is 100x100"
@@ -336,7 +336,7 @@ def read(archive: Archive, name: str) -> bytes:
 def test_files_are_stored_where_the_plan_says(
     tmp_path: Path, archive: Archive, clip: bytes
 ) -> None:
-    """The archive then holds exactly these bytes, and the storyboard names the same addresses as a plan made before."""
+    """The archive holds these bytes; the addresses are those of a plan made before."""
     face, street = save(tmp_path / "face.png", picture()), save(tmp_path / "street.mp4", clip)
     mine = board(
         face={"image": str(face)}, again={"image": str(face)}, street={"video": str(street)}

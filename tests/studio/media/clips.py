@@ -1,7 +1,7 @@
 """Small H.264 clips whose every picture carries its own number, so that a test reads what it got.
 
-The upper half of a picture is a bar code of sixteen columns: five bits for the clip, ten for the picture, one for
-parity. The lower half moves, so that the encoder has something to predict.
+The upper half of a picture is a bar code of sixteen columns: five bits for the clip, ten for the
+picture, one for parity. The lower half moves, so that the encoder has something to predict.
 """
 
 import io
@@ -31,7 +31,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a test clip is made of; the defaults give one second of 160x90 at 24 fps with B-frames, moov last."""
+    """What a test clip is made of: by default a second of 160x90, B-frames, moov last."""
 
     clip: int = 0
     frames: int = 24
@@ -225,7 +225,7 @@ def _tone(recipe: Recipe) -> Iterator[av.AudioFrame]:
 
 
 def read_sound(file: Path, rate: int = 48000) -> list[float]:
-    """Decode the first audio track, left channel, edit list obeyed; one float per sample from time zero on."""
+    """Decode the first audio track, left channel, by its edit list; floats from time zero on."""
     samples: list[float] = []
     resampler = av.AudioResampler("fltp", "stereo", rate)
     with av.open(str(file)) as film:
@@ -249,7 +249,7 @@ def loudness(sound: Sequence[float], begin: float, end: float) -> float:
 
 
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> list[tuple[str, int, int]]:
-    """List (kind, first byte, byte after the last) of the boxes in a stretch of a well-formed file."""
+    """List (kind, first byte, byte after the last) of the boxes of a well-formed stretch."""
     found, at, end = [], start, len(data) if end is None else end
     while at < end:
         length, kind = struct.unpack(">I4s", data[at : at + 8])
@@ -262,7 +262,7 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> list[tuple[str
 
 
 def rewrite(data: bytes, path: str, change: Callable[[bytes], bytes], renamed: str = "") -> bytes:
-    """Change the payload of the first box under a path such as `moov/trak/tkhd`, and the sizes around it.
+    """Change the payload of the first box under a path such as `moov/trak/tkhd`, and all sizes.
 
     Nothing else moves, so a box that grows must lie behind the media.
     """
@@ -277,7 +277,7 @@ def rewrite(data: bytes, path: str, change: Callable[[bytes], bytes], renamed: s
 
 
 def drop_start(data: bytes, key: int) -> bytes:
-    """Copy a clip's pictures from its key frame of that number on, as a careless editor would; none is hidden."""
+    """Copy a clip from its key frame of that number on, as a careless editor would."""
     file, options = io.BytesIO(), {"movflags": "frag_keyframe+empty_moov"}
     with (
         av.open(io.BytesIO(data)) as clip,
@@ -298,7 +298,7 @@ def patch(data: bytes, path: str, offset: int, packed: bytes) -> bytes:
 
 
 def blank_media(data: bytes, first: float = 0.0) -> bytes:
-    """Replace the media by zeros, from a share of it on: every box is as before, nothing can be decoded."""
+    """Replace the media by zeros from a share of it on: boxes stay, decoding fails."""
     _, start, end = next(box for box in boxes(data) if box[0] == "mdat")
     keep = start + 8 + round((end - start - 8) * first)
     return data[:keep] + bytes(end - keep) + data[end:]

@@ -69,7 +69,7 @@ def codes(sheet: Image.Image, page: Page) -> list[tuple[int, int]]:
 
 
 def near(found: Sequence[tuple[int, int]], expected: Sequence[int]) -> bool:
-    """Whether the right pictures of the film are shown, each at most two B-frames before the one wanted."""
+    """Whether the right pictures are shown, each at most two B-frames too early."""
     pairs = list(zip(found, expected, strict=True))
     return all(clip == CLIP and want - 2 <= number <= want for (clip, number), want in pairs)
 
@@ -98,7 +98,7 @@ def test_each_shot_is_shown_at_its_middle(film: tuple[Path, list[Caption]]) -> N
 
 
 def test_an_upright_film_has_upright_thumbnails(upright: tuple[Path, list[Caption]]) -> None:
-    """The longer side decides, and more of them stand in a row, so that a portrait film makes no endless sheet."""
+    """The longer side decides, and more stand in a row: no endless sheet of portraits."""
     sheet, page = opened(contact_sheet(*upright)), lay_out(upright[1], UPRIGHT)
     assert page.columns > lay_out(upright[1], WIDE).columns
     assert near(codes(sheet, page), MIDDLES)
@@ -122,7 +122,7 @@ def test_any_number_of_shots_fits(film: tuple[Path, list[Caption]], count: int) 
     ],
 )
 def test_rows_are_as_full_as_a_pleasing_page_allows(thumb: Size, columns: list[int]) -> None:
-    """Five wide shots are three and two, ten are five and five; only a strip or a tower would have fewer holes."""
+    """Five wide shots are three and two, ten are five and five."""
     for count, wanted in enumerate(columns, 1):
         shots = [Caption(0, 1, "title", "note")] * count
         page = lay_out(shots, thumb, "heading", "footing")
@@ -143,7 +143,7 @@ def test_long_films_have_few_holes() -> None:
 
 
 def test_gutters_and_empty_places_are_background(film: tuple[Path, list[Caption]]) -> None:
-    """Around the thumbnails, and where the last row has none, there is nothing but the background."""
+    """Around the thumbnails, and in the last row's holes, there is only background."""
     shots = film[1][:5]
     sheet, page = opened(contact_sheet(film[0], shots)), lay_out(shots, WIDE)
     left, top = page.place(5)
@@ -187,7 +187,7 @@ def test_titles_are_brighter_than_notes(film: tuple[Path, list[Caption]]) -> Non
 def test_a_long_title_stays_in_its_cell(
     film: tuple[Path, list[Caption]], upright: tuple[Path, list[Caption]]
 ) -> None:
-    """The gutter beside it is free, and so is the place of its neighbour, whatever the shape of the film."""
+    """The gutter beside it is free, and so is its neighbour's place."""
     for (path, shots), thumb in ((film, WIDE), (upright, UPRIGHT)):
         long = [
             Caption(shot.start, 1.0, "W" * 300 * (number == 0), "note")
@@ -270,7 +270,7 @@ def test_colours_are_those_of_the_film(tmp_path: Path) -> None:
 def test_the_matrix_of_the_film_is_obeyed(
     tmp_path: Path, matrix: int, kr: float, kb: float
 ) -> None:
-    """The mean colour of a painted picture is what the formula of its own matrix, bt709 or bt601, makes of it."""
+    """A painted picture's mean colour is what its own matrix, bt709 or bt601, makes of it."""
     chroma = (146, 150)
     path = write_clip(
         tmp_path, "tagged.mp4", Recipe(frames=1, chroma=chroma, colour={"colorspace": matrix})
@@ -315,7 +315,7 @@ def large(film: tuple[Path, list[Caption]]) -> bytes:
 
 @pytest.mark.parametrize("limit", [150_000, 60_000, 20_000, 2_000])
 def test_a_shrunk_sheet_keeps_within_its_limits(large: bytes, limit: int) -> None:
-    """It is never longer and never heavier than asked for, and keeps its shape as long as there is one."""
+    """It is never longer or heavier than asked for, and keeps its shape while it can."""
     small = shrink(large, 900, limit)
     picture, whole = opened(small), opened(large)
     assert len(small) <= limit < len(large)
@@ -324,7 +324,7 @@ def test_a_shrunk_sheet_keeps_within_its_limits(large: bytes, limit: int) -> Non
 
 
 def test_quality_goes_before_size(large: bytes) -> None:
-    """A byte less than the best quality takes costs quality; only far below that the picture gets smaller."""
+    """A byte less than the best quality takes costs quality, and much less costs size."""
     best = shrink(large, 900, 10_000_000)
     poorer, smaller = shrink(large, 900, len(best) - 1), shrink(large, 900, len(best) // 10)
     assert opened(poorer).size == opened(best).size

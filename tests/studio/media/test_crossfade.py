@@ -1,4 +1,4 @@
-"""Clips faded into each other: how long the film is, what is seen and heard in a fade, and what stays as it was."""
+"""Clips faded into each other: the film's length, what is seen and heard, and what stays."""
 
 import hashlib
 import io
@@ -58,7 +58,7 @@ def mixed(first: int, second: int, share: float) -> list[float]:
 
 
 def test_pictures_change_over_step_by_step(tmp_path: Path) -> None:
-    """In a fade of six pictures both clips go on, the first leaves and the second comes in by sevenths."""
+    """In a fade of six pictures the first clip leaves and the second comes by sevenths."""
     report = join([part(A), part(B, 0.25)], tmp_path / "film.mp4")
     frames = frames_of(tmp_path / "film.mp4")
     assert report == JoinReport(
@@ -92,7 +92,7 @@ def test_a_still_does_not_flicker_in_a_fade(tmp_path: Path) -> None:
 
 
 def test_only_what_is_asked_for_is_faded(tmp_path: Path) -> None:
-    """Of three clips one joint is a cut and one a fade, and a clip cut short fades from its last picture shown."""
+    """Of two joints one is a cut and one a fade; a clip cut short fades from its last picture."""
     report = join([part(A), part(B, pictures=15), part(C, 1 / 6)], tmp_path / "film.mp4")
     frames = frames_of(tmp_path / "film.mp4")
     assert (report.frames, report.starts) == (59, pytest.approx((0, 1, 35 / 24)))
@@ -140,7 +140,7 @@ def test_a_fade_is_at_most_half_of_either_clip(
 
 
 def test_clips_of_other_makes_fade_too(tmp_path: Path) -> None:
-    """Size, shape and rate are the film's before two clips meet; the fade lasts as long as it should."""
+    """Size, shape and rate are the film's before two clips meet; the fade keeps its length."""
     upright = replace(B, width=90, height=160, frames=30, rate=Fraction(30))
     cast = [part(A), part(upright, 0.5), part(C, 0.25), part(A, 0.25)]
     report = join(cast, tmp_path / "film.mp4")
@@ -160,7 +160,7 @@ def strength(sound: Sequence[float], second: float) -> float:
 
 
 def test_sounds_change_over_with_the_pictures(tmp_path: Path) -> None:
-    """In a fade both are heard, together as loud as one, the first alone before it and the second after it."""
+    """In a fade both are heard, together as loud as one; before and after it only one is."""
     loud = replace(A, sound=1.2), replace(B, sound=1.0, sound_rate=44100, sound_gap=(0.7, 0.9))
     report = join([part(loud[0]), part(loud[1], 0.5)], tmp_path / "film.mp4")
     sound = read_sound(tmp_path / "film.mp4")
@@ -174,14 +174,15 @@ def test_sounds_change_over_with_the_pictures(tmp_path: Path) -> None:
     assert [tone_at(sound, 0.3), tone_at(sound, 1.05)] == pytest.approx([880, 1320], abs=11)
     alone = strength(sound, 0.3)
     assert strength(sound, 1.1) == pytest.approx(alone, rel=0.1)
-    # Two tones beat against each other: over the fade their strength is that of one only on average.
+    # Two tones beat against each other: over the fade their strength is that of one only on
+    # average.
     middle = [strength(sound, 0.55 + place * 0.02) for place in range(20)]
     assert sum(middle) / len(middle) == pytest.approx(alone, rel=0.15)
 
 
 @pytest.mark.parametrize("leaving", [True, False], ids=["into silence", "out of silence"])
 def test_sound_fades_against_silence(tmp_path: Path, leaving: bool) -> None:
-    """A clip without sound counts as silent: the other one's sound goes or comes over the whole fade, in its place."""
+    """A clip without sound counts as silent: the other's sound goes or comes over the fade."""
     late = replace(A, sound=0.7, sound_from=0.3)
     cast = [late, B] if leaving else [A, replace(B, sound=1.0)]
     join([part(cast[0]), part(cast[1], 0.5)], tmp_path / "film.mp4")
@@ -193,7 +194,7 @@ def test_sound_fades_against_silence(tmp_path: Path, leaving: bool) -> None:
 
 
 def test_sound_stays_in_step_over_many_fades(tmp_path: Path) -> None:
-    """Twenty clips faded into each other: each one's sound is where its pictures are, and both end together."""
+    """Twenty clips faded into each other: each one's sound stays with its pictures."""
     cast = [
         replace(A, clip=number, frames=12, sound=0.5 if number % 2 else None)
         for number in range(20)
@@ -208,7 +209,7 @@ def test_sound_stays_in_step_over_many_fades(tmp_path: Path) -> None:
 
 
 def test_chapters_begin_where_their_clip_begins_to_show(tmp_path: Path) -> None:
-    """With the fade a clip's first chapter begins; one that began only when the next clip shows is left out."""
+    """A clip's first chapter begins with the fade; one that would begin later is left out."""
     marks = [Chapter("one"), Chapter("two", 0.5), Chapter("late", 0.9)]
     parts = [replace(part(A), chapters=marks), replace(part(B, 0.25), chapters=marks)]
     join(parts, tmp_path / "film.mp4")
@@ -240,7 +241,7 @@ def test_a_faded_film_is_the_same_every_time(tmp_path: Path) -> None:
     ("spoilt", "first"), [(0, 0.9), (1, 0.0), (1, 0.5)], ids=["leaving", "coming", "later on"]
 )
 def test_damage_in_a_fade_names_its_clip(tmp_path: Path, spoilt: int, first: float) -> None:
-    """While two clips are open, it is told which of them cannot be decoded; nothing is left behind."""
+    """While two clips are open, it is told which cannot be decoded; nothing is left behind."""
     clips = [make_clip(A), make_clip(B)]
     clips[spoilt] = blank_media(clips[spoilt], first)
     parts = [Part(io.BytesIO(data), [Chapter("a clip")], None, 0.5) for data in clips]

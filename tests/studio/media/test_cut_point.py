@@ -1,4 +1,4 @@
-"""Where a clip ends: at the sharpest of its last pictures, in a place where it can be cut without encoding."""
+"""Where a clip ends: at the sharpest of its last pictures that can be cut without encoding."""
 
 import functools
 import io
@@ -99,13 +99,13 @@ def test_a_picture_that_is_hardly_better_does_not_win(name: str) -> None:
 
 
 def test_grain_does_not_pass_for_sharpness() -> None:
-    """A picture that is blurred and noisy loses against a clean one, however many details the noise has."""
+    """A picture that is blurred and noisy loses against a clean one."""
     blurred = touched((22, 23), blur(2), ("noise", "all_seed=3:alls=25"))
     assert find_cut_point(blurred).pictures == 22
 
 
 def test_a_fade_to_black_ends_where_it_begins() -> None:
-    """Of a clip that fades out, the last picture in full light is taken, give or take what nobody sees."""
+    """Of a clip that fades out, the last picture in full light is taken."""
     fading = {number: [dim(1 - (number - 17) / 6)] for number in range(18, 24)}
     assert find_cut_point(io.BytesIO(make_clip(replace(STILL, touch=fading)))).pictures == 18
 
@@ -135,7 +135,7 @@ def awkward(name: str) -> bytes:
 
 @pytest.mark.parametrize("name", AWKWARD)
 def test_the_film_ends_the_clip_at_that_picture(tmp_path: Path, name: str) -> None:
-    """Whatever the order of the packets, a copied film shows all up to the very still, then the next clip."""
+    """Whatever the packets' order, a copied film shows all up to the still, then the next clip."""
     clip = io.BytesIO(awkward(name))
     ending = find_cut_point(clip)
     parts = [Part(clip, [Chapter("one")], ending.pictures), Part(clip, [Chapter("two")])]
@@ -151,7 +151,7 @@ def test_the_film_ends_the_clip_at_that_picture(tmp_path: Path, name: str) -> No
 
 
 def test_b_frames_leave_places_to_cut() -> None:
-    """A clip with B-frames and a blurred end does lose its end; one that cannot be cut there keeps all of it."""
+    """A clip with B-frames loses its blurred end, unless it cannot be cut there."""
     assert find_cut_point(io.BytesIO(awkward("pyramid"))).pictures < 29
     assert find_cut_point(io.BytesIO(awkward("eight B-frames"))).pictures < 39
     assert find_cut_point(io.BytesIO(awkward("two pictures"))).pictures == 1

@@ -1,4 +1,4 @@
-"""Clips shown up to one of their pictures: copied where the packets allow it, encoded anew where they do not."""
+"""Clips shown up to one of their pictures: copied where the packets allow it, else encoded."""
 
 import functools
 import io
@@ -53,7 +53,7 @@ def part(data: bytes, pictures: int | None = None, *chapters: Chapter) -> Part:
 
 
 def safe_cuts(data: bytes) -> set[int]:
-    """Find, by its definition, after how many pictures a clip can be cut between two of its packets."""
+    """Find, by definition, after how many pictures a clip can be cut between two packets."""
     with av.open(io.BytesIO(data)) as film:
         stamps = [packet.pts for packet in film.demux(video=0) if packet.pts is not None]
     return {n for n in range(1, len(stamps) + 1) if max(stamps[:n]) < min([*stamps[n:], 1 << 60])}
@@ -61,7 +61,7 @@ def safe_cuts(data: bytes) -> set[int]:
 
 @pytest.mark.parametrize("name", AWKWARD)
 def test_every_picture_is_a_place_to_cut(tmp_path: Path, name: str) -> None:
-    """Wherever a clip is cut, the film shows that far and no further; it is copied if the packets are so stored."""
+    """Wherever a clip is cut, the film shows that far; it is copied if so stored."""
     first, second, count = awkward(name, 1), awkward(name, 2), AWKWARD[name].frames
     copied = set()
     for n in range(count - 9, count + 1):
@@ -123,7 +123,7 @@ SLOW = replace(
 
 
 def test_each_picture_keeps_its_time_up_to_the_cut(tmp_path: Path) -> None:
-    """At a variable rate, the last picture shown stays until the one behind the cut would have come."""
+    """At a variable rate, the last picture stays until the one behind the cut was due."""
     report = join(
         [part(make_clip(SLOW), 9), part(make_clip(replace(SLOW, clip=2)))], tmp_path / "film.mp4"
     )
@@ -137,7 +137,7 @@ def test_each_picture_keeps_its_time_up_to_the_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize("b_frames", [0, 3])
 @pytest.mark.parametrize("n", [1, 9, 11, 23])
 def test_a_cut_clip_of_another_rate_fills_its_time(tmp_path: Path, n: int, b_frames: int) -> None:
-    """Fitted to the film's rate, a clip shows its pictures up to the cut, the last one for as long as before."""
+    """Fitted to the film's rate, a clip shows its pictures up to the cut, none for longer."""
     slow = replace(SLOW, b_frames=b_frames)
     clips = [part(make_clip(slow), n), part(make_clip(B)), part(make_clip(replace(B, clip=3)))]
     report = join(clips, tmp_path / "film.mp4")
@@ -152,7 +152,7 @@ def test_a_cut_clip_of_another_rate_fills_its_time(tmp_path: Path, n: int, b_fra
 
 
 def test_hidden_pictures_are_not_counted(tmp_path: Path) -> None:
-    """Of a clip whose edit list starts at its seventh picture, the first five shown are numbers 6 to 10."""
+    """If an edit list starts at the seventh picture, the first five are numbers 6 to 10."""
     trimmed = patch(make_clip(A), "moov/trak/edts/elst", 12, struct.pack(">I", 1024 + 6 * 512))
     report = join([part(trimmed, 5), part(make_clip(B))], tmp_path / "film.mp4")
     assert read_codes(tmp_path / "film.mp4") == [(1, number) for number in range(6, 11)] + codes_of(
@@ -162,7 +162,7 @@ def test_hidden_pictures_are_not_counted(tmp_path: Path) -> None:
 
 
 def test_what_is_behind_the_cut_need_not_be_whole(tmp_path: Path) -> None:
-    """Pictures that are not shown are not decoded: damage there stops nothing, before the cut it does."""
+    """Pictures that are not shown are not decoded: damage stops only before the cut."""
     damaged = blank_media(make_clip(replace(A, b_frames=0)), first=0.8)
     other = part(make_clip(replace(B, x264={"crf": "30"})))
     join([part(damaged, 15), other], tmp_path / "film.mp4")

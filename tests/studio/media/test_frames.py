@@ -79,7 +79,7 @@ def code_of(still: Still) -> tuple[int, int]:
 
 @pytest.mark.parametrize("name", AWKWARD)
 def test_the_last_picture_is_the_last_one(name: str) -> None:
-    """The still is, pixel by pixel, the picture with the newest time stamp of a decode from start to end."""
+    """The still is, pixel by pixel, the decoded picture with the newest time stamp."""
     with av.open(io.BytesIO(clip(name))) as film:
         newest = max(film.decode(video=0), key=lambda frame: frame.pts or 0)
         assert read_code(newest) == (0, AWKWARD[name].frames - 1)
@@ -96,7 +96,7 @@ def test_the_first_picture_is_the_first_one(name: str) -> None:
 
 @pytest.mark.parametrize("shown", [1, 2, 3, 8, 9, 10, 11, 12, 13, 22, 23])
 def test_pictures_hidden_at_the_end_do_not_count(shown: int) -> None:
-    """Of a clip trimmed by its edit list the last picture shown is taken, whether others build on it or not."""
+    """Of a clip trimmed by its edit list the last picture shown is taken."""
     trimmed = io.BytesIO(
         patch(clip("plain"), "moov/trak/edts/elst", 8, struct.pack(">I", shown * 1000 // 24))
     )
@@ -122,7 +122,7 @@ def test_only_the_end_of_a_clip_is_read() -> None:
 
 
 def test_any_source_will_do(tmp_path: Path) -> None:
-    """A path, an open file at any position and a spooled file give the same still, and files stay open."""
+    """A path, an open and a spooled file give the same still, and files stay open."""
     path = tmp_path / "a clip: 100%d.mp4"
     path.write_bytes(clip("plain"))
     expected = last_frame(path)
@@ -237,7 +237,7 @@ def test_a_still_has_the_colours_a_player_shows(
 
 @pytest.mark.parametrize("level", [16, 17, 60, 126, 200, 234, 235])
 def test_greys_are_handed_over_exactly(level: int) -> None:
-    """No brightness is lost from picture to still: over a chain of clips a rounding error would add up."""
+    """No brightness is lost from picture to still; over a chain errors would add up."""
     frame = av.VideoFrame(64, 48, "yuv420p")
     for plane, value in zip(frame.planes, (level, 128, 128), strict=True):
         plane.update(bytes([value]) * plane.buffer_size)

@@ -128,7 +128,7 @@ def whole(*sources: Path | bytes) -> list[Part]:
 
 
 def length(recipe: Recipe) -> float:
-    """Say how many seconds the pictures of a clip take, the last one as long as the one before it."""
+    """Say how many seconds the pictures of a clip take, the last as long as the one before."""
     if recipe.ticks and recipe.time_base:
         return float((2 * recipe.ticks[-1] - recipe.ticks[-2] - recipe.ticks[0]) * recipe.time_base)
     return float(recipe.frames / recipe.rate)
@@ -190,7 +190,7 @@ def test_clips_of_different_makes_are_encoded_anew(tmp_path: Path, name: str) ->
     "recipes", [*SAME_MAKE.values(), *OTHER_MAKE.values()], ids=[*SAME_MAKE, *OTHER_MAKE]
 )
 def test_a_film_is_a_proper_file(tmp_path: Path, recipes: Sequence[Recipe]) -> None:
-    """Times rise, the header comes first, the facts agree with the report, and a player finds the last picture."""
+    """Times rise, the header comes first, and a player finds the last picture."""
     film, report = made(tmp_path, recipes)
     times = stamps(film)
     assert all(before[1] < after[1] for before, after in pairwise(times))
@@ -223,7 +223,7 @@ def test_copied_pictures_are_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_pictures_stay_where_they_were_in_their_clip(tmp_path: Path) -> None:
-    """A variable rate survives copying: each picture comes as long after its clip's start as before."""
+    """A variable rate survives copying: each picture keeps its time in the clip."""
     film, report = made(tmp_path, SAME_MAKE["variable rate"])
     begins = [round(start * 1000) for start in report.starts]
     with av.open(str(film)) as container:
@@ -235,7 +235,7 @@ def test_pictures_stay_where_they_were_in_their_clip(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("settings", [{}, OTHER_SETTINGS], ids=["copied", "encoded"])
 def test_each_clip_keeps_its_sound(tmp_path: Path, settings: dict[str, str]) -> None:
-    """Sound starts with its clip, is cut or padded to it, and a clip without sound is silent; no joint drifts."""
+    """Sound starts with its clip and is cut or padded to it; without sound it is silent."""
     cast = [
         replace(A, sound=1.5),
         replace(B, sound=0.5, sound_rate=44100, layout="mono"),
@@ -253,7 +253,7 @@ def test_each_clip_keeps_its_sound(tmp_path: Path, settings: dict[str, str]) -> 
 
 
 def test_sound_is_cut_to_the_pictures_of_many_clips(tmp_path: Path) -> None:
-    """Thirty clips whose sound is longer than their pictures do not push the last one's sound late."""
+    """Thirty clips with longer sound than pictures do not push the last one's sound late."""
     short = [
         Recipe(clip=number, frames=7, sound=0.35 if number % 2 else None) for number in range(30)
     ]
@@ -274,7 +274,7 @@ def test_a_film_of_silent_clips_has_no_sound(tmp_path: Path) -> None:
 
 
 def test_late_and_broken_sound_stays_in_its_place(tmp_path: Path) -> None:
-    """Sound that starts late, pauses, or belongs to a clip that itself starts late is neither moved nor closed up."""
+    """Sound that starts late, pauses, or belongs to a late clip is not moved."""
     late = replace(A, sound=0.5, sound_from=0.4)
     broken = replace(B, sound=1.0, sound_gap=(0.3, 0.7))
     shifted = replace(C, start=240, sound=1.0, sound_from=10.0)
@@ -295,7 +295,7 @@ def test_late_and_broken_sound_stays_in_its_place(tmp_path: Path) -> None:
     "third", [C, replace(C, x264=OTHER_SETTINGS, gop=1)], ids=["copied", "encoded"]
 )
 def test_each_clip_starts_with_a_key_frame(tmp_path: Path, third: Recipe) -> None:
-    """A player can jump to each clip; what kind of picture the source had is not repeated by the encoder."""
+    """A player can jump to each clip; the encoder does not repeat the source's picture kinds."""
     film, _ = made(tmp_path, (A, B, third))
     with av.open(str(film)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.pts is not None]
@@ -336,7 +336,7 @@ def test_the_film_has_the_size_most_clips_have(
 
 
 def test_a_clip_of_another_rate_is_fitted_to_the_film(tmp_path: Path) -> None:
-    """Most clips set the rate; the other one keeps its length and order, and the rest lose nothing."""
+    """Most clips set the rate; the other keeps length and order, the rest lose nothing."""
     fast = replace(B, frames=30, rate=Fraction(30))
     film, report = made(tmp_path, (A, fast, C))
     codes = read_codes(film)
@@ -347,7 +347,7 @@ def test_a_clip_of_another_rate_is_fitted_to_the_film(tmp_path: Path) -> None:
 
 
 def test_pictures_of_any_length_fill_their_time(tmp_path: Path) -> None:
-    """Clips of a variable rate are fitted too, even one whose only picture is shorter than any of the film."""
+    """Clips of a variable rate are fitted too, even one with a single short picture."""
     slow = replace(A, frames=6, rate=Fraction(5))
     blink = replace(B, frames=1)
     jumpy = replace(C, frames=6, time_base=Fraction(1, 1000), ticks=[0, 20, 61, 461, 462, 866])
@@ -360,7 +360,7 @@ def test_pictures_of_any_length_fill_their_time(tmp_path: Path) -> None:
 
 
 def test_pictures_hidden_by_an_edit_list_stay_hidden(tmp_path: Path) -> None:
-    """A trimmed clip of the same make is not copied, because copying would show what was cut away."""
+    """A trimmed clip of the same make is not copied: that would show what was cut away."""
     trimmed = patch(clip(B), "moov/trak/edts/elst", 8, struct.pack(">I", 500))
     report = join(whole(clip(A), trimmed, clip(C)), tmp_path / "film.mp4")
     assert read_codes(tmp_path / "film.mp4") == codes_of(A, replace(B, frames=12), C)
@@ -368,7 +368,7 @@ def test_pictures_hidden_by_an_edit_list_stay_hidden(tmp_path: Path) -> None:
 
 
 def test_pictures_that_cannot_be_decoded_are_not_copied(tmp_path: Path) -> None:
-    """A clip that was cut at an open GOP starts with pictures that build on what is gone: never on another clip."""
+    """A clip cut at an open GOP builds on what is gone, and never on another clip."""
     open_gop = replace(B, frames=48, x264={"x264-params": "open-gop=1"})
     sound, cut = clip(replace(open_gop, clip=1)), drop_start(clip(open_gop), 2)
     report = join(whole(sound, cut, sound), tmp_path / "film.mp4")
@@ -380,7 +380,7 @@ def test_pictures_that_cannot_be_decoded_are_not_copied(tmp_path: Path) -> None:
 
 
 def test_encoded_pictures_keep_their_colours(tmp_path: Path) -> None:
-    """An untagged HD clip is taken as what players take it for, and its colours are not converted once more."""
+    """An untagged HD clip is read as players read it, and its colours are converted once."""
     big = replace(A, width=1280, height=720, frames=2, chroma=(90, 200))
     film, report = made(tmp_path, (big, replace(big, clip=2, x264=OTHER_SETTINGS)))
     with av.open(str(film)) as container:
@@ -468,7 +468,7 @@ def test_a_bad_clip_leaves_nothing_behind(
 
 
 def test_pictures_that_get_lost_are_missed(tmp_path: Path) -> None:
-    """A decoder may pass over damage without a word: a clip that then ends too early is refused all the same."""
+    """A decoder may pass over damage in silence: a clip that ends early is refused."""
     data = bytearray(clip(replace(A, codec="libx265", x264=X265)))
     with av.open(io.BytesIO(data)) as film:
         newest = max(
@@ -510,6 +510,6 @@ def test_a_film_needs_a_clip(tmp_path: Path) -> None:
     ids=str,
 )
 def test_what_cannot_be_meant_is_no_part(wrong: dict[str, Any], why: str) -> None:
-    """A part without chapters, without pictures or with a fade of no length is the caller's mistake."""
+    """A part without chapters or pictures, or a fade of no length, is the caller's mistake."""
     with pytest.raises(ValueError, match=why):
         Part(**{"source": io.BytesIO(), "chapters": [Chapter("a")]} | wrong)

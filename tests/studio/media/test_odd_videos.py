@@ -1,4 +1,4 @@
-"""What plays is described and noted, although it is no tidy MP4; what is cut or damaged is refused."""
+"""What plays is described and noted, tidy MP4 or not; what is cut or damaged is refused."""
 
 import io
 import random
@@ -34,7 +34,7 @@ def webm() -> bytes:
 
 @pytest.mark.parametrize("tail", TAILS, ids=lambda tail: str(tail[:8]))
 def test_bytes_behind_the_last_box_are_noted_and_change_nothing(tail: bytes) -> None:
-    """All samples lie inside the file, so it plays: the facts are those of the file without them."""
+    """All samples lie inside the file, so it plays, with the facts of the file without them."""
     facts, notes = inspect(io.BytesIO(WHOLE + tail))
     plain, none = inspect(io.BytesIO(WHOLE))
     assert none == ()

@@ -76,7 +76,7 @@ def still_true(cut: bytes, whole: MediaFacts) -> bool:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_facts_are_what_a_decoder_finds(name: str) -> None:
-    """Seconds, size, rate, pictures, codec and sound are those PyAV finds by reading every packet."""
+    """Seconds, size, rate, pictures, codec and sound are those of PyAV's packets."""
     with av.open(io.BytesIO(clip(name))) as film:
         video = film.streams.video[0]
         packets = [packet for packet in film.demux(video) if packet.pts is not None]
@@ -150,7 +150,7 @@ def test_a_box_may_have_a_long_size() -> None:
 
 
 def test_a_box_may_reach_to_the_end_of_the_file() -> None:
-    """A last box of size 0 is the rest of the file; then the sample tables alone show that media is missing."""
+    """A last box of size 0 is the rest of the file; the tables show if media is missing."""
     data = clip("moov first")
     kind, start, _ = boxes(data)[-1]
     assert kind == "mdat"
@@ -161,7 +161,7 @@ def test_a_box_may_reach_to_the_end_of_the_file() -> None:
 
 
 def test_an_edit_list_that_hides_pictures_shortens_the_film() -> None:
-    """What a trimmed clip plays is told, whereas the rounding of an edit list is not taken for a trim."""
+    """What a trimmed clip plays is told; the rounding of an edit list is no trim."""
     (scale,) = struct.unpack(">I", clip("plain")[clip("plain").index(b"mvhd") + 16 :][:4])
     trimmed = patch(clip("plain"), "moov/trak/edts/elst", 8, struct.pack(">I", scale // 2))
     rounded = patch(clip("plain"), "moov/trak/edts/elst", 8, struct.pack(">I", scale - 1))
@@ -170,7 +170,7 @@ def test_an_edit_list_that_hides_pictures_shortens_the_film() -> None:
 
 @pytest.mark.parametrize("name", [name for name in SHAPES if name not in FRAGMENTED])
 def test_a_cut_at_any_border_of_a_box_is_refused(name: str) -> None:
-    """Cut at each border of each box, one byte before and one behind it, a file is refused or has the same facts."""
+    """Cut at or one byte beside each border of a box, a file is refused or the same."""
     data, whole = clip(name), facts_of(clip(name))
     borders = {
         place + step for _, *both in all_boxes(data) for place in both for step in (-1, 0, 1)
@@ -183,7 +183,7 @@ def test_a_cut_at_any_border_of_a_box_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_cut_at_any_place_is_refused(name: str) -> None:
-    """Cut anywhere, a file is refused or has the same facts; fragmented files are cut inside their boxes here."""
+    """Cut anywhere, also inside the boxes of fragments, a file is refused or the same."""
     data, whole, dice = clip(name), facts_of(clip(name)), random.Random(name)
     borders = {place for _, *both in boxes(data) for place in both}
     cuts = {dice.randrange(len(data)) for _ in range(200)} - borders
@@ -297,7 +297,7 @@ def test_samples_of_one_false_size_are_refused() -> None:
 
 
 def test_a_false_run_of_a_fragment_is_refused() -> None:
-    """A fragment that claims samples it does not describe, or media that is not there, is refused."""
+    """A fragment that claims samples or media that are not there is refused."""
     data = clip("fragmented, base is moof")
     assert "damaged" in reason(patch(data, "moof/traf/trun", 4, struct.pack(">I", 0xFFFFFFFF)))
     assert "missing" in reason(patch(data, "moof/traf/trun", 8, struct.pack(">i", 1 << 30)))
@@ -314,7 +314,7 @@ def test_a_box_smaller_than_its_own_header_is_refused(size: int) -> None:
 
 
 def test_hostile_headers_cost_little() -> None:
-    """Neither a huge header nor countless boxes nor deep nesting make the walk read or call without end."""
+    """No huge header, countless boxes or deep nesting makes the walk go on without end."""
     start = struct.pack(">I4s8x", 16, b"ftyp")
     huge = Watched(start + struct.pack(">I4s", (17 << 20) + 8, b"moov") + bytes(17 << 20))
     with pytest.raises(NotAVideo, match="the headers take more than"):
@@ -354,7 +354,7 @@ def test_garbage_is_refused(seed: int) -> None:
 
 @pytest.mark.parametrize("name", ["sound longer", "fragmented", "mov"])
 def test_a_damaged_header_never_surprises(name: str) -> None:
-    """With any bytes of its headers changed, a file is refused or described; nothing else is ever raised."""
+    """With any bytes of its headers changed, a file is refused or described."""
     data, dice = clip(name), random.Random(name)
     headers = [
         place for kind, start, end in boxes(data) if kind != "mdat" for place in range(start, end)

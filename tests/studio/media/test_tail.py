@@ -1,4 +1,4 @@
-"""The end of a film as a film of its own: the right pictures, for the right time, never too long."""
+"""The end of a film as a film: the right pictures, for the right time, never too long."""
 
 import functools
 import hashlib
@@ -90,7 +90,7 @@ def test_a_film_that_is_short_enough_is_left_alone(tmp_path: Path, recipe: Recip
 
 
 def test_sound_longer_than_the_pictures_makes_a_film_too_long(tmp_path: Path) -> None:
-    """A file is as long as its longest track: if that is the sound, all pictures are kept without it."""
+    """If the sound is the longest track, all pictures are kept without it."""
     assert keep_tail(io.BytesIO(make_clip(Recipe(sound=1.5))), tmp_path / "tail.mp4", 1.0)
     assert read_codes(tmp_path / "tail.mp4") == [(0, number) for number in range(24)]
     assert seconds_of(tmp_path / "tail.mp4") == (1.0, 1.0)
@@ -104,7 +104,7 @@ def test_a_tail_has_no_sound(tmp_path: Path) -> None:
 
 
 def test_a_tail_is_made_like_a_film_of_its_own(tmp_path: Path) -> None:
-    """It starts with a key frame and repeats no others; pictures are decoded in the order in which they are shown."""
+    """It starts with a key frame and repeats no others; pictures are in the order shown."""
     for name in ("key frames only", "pyramid"):
         keep_tail(io.BytesIO(clip(name)), tmp_path / "tail.mp4", 0.9)
         with av.open(str(tmp_path / "tail.mp4")) as film:

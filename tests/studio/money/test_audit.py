@@ -1,4 +1,4 @@
-"""The account read beside the ledger, over HTTP and with a real store: what is kept, proven and done."""
+"""The account read beside the ledger, over HTTP and with a real store."""
 
 import secrets
 from collections.abc import AsyncIterator, Iterator

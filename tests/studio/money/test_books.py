@@ -172,7 +172,7 @@ def test_whatever_is_not_exact_decides_nothing(
     ],
 )
 def test_only_an_old_request_between_the_readings_is_decided(changes: dict[str, Any]) -> None:
-    """Not one sent before the first, not one younger than a day, not one that may still be on its way."""
+    """None sent before the first, younger than a day, or perhaps still on its way."""
     books = decide(first(), second([held("a", **changes), held("b")]), NONE)
     assert verdicts(books) == {"b": "unpaid"}
 
@@ -184,7 +184,7 @@ def test_a_request_that_the_first_reading_knew_is_not_decided() -> None:
 
 
 def test_only_a_job_sent_later_shows_that_a_request_would_show() -> None:
-    """Where freezing is late, a job sent earlier shows while that of a later request does not yet."""
+    """Where freezing is late, a job shows while that of a later request does not yet."""
     old = [ended("one", START - HOUR / 2), running("two", START + HOUR / 2)]
     assert decide(first(), second([held("a")], jobs=old), NONE).decisions == ()
 

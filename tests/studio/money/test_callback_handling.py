@@ -127,7 +127,7 @@ async def test_a_call_that_names_no_job_or_another_is_about_its_own_clip(
 async def test_calls_at_once_pay_and_archive_once(
     order: ClipOrder, client: KlingClient, archive: Archive
 ) -> None:
-    """Eight calls for one clip in the same moment leave one clip, paid once, and one of them tells of it."""
+    """Eight calls for one clip in one moment leave one clip, paid and told once."""
     entry = await submitted(client, archive, order)
     done = await asyncio.gather(
         *(handle_callback(call_for(entry), client, archive) for _ in range(8))
@@ -223,7 +223,7 @@ async def test_a_call_may_be_quicker_than_the_answer_to_its_sender(
     archive: Archive,
     sandbox: Sandbox,
 ) -> None:
-    """The call ends the clip while its sender still waits; the sender then finds it, be its answer late or lost."""
+    """The call ends the clip; its sender finds it, be its answer late or lost."""
     order, transport = ordered(archive, f"quick {word}"), HeldBack(is_lost=is_lost)
     slow = KlingClient(SecretStr(sandbox.key), ClientSettings(base_url=sandbox.base_url), transport)
     async with slow, asyncio.TaskGroup() as tasks:
@@ -244,7 +244,7 @@ async def test_a_call_may_be_quicker_than_the_answer_to_its_sender(
 async def test_a_call_for_another_attempt_or_clip_does_nothing(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """An old claim, or a clip that nobody knows: one read of the store, and the API is not asked."""
+    """An old claim or an unknown clip: one read of the store, none of the API."""
     entry = await submitted(client, archive, order)
     polled = sandbox.stats()["polled"]
     assert (
@@ -284,7 +284,7 @@ async def test_a_call_for_an_archived_clip_costs_one_read(
 async def test_an_early_call_leaves_the_job_running(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """A forged "done" changes nothing while the API says otherwise; the call that comes later finishes the clip."""
+    """A forged "done" changes nothing; the call that comes later finishes the clip."""
     entry = await submitted(client, archive, order)
     sandbox.fault(on="get", do={"state": "processing"}, job_id=entry.job_id)
     early = await handle_callback(call_for(entry, entry.job_id), client, archive)

@@ -69,7 +69,7 @@ def test_claims_clips_and_secrets_have_addresses_of_their_own(order: ClipOrder) 
 
 
 def test_wrong_tokens_are_refused(order: ClipOrder) -> None:
-    """Short, long, changed, empty and non-ASCII tokens, and right tokens in wrong places, are not ours."""
+    """Short, long, changed, empty, non-ASCII and misplaced tokens are not ours."""
     key, claim, token = parts(ADDRESSES.address(entry(order)))
     wrong = [
         "",
@@ -99,7 +99,7 @@ async def test_the_api_is_told_the_address_of_the_intent(
 async def test_each_attempt_is_sent_an_address_of_its_own(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """Sent again after a lost answer, as chosen, the API calls another address than the first time."""
+    """Sent again after a lost answer, as chosen, the API calls another address."""
     sandbox.fault(on="create", do={"drop": True}, after_commit=True)
     record = await submit_once(
         order,
@@ -131,7 +131,7 @@ async def test_neither_secret_nor_token_is_written_down(
     credentials: KlingCredentials,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Not in an address, a repr, an error, a log line of ours or of the HTTP client, nor in any object of the store."""
+    """Not in an address, a repr, an error, a log line, nor in any object of the store."""
     for name in ("kling", "httpx", "httpcore"):
         caplog.set_level(logging.DEBUG, logger=name)
     sandbox.fault(on="create", do={"status": 503})

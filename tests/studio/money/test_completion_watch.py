@@ -50,7 +50,7 @@ async def paid(
 async def waiters(
     count: int, entry: Entry, client: KlingClient, archive: Archive, patience: PollPolicy = SAFETY
 ) -> AsyncIterator[list[asyncio.Task[VideoJob]]]:
-    """Tasks that have seen the job processing once and wait; they must end before the block has long ended."""
+    """Tasks that have seen the job processing once and wait."""
     asked = asyncio.Semaphore(0)
 
     def wait() -> "asyncio.Task[VideoJob]":
@@ -78,7 +78,7 @@ async def receive(entry: Entry, client: KlingClient, archive: Archive) -> None:
 async def test_who_waits_is_woken_when_the_clip_was_archived(
     count: int, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """One waiter or two: the ledger tells each, and nobody but the receiver has asked the API again."""
+    """One waiter or two: the ledger tells each; only the receiver asked the API again."""
     entry = await paid(client, archive, "woken")
     sandbox.fault(on="get", do={"state": "processing"}, times=count, job_id=entry.job_id)
     async with waiters(count, entry, client, archive) as tasks:
@@ -91,7 +91,7 @@ async def test_who_waits_is_woken_when_the_clip_was_archived(
 async def test_a_poll_in_the_moment_of_the_end_leaves_the_clip_to_the_receiver(
     client: KlingClient, archive: Archive, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who has just learnt that the job is done waits to be woken, and then nothing is fetched twice."""
+    """Who has just learnt that the job is done waits; nothing is fetched twice."""
     entry = await paid(client, archive, "met")
     polled = sandbox.stats()["polled"]
     waiting = asyncio.create_task(
@@ -119,7 +119,7 @@ async def test_a_clip_that_no_receiver_fetches_is_not_waited_for_long(
 async def test_a_job_just_sent_is_not_asked_about(
     client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """With a head start nobody polls at once: the receiver's look is the only one; an old job is polled at once."""
+    """With a head start the receiver's look is the only one; an old job is polled at once."""
     entry = await paid(client, archive, "fresh")
     polled = sandbox.stats()["polled"]
     patience = replace(SAFETY, initial_delay=600.0)
@@ -156,7 +156,7 @@ async def test_who_waits_for_another_clip_sleeps_on(
 async def test_a_marker_of_an_earlier_attempt_keeps_nobody_asleep(
     client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """A clip sent again, as chosen, has two markers; the waiter looks for the one of its own attempt."""
+    """A clip sent again has two markers; the waiter looks for its own attempt's."""
     sandbox.fault(on="create", do={"drop": True})
     entry = await paid(
         client, archive, "twice", SubmitOptions(on_unknown="resubmit", look_again=0.05)

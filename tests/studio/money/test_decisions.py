@@ -112,7 +112,7 @@ async def lead_out(order: ClipOrder, client: KlingClient, archive: Archive) -> N
 async def test_every_state_has_a_way_to_another_clip(
     state: EntryState, order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """A person can have the clip made, whatever happened before; no money and no marker is left behind."""
+    """A person can have the clip made; no money and no marker is left behind."""
     await bring_to(state, order, client, archive, sandbox)
     await lead_out(order, client, archive)
     entry = await submit_once(order, client, archive, BRIEF)
@@ -138,7 +138,7 @@ async def test_every_state_has_a_way_to_another_clip(
 async def test_every_open_state_can_be_given_up(
     state: EntryState, order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """The worst price is booked where money may be gone, none for a failed job; nothing is claimed again."""
+    """The worst price is booked where money may be gone, none for a failed job."""
     await bring_to(state, order, client, archive, sandbox)
     if state is EntryState.SUBMITTED:
         sandbox.fault(on="record", do={"status": 404}, times=None)
@@ -154,7 +154,7 @@ async def test_every_open_state_can_be_given_up(
 async def test_giving_up_books_nothing_for_a_job_that_has_failed(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """The clip is held for its first request, whose outcome is unknown; the second one's job failed."""
+    """The clip is held for its first request, whose outcome is unknown."""
     await bring_to(EntryState.HELD, order, client, archive, sandbox)
     again = replace(BRIEF, on_unknown="resubmit")
     entry = await submit_once(order, client, archive, again)
@@ -222,7 +222,7 @@ async def test_a_given_up_clip_whose_video_comes_late_is_archived_and_booked_at_
 async def test_no_attempt_is_made_while_the_old_job_may_have_a_video(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """Running, completed, or unknown to an account that is not proven to be the one: `retry` refuses."""
+    """Running, completed, or unknown to an unproven account: `retry` refuses."""
     entry = await submit_once(order, client, archive, BRIEF)
     sandbox.fault(on="get", do={"state": "processing"}, job_id=entry.job_id, times=1)
     with pytest.raises(WrongClip, match="wait for it"):
@@ -242,7 +242,7 @@ async def test_no_attempt_is_made_while_the_old_job_may_have_a_video(
 async def test_a_job_that_a_person_named_wrongly_can_be_corrected(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """The wrong job is free again for the clip it belongs to; a job from a plain answer is never replaced."""
+    """The wrong job is free for its own clip; a plain answer's job is never replaced."""
     await bring_to(EntryState.HELD, order, client, archive, sandbox)
     wrong = await client.create(order.request)
     right = await client.create(order.request)
@@ -263,7 +263,7 @@ async def test_a_job_that_a_person_named_wrongly_can_be_corrected(
 async def test_many_clips_are_chosen_by_film_age_and_state(
     client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """Clips with a job that an answer named, and those with a living sender, are skipped and told."""
+    """Clips with a named job, and those with a living sender, are skipped and told."""
     orders = [ordered(archive, f"held {number}") for number in range(4)]
     sandbox.fault(on="create", do={"drop": True}, times=2)
     for each in orders[:2]:

@@ -1,4 +1,4 @@
-"""Failures are read twice, earlier jobs are read before anything is paid again, and late videos are kept."""
+"""Failures are read twice, earlier jobs before anything is paid again; late videos are kept."""
 
 import asyncio
 from dataclasses import replace
@@ -324,7 +324,7 @@ async def test_an_archived_clip_is_told_of_although_an_id_arrives_at_the_same_mo
     sandbox: Sandbox,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The record changes while earlier jobs are settled: nothing is wrong, a sweep does the rest."""
+    """The record changes while earlier jobs are settled: a sweep does the rest."""
     _, second = await with_an_earlier_job(order, client, archive, sandbox)
     other = await client.create(order.request)
     await poll_until_done(client, other.job_id, EAGER)
@@ -356,7 +356,7 @@ async def test_a_late_id_is_found_by_sweeps_although_the_clip_is_closed_at_the_s
     sandbox: Sandbox,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who closes the record removes its markers, after the late id's marker and before its record."""
+    """Who closes the record removes its markers, after the late id's and before its own."""
     entry = await submit_once(order, client, archive, STEADY)
     await completed(client, entry)
     await reconcile(archive, client, SWEEP)

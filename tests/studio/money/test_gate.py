@@ -1,4 +1,4 @@
-"""What passes the gate reaches the ledger, the budget and the archive in a form that does no harm."""
+"""What passes the gate reaches ledger, budget and archive in a form that does no harm."""
 
 import json
 import logging
@@ -78,7 +78,7 @@ async def test_only_a_plausible_price_in_dollars_is_booked(
     sandbox: Sandbox,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Anything else costs what the table says, is told in the log, and neither frees nor blocks money."""
+    """Anything else costs what the table says, is logged, and blocks no money."""
     entry = await sent(f"charge {said}"[:60], client, archive)
     body = {"code": 200, "data": {"settled": True, **said}}
     sandbox.fault(on="record", do={"status": 200, "body": body}, times=None)
@@ -142,7 +142,7 @@ async def test_a_result_link_into_the_network_is_told_and_not_opened(
 async def test_a_video_longer_than_any_that_was_ordered_is_kept_in_part_and_told(
     client: KlingClient, archive: Archive, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The download ends at the bound; what arrived is in the quarantine, and the record stays open."""
+    """The download ends at the bound; what arrived is in quarantine, the record open."""
     monkeypatch.setattr(result_files, "LEAST_BYTES", 1000)
     monkeypatch.setattr(result_files, "BYTES_PER_SECOND", {"std": 100, "pro": 100})
     entry = await sent("endless", client, archive)
@@ -183,7 +183,7 @@ def with_input(order: ClipOrder) -> ClipOrder:
 async def test_a_secret_that_the_api_quotes_reaches_neither_archive_nor_log(
     client: KlingClient, archive: Archive, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Key, signed link and callback address, escaped and in full, at DEBUG: every stored byte is looked at."""
+    """Key, signed link and callback address at DEBUG: every stored byte is looked at."""
     archive.bucket.put("inputs/0123.png", b"picture", "image/png")
     addresses = CallbackAddresses("https://cb.test/kling", SECRET_OF_RECEIVER)
     options = SubmitOptions(callback=addresses.address, look_again=0.05)
@@ -224,7 +224,7 @@ async def test_a_secret_that_the_api_quotes_reaches_neither_archive_nor_log(
 def test_notes_of_older_versions_are_cleaned_when_they_are_read_and_ids_stay(
     archive: Archive,
 ) -> None:
-    """A record with NUL, halves of characters and megabytes in it, and an odd id, works as before."""
+    """A record with NUL, halves of characters, megabytes and an odd id still works."""
     order = ordered(archive, "old")
     note = "no\x00\x1b[2J" + "x" * 5_000_000
     old = {

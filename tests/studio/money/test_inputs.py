@@ -1,4 +1,4 @@
-"""What the API is given in place of an object of the archive, and what is refused before a claim."""
+"""What the API is given for an object of the archive, and what is refused before a claim."""
 
 import asyncio
 import hashlib
@@ -170,7 +170,7 @@ def test_an_order_whose_inputs_the_api_cannot_reach_is_refused_before_its_claim(
 def test_uploads_and_the_setting_let_it_pass(
     archive: Archive, credentials: KlingCredentials
 ) -> None:
-    """Uploaded inputs need no link; a user whose API does reach the store says so; a sandbox does."""
+    """Uploads need no link; a user whose API reaches the store says so, as a sandbox does."""
     require_sendable(order(ADDRESS), archive, InputAccess(ELSEWHERE.api_url, uploads=True))
     require_sendable(order(ADDRESS), archive, InputAccess(ELSEWHERE.api_url, checks_links=False))
     require_sendable(order(ADDRESS), archive, credentials.input_access)

@@ -53,7 +53,7 @@ def test_a_record_says_what_was_frozen_and_who_did_it(ledger: Ledger) -> None:
 
 
 def test_the_life_of_a_paid_clip_leaves_no_markers(ledger: Ledger, bucket: Bucket) -> None:
-    """Claimed, sending, submitted, archived; the marker of an open clip stands exactly while it is open."""
+    """Claimed, sending, submitted, archived; its marker stands while the clip is open."""
     page = claim(ledger)
     open_marker = f"ledger/open/{ORDER.clip_key}.{page.entry.claim[:8]}"
     assert markers(bucket) == [open_marker]
@@ -92,7 +92,7 @@ def test_a_held_record_is_never_claimed(ledger: Ledger, bucket: Bucket) -> None:
 
 
 def test_a_failed_job_gets_new_attempts_while_it_is_worth_it(ledger: Ledger) -> None:
-    """A passing failure is claimed anew with the next attempt number, up to the limit; a final one never."""
+    """A passing failure is claimed with the next attempt number; a final one never."""
     page = claim(ledger)
     for attempt in (2, 3):
         ledger.failed(ledger.submitted(page, f"c{attempt}"), "UPSTREAM_BUSY", retryable=True)
@@ -106,7 +106,7 @@ def test_a_failed_job_gets_new_attempts_while_it_is_worth_it(ledger: Ledger) -> 
 def test_a_failed_job_is_followed_by_another_only_after_it_was_read_once_more(
     ledger: Ledger,
 ) -> None:
-    """Whoever claims a failed record names the version whose jobs were read: no other is claimed."""
+    """Whoever claims a failed record names the version whose jobs were read."""
     ledger.failed(ledger.submitted(claim(ledger), "c1"), "UPSTREAM_BUSY", retryable=True)
     assert not ledger.claim(ORDER, ClaimRequest(USD)).is_mine
     assert not ledger.claim(ORDER, ClaimRequest(USD, read_version='"older"')).is_mine
@@ -174,7 +174,7 @@ def test_a_late_id_is_added_whatever_the_record_says(ledger: Ledger) -> None:
 
 
 def test_a_refusal_after_a_resubmission_does_not_call_the_clip_unpaid(ledger: Ledger) -> None:
-    """The first request may be paid whatever became of the second one: nothing is sent by itself."""
+    """The first request may be paid whatever became of the second: nothing is sent."""
     ledger.hold(claim(ledger), "lost answer")
     again = ledger.claim(ORDER, ClaimRequest(USD, resubmit_unknown=True))
     assert again.is_mine

@@ -1,4 +1,4 @@
-"""A paid video is never dropped: what plays is kept, the rest is kept raw, and passing trouble passes."""
+"""A paid video is never dropped: what plays is kept, the rest is kept raw."""
 
 import io
 from typing import Any
@@ -72,7 +72,7 @@ async def test_what_plays_is_kept_and_noted(
     client: KlingClient,
     sandbox: Sandbox,
 ) -> None:
-    """However a sound video is delivered, it becomes the clip, and its last picture can be taken."""
+    """However a sound video is delivered, it is the clip and has a last picture."""
     sandbox.fault(on="file", do=fault, times=None)
     clip = await kept(entry, client, archive)
     assert note in "; ".join(clip.notes)
@@ -91,7 +91,7 @@ async def test_what_cannot_be_verified_is_kept_raw_and_told(
     client: KlingClient,
     sandbox: Sandbox,
 ) -> None:
-    """The bytes are in the quarantine with a reason, the record stays open, and a sound file wins later."""
+    """The bytes are in quarantine with a reason; a sound file wins later."""
     sandbox.fault(on="file", do=fault, times=None)
     with pytest.raises(VideoQuarantined, match="ledger quarantine accept"):
         await kept(entry, client, archive)
@@ -227,7 +227,7 @@ async def test_an_unknown_state_whose_links_change_is_not_finished(
 
 
 def test_links_that_we_sent_are_no_results(archive: Archive) -> None:
-    """Neither an input of the user, nor a signed link to our own archive, nor the callback address."""
+    """Neither a user's input, nor a link to our archive, nor the callback address."""
     request = VideoRequest(
         model="kling-v3-omni",
         prompt="echo",

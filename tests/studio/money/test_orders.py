@@ -15,7 +15,7 @@ def key(take: int = 1, **fields: Any) -> str:
 
 
 def test_keys_never_change_their_meaning() -> None:
-    """These two keys are written in users' buckets: a release that changes them would pay for every clip again."""
+    """These two keys are in users' buckets: a change would pay for every clip again."""
     assert key() == "f7b40f2c9abfd6d5e356785e5d670cda"
     assert (
         key(multi_shot=True, shot_type="customize", multi_prompt=[{"prompt": "A", "duration": 5}])

@@ -41,7 +41,7 @@ async def test_an_open_record_is_told_by_its_age(
     client: KlingClient,
     sandbox: Sandbox,
 ) -> None:
-    """A job that runs for ever, a held clip and a job that cannot be read are told with price and next step."""
+    """An endless job, a held clip and an unreadable job are told with price and next step."""
     if state == "held":
         claimed = archive.ledger.claim(order(archive, state), ClaimRequest(Decimal(1)))
         archive.ledger.hold(claimed, "nobody knows")

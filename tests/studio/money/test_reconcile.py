@@ -48,12 +48,12 @@ def state(archive: Archive, key: str) -> EntryState:
 async def test_finished_jobs_of_dead_runs_are_archived(
     archive: Archive, client: KlingClient
 ) -> None:
-    """Forty paid and abandoned clips are archived in one pass, and the index is empty."""
-    entries = [await submitted(archive, client, f"clip {number}") for number in range(40)]
+    """A dozen paid and abandoned clips are archived in one pass, and the index is empty."""
+    entries = [await submitted(archive, client, f"clip {number}") for number in range(12)]
     for entry in entries:
         await ended(client, entry)
     findings = await reconcile(archive, client)
-    assert findings.counts == {"archived": 40}
+    assert findings.counts == {"archived": 12}
     assert all(archive.find(entry.clip_key) for entry in entries)
     assert list(archive.ledger.open_markers()) == []
     assert (await reconcile(archive, client)).counts == {}
@@ -62,7 +62,7 @@ async def test_finished_jobs_of_dead_runs_are_archived(
 async def test_every_kind_of_open_clip_gets_its_due(
     archive: Archive, client: KlingClient, sandbox: Sandbox
 ) -> None:
-    """Failed ones are closed, abandoned ones released or held, unknown jobs named; one does not stop another."""
+    """Failed ones are closed, abandoned ones released or held, unknown jobs named."""
     failing = await submitted(archive, client, "[fail:CONTENT_MODERATION]")
     await wait_until_failed(client, failing)
     done = await submitted(archive, client, "done")
@@ -118,7 +118,7 @@ async def test_a_young_claim_is_left_alone(archive: Archive, client: KlingClient
 async def test_stray_markers_and_reservations_are_repaired(
     archive: Archive, client: KlingClient
 ) -> None:
-    """What a run killed between two writes leaves behind is put right, and money is counted once."""
+    """What a run killed between two writes leaves is put right; money counts once."""
     archive.budget = Budget(archive.bucket, Decimal(100))
     entry = await submitted(archive, client, "settled late")
     await ended(client, entry)
@@ -141,7 +141,7 @@ async def test_stray_markers_and_reservations_are_repaired(
 async def test_a_job_the_api_forgot_is_finished_if_its_video_is_safe(
     known: bool, archive: Archive, client: KlingClient, sandbox: Sandbox
 ) -> None:
-    """A run killed after the video was stored is completed even when the API no longer knows the job."""
+    """A run killed after the video was stored is completed without the API's job."""
     entry = await submitted(archive, client, f"forgotten {known}")
     if known:
         job = await poll_until_done(client, str(entry.job_id), EAGER)

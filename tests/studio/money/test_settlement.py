@@ -1,4 +1,4 @@
-"""Closing a paid job's record: what is archived stays so, and money follows what the record says."""
+"""Closing a paid job's record: what is archived stays so, and money follows the record."""
 
 from decimal import Decimal
 

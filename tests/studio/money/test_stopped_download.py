@@ -30,7 +30,7 @@ SECONDS = 10.0
 async def test_a_process_ends_soon_after_sigterm_in_a_download(
     fault: dict[str, Any], archive: Archive, client: KlingClient, sandbox: Sandbox, s3: LocalS3
 ) -> None:
-    """Whether bytes trickle in or nothing comes, the process ends, and the next one keeps the clip."""
+    """Whether bytes trickle or nothing comes, the process ends; the next keeps the clip."""
     prompt = f"Stopped {archive.bucket.prefix}"
     order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3))
     entry = await submit_once(order, client, archive)

@@ -1,4 +1,4 @@
-"""The money path over real HTTP and real S3: one paid job per clip key, whatever the API answers."""
+"""The money path over real HTTP and S3: one paid job per clip key, whatever is answered."""
 
 import asyncio
 import json
@@ -156,7 +156,7 @@ async def test_a_refusal_releases_the_intent(
 async def test_an_answer_on_no_list_is_held(
     status: int, order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """A gateway that gave up, or says that such a job exists, proves no refusal: nothing is sent again."""
+    """A gateway that gave up, or knows such a job, proves no refusal: nothing is sent again."""
     sandbox.fault(on="create", do={"status": status}, after_commit=True)
     for _ in range(2):
         with pytest.raises(ClipHeld, match="may have cost up to"):
@@ -189,7 +189,7 @@ async def test_an_id_in_a_bad_answer_is_written_with_insistence(
     sandbox: Sandbox,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A store that is away, or refuses for a while, delays the note of a job and does not prevent it."""
+    """A store that is away for a while delays a job's note and does not prevent it."""
     hold = archive.ledger.hold
     failures = [trouble("not now"), trouble("not yet")]
 
@@ -209,7 +209,7 @@ async def test_an_id_in_a_bad_answer_is_written_with_insistence(
 async def test_few_clips_at_a_time_are_between_claim_and_job_id(
     client: KlingClient, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many clips a process makes, in however many event loops, a kill leaves this many in doubt at most."""
+    """However many clips and event loops, a kill leaves this many in doubt at most."""
     create = client.create
     in_doubt: list[int] = []
 
@@ -246,7 +246,7 @@ def test_the_window_covers_all_that_a_sender_may_insist_on() -> None:
 async def test_a_job_that_is_named_after_a_release_is_waited_for_and_counted(
     order: ClipOrder, client: KlingClient, archive_block: KlingArchive
 ) -> None:
-    """A person released the clip while its sender was alive: the sender's job is the clip's job after all."""
+    """A person released the clip too early: the sender's job is its job after all."""
     archive = Archive(archive_block.get_archive().bucket, cap_usd=Decimal(5))
     create = client.create
 
@@ -270,7 +270,7 @@ async def test_a_job_that_is_named_after_a_release_is_waited_for_and_counted(
 async def test_a_job_of_an_earlier_claim_is_added_to_the_record(
     order: ClipOrder, client: KlingClient, archive: Archive
 ) -> None:
-    """Another claim has the clip by now: the late id is told, noted, and no reason to send again."""
+    """Another claim has the clip by now: the late id is noted, no reason to send again."""
     create = client.create
 
     async def taken_over_meanwhile(request: VideoRequest, before_send: BeforeSend) -> VideoJob:
@@ -458,7 +458,7 @@ async def test_a_sender_whose_claim_was_released_sends_nothing(
     sandbox: Sandbox,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It was asleep so long that others called it dead: it finds out before its first byte leaves."""
+    """It slept until others called it dead: it finds out before its first byte leaves."""
     mark_sending = archive.ledger.mark_sending
     slept: list[str] = []
 
@@ -487,7 +487,7 @@ async def test_a_vanished_senders_clip_is_sent_again_only_if_that_was_chosen(
 async def test_a_young_intent_is_waited_for(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """A second process waits while the first one's request is under way, and then shares its job."""
+    """A second process waits for the first one's request, then shares its job."""
     page = archive.ledger.claim(order, ClaimRequest(USD))
     waiting = asyncio.create_task(submit_once(order, client, archive, QUICK))
     job = await client.create(order.request)
@@ -499,7 +499,7 @@ async def test_a_young_intent_is_waited_for(
 async def test_a_failed_job_is_tried_again_only_if_that_makes_sense(
     client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """A passing failure gets new attempts up to the limit, a final one none; every attempt is in the record."""
+    """A passing failure gets attempts up to the limit, a final one none; all are recorded."""
     for code, attempts in (("UPSTREAM_BUSY", 3), ("CONTENT_MODERATION", 1)):
         order = ClipOrder(
             request=VideoRequest(
@@ -544,7 +544,7 @@ async def test_signed_links_are_sent_and_never_written_down(
 async def test_a_job_id_that_cannot_be_written_is_told(
     order: ClipOrder, client: KlingClient, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the store is gone for good between POST and receipt, the error carries the paid job's id."""
+    """When the store is gone between POST and receipt, the error carries the job's id."""
 
     def gone(*args: object) -> None:
         raise StorageUnavailable("the store is gone")

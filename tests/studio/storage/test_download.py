@@ -277,7 +277,7 @@ def silent(get: Served, count: int) -> None:
 def test_a_download_ends_soon_after_it_is_stopped(
     script: Callable[[Served, int], None], serve: Callable[..., str]
 ) -> None:
-    """A stop reaches the thread whether bytes trickle in or the server is silent, and no attempt follows."""
+    """A stop reaches the thread, trickle or silence, and no attempt follows."""
     asked = threading.Event()
     count = 0
 
@@ -343,7 +343,7 @@ def test_a_file_from_pieces_says_so(serve: Callable[..., str]) -> None:
 
 
 def test_a_wrong_length_does_not_start_over_for_ever(serve: Callable[..., str]) -> None:
-    """A server that promises more than it has is given up after a few attempts, and the bytes are there."""
+    """A server that promises more than it has is given up after a few attempts."""
 
     def longer(get: Served, count: int) -> None:
         if get.headers.get("Range"):
@@ -408,7 +408,7 @@ def test_a_link_into_this_machine_is_not_opened_for_an_api_elsewhere(
 def test_a_name_that_changes_its_address_is_caught_at_the_connection(
     serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The name server first gives a public address, then one of this machine: nothing is sent there."""
+    """A name whose second answer is this machine: nothing is sent there."""
     asked: list[int] = []
     link = serve(lambda get, count: asked.append(count))
     real = socket.getaddrinfo

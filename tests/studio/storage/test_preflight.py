@@ -1,4 +1,4 @@
-"""Before anything is paid, a store shows all that must work afterwards. A real one is given the habits of others."""
+"""Before anything is paid, a store shows that all must work. A real one gets others' habits."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -15,33 +15,42 @@ from prefect_kling.studio.film.storyboard import Storyboard
 BROKEN = Path(__file__).parent / "broken"
 PICTURES = Path(__file__).parents[4] / "examples" / "pictures"
 
-# Each file in `broken` has one mistake; this is all that is said about it, after the name of the file.
+# Each file in `broken` has one mistake; this is all that is said about it, after the name of the
+# file.
 MESSAGES = {
-    "misspelled-field": "line 3: defaults: there is no field 'aspect_ration'; did you mean 'aspect_ratio'?",
+    "misspelled-field": (
+        "line 3: defaults: there is no field 'aspect_ration'; did you mean 'aspect_ratio'?"
+    ),
     "unknown-continuity": (
-        "line 4: scene 1, continuity: 'last-frame' is not possible, only cut, last_frame, keyframes, reference_video, "
-        "multi_shot or edit; did you mean 'last_frame'?"
+        "line 4: scene 1, continuity: 'last-frame' is not possible, only cut, last_frame, "
+        "keyframes, reference_video, multi_shot or edit; did you mean 'last_frame'?"
     ),
     "mention-of-nothing": (
-        "line 7: scene 1, shot 1, prompt: there is no reference called 'botle'; did you mean 'bottle'?"
+        "line 7: scene 1, shot 1, prompt: there is no reference called "
+        "'botle'; did you mean 'bottle'?"
     ),
     "unknown-character": (
         "line 7: scene 1, character 1: there is no character called 'Ada'; this storyboard has juno"
     ),
     "missing-picture": (
-        "line 4: references, bottle, image: there is no file '../../../../../examples/pictures/botle.jpg' beside this "
+        "line 4: references, bottle, image: there is no file "
+        "'../../../../../examples/pictures/botle.jpg' beside this "
         "storyboard; did you mean 'bottle.jpg'?"
     ),
     "too-few-keyframes": (
-        "line 6: scene 1: 3 shots share 4 keyframes, or 3 if the last shot may end freely, and not 2"
+        "line 6: scene 1: 3 shots share 4 keyframes, or 3 if the last shot "
+        "may end freely, and not 2"
     ),
-    "long-multi-shot": "line 8: scene 2: its shots last 20 seconds together; a multi_shot scene has 3 to 15",
+    "long-multi-shot": (
+        "line 8: scene 2: its shots last 20 seconds together; a multi_shot scene has 3 to 15"
+    ),
     "edit-of-a-long-shot": (
-        "line 8: scene 1, shot 2: an edit takes at most 10 seconds of video; the shot before lasts 15: shorten it"
+        "line 8: scene 1, shot 2: an edit takes at most 10 seconds of video; the shot before lasts "
+        "15: shorten it"
     ),
     "sound-with-a-video": (
-        "line 10: scene 1, shot 2, sound: Kling makes none for a shot that is made from a video; say `sound: off` or "
-        "nothing"
+        "line 10: scene 1, shot 2, sound: Kling makes none for a shot that is made from a video; "
+        "say `sound: off` or nothing"
     ),
     "tab": "line 6: this line is indented with a tab; use spaces",
 }
@@ -109,9 +118,9 @@ FIELDS = [
         "    shots:",
         "    takes:",
         (
-            "line 15: scene 1: there is no field 'takes', and 'shots' is missing; possible are model, mode, "
-            "aspect_ratio, sound, duration, watermark, keep_original_sound, look, characters, references, crossfade, "
-            "title, continuity, handover, keyframes, shots"
+            "line 15: scene 1: there is no field 'takes', and 'shots' is missing; possible are "
+            "model, mode, aspect_ratio, sound, duration, watermark, keep_original_sound, look, "
+            "characters, references, crossfade, title, continuity, handover, keyframes, shots"
         ),
     ),
     (
@@ -122,7 +131,10 @@ FIELDS = [
     (
         DURATION,
         "title: T",
-        "line 9: defaults: there is no field 'title' here; it belongs to the top of the storyboard, a scene or a shot",
+        (
+            "line 9: defaults: there is no field 'title' here; it belongs to the top of the "
+            "storyboard, a scene or a shot"
+        ),
     ),
     (FIRST, "- title: First", "line 16: scene 1, shot 1: 'prompt' is missing"),
     (
@@ -146,8 +158,8 @@ FIELDS = [
         FIRST,
         "- {prompt: Waves, handheld}",
         (
-            "line 16: scene 1, shot 1: there is no field 'handheld'; inside { } a text that contains a comma must "
-            "stand in quotes"
+            "line 16: scene 1, shot 1: there is no field 'handheld'; inside { } a text that "
+            "contains a comma must stand in quotes"
         ),
     ),
     (
@@ -197,14 +209,17 @@ FIELDS = [
     (
         DURATION,
         "aspect_ratio: 16x9",
-        "line 9: defaults, aspect_ratio: '16x9' is not possible, only 16:9, 9:16 or 1:1; did you mean '16:9'?",
+        (
+            "line 9: defaults, aspect_ratio: '16x9' is not possible, only 16:9, 9:16 or 1:1; did "
+            "you mean '16:9'?"
+        ),
     ),
     (
         FIRST,
         "- prompt: P\n        continuity: multi_shot",
         (
-            "line 17: scene 1, shot 1, continuity: 'multi_shot' can only be said for a whole scene; a shot has cut, "
-            "last_frame, reference_video or edit"
+            "line 17: scene 1, shot 1, continuity: 'multi_shot' can only be said for a whole "
+            "scene; a shot has cut, last_frame, reference_video or edit"
         ),
     ),
     (TITLE, "title: 5", "line 1: title: a text belongs here; put 5 in quotes"),
@@ -214,16 +229,16 @@ FIELDS = [
         FIRST,
         "- prompt: [wide, slow]",
         (
-            "line 16: scene 1, shot 1, prompt: a text belongs here, not a list; one that begins with [ must stand in "
-            "quotes"
+            "line 16: scene 1, shot 1, prompt: a text belongs here, not a list; one that begins "
+            "with [ must stand in quotes"
         ),
     ),
     (
         FIRST,
         "- prompt: {a: b}",
         (
-            "line 16: scene 1, shot 1, prompt: a text belongs here, not fields; one that begins with { must stand in "
-            "quotes"
+            "line 16: scene 1, shot 1, prompt: a text belongs here, not fields; one that begins "
+            "with { must stand in quotes"
         ),
     ),
     (
@@ -234,12 +249,18 @@ FIELDS = [
     (
         SHOTS,
         "    shots: none",
-        "line 15: scene 1, shots: this is a list: write a dash before each shot, as in `- prompt: Boats at anchor`",
+        (
+            "line 15: scene 1, shots: this is a list: write a dash before each shot, as in `- "
+            "prompt: Boats at anchor`"
+        ),
     ),
     (
         SHOTS,
         "    shots:\n      prompt: First",
-        "line 15: scene 1, shots: this is a list: write a dash before each shot, as in `- prompt: Boats at anchor`",
+        (
+            "line 15: scene 1, shots: this is a list: write a dash before each shot, as in `- "
+            "prompt: Boats at anchor`"
+        ),
     ),
     (SHOTS, "    shots: []", "line 15: scene 1, shots: at least one shot is needed"),
     # References and characters.
@@ -271,19 +292,25 @@ FIELDS = [
     (
         "  hero: {image: bottle.jpg}",
         "  my hero: {element: 7}",
-        "line 3: references, my hero: a name has no spaces and no < or >; write 'my-hero' for 'my hero'",
+        (
+            "line 3: references, my hero: a name has no spaces and no < or >; "
+            "write 'my-hero' for 'my hero'"
+        ),
     ),
     (
         "  hero: {image: bottle.jpg}\n  clip",
         "  - clip",
-        "line 2: references: write a name and below it its fields, as in `bottle: {image: bottle.png}`",
+        (
+            "line 2: references: write a name and below it its fields, as in `bottle: {image: "
+            "bottle.png}`"
+        ),
     ),
     (
         "    description: Mara, 40",
         "    desc: Mara, 40",
         (
-            "line 7: characters, mara: there is no field 'desc', and 'description' is missing; possible are "
-            "description, references"
+            "line 7: characters, mara: there is no field 'desc', and 'description' is missing; "
+            "possible are description, references"
         ),
     ),
     (
@@ -313,32 +340,44 @@ def test_a_wrong_field_is_told_once_and_plainly(old: str, new: str, told: str) -
 NAMES = [
     (
         "- prompt: <<<hreo>>> waves",
-        "line 16: scene 1, shot 1, prompt: there is no reference called 'hreo'; did you mean 'hero'?",
+        (
+            "line 16: scene 1, shot 1, prompt: there is no reference called "
+            "'hreo'; did you mean 'hero'?"
+        ),
     ),
     (
         "- prompt: <<<xyz>>> waves",
-        "line 16: scene 1, shot 1, prompt: there is no reference called 'xyz'; this storyboard has hero, clip",
+        (
+            "line 16: scene 1, shot 1, prompt: there is no reference called 'xyz'; this storyboard "
+            "has hero, clip"
+        ),
     ),
     (
         "- prompt: <<<mara>>> waves",
         (
-            "line 16: scene 1, shot 1, prompt: there is no reference called 'mara'; it is a character: say "
-            "`characters: [mara]`"
+            "line 16: scene 1, shot 1, prompt: there is no reference called 'mara'; it is a "
+            "character: say `characters: [mara]`"
         ),
     ),
     (
         "- prompt: <<hero>> waves",
-        "line 16: scene 1, shot 1, prompt: <<hero>> is sent as it stands; to show the model 'hero', write <<<hero>>>",
+        (
+            "line 16: scene 1, shot 1, prompt: <<hero>> is sent as it stands; to show the model "
+            "'hero', write <<<hero>>>"
+        ),
     ),
     (
         "- prompt: '@hero waves'",
-        "line 16: scene 1, shot 1, prompt: @hero is sent as it stands; to show the model 'hero', write <<<hero>>>",
+        (
+            "line 16: scene 1, shot 1, prompt: @hero is sent as it stands; to show the model "
+            "'hero', write <<<hero>>>"
+        ),
     ),
     (
         "- prompt: <<<image_3>>> waves",
         (
-            "line 16: scene 1, shot 1, prompt (naming <<<image_3>>>): what is named by its place must be there, "
-            "counted from 1"
+            "line 16: scene 1, shot 1, prompt (naming <<<image_3>>>): what is named by its place "
+            "must be there, counted from 1"
         ),
     ),
     (
@@ -347,20 +386,23 @@ NAMES = [
     ),
     (
         "- prompt: P\n        references: [hero, hreo]",
-        "line 17: scene 1, shot 1, reference 2: there is no reference called 'hreo'; did you mean 'hero'?",
+        (
+            "line 17: scene 1, shot 1, reference 2: there is no reference called 'hreo'; did you "
+            "mean 'hero'?"
+        ),
     ),
     (
         "- prompt: P\n        references: [bottle.jpg]",
         (
-            "line 17: scene 1, shot 1, reference 1: there is no reference called 'bottle.jpg'; a file gets a name "
-            "under `references:` first, as in `bottle: {image: bottle.jpg}`"
+            "line 17: scene 1, shot 1, reference 1: there is no reference called 'bottle.jpg'; a "
+            "file gets a name under `references:` first, as in `bottle: {image: bottle.jpg}`"
         ),
     ),
     (
         "- prompt: P\n        references: [https://a.b/c.mp4]",
         (
-            "line 17: scene 1, shot 1, reference 1: a link to a video gets a name under `references:` first, as in "
-            "`clip: {video: https://…}`"
+            "line 17: scene 1, shot 1, reference 1: a link to a video gets a name under "
+            "`references:` first, as in `clip: {video: https://…}`"
         ),
     ),
     (
@@ -370,13 +412,16 @@ NAMES = [
     (
         "- prompt: P\n        characters: [hero]",
         (
-            "line 17: scene 1, shot 1, character 1: there is no character called 'hero'; it is a reference: say "
-            "`references: [hero]`"
+            "line 17: scene 1, shot 1, character 1: there is no character called 'hero'; it is a "
+            "reference: say `references: [hero]`"
         ),
     ),
     (
         "- prompt: P\n        characters: [maria]",
-        "line 17: scene 1, shot 1, character 1: there is no character called 'maria'; did you mean 'mara'?",
+        (
+            "line 17: scene 1, shot 1, character 1: there is no character called 'maria'; did you "
+            "mean 'mara'?"
+        ),
     ),
     (
         "- prompt: P\n        first_frame: clip",
@@ -418,7 +463,10 @@ FILES = [
     ),
     (
         "no/a.png",
-        f"there is no file 'no/a.png' beside this storyboard; there is no folder {PICTURES / 'no'} either",
+        (
+            "there is no file 'no/a.png' beside this storyboard; there is no folder "
+            f"{PICTURES / 'no'} either"
+        ),
     ),
     ("www.a.b/c.png", "'www.a.b/c.png' is neither a file nor a link; a link begins with https://"),
     ("'https://a.b/c d.png'", "a link has no spaces; write %20 for each"),
@@ -439,25 +487,34 @@ SYNTAX = [
     (
         TITLE,
         "title: Harbour: dawn",
-        "line 1: a text that contains a colon must stand in quotes, as in `prompt: 'Wide shot: a boat'`",
+        (
+            "line 1: a text that contains a colon must stand in quotes, as in "
+            "`prompt: 'Wide shot: a boat'`"
+        ),
     ),
     (
         FIRST,
         "- prompt: P:",
-        "line 16: a text that contains a colon must stand in quotes, as in `prompt: 'Wide shot: a boat'`",
+        (
+            "line 16: a text that contains a colon must stand in quotes, as in `prompt: 'Wide "
+            "shot: a boat'`"
+        ),
     ),
     (
         FIRST,
         "- prompt: P\n         mode: pro",
         (
-            "line 17: this line is indented differently from the lines it belongs to (if it goes on with the text "
-            "above, that text contains a colon and must stand in quotes)"
+            "line 17: this line is indented differently from the lines it belongs to (if it goes "
+            "on with the text above, that text contains a colon and must stand in quotes)"
         ),
     ),
     (
         FIRST,
         "- prompt: P\n       mode: pro",
-        "line 17: this line is indented differently from the lines it belongs to, or it lacks a dash in front",
+        (
+            "line 17: this line is indented differently from the lines it belongs to, or it lacks "
+            "a dash in front"
+        ),
     ),
     (
         FIRST,
@@ -473,7 +530,10 @@ SYNTAX = [
     (
         FIRST,
         "- prompt: '@hero' waves",
-        "line 16: a text goes on after its closing quote; inside 'quotes' write '' for an apostrophe",
+        (
+            "line 16: a text goes on after its closing quote; inside 'quotes' "
+            "write '' for an apostrophe"
+        ),
     ),
     (FIRST, "- prompt: *slow* pan", "line 16: a text that begins with * must stand in quotes"),
     (FIRST, "- prompt: !slow pan", "line 16: a text that begins with ! must stand in quotes"),
@@ -490,7 +550,10 @@ SYNTAX = [
     (
         FIRST,
         "- prompt: 'It's late'",
-        "line 16: a text goes on after its closing quote; inside 'quotes' write '' for an apostrophe",
+        (
+            "line 16: a text goes on after its closing quote; inside 'quotes' "
+            "write '' for an apostrophe"
+        ),
     ),
     (
         FIRST,
@@ -512,7 +575,10 @@ SYNTAX = [
     (
         TITLE,
         "- title: T",
-        "line 2: this line is indented differently from the lines it belongs to, or it lacks a dash in front",
+        (
+            "line 2: this line is indented differently from the lines it belongs to, or it lacks a "
+            "dash in front"
+        ),
     ),
     (
         TITLE,
@@ -564,7 +630,7 @@ def test_what_is_no_storyboard_is_refused(text: str, told: str) -> None:
     "text", ["{", "\x00", "[" * 5000, "a: &a [*a]", "title: &t [*t]", "{" * 9000, "? [a]\n: b"]
 )
 def test_garbage_is_refused_like_anything_else(text: str) -> None:
-    """Documents that contain themselves, nest without end or hold nothing readable raise the same kind of error."""
+    """Documents that contain themselves, nest without end or hold nothing are refused."""
     for name in ("film.yaml", "film.json"):
         with pytest.raises(StoryboardInvalid, match=rf"^{name}"):
             read_storyboard(text, name)
@@ -597,7 +663,7 @@ def test_a_mistake_that_several_shots_share_is_told_once() -> None:
 
 
 def test_anchors_and_merge_keys_work() -> None:
-    """A shot may be used again with changes; its own word counts, and so does a merged part inside a merged part."""
+    """A shot may be used again with changes; its own word counts, in merged parts too."""
     shots = (
         "&a {prompt: P, duration: 4, sound: on}",
         "&b {<<: *a, duration: 5, sound: off}",
@@ -615,11 +681,13 @@ def test_anchors_and_merge_keys_work() -> None:
 
 
 def test_yaml_is_read_as_editors_read_it() -> None:
-    """Ratios, `on`, `no`, days, and leading zeros are texts; what is a number or a truth stays one."""
+    """Ratios, `on`, `no`, days, and leading zeros are texts; numbers and truths stay so."""
     text = (
-        "title: 2024-01-01\ndefaults: {aspect_ratio: 9:16, sound: on, keep_original_sound: no, crossfade: .5}\n"
+        "title: 2024-01-01\ndefaults: {aspect_ratio: 9:16, sound: on, keep_original_sound: no, "
+        "crossfade: .5}\n"
         "references: {1: {element: 007}, on: {element: 8}}\n"
-        "scenes:\n  - title: No\n    shots: [{prompt: Off, shown: no}, {prompt: y, shown: true, duration: 04}]\n"
+        "scenes:\n  - title: No\n    shots: [{prompt: Off, shown: no}, {prompt: y, shown: true, "
+        "duration: 04}]\n"
     )
     board = read_storyboard(text)
     assert board.title == "2024-01-01"
@@ -638,7 +706,7 @@ def test_yaml_is_read_as_editors_read_it() -> None:
 
 
 def test_json_is_read_too(tmp_path: Path) -> None:
-    """The same film as JSON, indented with tabs and with nulls for what is not said, is the same film."""
+    """As JSON, indented with tabs and with nulls for what is not said, it is the same film."""
     text = GOOD.replace("bottle.jpg", str(PICTURES / "bottle.jpg")).replace("First", "First 🎬")
     board = read_storyboard(text)
     path = tmp_path / "film.json"
@@ -734,18 +802,25 @@ PLANNED = [
         "duration: 3",
         "duration: 12\n        model: kling-video-o1",
         (
-            "line 18: scene 1, shot 2, duration (12 with kling-video-o1): kling-video-o1 makes 3 to 10 seconds"
+            "line 18: scene 1, shot 2, duration (12 with kling-video-o1): kling-video-o1 makes 3 "
+            "to 10 seconds"
         ),
     ),
     (
         "duration: 3",
         "duration: 2",
-        "line 18: scene 1, shot 2, duration (2): a clip has at least 3 seconds; shorter shots need a multi_shot scene",
+        (
+            "line 18: scene 1, shot 2, duration (2): a clip has at least 3 seconds; shorter shots "
+            "need a multi_shot scene"
+        ),
     ),
     (
         DURATION,
         "duration: 2",
-        "line 16: scene 1, shot 1: duration (2): a clip has at least 3 seconds; shorter shots need a multi_shot scene",
+        (
+            "line 16: scene 1, shot 1: duration (2): a clip has at least 3 seconds; shorter shots "
+            "need a multi_shot scene"
+        ),
     ),
     (
         FIRST,
@@ -761,14 +836,17 @@ PLANNED = [
         FIRST,
         f"- prompt: P\n        references: [{', '.join(f'https://a.b/{n}.png' for n in range(8))}]",
         (
-            "line 17: scene 1, shot 1, references (8 images and elements, the limit here is 7): at most 7 pictures "
-            "and subjects, 4 where a video goes in"
+            "line 17: scene 1, shot 1, references (8 images and elements, the limit here is 7): at "
+            "most 7 pictures and subjects, 4 where a video goes in"
         ),
     ),
     (
         "continuity: last_frame",
         "continuity: multi_shot",
-        "line 17: scene 1, shot 2: in a multi_shot scene sound can only be said for the whole scene",
+        (
+            "line 17: scene 1, shot 2: in a multi_shot scene sound can only be "
+            "said for the whole scene"
+        ),
     ),
     (
         SHOTS,
@@ -780,7 +858,7 @@ PLANNED = [
 
 @pytest.mark.parametrize(("old", "new", "told"), PLANNED, ids=lambda value: str(value)[:30].strip())
 def test_what_only_planning_finds_has_a_line_too(old: str, new: str, told: str) -> None:
-    """A rule of the whole request is told at the field, else the shot, in the words of a storyboard."""
+    """A rule of the whole request is told at the field, else the shot, in its words."""
     assert refusal(changed(old, new)) == f"film.yaml, {told}"
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from prefect_kling.studio.errors import StoryboardInvalid, TableInvalid
-from prefect_kling.studio.film.reading import remote_sources as elsewhere
 from prefect_kling.studio.film.reading.remote_sources import (
     fetch_storyboard,
     fetch_table,
@@ -108,7 +107,10 @@ def test_what_is_not_there_is_told(address: str, words: str, site: str, filled: 
         ),
         (
             "../secret.jpg",
-            "line 4: references, bottle, image: '../secret.jpg' is neither a link nor a file beside it",
+            (
+                "line 4: references, bottle, image: '../secret.jpg' is neither a "
+                "link nor a file beside it"
+            ),
         ),
         ("/etc/hostname", "'/etc/hostname' is neither a link"),
         ("~/secret.jpg", "'~/secret.jpg' is neither a link"),
@@ -121,7 +123,7 @@ def test_what_is_not_there_is_told(address: str, words: str, site: str, filled: 
     ],
 )
 def test_a_file_that_is_not_beside_it_is_told(picture: str, words: str, archive: Archive) -> None:
-    """Nothing outside the storyboard's folder is fetched, from the bucket or from the machine the run happens on."""
+    """Nothing outside the storyboard's folder is fetched, from bucket or disk."""
     archive.bucket.put("boards/film.yaml", BOARD.format(picture=picture).encode(), "text/yaml")
     archive.bucket.put("secret.jpg", (PICTURES / "mug-front.jpg").read_bytes(), "image/jpeg")
     with pytest.raises(StoryboardInvalid) as caught:
@@ -131,15 +133,12 @@ def test_a_file_that_is_not_beside_it_is_told(picture: str, words: str, archive:
 
 
 @pytest.mark.parametrize("root", ["{site}/", ""], ids=["link", "path"])
-def test_a_book_is_no_storyboard(
-    root: str, site: str, filled: Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_book_is_no_storyboard(root: str, site: str, filled: Archive) -> None:
     """What is too long is not fetched to its end."""
-    monkeypatch.setattr(elsewhere, "STORYBOARD_BYTES", 20)
     with pytest.raises(
         StoryboardInvalid, match="is too long to be read: it holds more than 20 bytes"
     ):
-        fetch_storyboard(f"{root.format(site=site)}boards/film.yaml", filled)
+        fetch_storyboard(f"{root.format(site=site)}boards/film.yaml", filled, most_bytes=20)
 
 
 def test_an_address_is_shown_without_its_secrets() -> None:

@@ -18,9 +18,18 @@ JUG = VideoRequest(model="kling-video-o1", prompt="A jug")
         'prompt,duration,sound,model\n"A mug, red",3,on,\nA jug,,,kling-video-o1\n',
         "\ufeffprompt;model;duration;sound\r\nA mug, red;;3;on\r\n\r\nA jug;kling-video-o1;;\r\n",
         "prompt\tduration\tsound\tmodel\nA mug, red\t3\ton\nA jug\t\t\tkling-video-o1",
-        'prompt,        duration, sound, model\n"A mug, red",  3,        on,\nA jug,,,kling-video-o1\n',
-        'sep=;\nprompt;duration;sound;model;;\n"A mug, red";3;on;;;\n;;;;;\nA jug;;;kling-video-o1;;\n',
-        "- {prompt: 'A mug, red', duration: 3, sound: on}\n- {prompt: A jug, model: kling-video-o1}\n",
+        (
+            'prompt,        duration, sound, model\n"A mug, red",  3,        on,\n'
+            "A jug,,,kling-video-o1\n"
+        ),
+        (
+            'sep=;\nprompt;duration;sound;model;;\n"A mug, red";3;on;;;\n;;;;;\n'
+            "A jug;;;kling-video-o1;;\n"
+        ),
+        (
+            "- {prompt: 'A mug, red', duration: 3, sound: on}\n"
+            "- {prompt: A jug, model: kling-video-o1}\n"
+        ),
         json.dumps(
             [{"prompt": "A mug, red", "duration": "3", "sound": "on"}, JUG.model_dump(mode="json")]
         ),
@@ -52,7 +61,10 @@ def test_what_a_spreadsheet_made_of_a_cell_is_read(column: str, cell: str, value
 
 def test_frames_are_columns_with_links() -> None:
     """A picture to begin with and one to end with, where the cells are filled."""
-    text = "prompt,first_frame,end_frame\nA,https://a.example/1.png,https://a.example/2.png\nB,https://a.example/1.png,\n"
+    text = (
+        "prompt,first_frame,end_frame\nA,https://a.example/1.png,https://a.example/2.png\n"
+        "B,https://a.example/1.png,\n"
+    )
     first = ImageInput(image_url="https://a.example/1.png", type="first_frame")
     last = ImageInput(image_url="https://a.example/2.png", type="end_frame")
     assert [request.image_list for request in read_requests(text)] == [[first, last], [first]]
@@ -73,7 +85,10 @@ def test_frames_are_columns_with_links() -> None:
         ),
         (
             "prompt,duration\nA,3\nB,99\n",
-            "mugs.csv, line 3: duration (99 with kling-v3-omni): kling-v3-omni makes 3 to 15 seconds",
+            (
+                "mugs.csv, line 3: duration (99 with kling-v3-omni): "
+                "kling-v3-omni makes 3 to 15 seconds"
+            ),
         ),
         ("prompt,duration\nA mug, red,3\n", "mugs.csv, line 2: more cells than the header"),
         ("prompt,duration\n\nA,3\nB, red,3\n", "mugs.csv, line 4: more cells than the header"),
@@ -89,7 +104,10 @@ def test_frames_are_columns_with_links() -> None:
         ('prompt,duration\n"A mug,3\n"A jug",5\n', "mugs.csv, line 2: a text goes on after"),
         (
             "prompt\n" + "x" * 2501,
-            "mugs.csv, line 2: prompt (2501 characters): a prompt of kling-v3-omni has at most 2500 characters",
+            (
+                "mugs.csv, line 2: prompt (2501 characters): a prompt of kling-v3-omni has at most "
+                "2500 characters"
+            ),
         ),
         (
             "prompt,first_frame\nA,mug.jpg\n",

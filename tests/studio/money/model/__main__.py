@@ -1,4 +1,4 @@
-"""`python -m tests.studio.money.model N`: the same model for N examples, ten thousand unless told."""
+"""`python -m tests.studio.money.model N`: the same model for N examples (10,000)."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""The paid API in memory: it makes jobs, loses answers before and after it made them, and answers wrongly."""
+"""The paid API in memory: it makes jobs, loses answers before or after, and answers wrongly."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""An S3 in memory, and actors that stop before every call of it, so that any of them can be killed there."""
+"""An S3 in memory, and actors that stop before every call of it, so that they can be killed."""
 
 import asyncio
 import selectors
@@ -30,7 +30,7 @@ class ActorDied(BaseException):
 
 
 class Actor:
-    """A process of the model: a thread with an event loop of its own, which runs only when it is told to.
+    """A process of the model: a thread with its own event loop, which runs when it is told to.
 
     It stops before each call of the store or the API and before each sleep, and goes on with the
     answer it is given there.

@@ -1,4 +1,4 @@
-"""One archive, one API and several processes: what they may do, and the rules that hold whatever they do."""
+"""One archive, one API and several processes: what they may do, and the rules that hold."""
 
 import asyncio
 import hashlib
@@ -108,7 +108,7 @@ class _NoLimit:
 
 
 class World:
-    """The model. Rules that are broken are raised as `AssertionError` by the step that broke them."""
+    """The model. A step that breaks a rule raises `AssertionError`."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -144,7 +144,8 @@ class World:
         ):  # fmt: skip
             self._patches.append(patch.object(module, "datetime", now))
         for module in (
-            submission, settlement, reconcile, earlier_jobs, candidates, callback_handling, decisions,
+            submission, settlement, reconcile, earlier_jobs, candidates, callback_handling,
+            decisions,
         ):  # fmt: skip
             self._patches.append(patch.object(module, "in_thread", _in_place))
         self._patches.append(patch.object(settlement, "until_stopped", _until_stopped))
@@ -368,7 +369,7 @@ class World:
         assert not self.broken, self.broken
 
     def close_everything(self) -> None:
-        """Take the ways out, and check that they end every record and that no money is left over."""
+        """Take the ways out; they must end every record and leave no money over."""
         for actor in self.actors:
             if not actor.is_finished:
                 actor.resume("die")
@@ -392,7 +393,7 @@ class World:
         self._check_videos(deliverable)
 
     def _check_videos(self, deliverable: list[Job]) -> None:
-        """Every video that the API still had at the closing, and whose job a record knows, is kept."""
+        """Every video the API still had at the closing, of a known job, is kept."""
         for job in deliverable:
             entry = self.entry(job.prompt)
             if entry is None or job.job_id not in entry.owned_job_ids:
