@@ -6,7 +6,6 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from itertools import accumulate, takewhile
 
 import httpx
@@ -27,13 +26,13 @@ from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.settlement import Outcome, keep_paid_job, wait_for_paid_job
 from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 from tests.deployments.door import ENOUGH_SECONDS, SECRET, Door, open_door, until, with_receiver
-from tests.orders import ordered, record
+from tests.orders import capped, ordered, record
 
 
 @pytest.fixture
 def archive(archive: Archive) -> Archive:
     """An empty archive with a cap, so that money is accounted for."""
-    return Archive(archive.bucket, cap_usd=Decimal(90))
+    return capped(archive, 90)
 
 
 @pytest.fixture
