@@ -1,5 +1,7 @@
 """Orders of a test's own, and how they stand."""
 
+from decimal import Decimal
+
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.kling.result_access import ResultAccess
 from prefect_kling.studio.money.archive import Archive
@@ -14,6 +16,13 @@ def ordered(archive: Archive, name: str) -> ClipOrder:
     """An order nobody else has."""
     prompt = f"{name} {archive.bucket.prefix}"
     return ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3))
+
+
+def capped(archive: Archive, usd: int = 50) -> Archive:
+    """Return the archive with a cap, so that money is accounted for."""
+    with_cap = Archive(archive.bucket, cap_usd=Decimal(usd))
+    with_cap.fetching = archive.fetching
+    return with_cap
 
 
 def record(archive: Archive, order: ClipOrder) -> Entry:

@@ -25,7 +25,10 @@ def accept_quarantined(
     entry = version.entry
     if entry.job_id != found.job_id:
         raise WrongClip(
-            f"the clip's record is about job {entry.job_id} by now, the file is of job {found.job_id}",
+            (
+                f"the clip's record is about job {entry.job_id} by now, the file is of job "
+                f"{found.job_id}"
+            ),
             clip_key=found.clip_key,
             job_id=found.job_id,
         )

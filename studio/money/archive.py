@@ -73,7 +73,7 @@ class FetchPolicy:
     watch_seconds: float = 2.0
     """Pause between two looks at the open clips, while a receiver may finish them."""
     receiver_seconds: float = 30.0
-    """How long after a job's end a receiver is left to fetch the clip alone, should a poll see it."""
+    """How long a receiver is left to fetch the clip alone, when a poll sees the job's end first."""
 
 
 @dataclass(frozen=True)

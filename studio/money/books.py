@@ -160,7 +160,7 @@ class Obstacle(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """What the books say of a held clip: `unpaid` is proven, `paid` if the account is ours alone."""
+    """What the books say of a held clip: `unpaid` is proven, `paid` in an account of ours alone."""
 
     clip_key: str
     claim: str

@@ -30,7 +30,7 @@ class FilmCap:
     film: str
     usd: Decimal | None = None
     earlier_film: str = ""
-    """What earlier versions called it, and other films perhaps; all that they booked there counts."""
+    """What earlier versions called it, and other films perhaps; all that is booked there counts."""
 
 
 class Reservation(BaseModel):

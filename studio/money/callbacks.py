@@ -27,7 +27,8 @@ class CallbackAddresses:
     def address(self, entry: Entry) -> str:
         """Return the address for one intent; the same every time."""
         claim = entry.claim[:CLAIM_LENGTH]
-        return f"{self.base_url.rstrip('/')}/{entry.clip_key}/{claim}/{self._token(entry.clip_key, claim)}"
+        token = self._token(entry.clip_key, claim)
+        return f"{self.base_url.rstrip('/')}/{entry.clip_key}/{claim}/{token}"
 
     def is_ours(self, clip_key: str, claim: str, token: str) -> bool:
         """Whether the token belongs to clip and claim.

@@ -95,8 +95,8 @@ def release(version: VersionedEntry, job_ids: Iterable[str], archive: Archive, w
             raise _refusal(entry, "no answer named a job; leave the ids out")
         ids = " ".join(entry.named_job_ids)
         raise WrongClip(
-            f"an answer named job {ids}, which may be paid: look for it first. If it is not there, type the id: "
-            f"prefect-kling ledger release {entry.clip_key} {ids}",
+            f"an answer named job {ids}, which may be paid: look for it first. If it is not there, "
+            f"type the id: prefect-kling ledger release {entry.clip_key} {ids}",
             clip_key=entry.clip_key,
             job_id=entry.named_job_id,
         )
@@ -183,8 +183,8 @@ async def _require_ended(entry: Entry, job_id: str, client: KlingClient) -> None
             return
         raise _refusal(
             entry,
-            f"job {job_id} is not known here, and nothing proves that this is the account that took it; "
-            f"prefect-kling ledger give-up {entry.clip_key} closes it at its worst price",
+            f"job {job_id} is not known here, and nothing proves that this is the account that "
+            f"took it; prefect-kling ledger give-up {entry.clip_key} closes it at its worst price",
             job_id,
         ) from error
     if job.state is JobState.COMPLETED:

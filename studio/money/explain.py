@@ -7,10 +7,16 @@ from prefect_kling.kling.job_ids import is_job_id
 from prefect_kling.studio.money.ledger import Entry, EntryState
 
 _STATES = {
-    EntryState.CLAIMED: "about to be sent; if its process died, it is released, for nothing was sent yet",
-    EntryState.SENDING: "being sent; if its process died, it is held once it is older than a paid call may take",
+    EntryState.CLAIMED: (
+        "about to be sent; if its process died, it is released, for nothing was sent yet"
+    ),
+    EntryState.SENDING: (
+        "being sent; if its process died, it is held once it is older than a paid call may take"
+    ),
     EntryState.INTENT: "being sent by an older version; if its process died, it is held",
-    EntryState.SUBMITTED: "paid for, and not archived yet; running the flow again, or collect_finished, archives it",
+    EntryState.SUBMITTED: (
+        "paid for, and not archived yet; running the flow again, or collect_finished, archives it"
+    ),
     EntryState.HELD: "held: it is not known whether its request was taken, and it may be paid",
     EntryState.RELEASED: "not paid; it may be sent again",
     EntryState.FAILED: "failed at the API, which does not charge for that",
@@ -29,14 +35,19 @@ def explain(entry: Entry, shown: Callable[[str], str]) -> str:
         if entry.charged_usd is not None
         else f"at most ${entry.at_most_usd}"
     )
+    if entry.state in (EntryState.RELEASED, EntryState.FAILED):
+        cost = "nothing"
     request = entry.order.request
     lines = [
         f"clip {entry.clip_key}: {_STATES[entry.state]}",
         "",
         f"- request: {shown(request.headline)} ({request.model}, take {entry.order.take})",
-        f"- cost: {cost if entry.state not in (EntryState.RELEASED, EntryState.FAILED) else 'nothing'}",
+        f"- cost: {cost}",
         f"- job: {shown(_job(entry))}",
-        f"- attempt: {entry.attempt}, sent to {shown(entry.sent_to or 'nowhere yet')} by {shown(entry.by)}",
+        (
+            f"- attempt: {entry.attempt}, sent to {shown(entry.sent_to or 'nowhere yet')} by "
+            f"{shown(entry.by)}"
+        ),
     ]
     for attempt in entry.attempts:
         job_id = shown(attempt.job_id or "unknown")
@@ -68,7 +79,10 @@ def next_steps(entry: Entry) -> list[str]:
             return ["A sweep, or the next run, releases it if its process has died."]
         case EntryState.SUBMITTED:
             return [
-                f"Run its flow again, or collect_finished. If the API has forgotten the job: {retry},",
+                (
+                    "Run its flow again, or collect_finished. If the API has "
+                    f"forgotten the job: {retry},"
+                ),
                 f"or {give_up}.",
             ]
         case EntryState.FAILED:
@@ -117,5 +131,8 @@ def remedies(entry: Entry) -> list[str]:
         look,
         "",
         f"- {found}: `{adopt}` (it is waited for and archived), or",
-        f"- it is not, and nothing is charged for it: `{release}` (it may be sent, and paid, again).",
+        (
+            f"- it is not, and nothing is charged for it: `{release}` (it may be "
+            "sent, and paid, again)."
+        ),
     ]

@@ -711,7 +711,7 @@ def _at_worst(attempt: Attempt) -> Attempt:
 
 
 def _decided(attempt: Attempt) -> Attempt:
-    """Return a failed attempt as one that a person has decided about: it stops no other any more."""
+    """Return a failed attempt as one that a person has decided about: it stops no other."""
     if attempt.state != "failed":
         return attempt
     return attempt.model_copy(update={"state": "gone"})

@@ -56,7 +56,8 @@ class ClipOrder(BaseModel):
             found.append(f"the clip lasts {seconds:.2f} s, {self.request.duration} s were ordered")
         if min(width, height) < SHORT_SIDE[self.request.mode]:
             found.append(
-                f"the picture is {width}x{height}, mode {self.request.mode} promises {SHORT_SIDE[self.request.mode]}p"
+                f"the picture is {width}x{height}, mode {self.request.mode} promises "
+                f"{SHORT_SIDE[self.request.mode]}p"
             )
         if self.request.sound == "on" and not has_sound:
             found.append("sound was ordered, the clip has no sound track")

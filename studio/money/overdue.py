@@ -79,12 +79,13 @@ def next_step(entry: Entry) -> str:
     key = entry.clip_key
     if entry.state is EntryState.SUBMITTED:
         return (
-            f"`prefect-kling ledger retry {key}` looks at its job first and pays for another only if that one "
-            f"is over; `prefect-kling ledger give-up {key}` closes the record."
+            f"`prefect-kling ledger retry {key}` looks at its job first and pays for another only "
+            f"if that one is over; `prefect-kling ledger give-up {key}` closes the record."
         )
     if entry.state is EntryState.HELD:
         return (
-            f"`prefect-kling ledger adopt {key} JOB_ID` if the job exists, `prefect-kling ledger release {key}` "
-            f"if nothing was paid, `prefect-kling ledger give-up {key}` if that cannot be known."
+            f"`prefect-kling ledger adopt {key} JOB_ID` if the job exists, `prefect-kling ledger "
+            f"release {key}` if nothing was paid, `prefect-kling ledger give-up {key}` if that "
+            "cannot be known."
         )
     return f"`prefect-kling ledger show {key}` says what happened."

@@ -62,8 +62,8 @@ async def wait_for_paid_job(
     A failure is for the caller to note (`close_failed`).
 
     `is_watched`: a receiver may finish the clip. Then the ledger is watched for it, and the API is
-    asked only about what the ledger cannot tell; the initial delay of the policy counts from when the
-    request was sent. Free, safe to repeat. Raises what `poll_until_done` raises.
+    asked only about what the ledger cannot tell; the initial delay of the policy counts from when
+    the request was sent. Free, safe to repeat. Raises what `poll_until_done` raises.
     """
     if entry.job_id is None:
         raise LedgerUnreadable(

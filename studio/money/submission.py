@@ -1,15 +1,15 @@
 """The money path: from an order to its one paid job, whoever else wants the same clip.
 
-| what became of the POST              | the client raises                               | the record |
-|--------------------------------------|-------------------------------------------------|------------|
-| success with a job id                | nothing                                         | submitted  |
-| not one byte left, whatever happened | anything                                        | released   |
-| busy                                 | `Unavailable`                                   | released   |
-| refused                              | `RequestRefused`, `KeyRefused`, `BalanceTooLow` | released   |
-| any other answer, lost, cancelled    | `OutcomeUnknown`, everything else               | held       |
+| what became of the POST           | the client raises                               | the record |
+|-----------------------------------|-------------------------------------------------|------------|
+| success with a job id             | nothing                                         | submitted  |
+| not one byte left, come what may  | anything                                        | released   |
+| busy                              | `Unavailable`                                   | released   |
+| refused                           | `RequestRefused`, `KeyRefused`, `BalanceTooLow` | released   |
+| any other answer, lost, cancelled | `OutcomeUnknown`, everything else               | held       |
 
-*Busy* and *refused* are what HTTP status and code say together, by the lists in `kling/reply.py`. A busy API is queued
-for.
+*Busy* and *refused* are what HTTP status and code say together, by the lists in `kling/reply.py`. A
+busy API is queued for.
 
 The order of events is what makes it safe: claim (won by a conditional write) → money set aside →
 connection → sending (the claim, changed by a conditional write and read back) → POST, once → job
@@ -178,9 +178,10 @@ async def submit_once(
 ) -> Entry:
     """Return the record of the order's one paid job, sending the request only if nobody has.
 
-    **Costs at most `quote(order.request).at_most_usd`, once per clip key**, however many processes call it and
-    however often. Raises `OverBudget` before anything is sent, `ClipHeld` when the outcome of a send is unknown,
-    `JobFailed` when the job failed for good, and the errors in the table above. `say` is told why it takes time.
+    **Costs at most `quote(order.request).at_most_usd`, once per clip key**, however many processes
+    call it and however often. Raises `OverBudget` before anything is sent, `ClipHeld` when the
+    outcome of a send is unknown, `JobFailed` when the job failed for good, and the errors in the
+    table above. `say` is told why it takes time.
     """
     deadline = time.monotonic() + options.busy
     claim = ClaimRequest(
@@ -655,7 +656,7 @@ def _reason(error: BaseException) -> str:
 
 def _held(entry: Entry) -> ClipHeld:
     message = (
-        f"it is not known whether the paid request was taken, it may have cost up to ${entry.at_most_usd}: "
-        f"{entry.last_note}"
+        "it is not known whether the paid request was taken, it may have cost up to "
+        f"${entry.at_most_usd}: {entry.last_note}"
     )
     return ClipHeld(message, clip_key=entry.clip_key, job_id=entry.named_job_id)

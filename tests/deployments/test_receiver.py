@@ -6,7 +6,6 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from itertools import accumulate, takewhile
 
 import httpx
@@ -27,13 +26,13 @@ from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.settlement import Outcome, keep_paid_job, wait_for_paid_job
 from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 from tests.deployments.door import ENOUGH_SECONDS, SECRET, Door, open_door, until, with_receiver
-from tests.orders import ordered, record
+from tests.orders import capped, ordered, record
 
 
 @pytest.fixture
 def archive(archive: Archive) -> Archive:
     """An empty archive with a cap, so that money is accounted for."""
-    return Archive(archive.bucket, cap_usd=Decimal(90))
+    return capped(archive, 90)
 
 
 @pytest.fixture
@@ -375,13 +374,13 @@ async def test_clips_that_nobody_waits_for_are_all_archived(
     tag = archive.bucket.prefix
     requests = [
         VideoRequest(model="kling-v3-omni", prompt=f"{number} {tag}", duration=3)
-        for number in range(40)
+        for number in range(10)
     ]
     deaf = with_receiver(credentials, free_ports(1)[0])
-    heard = await submit_batch(requests[:24], door.block, archive_block)
-    unheard = await submit_batch(requests[24:], deaf, archive_block)
+    heard = await submit_batch(requests[:6], door.block, archive_block)
+    unheard = await submit_batch(requests[6:], deaf, archive_block)
     assert not any(row.trouble for row in heard + unheard)
-    await until(lambda: len(door.outcomes()) == 24)
+    await until(lambda: len(door.outcomes()) == 6)
     assert all(archive.find(row.clip_key) for row in heard)
     assert not any(archive.find(row.clip_key) for row in unheard)
     await until(
@@ -390,5 +389,5 @@ async def test_clips_that_nobody_waits_for_are_all_archived(
         )
     )
     findings = await collect_finished(deaf, archive_block)
-    assert findings.counts == {"archived": 16}
-    assert len({job["id"] for job in sandbox.jobs() if tag in str(job["body"])}) == 40
+    assert findings.counts == {"archived": 4}
+    assert len({job["id"] for job in sandbox.jobs() if tag in str(job["body"])}) == 10

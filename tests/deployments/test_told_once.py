@@ -10,17 +10,19 @@ import pytest
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks import credentials as credentials_module
+from prefect_kling.deployments.receiver import ReceiverSettings
 from prefect_kling.flows import collect_finished, generate_batch, submit_batch
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.reconcile import reconcile
+from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
 from prefect_kling.telemetry import events
 from tests.deployments.door import Door, open_door, until
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 Told = list[tuple[str, dict[str, Any]]]
+SOON = ReconcileSettings(confirm_seconds=0.2)
 
 
 @pytest.fixture
@@ -41,7 +43,8 @@ def door(
     often = PollPolicy(first=0.1, longest=0.1, initial_delay=0.05)
     monkeypatch.setattr(credentials_module, "SAFETY_POLLS", often)
     archive.fetching = replace(archive.fetching, receiver_seconds=0.0)
-    with open_door(credentials, archive, events.announce_ended) as door:
+    settings = ReceiverSettings(confirm_seconds=SOON.confirm_seconds)
+    with open_door(credentials, archive, events.announce_ended, settings) as door:
         yield door
 
 
@@ -58,20 +61,20 @@ def requests(archive: Archive, count: int) -> list[VideoRequest]:
 async def test_a_run_a_receiver_and_a_sweep_tell_of_each_end_once(
     door: Door, archive_block: KlingArchive, archive: Archive, client: KlingClient, told: Told
 ) -> None:
-    """Forty clips, met by all three in one moment: one event each, its outcome in the record."""
+    """Sixteen clips, met by all three in one moment: one event each, its outcome in the record."""
     is_over = asyncio.Event()
 
     async def keep_sweeping() -> None:
         while not is_over.is_set():
-            await reconcile(archive, client, tell=events.announce_ended)
+            await reconcile(archive, client, SOON, tell=events.announce_ended)
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_sweeping())
-        rows = await generate_batch(requests(archive, 40), door.block, archive_block)
+        rows = await generate_batch(requests(archive, 16), door.block, archive_block)
         is_over.set()
-    await until(lambda: len(told) >= 40)
+    await until(lambda: len(told) >= 16)
     ends = {row.clip_key: "kling.job.completed" if row.clip else "kling.job.failed" for row in rows}
-    assert Counter(ends.values()) == {"kling.job.completed": 30, "kling.job.failed": 10}
+    assert Counter(ends.values()) == {"kling.job.completed": 12, "kling.job.failed": 4}
     assert Counter((name, payload["clip_key"]) for name, payload in told) == Counter(
         (name, key) for key, name in ends.items()
     )

@@ -22,7 +22,7 @@ from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.settlement import Outcome
 from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 from prefect_kling.studio.storage.layout import CLAIM_LENGTH
-from tests.orders import ordered, record
+from tests.orders import capped, ordered, record
 
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
 STEADY = SubmitOptions(look_again=0.05)
@@ -31,13 +31,7 @@ STEADY = SubmitOptions(look_again=0.05)
 @pytest.fixture
 def archive(archive: Archive) -> Archive:
     """An empty archive with a cap, so that money is accounted for."""
-    return Archive(archive.bucket, cap_usd=Decimal(50))
-
-
-@pytest.fixture
-def order(request: pytest.FixtureRequest, archive: Archive) -> ClipOrder:
-    """An order of this test's own."""
-    return ordered(archive, request.node.name)
+    return capped(archive)
 
 
 def call_for(entry: Entry, job_id: str | None = None) -> CallbackEvent:

@@ -22,7 +22,7 @@ from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
 from prefect_kling.studio.money.settlement import close_failed
 from prefect_kling.studio.money.submission import SubmitOptions, submit_once
-from tests.orders import ordered, record
+from tests.orders import capped, ordered, record
 
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
 BRIEF = SubmitOptions(look_again=0.05, window=0.5, film=FilmCap("dawn"), retry_pause=0.0)
@@ -33,13 +33,7 @@ WHO = "somebody"
 @pytest.fixture
 def archive(archive: Archive) -> Archive:
     """An empty archive with a cap, so that money is accounted for."""
-    return Archive(archive.bucket, cap_usd=Decimal(50))
-
-
-@pytest.fixture
-def order(request: pytest.FixtureRequest, archive: Archive) -> ClipOrder:
-    """An order of this test's own."""
-    return ordered(archive, request.node.name)
+    return capped(archive)
 
 
 def version_of(archive: Archive, order: ClipOrder) -> VersionedEntry:

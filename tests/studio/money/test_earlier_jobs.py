@@ -27,7 +27,7 @@ from prefect_kling.studio.money.settlement import (
 )
 from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 from prefect_kling.studio.storage.layout import CLAIM_LENGTH
-from tests.orders import ordered, record
+from tests.orders import capped, ordered, record
 
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
 STEADY = SubmitOptions(look_again=0.05, retry_pause=0.05)
@@ -39,13 +39,7 @@ FINAL = JobFailed("not allowed", fail_code="CONTENT_MODERATION", retryable=False
 @pytest.fixture
 def archive(archive: Archive) -> Archive:
     """An empty archive with a cap, so that money is accounted for."""
-    return Archive(archive.bucket, cap_usd=Decimal(50))
-
-
-@pytest.fixture
-def order(request: pytest.FixtureRequest, archive: Archive) -> ClipOrder:
-    """An order of this test's own."""
-    return ordered(archive, request.node.name)
+    return capped(archive)
 
 
 def made(sandbox: Sandbox, order: ClipOrder) -> int:

@@ -24,12 +24,6 @@ SWEEP = ReconcileSettings(window_seconds=-1.0, confirm_seconds=0.05)
 SUCCESS = {"code": 200, "msg": "success"}
 
 
-@pytest.fixture
-def order(request: pytest.FixtureRequest, archive: Archive) -> ClipOrder:
-    """An order of this test's own."""
-    return ordered(archive, request.node.name)
-
-
 def answer(job_id: str, code: int = 200) -> str:
     """An answer to a paid call that names a job."""
     return json.dumps({"code": code, "msg": "said", "data": {"taskId": job_id}})

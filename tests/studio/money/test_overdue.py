@@ -6,22 +6,15 @@ from decimal import Decimal
 import pytest
 
 from prefect_kling.kling.client import KlingClient
-from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import ClaimRequest
-from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.overdue import AlarmAges
 from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
 from prefect_kling.studio.money.submission import submit_once
+from tests.orders import ordered
 
 NEVER = timedelta(days=99)
-
-
-def order(archive: Archive, name: str) -> ClipOrder:
-    """An order of this test's own."""
-    prompt = f"{name} {archive.bucket.prefix}"
-    return ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3))
 
 
 @pytest.mark.parametrize(
@@ -43,10 +36,10 @@ async def test_an_open_record_is_told_by_its_age(
 ) -> None:
     """An endless job, a held clip and an unreadable job are told with price and next step."""
     if state == "held":
-        claimed = archive.ledger.claim(order(archive, state), ClaimRequest(Decimal(1)))
+        claimed = archive.ledger.claim(ordered(archive, state), ClaimRequest(Decimal(1)))
         archive.ledger.hold(claimed, "nobody knows")
     else:
-        await submit_once(order(archive, state), client, archive)
+        await submit_once(ordered(archive, state), client, archive)
         do = {"state": "pending"} if state == "running" else {"status": 400}
         sandbox.fault(on="get", do=do, times=None)
     findings = await reconcile(archive, client, ReconcileSettings(ages=ages))

@@ -7,29 +7,21 @@ import pytest
 
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.polling import PollPolicy, poll_until_done
-from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.budget import Budget
 from prefect_kling.studio.money.ledger import ClaimRequest, Entry, EntryState
-from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
 from prefect_kling.studio.money.submission import submit_once
-from tests.orders import HERE
+from tests.orders import HERE, ordered
 
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
 AT_ONCE = ReconcileSettings(window_seconds=-1.0, confirm_seconds=0.05)
 
 
-def order(archive: Archive, name: str) -> ClipOrder:
-    """An order of this test's own."""
-    prompt = f"{name} {archive.bucket.prefix}"
-    return ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3))
-
-
 async def submitted(archive: Archive, client: KlingClient, name: str) -> Entry:
     """A paid job whose run died right after."""
-    return await submit_once(order(archive, name), client, archive)
+    return await submit_once(ordered(archive, name), client, archive)
 
 
 async def ended(client: KlingClient, entry: Entry) -> None:
@@ -67,11 +59,11 @@ async def test_every_kind_of_open_clip_gets_its_due(
     await wait_until_failed(client, failing)
     done = await submitted(archive, client, "done")
     await ended(client, done)
-    claimed = archive.ledger.claim(order(archive, "claimed"), ClaimRequest(Decimal(1))).entry
+    claimed = archive.ledger.claim(ordered(archive, "claimed"), ClaimRequest(Decimal(1))).entry
     abandoned = archive.ledger.mark_sending(
-        archive.ledger.claim(order(archive, "abandoned"), ClaimRequest(Decimal(1)))
+        archive.ledger.claim(ordered(archive, "abandoned"), ClaimRequest(Decimal(1)))
     ).entry
-    gone = archive.ledger.claim(order(archive, "gone"), ClaimRequest(Decimal(1)))
+    gone = archive.ledger.claim(ordered(archive, "gone"), ClaimRequest(Decimal(1)))
     archive.ledger.submitted(gone, "clnosuchjob")
     findings = await reconcile(archive, client, AT_ONCE)
     assert findings.counts == {
@@ -110,7 +102,7 @@ async def test_a_video_that_cannot_be_archived_is_an_alarm_before_it_expires(
 
 async def test_a_young_claim_is_left_alone(archive: Archive, client: KlingClient) -> None:
     """Somebody may be sending it right now."""
-    page = archive.ledger.claim(order(archive, "young"), ClaimRequest(Decimal(1)))
+    page = archive.ledger.claim(ordered(archive, "young"), ClaimRequest(Decimal(1)))
     assert (await reconcile(archive, client)).counts == {"being sent": 1}
     assert state(archive, page.entry.clip_key) is EntryState.CLAIMED
 

@@ -14,6 +14,7 @@ from prefect_kling.studio.money.ledger import Entry, EntryState
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.settlement import close_failed, keep_paid_job
 from prefect_kling.studio.money.submission import SubmitOptions, submit_once
+from tests.orders import capped
 
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
 FAILURE = JobFailed("the API changed its mind", fail_code="UPSTREAM_FAILED", retryable=True)
@@ -22,7 +23,7 @@ FAILURE = JobFailed("the API changed its mind", fail_code="UPSTREAM_FAILED", ret
 @pytest.fixture
 def archive(archive: Archive) -> Archive:
     """An empty archive with a cap, so that money is accounted for."""
-    return Archive(archive.bucket, cap_usd=Decimal(50))
+    return capped(archive)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from prefect_kling.studio.errors import (
 )
 from prefect_kling.studio.money.archive import ARCHIVE_URL, Archive
 from prefect_kling.studio.money.budget import find_reservation
-from prefect_kling.studio.money.ledger import ClaimRequest, Entry, EntryState, VersionedEntry
+from prefect_kling.studio.money.ledger import ClaimRequest, EntryState, VersionedEntry
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.reconcile import ReconcileSettings
 from prefect_kling.studio.money.record import BEFORE_A_JOB
@@ -44,6 +44,7 @@ from prefect_kling.studio.money.submission import (
     submit_once,
 )
 from prefect_kling.studio.storage.concurrency import in_thread
+from tests.orders import record
 
 USD = Decimal(1)
 QUICK = SubmitOptions(busy=0.3, look_again=0.05, retry_pause=0.05)
@@ -73,13 +74,6 @@ def made(sandbox: Sandbox, order: ClipOrder) -> int:
 
 
 NAMES_A_JOB = json.dumps({"code": 400, "msg": "no", "data": {"taskId": "c7"}})
-
-
-def record(archive: Archive, order: ClipOrder) -> Entry:
-    """The order's record as it stands."""
-    page = archive.ledger.read(order.clip_key)
-    assert page is not None
-    return page.entry
 
 
 async def test_an_order_is_paid_once_and_then_found(
