@@ -43,8 +43,9 @@ async def collect_finished(
 
     Finished videos are archived, failed jobs closed and refunded, abandoned intents held, stray
     markers and reservations repaired. Batches that were sent and left are completed: their table of
-    results is written, and an event tells it. Clips that are held, gone, quarantined, about to expire, or
-    open for long are reported in an artifact and as events. Free, and safe beside anything else.
+    results is written, and an event tells it. Clips that are held, gone, quarantined, about to
+    expire, or open for long are reported in an artifact and as events. Free, and safe beside
+    anything else.
 
     Args:
         credentials: Access to the Kling API.

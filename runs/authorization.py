@@ -71,8 +71,8 @@ async def _tell_of_earlier_spending(plan: FilmPlan, archive: Archive) -> None:
     earlier_usd = accounts.committed(plan.earlier_slug)
     if earlier_usd:
         run_logger().warning(
-            "earlier versions called this film %s, as they may have called others; the $%s that they "
-            "booked for it count in full",
+            "earlier versions called this film %s, as they may have called others; the $%s that "
+            "they booked for it count in full",
             plan.earlier_slug,
             earlier_usd,
         )

@@ -210,8 +210,8 @@ class BatchNotSpread(StudioError):
     """A batch cannot be spread over other runs; nothing was sent."""
 
     next_step = (
-        "Deploy `batch-chunk`, as `prefect-kling serve` and `prefect deploy --all` do, with blocks that are "
-        "stored; or leave `workers` at 1."
+        "Deploy `batch-chunk`, as `prefect-kling serve` and `prefect deploy --all` do, with blocks "
+        "that are stored; or leave `workers` at 1."
     )
 
 

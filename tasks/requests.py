@@ -29,8 +29,8 @@ from prefect_kling.telemetry.logs import run_logger
 RequestsInput = Annotated[
     list[VideoRequest] | str, WithJsonSchema({"type": "string", "minLength": 1})
 ]
-"""Requests as data, as the text of a table or list, as the address of such a text, or as the id of a
-table that was frozen before."""
+"""Requests as data, as the text of a table or list, as the address of such a text, or as the id of
+a table that was frozen before."""
 
 WrongRows = Literal["refuse", "skip"]
 """What to do with a table some of whose rows have mistakes."""
@@ -44,7 +44,7 @@ async def prepare_batch(
 ) -> BatchPlan:
     """Freeze a table and return its plan; there is a task run only for one that must be fetched.
 
-    A run that is begun again, after an approval or as a retry, goes on with the table that it froze.
+    A run that is begun again, after an approval or as a retry, goes on with the table it froze.
 
     Free, safe to repeat. Raises `TableInvalid` with line, field and rule of every mistake, unless
     `wrong_rows` is `skip`: then such rows are left out. A table that is broken in structure is
@@ -94,8 +94,8 @@ def _require_short(text: str) -> None:
     length = len(text.encode("utf-8", "replace"))
     if length > MOST_PASTED_BYTES:
         raise TableInvalid(
-            f"the pasted table has {length:,} bytes, the most is {MOST_PASTED_BYTES:,}; put it into "
-            "the archive's bucket and give its address, such as tables/mugs.csv"
+            f"the pasted table has {length:,} bytes, the most is {MOST_PASTED_BYTES:,}; put it "
+            "into the archive's bucket and give its address, such as tables/mugs.csv"
         )
 
 

@@ -53,7 +53,7 @@ async def _quote(
 
 
 async def _archive_to_ask(name: str | None) -> tuple[Archive | None, str]:
-    """Return the archive of this name, or the default one where there is one, and what to say of it."""
+    """Return the archive of this name, or the default one if any, and what to say of it."""
     if name is None and not PREFECT_API_URL.value():
         return None, "No archive was asked: name its block with --archive."
     try:

@@ -24,8 +24,8 @@ def complete_batches(archive: Archive) -> Iterator[BatchResult]:
     """Write the results of every batch whose last clip has landed, and yield them.
 
     Free, blocking, safe to repeat and to run twice at once. A clip has landed when its record is
-    closed: archived, failed for good, given up. One that is held waits for a person, and so does its
-    batch.
+    closed: archived, failed for good, given up. One that is held waits for a person, and so does
+    its batch.
     """
     tables = list(open_batches(archive.bucket))
     if not tables:

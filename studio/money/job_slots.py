@@ -37,7 +37,10 @@ class Slot:
 
 
 class JobSlots:
-    """As many slots as jobs of the account may run. Methods block; they cost a call each or one a slot."""
+    """As many slots as jobs of the account may run.
+
+    Methods block. `hand_over` costs a call of the store, `take` up to one for each slot.
+    """
 
     def __init__(self, bucket: Bucket, limit: int) -> None:
         self._bucket = bucket

@@ -146,7 +146,7 @@ JUG-7,"A jug on a turntable, studio light",3
 
 
 async def make_batch(site: Site, version: Version, prefix: str, pictures: Path) -> UUID:
-    """Start a batch of a table at an address, approve its price, and look at its page; return the run's id.
+    """Start a batch of a table at an address, approve it, look at its page; return the run's id.
 
     The table is in the default archive, whose prefix is given. Raises what `make_film` raises.
     """

@@ -1,4 +1,4 @@
-"""Batches as flows: frozen first, within their money, results with the user's columns, resumable."""
+"""Batches as flows: frozen first, within their money, resumable, the user's columns in results."""
 
 import asyncio
 from collections import Counter
@@ -48,7 +48,7 @@ def table(archive: Archive, rows: int, wrong: tuple[int, ...] = ()) -> str:
 async def test_wrong_rows_are_refused_or_skipped_and_later_paid_alone(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """One in ten is wrong: refused whole with all their lines; skipped, the rest is made; corrected, only they are."""
+    """Refused whole with all their lines; skipped, the rest is made; corrected, only they are."""
     wrong = tuple(range(5, 300, 10))
     text = table(archive, 300, wrong)
     with pytest.raises(TableInvalid) as refused:

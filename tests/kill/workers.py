@@ -1,8 +1,8 @@
-"""`python -m tests.kill workers ROWS`: a batch over several Prefect workers, some of which are shot.
+"""`python -m tests.kill workers ROWS`: a batch over several workers, some of which are shot.
 
-A real Prefect server, a process pool, workers that take one run at a time, a real S3 server, and the
-sandbox in a process of its own. While the batch is made, workers are shot with SIGKILL together with
-the runs they started. Exit code 1 when a rule is broken.
+A real Prefect server, a process pool, workers that take one run at a time, a real S3 server, and
+the sandbox in a process of its own. While the batch is made, workers are shot with SIGKILL together
+with the runs they started. Exit code 1 when a rule is broken.
 """
 
 import argparse

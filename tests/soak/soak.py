@@ -1,8 +1,7 @@
-"""One process that makes batch after batch under faults: memory, descriptors and threads by the minute.
+"""One process that makes batch after batch under faults: what it holds, by the minute.
 
-The flows run in this process; the sandbox, the S3 server and the Prefect server are others. One call in
-twenty is spoilt by a fault, another kind for each batch. A clip is lost if it is neither archived nor
-known to the ledger as held, under way or failed.
+The flows run in this process; the sandbox, the S3 server and the Prefect server are others. One
+call in twenty is spoilt by a fault, another kind for each batch. A clip is lost if no run came to it.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The columns of a table of requests: which of them say what to make, and which are the user's own."""
+"""The columns of a table: which of them say what to make, and which are the user's own."""
 
 import re
 from collections.abc import Iterable, Mapping

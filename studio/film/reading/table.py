@@ -92,8 +92,8 @@ def read_rows(text: str, name: str = "table") -> Iterator[TableRow]:
     separated by commas, semicolons or tabs, and an empty cell sets nothing. A list holds the same
     as fields. The model is `kling-v3-omni` if none is given. There are at most `MOST_REQUESTS`.
 
-    Free; sends nothing. Raises `TableInvalid`, perhaps after some rows, for a text that is broken in
-    structure: nothing in it can be trusted to be what it looks like.
+    Free; sends nothing. Raises `TableInvalid`, perhaps after some rows, for a text that is broken
+    in structure: nothing in it can be trusted to be what it looks like.
     """
     number = 0
     earlier: list[Mistake] = []

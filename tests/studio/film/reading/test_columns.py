@@ -1,4 +1,4 @@
-"""What the columns of a table mean: each field of a request has one, and the rest are the user's."""
+"""What columns of a table mean: each field of a request has one, the rest are the user's."""
 
 import json
 
