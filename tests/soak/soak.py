@@ -1,7 +1,8 @@
 """One process that makes batch after batch under faults: what it holds, by the minute.
 
 The flows run in this process; the sandbox, the S3 server and the Prefect server are others. One
-call in twenty is spoilt by a fault, another kind for each batch. A clip is lost if no run came to it.
+call in twenty is spoilt by a fault, another kind for each batch. A clip is lost if no run came to
+it.
 """
 
 import asyncio
