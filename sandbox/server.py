@@ -63,10 +63,20 @@ class SandboxApp:
         return self.jobs.counts() | self.fault_middleware.counts()
 
     def list_jobs(self) -> list[dict[str, Any]]:
-        """Return all jobs with their bodies, as `id`, `state`, `cost` and `body`."""
+        """Return all jobs: `id`, `state`, `cost`, `body`, and when they were `created` and `ended`.
+
+        Times are milliseconds since 1970; `ended` is None for a job that is still rendered.
+        """
         now = now_ms()
         return [
-            {"id": job.id, "state": job.state(now), "cost": to_usd(job.cost), "body": job.body}
+            {
+                "id": job.id,
+                "state": job.state(now),
+                "cost": to_usd(job.cost),
+                "body": job.body,
+                "created": job.created,
+                "ended": job.ended,
+            }
             for job in self.jobs.all()
         ]
 

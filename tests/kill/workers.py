@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -46,6 +47,7 @@ class Tally:
     paid_twice: int
     results: int
     most_running: int
+    busy: float
     limit: int | None
     seconds: float
 
@@ -129,12 +131,38 @@ async def shoot_on_the_way(
         print(f"worker {number} was shot after {ordered} jobs", flush=True)
 
 
-async def watch_running(api: Api, seen: list[int]) -> None:
-    """Note the most jobs that ran at one time, by the API's own count."""
-    while True:
-        jobs = await asyncio.to_thread(api.read, "jobs")
-        seen.append(sum(job["state"] not in ("completed", "failed") for job in jobs))
-        await asyncio.sleep(1.0)
+@dataclass(frozen=True)
+class Running:
+    """How many jobs ran at a time, by the API's own clock."""
+
+    most: int
+    busy: float
+    """The part of the places that was taken while there was a backlog, on average over time."""
+
+    @classmethod
+    def of(cls, jobs: Sequence[dict[str, Any]], limit: int | None) -> "Running":
+        """Count the jobs of a batch. The backlog ends with the last job that was created."""
+        changes = [(job["created"], 1) for job in jobs]
+        changes += [(job["ended"], -1) for job in jobs if job["ended"] is not None]
+        changes.sort()
+        until = max(job["created"] for job in jobs)
+        running = 0
+        most = 0
+        full_since = None
+        taken = 0.0
+        last = 0
+        for at, change in changes:
+            if full_since is not None and at <= until:
+                taken += running * (at - last)
+            last = at
+            running += change
+            most = max(most, running)
+            if full_since is None and running == limit:
+                full_since = at
+        busy = 0.0
+        if full_since is not None and limit is not None and until > full_since:
+            busy = taken / (limit * (until - full_since))
+        return cls(most, busy)
 
 
 async def make(
@@ -154,15 +182,14 @@ async def make(
     await credentials.asave("default", overwrite=True)
     await archive.asave("default", overwrite=True)
     begun = time.monotonic()
-    running: list[int] = [0]
     with workers(count, disk, address) as started:
-        watching = asyncio.create_task(watch_running(api, running))
         shooting = asyncio.create_task(shoot_on_the_way(started, shots, rows, api))
         result: BatchResult = await generate_batch(table(rows), credentials, archive, workers=count)
         shooting.cancel()
-        watching.cancel()
-        await asyncio.gather(shooting, watching, return_exceptions=True)
-    prompts = Counter(job["body"]["prompt"] for job in api.read("jobs"))
+        await asyncio.gather(shooting, return_exceptions=True)
+    jobs = api.read("jobs")
+    running = Running.of(jobs, limit)
+    prompts = Counter(job["body"]["prompt"] for job in jobs)
     lines = list(result.read_rows(archive.get_archive()))
     return Tally(
         rows=rows,
@@ -170,7 +197,8 @@ async def make(
         jobs=prompts.total(),
         paid_twice=sum(times - 1 for times in prompts.values()),
         results=len({row.given["id"] for row in lines}),
-        most_running=max(running),
+        most_running=running.most,
+        busy=running.busy,
         limit=limit,
         seconds=time.monotonic() - begun,
     )
