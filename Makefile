@@ -43,7 +43,7 @@ $(VENV)/ready: pyproject.toml
 	@echo 'installing everything into $(VENV), which takes a minute or two'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[demo]' --group dev
+	$(BIN)/python -m pip install --quiet -e '.[demo,timeline]' --group dev
 	touch $@
 
 # The rooms lie at the top and are imported as prefect_kling.<room>. Type checkers, editors and import-linter cannot follow

@@ -20,6 +20,8 @@ StudioError
 ├── InputUnreachable     the API cannot fetch an input: use another store or link, or uploads
 ├── StoryboardInvalid    fix the storyboard: file, line, field and rule are named
 ├── BatchNotSpread       deploy what a batch over several workers needs
+├── WrongFilm            name a film that was joined
+├── ExtraMissing         install what it names
 ├── WrongTable           name a table that was frozen
 ├── TableInvalid         fix the table of requests: line, field and rule are named
 └── FilmIncomplete       see the shots it names; run again, what is finished is kept
@@ -213,6 +215,18 @@ class BatchNotSpread(StudioError):
         "Deploy `batch-chunk`, as `prefect-kling serve` and `prefect deploy --all` do, with blocks "
         "that are stored; or leave `workers` at 1."
     )
+
+
+class WrongFilm(StudioError):
+    """There is no such film."""
+
+    next_step = "See the folders under `films/` in the archive."
+
+
+class ExtraMissing(StudioError):
+    """Something needs a package that is not installed."""
+
+    next_step = "Install it: `pip install 'prefect-kling[timeline]'`."
 
 
 class WrongTable(StudioError):

@@ -35,6 +35,11 @@ COMMANDS = {
         "KLING_RECEIVER_URL, KLING_RECEIVER_SECRET and the AWS variables. What is not given\n"
         "stays as a block has it."
     ),
+    "cli.export:export": (
+        "Bring a film to disk: film, clips, contact sheet, manifest, and timelines for editors.\n\n"
+        "Free but for the store's traffic. What is there and right is left as it is: an\n"
+        "interrupted export goes on. Each file is checked against the manifest."
+    ),
     "cli.film:demo": (
         "Make a film on this machine with painted pictures: no key, no cloud, no cost."
     ),
