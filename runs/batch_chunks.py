@@ -37,6 +37,8 @@ MOST_TRIES = 5
 HEARTBEAT_SECONDS = 20.0
 DEAD_AFTER_SECONDS = 120.0
 """How long a running chunk may be silent before another run takes its rows."""
+STARTING_SECONDS = 600.0
+"""How long a run may take from a worker's claim to its first sign: images are pulled meanwhile."""
 _POLL_SECONDS = 3.0
 _BUSY_TRIES = 20
 _MERGE_SECONDS = 30.0
@@ -151,13 +153,13 @@ async def _until_ended(
                     state = (await client.read_flow_run(run.id)).state
             if state is not None and state.is_final():
                 return state.type
-            if (
-                state is None
-                or state.is_scheduled()
-                or await in_thread(_is_heard, chunk, plan, bucket)
-            ):
+            patience = DEAD_AFTER_SECONDS
+            if state is not None and state.is_pending():
+                patience = STARTING_SECONDS
+            is_waiting = state is None or state.is_scheduled()
+            if is_waiting or await in_thread(_is_heard, chunk, plan, bucket):
                 silent_since = time.monotonic()
-            elif time.monotonic() - silent_since > DEAD_AFTER_SECONDS:
+            elif time.monotonic() - silent_since > patience:
                 return None
             await asyncio.sleep(_POLL_SECONDS)
 
