@@ -11,6 +11,7 @@ from prefect_kling.runs.authorization import authorize_batch, cap_of_batch
 from prefect_kling.runs.batch_chunks import heartbeat, spread
 from prefect_kling.runs.batch_work import merge_and_log, work_on_rows
 from prefect_kling.runs.missing_blocks import name_missing_blocks
+from prefect_kling.runs.names import named_after_table
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.batch.completion import leave_open
@@ -23,7 +24,11 @@ from prefect_kling.tasks import RequestsInput, WrongRows, prepare_batch, submit_
 from prefect_kling.telemetry.batch_page import BatchPage
 
 
-@flow(flow_run_name="batch", persist_result=False, on_failure=[name_missing_blocks])
+@flow(
+    flow_run_name=named_after_table("batch {table}"),
+    persist_result=False,
+    on_failure=[name_missing_blocks],
+)
 async def generate_batch(
     requests: RequestsInput,
     credentials: KlingCredentials,
@@ -111,7 +116,11 @@ async def _make_rows(
     await work_on_rows(plan, make, archive.get_archive(), page)
 
 
-@flow(flow_run_name="send a batch", persist_result=False, on_failure=[name_missing_blocks])
+@flow(
+    flow_run_name=named_after_table("send batch {table}"),
+    persist_result=False,
+    on_failure=[name_missing_blocks],
+)
 async def submit_batch(
     requests: RequestsInput,
     credentials: KlingCredentials,

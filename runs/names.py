@@ -1,4 +1,4 @@
-"""Names of flow runs that make a film."""
+"""Names of flow runs that make a film or a batch."""
 
 from collections.abc import Callable
 from pathlib import PurePosixPath
@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from prefect.runtime import flow_run
 
+from prefect_kling.studio.batch.frozen import FrozenTable, is_table_id, table_name
 from prefect_kling.studio.errors import StoryboardInvalid
 from prefect_kling.studio.film.reading.remote_sources import is_address, redacted
 from prefect_kling.studio.film.reading.yaml_text import parse
@@ -26,6 +27,25 @@ def named_after_film(pattern: str) -> Callable[[], str]:
         return pattern.format(**parameters, title=_title(parameters["storyboard"]))
 
     return name
+
+
+def named_after_table(pattern: str) -> Callable[[], str]:
+    """Return a function that names a flow run by the `{table}` that it is about."""
+
+    def name() -> str:
+        return pattern.format(table=_table(flow_run.parameters["requests"]))
+
+    return name
+
+
+def _table(requests: object) -> str:
+    if not isinstance(requests, str):
+        return "of requests"
+    if is_table_id(requests):
+        return FrozenTable.parse(requests).name
+    if is_address(requests):
+        return table_name(redacted(requests))
+    return "of a pasted table"
 
 
 def _title(storyboard: Storyboard | str) -> str:

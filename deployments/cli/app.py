@@ -47,6 +47,15 @@ COMMANDS = {
         "Make a film from a storyboard.\n\n"
         "Costs money for every shot that is not archived yet; see `quote`."
     ),
+    "cli.project:init": (
+        "Write prefect.yaml, a Dockerfile and .env.example into your project.\n\n"
+        "Free, safe to repeat. A file that is there and differs is left as it is, and the\n"
+        "new one is written beside it with `.new` at its end: take over what you like."
+    ),
+    "cli.project:deploy": (
+        "Deploy to a work pool, which is made if there is none, and switch schedules on.\n\n"
+        "Free, safe to repeat. Schedules that are switched on, here or in the UI, stay on."
+    ),
     "cli.quote:quote": (
         "Show what is to be paid for the shots of a storyboard, or for the rows of a table.\n\n"
         "Says what each costs and whether it exists already. Free, needs no key."

@@ -1,0 +1,189 @@
+"""`prefect-kling init` and `deploy`: production from the installed package, without a clone."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL
+
+from prefect_kling.deployments.cli.serve import ServerNotConfigured
+from prefect_kling.deployments.cli.terminal import Styled, say
+
+_DOCKERFILE = """\
+# An image for Docker, Kubernetes and ECS work pools: the package and nothing else.
+FROM python:3.12-slim
+RUN pip install --no-cache-dir 'prefect-kling=={version}' \\
+    && useradd --create-home --uid 1000 --user-group kling
+USER 1000:1000
+WORKDIR /home/kling
+CMD ["prefect-kling", "serve"]
+"""
+_ENVIRONMENT = """\
+# Copy to .env and fill in; keep it out of version control. `prefect-kling setup --yes` makes the
+# blocks from these.
+PREFECT_API_URL=http://127.0.0.1:4200/api
+APIMODELS_API_KEY=
+KLING_BUCKET=
+KLING_PREFIX=kling
+AWS_ACCESS_KEY_ID=
+AWS_SECRET_ACCESS_KEY=
+AWS_REGION=
+# For stores that are not Amazon's:
+# AWS_ENDPOINT_URL_S3=
+# Where the API can reach `prefect-kling receiver`, if you run one:
+# KLING_RECEIVER_URL=
+# KLING_RECEIVER_SECRET=
+"""
+_NEW = ".new"
+
+
+class NotDeployed(RuntimeError):
+    """Prefect's own command refused a deployment. Its words are the message."""
+
+
+def init(*, folder: Path = Path(), pool: str = "kling") -> None:
+    """Write prefect.yaml, a Dockerfile and .env.example into your project.
+
+    Free, safe to repeat. A file that is there and differs is left as it is, and the
+    new one is written beside it with `.new` at its end: take over what you like.
+
+    Args:
+        folder: The project's folder.
+        pool: Name of the work pool that the deployments belong to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {
+        "prefect.yaml": _for_pool(pool),
+        "Dockerfile": _DOCKERFILE.format(version=version("prefect-kling")),
+        ".env.example": _ENVIRONMENT,
+    }
+    for name, content in contents.items():
+        _write(folder / name, content)
+    say("Next: fill in .env.example, then `prefect-kling setup --yes` and `prefect-kling deploy`.")
+
+
+def deploy(
+    *names: str,
+    pool: str = "kling",
+    pool_type: str = "process",
+    schedule: Sequence[str] = (),
+    file: Path | None = None,
+) -> None:
+    """Deploy to a work pool, which is made if there is none, and switch schedules on.
+
+    Free, safe to repeat. Schedules that are switched on, here or in the UI, stay on.
+
+    Args:
+        names: Which deployments; all unless given.
+        pool: Name of the work pool.
+        pool_type: Its type if it must be made: process, docker, kubernetes, ecs …
+        schedule: Deployments whose schedules are switched on, such as collect-finished.
+        file: A prefect.yaml of your own, as `init` writes it; that of the package unless given.
+    """
+    if not PREFECT_API_URL.value():
+        raise ServerNotConfigured(
+            "no Prefect server is named; start one with `prefect server start`, "
+            "and set PREFECT_API_URL"
+        )
+    text = _for_pool(pool)
+    if file is not None:
+        text = file.read_text(encoding="utf-8")
+    described: dict[str, Any] = yaml.safe_load(text)
+    _keep_on(described, asyncio.run(_read_active()))
+    _switch_on(described, schedule)
+    chosen = _chosen(described, names)
+
+    if not _has_pool(pool):
+        _run_prefect("work-pool", "create", pool, "--type", pool_type)
+    with TemporaryDirectory(prefix="prefect-kling-") as disk:
+        written = Path(disk) / "prefect.yaml"
+        written.write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
+        for name in chosen:
+            _run_prefect("--no-prompt", "deploy", "--prefect-file", str(written), "--name", name)
+            say("deployed ", Styled(name, "bold"))
+    say(f"Next: `prefect worker start --pool {pool}`.")
+
+
+def _for_pool(pool: str) -> str:
+    """Return the package's prefect.yaml for a work pool of this name."""
+    text = (files("prefect_kling.deployments") / "prefect.yaml").read_text(encoding="utf-8")
+    return text.replace("name: kling\n    work_queue_name", f"name: {pool}\n    work_queue_name")
+
+
+def _write(path: Path, content: str) -> None:
+    if not path.exists():
+        path.write_text(content, encoding="utf-8")
+        say(f"  {path}")
+    elif path.read_text(encoding="utf-8") == content:
+        say(f"  {path}  (unchanged)")
+    else:
+        beside = path.with_name(path.name + _NEW)
+        beside.write_text(content, encoding="utf-8")
+        say(f"  {beside}  ({path.name} is yours and was left as it is)")
+
+
+def _has_pool(name: str) -> bool:
+    async def look() -> bool:
+        async with get_client() as client:
+            try:
+                await client.read_work_pool(name)
+            except ObjectNotFound:
+                return False
+            return True
+
+    return asyncio.run(look())
+
+
+async def _read_active() -> set[tuple[str, str | None]]:
+    """Return the schedules that are on, by the names of their deployments and their slugs."""
+    async with get_client() as client:
+        deployments = await client.read_deployments()
+    return {
+        (deployment.name, each.slug)
+        for deployment in deployments
+        for each in deployment.schedules
+        if each.active
+    }
+
+
+def _keep_on(described: dict[str, Any], active: set[tuple[str, str | None]]) -> None:
+    for deployment in described["deployments"]:
+        for each in deployment.get("schedules", ()):
+            if (deployment["name"], each.get("slug")) in active:
+                each["active"] = True
+
+
+def _switch_on(described: dict[str, Any], names: Sequence[str]) -> None:
+    with_schedule = {
+        each["name"]: each["schedules"] for each in described["deployments"] if "schedules" in each
+    }
+    for name in names:
+        if name not in with_schedule:
+            known = ", ".join(with_schedule)
+            raise NotDeployed(f"there is no schedule of {name}; there are those of {known}")
+        for each in with_schedule[name]:
+            each["active"] = True
+
+
+def _chosen(described: dict[str, Any], names: Sequence[str]) -> list[str]:
+    known = [each["name"] for each in described["deployments"]]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise NotDeployed(f"there is no deployment {unknown[0]}; there are {', '.join(known)}")
+    return list(names) or known
+
+
+def _run_prefect(*words: str) -> None:
+    command = [sys.executable, "-m", "prefect", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise NotDeployed((done.stdout + done.stderr).strip()[-2000:])
