@@ -29,6 +29,7 @@ from prefect_kling.kling.http_logs import HTTP_LOGGERS, hide_links_in_logs
 from prefect_kling.kling.job import VideoJob
 from prefect_kling.kling.job_ids import as_job_id, is_job_id, quoted
 from prefect_kling.kling.links import is_link
+from prefect_kling.kling.outage import Outage
 from prefect_kling.kling.reply import PaidOutcome, Reply
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.kling.result_access import ResultAccess
@@ -256,14 +257,21 @@ class KlingClient:
         An answer with 403 and a page of HTML are passing trouble, too: a gateway before the API may
         send them. An end under this very id counts whatever the envelope around it says. Raises
         `JobNotFound`, `KeyRefused`, and `Unavailable`, `UnreadableReply` or a 403 after
-        `read_attempts` tries.
+        `read_attempts` tries. `Unavailable` is raised at once, and mostly without asking, while the
+        reads of this event loop find the API away (see `Outage`).
         """
-        return await self._repeating(_may_pass)(self._get_once, job_id)
+        async with self._connected() as connections:
+            outage = connections.outage
 
-    async def _get_once(self, job_id: str) -> VideoJob:
+            def may_pass(error: BaseException) -> bool:
+                return _may_pass(error) and not outage.is_on
+
+            return await self._repeating(may_pass)(self._get_once, job_id, outage)
+
+    async def _get_once(self, job_id: str, outage: Outage) -> VideoJob:
         params = {"task_id": job_id}
         what = f"job {quoted(job_id)} could not be read"
-        reply = await self._fetch_once("/video/generations", what, params)
+        reply = await self._fetch_once("/video/generations", what, params, outage)
         # Ids pass the gate as well; an old record may name one that does not come out unchanged.
         asked = as_job_id(job_id)
         job = None
@@ -364,7 +372,9 @@ class KlingClient:
             reraise=True,
         )
 
-    async def _fetch_once(self, path: str, what: str, params: dict[str, str]) -> Reply:
+    async def _fetch_once(
+        self, path: str, what: str, params: dict[str, str], outage: Outage | None = None
+    ) -> Reply:
         job_id = params.get("task_id")
         async with self._connected() as connections:
             try:
@@ -375,7 +385,7 @@ class KlingClient:
                 request = None
             if request is None:
                 raise UnreadableReply(f"{what}: no request can hold its id", job_id=job_id)
-            reply = await _ask(connections, request, what, self._longest_read, job_id)
+            reply = await _ask(connections, request, what, self._longest_read, job_id, outage)
         asked = as_job_id(job_id)
         if not reply.is_done and not (asked and reply.tells_end_of(asked)):
             raise reply.read_error(what, job_id)
@@ -400,20 +410,31 @@ async def _ask(
     what: str,
     seconds: float,
     job_id: str | None = None,
+    outage: Outage | None = None,
 ) -> Reply:
     """Send a free call once, when it is its turn, and read its answer.
 
-    Raises `Unavailable` if none arrives whole within so many seconds.
+    Raises `Unavailable` if none arrives whole within so many seconds, or if it heeds an `outage`.
     """
     arrival = Arrival()
     trouble = ""
+    # A call that heeds none is the only one that knows of its own.
+    outage = outage or Outage()
     async with connections.turns:
-        try:
-            async with asyncio.timeout(seconds):
-                await arrival.take(await connections.free.send(request, stream=True))
-        except (httpx.HTTPError, TimeoutError) as error:
-            trouble = _say(error, connections.secrets)
-    reply = _read(arrival, connections.secrets)
+        # Asked in turn: who has waited through the beginning of an outage does not send either.
+        if not outage.admits:
+            raise Unavailable(what, job_id=job_id, detail="other reads find the API away")
+        with outage.call():
+            try:
+                async with asyncio.timeout(seconds):
+                    await arrival.take(await connections.free.send(request, stream=True))
+            except (httpx.HTTPError, TimeoutError) as error:
+                trouble = _say(error, connections.secrets)
+            reply = _read(arrival, connections.secrets)
+            if reply is None or trouble or reply.is_unavailable:
+                outage.note_failure()
+            else:
+                outage.note_answer()
     if reply is None or trouble:
         raise Unavailable(what, job_id=job_id, detail=trouble)
     return reply

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import httpx
 from pydantic import SecretStr
 
+from prefect_kling.kling.outage import Outage
 from prefect_kling.kling.sent_secrets import SentSecrets
 
 CALLS_AT_ONCE = 64
@@ -47,7 +48,9 @@ class Account:
 
 
 class Connections:
-    """The connections of one event loop to one account, and the secrets that were sent over them.
+    """The connections of one event loop to one account, and what is known of both sides.
+
+    These are the secrets that were sent, and whether the API is away.
 
     `free` is for everything that may be repeated. A kept connection may be closed by the server in
     the very moment it is used again; the loss of a paid call to that race would be an unknown
@@ -57,6 +60,7 @@ class Connections:
     def __init__(self, account: Account, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.secrets = SentSecrets(account.key.get_secret_value())
         self.turns = asyncio.Semaphore(CALLS_AT_ONCE)
+        self.outage = Outage()
         self.is_traced = transport is None
         kept = httpx.Limits(
             max_connections=CALLS_AT_ONCE,

@@ -47,7 +47,7 @@ HEADINGS = (
     "API calls per clip",
     "connections",
     "store calls per clip",
-    "Prefect calls, task runs, events per clip",
+    "Prefect's calls / task runs / events per clip",
     "ready → archived p50 / p95",
 )
 
@@ -170,8 +170,9 @@ def _row(match: Match, found: dict[str, Any], delays: list[float]) -> tuple[str,
         f"{api / count:.1f} ({polls / count:.1f} polls)",
         f"{found['connections']:,}",
         f"{sum(found['store'].values()) / count:.1f}",
-        f"{found['prefect'] / count:.1f}, {seen['task runs'] / count:.1f}, "
-        f"{seen['events'] / count:.1f}",
+        " / ".join(
+            f"{each / count:.1f}" for each in (found["prefect"], seen["task runs"], seen["events"])
+        ),
         f"{percentiles[9]:.1f} / {percentiles[18]:.1f} s",
     )
 
@@ -223,8 +224,7 @@ def all_matches(counts: Sequence[int]) -> list[Match]:
     """Return everybody at the smallest count, and the floor and ours at each."""
     matches = []
     for renders in (INSTANT, RENDERED):
-        for name in ("floor", "ours", "plain", "polls"):
-            matches.append(Match(name, min(counts), renders))
+        matches += [Match(name, min(counts), renders) for name in CONTENDERS]
         for count in sorted(set(counts) - {min(counts)}):
             matches += [Match(name, count, renders) for name in ("floor", "ours")]
     return matches

@@ -109,7 +109,7 @@ async def gauge() -> AsyncIterator[Cost]:
     lags: list[float] = []
     sampling = asyncio.ensure_future(_sample(lags.append))
     before = _resident("VmRSS")
-    _RESET_PEAK.write_text("5")
+    _forget_peak()
     wall = time.perf_counter()
     cpu = time.process_time()
     yield cost
@@ -125,6 +125,10 @@ async def _sample(note: Callable[[float], None]) -> None:
         due = time.perf_counter() + SAMPLE_SECONDS
         await asyncio.sleep(SAMPLE_SECONDS)
         note(max(0.0, time.perf_counter() - due))
+
+
+def _forget_peak() -> None:
+    _RESET_PEAK.write_text("5")
 
 
 def _resident(name: str) -> int:
