@@ -6,9 +6,9 @@ generators when a loop ends, and each pool is held by one.
 
 import asyncio
 import functools
+import os
 import ssl
 import threading
-import urllib.request
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,6 +28,10 @@ KEEP_SECONDS = 45.0
 shorter than servers and gateways usually keep theirs (60 s and more)."""
 IDLE_SECONDS = 60.0
 """After how many seconds without any call a pool is closed."""
+PROXY_VARIABLES = (
+    "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+)  # fmt: skip
 
 
 @functools.cache
@@ -42,8 +46,8 @@ class Account:
 
     base_url: str
     key: SecretStr
-    proxies: tuple[tuple[str, str], ...] = field(
-        default_factory=lambda: tuple(sorted(urllib.request.getproxies().items())), repr=False
+    proxies: tuple[str | None, ...] = field(
+        default_factory=lambda: tuple(map(os.environ.get, PROXY_VARIABLES)), repr=False
     )
 
 
