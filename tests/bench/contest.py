@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,6 +36,7 @@ from prefect_kling.sandbox.settings import DEFAULT_KEY
 from tests.bench.contenders import CONTENDERS, Place, requests_of
 from tests.bench.gauge import count_calls, gauge
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 WARM_UP = 2
 HEADINGS = (
     "way",
@@ -137,7 +139,7 @@ def measure(match: Match, servers: Servers, disk: Path) -> tuple[str, ...]:
         tail = Path(log.name).read_text(errors="replace")[-3000:]
         raise RuntimeError(f"{match} failed:\n{tail}")
     found = json.loads(told.read_text())
-    print(json.dumps({"match": asdict(match), **{k: v for k, v in found.items() if k != "kept"}}))
+    print(match, found["cost"], found["api"], found["store"], flush=True)
     return _row(match, found, _delays(found["kept"], servers))
 
 
@@ -175,11 +177,6 @@ def _row(match: Match, found: dict[str, Any], delays: list[float]) -> tuple[str,
         ),
         f"{percentiles[9]:.1f} / {percentiles[18]:.1f} s",
     )
-
-
-def store_calls(found: dict[str, int], count: int) -> list[tuple[str, str]]:
-    """Return the store's calls per clip by purpose."""
-    return [(name, f"{calls / count:.2f}") for name, calls in sorted(found.items())]
 
 
 def contest(matches: Sequence[Match]) -> Iterator[tuple[Match, tuple[str, ...]]]:
@@ -230,6 +227,41 @@ def all_matches(counts: Sequence[int]) -> list[Match]:
     return matches
 
 
+def compare(counts: Sequence[int]) -> str:
+    """Measure everybody, write the table into docs/benchmarks.md, and return it."""
+    rows: dict[tuple[float, float], list[tuple[str, ...]]] = {}
+    for match, row in contest(all_matches(counts)):
+        rows.setdefault(match.renders, []).append(row)
+    lines = []
+    for (low, high), found in rows.items():
+        told = f"Renders of {low:g} to {high:g} s:" if high else "Instant renders:"
+        lines += ["", told, "", *markdown(HEADINGS, found)]
+    text = "\n".join(lines)
+    write_section("ways", f"Measured {datetime.now(UTC):%Y-%m-%d}, {machine()}.\n{text}")
+    return text
+
+
+def machine() -> str:
+    """Return what the figures were measured on, and how busy it was just now."""
+    busy = os.getloadavg()[1]
+    return f"{os.cpu_count()} cores, load average {busy:.0f} over five minutes"
+
+
+def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table as lines of Markdown."""
+    rule = ["---"] + ["---:"] * (len(headings) - 1)
+    return [f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows)]
+
+
+def write_section(name: str, text: str) -> None:
+    """Replace a section of docs/benchmarks.md."""
+    page = DOCUMENT.read_text()
+    before, _, rest = page.partition(f"<!-- {name} -->\n")
+    _, _, after = rest.partition(f"<!-- /{name} -->")
+    marked = f"<!-- {name} -->\n{text.strip()}\n<!-- /{name} -->"
+    DOCUMENT.write_text(f"{before}{marked}{after}")
+
+
 def main(words: list[str]) -> None:
     """Play one part."""
     match words:
@@ -251,9 +283,7 @@ def main(words: list[str]) -> None:
             figures = asyncio.run(compete(Match(**json.loads(match_json)), servers))
             Path(told).write_text(json.dumps(figures))
         case _:
-            counts = [int(word) for word in words] or [300, 1000]
-            for each, row in contest(all_matches(counts)):
-                print(each.renders, " | ".join(row), flush=True)
+            print(compare([int(word) for word in words] or [300, 1000]))
 
 
 if __name__ == "__main__":
