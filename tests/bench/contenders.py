@@ -228,10 +228,13 @@ CONTENDERS: dict[str, tuple[str, Work]] = {
 }
 
 
-def requests_of(count: int) -> list[VideoRequest]:
-    """Return so many requests that nobody has made before."""
+def requests_of(count: int, renders: tuple[float, float]) -> list[VideoRequest]:
+    """Return so many requests that nobody has made before; each says how long its render takes."""
     mark = random.randbytes(6).hex()
-    return [
-        VideoRequest(model="kling-v3-omni", prompt=f"Clip {number} of {mark}", duration=5)
-        for number in range(count)
-    ]
+    shortest, longest = renders
+    requests = []
+    for number in range(count):
+        seconds = round(random.uniform(shortest, longest))
+        prompt = f"Clip {number} of {mark} [seconds:{seconds}]"
+        requests.append(VideoRequest(model="kling-v3-omni", prompt=prompt, duration=5))
+    return requests

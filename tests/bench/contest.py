@@ -38,6 +38,9 @@ from tests.bench.gauge import count_calls, gauge
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 WARM_UP = 2
+INSTANT = (0.0, 0.0)
+RENDERED = (30.0, 60.0)
+"""Shortest and longest render times, in seconds."""
 HEADINGS = (
     "way",
     "clips",
@@ -88,7 +91,7 @@ async def compete(match: Match, servers: Servers) -> dict[str, Any]:
         servers.base_url, DEFAULT_KEY, servers.s3.client(), BUCKET, prefix, credentials, archive
     )
     _, work = CONTENDERS[match.contender]
-    await work(requests_of(WARM_UP), place)
+    await work(requests_of(WARM_UP, INSTANT), place)
     await _drain()
     calls.api.clear()
     calls.store.clear()
@@ -96,7 +99,7 @@ async def compete(match: Match, servers: Servers) -> dict[str, Any]:
     calls.connections = 0
     before = await _seen_by_prefect()
     async with gauge() as cost:
-        kept = await work(requests_of(match.count), place)
+        kept = await work(requests_of(match.count, match.renders), place)
         await _drain()
     after = await _seen_by_prefect()
     return {
@@ -180,23 +183,21 @@ def _row(match: Match, found: dict[str, Any], delays: list[float]) -> tuple[str,
 
 
 def contest(matches: Sequence[Match]) -> Iterator[tuple[Match, tuple[str, ...]]]:
-    """Yield a row for each match; those of equal renders share their servers."""
-    for renders in dict.fromkeys(match.renders for match in matches):
-        with TemporaryDirectory() as folder, ExitStack() as stack:
-            disk = Path(folder)
-            servers = _start(stack, disk, renders)
-            for match in matches:
-                if match.renders == renders:
-                    yield match, measure(match, servers, disk)
+    """Yield a row for each match."""
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        disk = Path(folder)
+        servers = _start(stack, disk)
+        for match in matches:
+            yield match, measure(match, servers, disk)
 
 
-def _start(stack: ExitStack, disk: Path, renders: tuple[float, float]) -> Servers:
+def _start(stack: ExitStack, disk: Path) -> Servers:
     video = disk / "static.mp4"
     body = {"model": "kling-v3-omni", "prompt": "Static", "duration": 5}
     paint_clip(body, [], video, number=1)
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "tests.bench.contest", "api", str(port), str(disk / "api")]
-    command += [str(video), json.dumps(renders)]
+    command.append(str(video))
     s3 = stack.enter_context(seaweed(disk / "s3", BUCKET))
     servers = Servers(port, s3, "")
     stack.enter_context(
@@ -213,10 +214,6 @@ def _answers(url: str) -> bool:
         return False
 
 
-INSTANT = (0.0, 0.0)
-RENDERED = (30.0, 60.0)
-
-
 def all_matches(counts: Sequence[int]) -> list[Match]:
     """Return everybody at the smallest count, and the floor and ours at each."""
     matches = []
@@ -230,14 +227,16 @@ def all_matches(counts: Sequence[int]) -> list[Match]:
 def compare(counts: Sequence[int]) -> str:
     """Measure everybody, write the table into docs/benchmarks.md, and return it."""
     rows: dict[tuple[float, float], list[tuple[str, ...]]] = {}
+    text = ""
     for match, row in contest(all_matches(counts)):
         rows.setdefault(match.renders, []).append(row)
-    lines = []
-    for (low, high), found in rows.items():
-        told = f"Renders of {low:g} to {high:g} s:" if high else "Instant renders:"
-        lines += ["", told, "", *markdown(HEADINGS, found)]
-    text = "\n".join(lines)
-    write_section("ways", f"Measured {datetime.now(UTC):%Y-%m-%d}, {machine()}.\n{text}")
+        lines = []
+        for (low, high), found in rows.items():
+            told = f"Renders of {low:g} to {high:g} s:" if high else "Instant renders:"
+            lines += ["", told, "", *markdown(HEADINGS, found)]
+        text = "\n".join(lines)
+        # After each row: a long run that is stopped has told what it has measured.
+        write_section("ways", f"Measured {datetime.now(UTC):%Y-%m-%d}, {machine()}.\n{text}")
     return text
 
 
@@ -265,13 +264,12 @@ def write_section(name: str, text: str) -> None:
 def main(words: list[str]) -> None:
     """Play one part."""
     match words:
-        case ["api", port, folder, clip, renders]:
-            low, high = json.loads(renders)
+        case ["api", port, folder, clip]:
             serve(
                 SandboxSettings(
                     port=int(port),
                     folder=folder,
-                    render_seconds=(low, high),
+                    render_seconds=INSTANT,
                     paints=False,
                     clip=clip,
                     balance_usd=10**6,
