@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpcore
 import httpx
 from botocore.httpsession import URLLib3Session
+from httpcore._backends.auto import AutoBackend
 
 SAMPLE_SECONDS = 0.02
 _STATUS = Path("/proc/self/status")
@@ -43,7 +43,7 @@ def count_calls(api_port: int, prefect_port: int, prefix: str) -> Calls:
     async_original = httpx.AsyncHTTPTransport.handle_async_request
     sync_original = httpx.HTTPTransport.handle_request
     send_original = URLLib3Session.send
-    connect_original = httpcore._backends.auto.AutoBackend.connect_tcp
+    connect_original = AutoBackend.connect_tcp
 
     async def send_async(
         transport: httpx.AsyncHTTPTransport, request: httpx.Request
@@ -64,10 +64,10 @@ def count_calls(api_port: int, prefect_port: int, prefix: str) -> Calls:
             calls.connections += 1
         return await connect_original(backend, host, port, **options)
 
-    httpx.AsyncHTTPTransport.handle_async_request = send_async  # type: ignore[method-assign]
-    httpx.HTTPTransport.handle_request = send_sync  # type: ignore[method-assign]
-    URLLib3Session.send = send_to_store  # type: ignore[method-assign]
-    httpcore._backends.auto.AutoBackend.connect_tcp = connect  # type: ignore[method-assign]
+    httpx.AsyncHTTPTransport.handle_async_request = send_async  # type: ignore[method-assign, assignment]
+    httpx.HTTPTransport.handle_request = send_sync  # type: ignore[method-assign, assignment]
+    URLLib3Session.send = send_to_store  # type: ignore[method-assign, assignment]
+    AutoBackend.connect_tcp = connect  # type: ignore[method-assign, assignment]
     return calls
 
 

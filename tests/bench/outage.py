@@ -103,8 +103,10 @@ def _answers(root: str) -> bool:
 def main(words: list[str]) -> None:
     """Play one part."""
     match words:
-        case ["api", port, folder]:
-            serve(SandboxSettings(port=int(port), folder=folder, paints=False, balance_usd=10**6))
+        case ["api", api_port, folder]:
+            serve(
+                SandboxSettings(port=int(api_port), folder=folder, paints=False, balance_usd=10**6)
+            )
         case _:
             clips, away_seconds = map(int, words or ("500", "60"))
             with TemporaryDirectory() as disk, ExitStack() as stack:
