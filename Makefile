@@ -23,8 +23,8 @@ lint: $(VENV)/ready build/types  ## style, types, import rules and the image
 	PYTHONPATH=build/types $(BIN)/lint-imports
 	$(BIN)/hadolint deployments/Dockerfile
 
-bench: $(VENV)/ready  ## measure, and print a table
-	$(BIN)/python -m tests.bench
+bench: $(VENV)/ready  ## measure (N="300 1000" clips), print, and write docs/benchmarks.md
+	$(BIN)/python -m tests.bench $(or $(N),300 1000)
 
 torture: $(VENV)/ready  ## kill -9 a thousand clips (N=1000) and count what became of them
 	$(BIN)/python -m tests.kill $(or $(N),1000) $(ARGS)

@@ -161,7 +161,10 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
     )
 
     def get_client(self) -> KlingClient:
-        """Return a client, to be used as an async context manager. Opens no connection yet."""
+        """Return a client, to be used as an async context manager. Opens no connection yet.
+
+        It is cheap: the clients of one event loop share their connections.
+        """
         return KlingClient(self.api_key, self.settings)
 
     @property

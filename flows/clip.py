@@ -14,6 +14,7 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.runs.authorization import authorize_clip, cap_of_clip
 from prefect_kling.runs.job_limiter import Lease
 from prefect_kling.runs.missing_blocks import name_missing_blocks
+from prefect_kling.runs.parameters import as_it_is
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.money.archive import Clip
@@ -86,6 +87,8 @@ async def make_clip(
         publish(Stage.DONE, usd=archived.usd, clip=archived, reused=True)
         return archived
 
+    credentials = as_it_is(resources.credentials)
+    archive = as_it_is(resources.archive)
     price = quote(order.request).usd
     publish(Stage.QUEUED, usd=price)
     if lease is None:
@@ -97,17 +100,15 @@ async def make_clip(
             while job is None:
                 publish(Stage.SUBMITTING, usd=price)
                 entry = await submit_video(
-                    order,
-                    resources.credentials,
-                    resources.archive,
+                    as_it_is(order),
+                    credentials,
+                    archive,
                     label,
                     replace(options, rest=lease.wait_for_capacity),
                 )
                 publish(Stage.RENDERING, usd=price)
                 try:
-                    job = await wait_for_video(
-                        entry, resources.credentials, resources.archive, label
-                    )
+                    job = await wait_for_video(entry, credentials, archive, label)
                 except JobFailed as error:
                     if not error.retryable:
                         raise
@@ -116,9 +117,7 @@ async def make_clip(
 
         publish(Stage.ARCHIVING, usd=price)
         archive_as_asset = materializing(archive_video, clips.clip_uri(order.clip_key))
-        clip: Clip = await archive_as_asset(
-            entry, job, resources.credentials, resources.archive, label
-        )
+        clip: Clip = await archive_as_asset(entry, job, credentials, archive, label)
     except asyncio.CancelledError:
         publish(Stage.INTERRUPTED, detail="the job goes on; a later run adopts it")
         raise

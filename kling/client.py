@@ -1,12 +1,11 @@
 """The one seam to the network: one method per endpoint, one attempt per paid call."""
 
 import asyncio
-import functools
 import hashlib
 import hmac
 import re
-import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from decimal import Decimal, InvalidOperation
 from types import TracebackType
 from typing import Annotated, Any, BinaryIO, Literal, Self
@@ -16,6 +15,7 @@ import httpx
 import tenacity
 from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, SecretStr
 
+from prefect_kling.kling.connections import Account, Connections, shared_connections
 from prefect_kling.kling.errors import (
     KeyRefused,
     KlingError,
@@ -29,6 +29,7 @@ from prefect_kling.kling.http_logs import HTTP_LOGGERS, hide_links_in_logs
 from prefect_kling.kling.job import VideoJob
 from prefect_kling.kling.job_ids import as_job_id, is_job_id, quoted
 from prefect_kling.kling.links import is_link
+from prefect_kling.kling.outage import Outage
 from prefect_kling.kling.reply import PaidOutcome, Reply
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.kling.result_access import ResultAccess
@@ -119,7 +120,9 @@ class Charge(BaseModel):
 class KlingClient:
     """An asynchronous client of the Kling Omni-Video API.
 
-    Use it as a context manager. The key is never printed: not by repr, not in errors, not in logs.
+    Use it as a context manager. It is cheap: all clients of one event loop share their connections
+    to an account (see `connections`), those with a `transport` of their own apart. The key is never
+    printed: not by repr, not in errors, not in logs.
     All methods except `create` are free and repeat themselves on network trouble, 429 and 5xx.
     """
 
@@ -133,34 +136,20 @@ class KlingClient:
         self._key = SecretStr(key.get_secret_value().strip())
         if not re.fullmatch(r"[!-~]+", self._key.get_secret_value()):
             raise KeyRefused("the API key is empty, or holds characters that no key has")
-        self._secrets = SentSecrets(self._key.get_secret_value())
         hide_links_in_logs(*HTTP_LOGGERS)
-        self._is_traced = transport is None
-        self._http = self._open(transport, keepalive=20)
-        # A kept connection may be closed by the server in the very moment it is used again; the
-        # loss of a paid call to that race would be an unknown outcome, so paid calls always open a
-        # connection of their own.
-        self._paying_http = self._open(transport, keepalive=0)
+        self._account = Account(self.settings.base_url, self._key)
+        self._own_connections: Connections | None = None
+        if transport is not None:
+            self._own_connections = Connections(self._account, transport)
 
-    def _open(
-        self, transport: httpx.AsyncBaseTransport | None, keepalive: int
-    ) -> httpx.AsyncClient:
-        settings = self.settings
-        timeout = httpx.Timeout(
-            settings.read_seconds, connect=settings.connect_seconds, pool=settings.read_seconds
-        )
-        return httpx.AsyncClient(
-            base_url=settings.base_url,
-            headers={
-                "Authorization": f"Bearer {self._key.get_secret_value()}",
-                # What the gate unpacks.
-                "Accept-Encoding": "gzip, deflate",
-            },
-            timeout=timeout,
-            limits=httpx.Limits(max_keepalive_connections=keepalive),
-            transport=transport,
-            verify=trust_store(),
-        )
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Connections]:
+        """Lend the connections for one call."""
+        if self._own_connections is not None:
+            yield self._own_connections
+            return
+        async with shared_connections(self._account) as connections:
+            yield connections
 
     def __repr__(self) -> str:
         return f"KlingClient({self.settings.base_url!r})"
@@ -174,8 +163,8 @@ class KlingClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._http.aclose()
-        await self._paying_http.aclose()
+        if self._own_connections is not None:
+            await self._own_connections.close()
 
     @property
     def result_access(self) -> ResultAccess:
@@ -216,9 +205,15 @@ class KlingClient:
 
     async def _post(self, body: dict[str, JsonValue], before_send: BeforeSend) -> Reply:
         """Send a paid call once, within `create_seconds` however slowly an answer comes in."""
+        async with self._connected() as connections:
+            return await self._post_over(connections, body, before_send)
+
+    async def _post_over(
+        self, connections: Connections, body: dict[str, JsonValue], before_send: BeforeSend
+    ) -> Reply:
         seconds = self.settings.create_seconds
-        self._secrets.note(body)
-        request = self._paying_http.build_request(
+        connections.secrets.note(body)
+        request = connections.paying.build_request(
             "POST",
             "/video/generations",
             json=body,
@@ -238,19 +233,19 @@ class KlingClient:
                     may_have_left = True
                     limit.reschedule(clock() + seconds)
 
-                if self._is_traced:
+                if connections.is_traced:
                     request.extensions["trace"] = _before_first_byte(leave)
                 else:
                     await leave()
-                await arrival.take(await self._paying_http.send(request, stream=True))
+                await arrival.take(await connections.paying.send(request, stream=True))
         except (httpx.HTTPError, TimeoutError) as error:
-            trouble = self._say(error)
+            trouble = _say(error, connections.secrets)
             was_never_sent = not may_have_left or isinstance(error, NEVER_SENT)
         # Raised out here, an error does not carry the request, and with it the key, as its context.
         if was_never_sent:
             message = f"the API at {self.settings.base_url} cannot be reached"
             raise Unavailable(message, detail=trouble)
-        reply = self._read(arrival)
+        reply = _read(arrival, connections.secrets)
         if reply is None or (trouble and reply.named_job_id is None):
             message = (
                 "the answer was lost: whether the request was taken is not "
@@ -265,14 +260,21 @@ class KlingClient:
         An answer with 403 and a page of HTML are passing trouble, too: a gateway before the API may
         send them. An end under this very id counts whatever the envelope around it says. Raises
         `JobNotFound`, `KeyRefused`, and `Unavailable`, `UnreadableReply` or a 403 after
-        `read_attempts` tries.
+        `read_attempts` tries. `Unavailable` is raised at once, and mostly without asking, while the
+        reads of this event loop find the API away (see `Outage`).
         """
-        return await self._repeating(_may_pass)(self._get_once, job_id)
+        async with self._connected() as connections:
+            outage = connections.outage
 
-    async def _get_once(self, job_id: str) -> VideoJob:
+            def may_pass(error: BaseException) -> bool:
+                return _may_pass(error) and not outage.is_on
+
+            return await self._repeating(may_pass)(self._get_once, job_id, outage)
+
+    async def _get_once(self, job_id: str, outage: Outage) -> VideoJob:
         params = {"task_id": job_id}
         what = f"job {quoted(job_id)} could not be read"
-        reply = await self._fetch_once("/video/generations", what, params)
+        reply = await self._fetch_once("/video/generations", what, params, outage)
         # Ids pass the gate as well; an old record may name one that does not come out unchanged.
         asked = as_job_id(job_id)
         job = None
@@ -343,10 +345,14 @@ class KlingClient:
     async def _upload_once(self, file: BinaryIO, name: str, media_type: str) -> str:
         what = f"{name} could not be uploaded"
         file.seek(0)
-        request = self._http.build_request(
-            "POST", "/files", files={"file": (name, file, media_type)}
-        )
-        reply = await self._ask(request, what, UPLOAD_SECONDS)
+        async with self._connected() as connections:
+            request = connections.free.build_request(
+                "POST",
+                "/files",
+                files={"file": (name, file, media_type)},
+                timeout=self._read_timeout,
+            )
+            reply = await _ask(connections, request, what, UPLOAD_SECONDS)
         if not reply.is_done:
             raise reply.upload_error(what)
         address = reply.data.get("publicUrl")
@@ -369,15 +375,20 @@ class KlingClient:
             reraise=True,
         )
 
-    async def _fetch_once(self, path: str, what: str, params: dict[str, str]) -> Reply:
+    async def _fetch_once(
+        self, path: str, what: str, params: dict[str, str], outage: Outage | None = None
+    ) -> Reply:
         job_id = params.get("task_id")
-        try:
-            request = self._http.build_request("GET", path, params=params)
-        except (httpx.InvalidURL, UnicodeError):
-            request = None
-        if request is None:
-            raise UnreadableReply(f"{what}: no request can hold its id", job_id=job_id)
-        reply = await self._ask(request, what, self._longest_read, job_id)
+        async with self._connected() as connections:
+            try:
+                request = connections.free.build_request(
+                    "GET", path, params=params, timeout=self._read_timeout
+                )
+            except (httpx.InvalidURL, UnicodeError):
+                request = None
+            if request is None:
+                raise UnreadableReply(f"{what}: no request can hold its id", job_id=job_id)
+            reply = await _ask(connections, request, what, self._longest_read, job_id, outage)
         asked = as_job_id(job_id)
         if not reply.is_done and not (asked and reply.tells_end_of(asked)):
             raise reply.read_error(what, job_id)
@@ -385,40 +396,66 @@ class KlingClient:
 
     @property
     def _longest_read(self) -> float:
-        """How long a free call may take in all: its turn, the connection, the head and the body."""
+        """How long a free call may take in all, once it is its turn."""
         return self.settings.connect_seconds + 3 * self.settings.read_seconds
 
-    async def _ask(
-        self, request: httpx.Request, what: str, seconds: float, job_id: str | None = None
-    ) -> Reply:
-        """Send a free call once, and read its answer.
+    @property
+    def _read_timeout(self) -> httpx.Timeout:
+        settings = self.settings
+        return httpx.Timeout(
+            settings.read_seconds, connect=settings.connect_seconds, pool=settings.read_seconds
+        )
 
-        Raises `Unavailable` if none arrives whole.
-        """
-        arrival = Arrival()
-        trouble = ""
-        try:
-            async with asyncio.timeout(seconds):
-                await arrival.take(await self._http.send(request, stream=True))
-        except (httpx.HTTPError, TimeoutError) as error:
-            trouble = self._say(error)
-        reply = self._read(arrival)
-        if reply is None or trouble:
-            raise Unavailable(what, job_id=job_id, detail=trouble)
-        return reply
 
-    def _read(self, arrival: Arrival) -> Reply | None:
-        answer = arrival.read(self._secrets)
-        if answer is None:
-            return None
-        return Reply.read(answer)
+async def _ask(
+    connections: Connections,
+    request: httpx.Request,
+    what: str,
+    seconds: float,
+    job_id: str | None = None,
+    outage: Outage | None = None,
+) -> Reply:
+    """Send a free call once, when it is its turn, and read its answer.
 
-    def _say(self, error: Exception) -> str:
-        """Return what is known of trouble with a connection.
+    Raises `Unavailable` if none arrives whole within so many seconds, or if it heeds an `outage`.
+    """
+    arrival = Arrival()
+    trouble = ""
+    # A call that heeds none is the only one that knows of its own.
+    outage = outage or Outage()
+    async with connections.turns:
+        # Asked in turn: who has waited through the beginning of an outage does not send either.
+        if not outage.admits:
+            raise Unavailable(what, job_id=job_id, detail="other reads find the API away")
+        with outage.call():
+            try:
+                async with asyncio.timeout(seconds):
+                    await arrival.take(await connections.free.send(request, stream=True))
+            except (httpx.HTTPError, TimeoutError) as error:
+                trouble = _say(error, connections.secrets)
+            reply = _read(arrival, connections.secrets)
+            if reply is None or trouble or reply.is_unavailable:
+                outage.note_failure()
+            else:
+                outage.note_answer()
+    if reply is None or trouble:
+        raise Unavailable(what, job_id=job_id, detail=trouble)
+    return reply
 
-        A server may have written some of it.
-        """
-        return words(self._secrets.hide(f"{type(error).__name__}: {error}".rstrip(": ")))
+
+def _read(arrival: Arrival, secrets: SentSecrets) -> Reply | None:
+    answer = arrival.read(secrets)
+    if answer is None:
+        return None
+    return Reply.read(answer)
+
+
+def _say(error: Exception, secrets: SentSecrets) -> str:
+    """Return what is known of trouble with a connection.
+
+    A server may have written some of it.
+    """
+    return words(secrets.hide(f"{type(error).__name__}: {error}".rstrip(": ")))
 
 
 def amount(value: JsonValue) -> Decimal | None:
@@ -484,9 +521,3 @@ def wait_as_told(state: tenacity.RetryCallState) -> float:
         if isinstance(error, Unavailable) and error.retry_after is not None:
             return min(error.retry_after, 60.0)
     return tenacity.wait_random_exponential(multiplier=0.5, max=20.0)(state)
-
-
-@functools.cache
-def trust_store() -> ssl.SSLContext:
-    """Return the trust store that all clients of a process share: building it takes long."""
-    return httpx.create_ssl_context()

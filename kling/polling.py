@@ -58,6 +58,15 @@ class PollPolicy:
             yield self._with_jitter(delay)
             delay = min(delay * self.growth, self.longest)
 
+    def after_trouble(self, delay: float, retry_after: float) -> float:
+        """Return the delay after a poll that found the API away.
+
+        It is spread widely: jobs whose polls were held up at the same moment do not stay in step.
+        """
+        if retry_after:
+            return retry_after + delay * random.uniform(0, 1)  # noqa: S311  not for secrets
+        return delay * random.uniform(0.5, 1.5)  # noqa: S311  not for secrets
+
     def _with_jitter(self, delay: float) -> float:
         factor = random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311  not for secrets
         return delay * factor
@@ -101,7 +110,7 @@ async def poll_until_done(
     await _sleep(min(next(delays), policy.deadline), completed)
 
     for delay in delays:
-        retry_after = 0.0
+        pause = delay
         try:
             last_seen = await reader.get(job_id)
         except JobNotFound:
@@ -112,6 +121,7 @@ async def poll_until_done(
         except Unavailable as error:
             last_error = str(error)
             retry_after = min(error.retry_after or 0.0, policy.longest_retry_after)
+            pause = policy.after_trouble(delay, retry_after)
         except UnreadableReply as error:
             last_error = str(error)
         else:
@@ -133,7 +143,7 @@ async def poll_until_done(
         if remaining <= 0:
             break
         # The event may be set until the last moment, however long the delays are.
-        await _sleep(min(max(delay, retry_after), remaining), completed)
+        await _sleep(min(pause, remaining), completed)
 
     state = "not seen yet"
     if last_seen is not None:

@@ -182,6 +182,11 @@ class Reply:
         said = self.status if self.code is None else self.code
         return self.status < 400 and (said == 0 or 200 <= said < 300)
 
+    @property
+    def is_unavailable(self) -> bool:
+        """Whether an answer to a free call says that the API is busy or out of order."""
+        return not self.is_done and self._read_error_kind() is errors.Unavailable
+
     def tells_end_of(self, job_id: str) -> bool:
         """Whether the data say, under this very id, that the job has ended.
 

@@ -153,6 +153,8 @@ class _Server(uvicorn.Server):
             access_log=False,
             proxy_headers=False,
             timeout_graceful_shutdown=2,
+            # As gateways keep them; uvicorn's own 5 s are shorter than the pause between two polls.
+            timeout_keep_alive=75,
         )
         super().__init__(config)
         self._fault_middleware = app.fault_middleware

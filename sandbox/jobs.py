@@ -1,6 +1,7 @@
 """The jobs of a sandbox: accepts them, knows their state and cost, and has their callbacks sent."""
 
 import hashlib
+import shutil
 import tempfile
 import threading
 import time
@@ -72,6 +73,10 @@ class Jobs:
             )
         self._clips = Path(folder) / "clips"
         self._clips.mkdir(parents=True, exist_ok=True)
+        self._shared_clip = None
+        if self._settings.clip is not None:
+            self._shared_clip = "shared.mp4"
+            shutil.copyfile(self._settings.clip, self._clips / self._shared_clip)
         self.uploads = Uploads(Path(folder) / "uploads", self._settings.retention_seconds)
         self._store = JobStore(Path(folder) / "jobs.sqlite3")
         self._resources.callback(self._store.close)
@@ -225,7 +230,8 @@ class Jobs:
             self._renderer.submit(job)
         else:
             body = self._settings.with_known_model(job.body)
-            self._finish(job, Outcome(cost=to_units(price_of(body, LONGEST_INPUT_SECONDS))))
+            cost = to_units(price_of(body, LONGEST_INPUT_SECONDS))
+            self._finish(job, Outcome(file=self._shared_clip, cost=cost))
 
     def _resume(self) -> None:
         """Continue where a sandbox on the same folder stopped."""

@@ -46,6 +46,8 @@ class SandboxSettings:
     """What completed jobs are charged, in percent of the table, by turns."""
     paints: bool = True
     """Paint clips. Without it, jobs complete as usual and their links are dead."""
+    clip: Path | str | None = None
+    """With `paints` off: the video that every job's link leads to, instead of dead links."""
     painters: int = 2
     """How many clips are painted at a time."""
     stamp_job_id: bool = True
@@ -76,6 +78,8 @@ class SandboxSettings:
             )
         if not self.charge_percent or min(self.charge_percent) < 0:
             raise ValueError("charge_percent must hold numbers from 0 up, at least one")
+        if self.clip is not None and self.paints:
+            raise ValueError("a clip that all jobs share needs paints=False")
         if self.painters < 1:
             raise ValueError("painters must be at least 1")
         if self.slots is not None and self.slots < 1:

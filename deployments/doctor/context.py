@@ -12,7 +12,8 @@ import prefect
 from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.kling.client import Balance, trust_store
+from prefect_kling.kling.client import Balance
+from prefect_kling.kling.connections import trust_store
 from prefect_kling.studio.storage.bucket import Bucket
 
 

@@ -175,10 +175,12 @@ class Archive:
         access: ResultAccess = PUBLIC_ONLY,
         stop: Stop | None = None,
         is_last_try: bool = True,
+        is_new: bool = False,
     ) -> Clip:
         """Fetch a completed job's video and store it, whole or not at all.
 
-        A clip that is there is returned as it is.
+        A clip that is there is returned as it is; with `is_new` it is not looked for first, only
+        met when it is stored.
 
         All links of the job are tried in their order, but none that we sent ourselves, and no
         picture, and only from where `access` allows. `charged_usd` is the API's own figure. Without
@@ -190,8 +192,9 @@ class Archive:
         bytes are no playable video. On the last try these bytes are kept raw in the quarantine,
         and the error is `VideoQuarantined`.
         """
-        key = order.clip_key
-        kept = self.find(key)
+        kept = None
+        if not is_new:
+            kept = self.find(order.clip_key)
         if kept is not None:
             return kept
         with SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as spool:

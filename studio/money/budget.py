@@ -93,15 +93,19 @@ class Budget:
         """Raise `OverBudget` when so much more would pass a cap. Reserves nothing."""
         self._check(self.accounts() or Accounts(), usd, film)
 
-    def reserve(self, entry: Entry, film: FilmCap | None = None) -> None:
+    def reserve(self, entry: Entry, film: FilmCap | None = None) -> bool:
         """Set the worst price of an entry's latest request aside.
 
-        Raises `OverBudget` saying how much is missing; then nothing is set aside.
+        Returns False where there are no accounts, as no cap was ever set. Raises `OverBudget`
+        saying how much is missing; then nothing is set aside.
         """
         name = _name(entry.clip_key, entry.claim)
         reservation = _reservation(entry, film)
+        was_set_aside = False
 
         def set_aside(accounts: Accounts) -> Accounts:
+            nonlocal was_set_aside
+            was_set_aside = True
             self._check(accounts, reservation.usd, film, name)
             return accounts.model_copy(
                 update={"reserved": {**accounts.reserved, name: reservation}}
@@ -109,6 +113,7 @@ class Budget:
 
         capped = self.cap_usd is not None or (film is not None and film.usd is not None)
         self._change(set_aside, begin=capped)
+        return was_set_aside
 
     def restore(self, entry: Entry, film: FilmCap | None = None) -> None:
         """Set a request's worst price aside once more, where it was freed although its job is paid.

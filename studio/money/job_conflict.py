@@ -5,16 +5,17 @@ from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.record import Entry, EntryState
 
 
-def hold_if_owned_elsewhere(entry: Entry, archive: Archive) -> Entry:
+def hold_if_owned_elsewhere(entry: Entry, archive: Archive, *, is_new: bool = False) -> Entry:
     """Take a submitted entry's job for its clip.
 
     Hold the clip, with the id, if the job is another's.
 
-    Returns the entry as it stands then. Safe to repeat. Raises storage errors.
+    Returns the entry as it stands then. `is_new`: the API has just named the job for the first
+    time. Safe to repeat. Raises storage errors.
     """
     if entry.job_id is None:
         raise LedgerUnreadable("the record names no job", clip_key=entry.clip_key)
-    owner = archive.jobs.take(entry.job_id, entry.clip_key, entry.claim)
+    owner = archive.jobs.take(entry.job_id, entry.clip_key, entry.claim, expects_none=is_new)
     if owner == entry.clip_key:
         return entry
     version = archive.ledger.read(entry.clip_key)

@@ -38,14 +38,17 @@ class JobIndex:
             return None
         return owner.clip_key
 
-    def take(self, job_id: str, clip_key: str, claim: str) -> str:
+    def take(self, job_id: str, clip_key: str, claim: str, *, expects_none: bool = False) -> str:
         """Note that a job belongs to a clip, unless it belongs to another.
 
-        Return whose it is now.
+        Return whose it is now. `expects_none`: it is probably not in the index yet, so the note is
+        created without being looked for first.
         """
         mine = JobOwner(job_id=job_id, clip_key=clip_key, claim=claim)
         body = mine.model_dump_json().encode()
         path = _path(job_id)
+        if expects_none and self._bucket.create(path, body) is not None:
+            return clip_key
         while True:
             stored = self._bucket.read(path)
             if stored is None:

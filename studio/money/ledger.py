@@ -94,7 +94,8 @@ class ClaimRequest:
 
     `max_attempts` limits the failures of one outage, `max_attempts_for_life` all paid requests.
     `read_version` is the ETag of the record whose earlier jobs the caller has read: only that
-    version is claimed anew.
+    version is claimed anew. `expects_none`: there is probably no record yet, so it is created
+    without being read first.
     """
 
     at_most_usd: Decimal
@@ -107,6 +108,7 @@ class ClaimRequest:
     outage_seconds: float = OUTAGE_SECONDS
     resubmit_unknown: bool = False
     read_version: str = ""
+    expects_none: bool = False
 
     def allows_another_attempt(self, entry: Entry) -> bool:
         """Whether a failed job may be followed by another attempt now."""
@@ -149,7 +151,9 @@ class Ledger:
         earlier attempts have jobs, that happens only for the version in `read_version`.
         """
         require_usable(self.bucket)
-        version = self.read(order.clip_key)
+        version = None
+        if not wanted.expects_none:
+            version = self.read(order.clip_key)
         if version is None:
             first = Entry(
                 clip_key=order.clip_key,
@@ -159,7 +163,9 @@ class Ledger:
                 claim="",
                 by="",
             )
-            return self._won(first, wanted, None)
+            version = self._won(first, wanted, None)
+            if version.is_mine or not wanted.expects_none:
+                return version
         entry = version.entry
         if entry.state is EntryState.RELEASED and entry.late_jobs:
             return self.hold(version, "a job that was named late may be paid")

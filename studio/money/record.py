@@ -2,12 +2,13 @@
 
 import os
 import socket
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from prefect_kling.kling.server_words import printable
 from prefect_kling.studio.money.orders import ClipOrder
@@ -96,6 +97,19 @@ class Event(BaseModel):
     note: Note = ""
 
 
+@dataclass(frozen=True)
+class Own:
+    """What the sender of a request knows of its record; nothing unless it has just noted the job.
+
+    Records are equal whatever is known of them.
+    """
+
+    etag: str = field(default="", compare=False)
+    """The version that it wrote. While the record has it, nobody has decided anything since."""
+    has_nothing_set_aside: bool = field(default=False, compare=False)
+    """Whether the archive had no accounts when the request was sent."""
+
+
 class Entry(BaseModel):
     """The record of one clip's money, as it stands in the ledger."""
 
@@ -151,6 +165,8 @@ class Entry(BaseModel):
     """Machine and process that wrote this version."""
     history: tuple[Event, ...] = ()
     """What happened last, oldest first."""
+    own: Own = Field(default=Own(), exclude=True, repr=False)
+    """In memory only: what this very process knows of it as the sender of its request."""
 
     @property
     def request_usd(self) -> Decimal:

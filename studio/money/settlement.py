@@ -16,6 +16,7 @@ from prefect_kling.kling.polling import PollPolicy, failure_of, poll_until_done
 from prefect_kling.studio.errors import (
     ClipHeld,
     DownloadBroken,
+    LedgerMoved,
     LedgerUnreadable,
     LinkExpired,
     NotAVideo,
@@ -116,33 +117,49 @@ async def close_failed(entry: Entry, failure: JobFailed, archive: Archive) -> bo
 async def keep_paid_job(entry: Entry, job: VideoJob, client: KlingClient, archive: Archive) -> Kept:
     """Archive a completed job's video, settle its money and close its record. Free, safe to repeat.
 
-    A clip that is archived already costs no call of the API. Passing trouble with the file is met
-    by a few tries, each with a fresh read of the job (`Archive.fetching`). A cancellation ends the
-    download within seconds. Raises what `Archive.keep` raises, and `ClipHeld` where the job belongs
-    to another clip.
+    A clip that is archived already costs no call of the API. Where this process has sent the
+    request itself, neither clip nor record is read: conditional writes tell whether somebody came
+    first. Passing trouble with the file is met by a few tries, each with a fresh read of the job
+    (`Archive.fetching`). A cancellation ends the download within seconds. Raises what
+    `Archive.keep` raises, and `ClipHeld` where the job belongs to another clip.
     """
-    clip = await in_thread(archive.find, entry.clip_key)
+    clip = None
+    if not entry.own.etag:
+        clip = await in_thread(archive.find, entry.clip_key)
     if clip is None:
+        # Read whoever has sent the job: a person may have given it to another clip meanwhile.
         owned = await in_thread(hold_if_owned_elsewhere, entry, archive)
         if owned.state is EntryState.HELD:
             raise ClipHeld(owned.last_note, clip_key=entry.clip_key, job_id=entry.job_id)
         clip = await _fetched(entry, job, client, archive)
-    version = await in_thread(_read_entry, entry, archive)
     # Closing comes last: whoever closes the record tells of it, and little may fail in between.
-    version = await in_thread(close_kept, version, clip, archive)
+    version = await in_thread(_close, entry, clip, archive)
     try:
-        await finish_attempts(version, client, archive)
+        # Without any, closing has taken the clip out of the index already.
+        if version.entry.open_attempts:
+            await finish_attempts(version, client, archive)
     except StudioError as error:
         # The clip is safe and paid for; its marker leaves the rest to the next sweep.
         LOG.warning("the earlier jobs of clip %s are left: %s", entry.clip_key, error)
     return Kept(clip, version.is_mine)
 
 
+def _close(entry: Entry, clip: Clip, archive: Archive) -> VersionedEntry:
+    """Close the record of an archived clip, as it was written by this process or as it is now."""
+    if entry.own.etag:
+        try:
+            return close_kept(VersionedEntry(entry, entry.own.etag, 0.0), clip, archive)
+        except LedgerMoved as error:
+            LOG.info("the record of clip %s is read again: %s", entry.clip_key, error)
+    return close_kept(_read_entry(entry, archive), clip, archive)
+
+
 def close_kept(version: VersionedEntry, clip: Clip, archive: Archive) -> VersionedEntry:
     """Book what an archived clip has cost, in place of what was set aside, and close its record."""
     entry = version.entry
     if entry.state is not EntryState.GIVEN_UP:
-        archive.budget.settle(entry, clip.usd)
+        if not entry.own.has_nothing_set_aside:
+            archive.budget.settle(entry, clip.usd)
         return archive.ledger.archived(version, clip.uri, clip.usd)
     # Its worst price was booked when it was given up. A correction is no reservation, which moves
     # once: only who closes the record books it.
@@ -164,6 +181,7 @@ async def _fetched(entry: Entry, job: VideoJob, client: KlingClient, archive: Ar
             job,
             charged_usd,
             entry.at_most_usd,
+            is_new=bool(entry.own.etag),
             access=client.result_access,
             stop=stop,
             is_last_try=number == fetching.tries,

@@ -66,7 +66,7 @@ from prefect_kling.studio.money.ledger import (
     VersionedEntry,
 )
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.record import BEFORE_A_JOB
+from prefect_kling.studio.money.record import BEFORE_A_JOB, Own
 from prefect_kling.studio.money.send_limit import SendLimit
 from prefect_kling.studio.storage.concurrency import in_thread, sheltered, uninterrupted
 
@@ -194,11 +194,13 @@ async def submit_once(
         max_attempts_for_life=options.max_attempts_for_life,
         outage_seconds=options.outage_seconds,
         resubmit_unknown=options.on_unknown == "resubmit",
+        expects_none=True,
     )
     pauses = _growing(options.look_again)
     while True:
         async with _sending.place(max(1, options.sends_at_once)):
             version = await _claim(order, claim, archive)
+            claim = replace(claim, expects_none=False)
             outcome = None
             if version.is_mine:
                 outcome = await _send_or_wait(version, client, archive, options)
@@ -429,11 +431,11 @@ async def _send(
     departure = _Departure(version, archive, options.window)
     try:
         # A cancellation waits for the thread: what it still does could not be undone.
-        signed = await uninterrupted(in_thread(_prepare, version, archive, options))
+        prepared = await uninterrupted(in_thread(_prepare, version, archive, options))
     except BaseException as error:
         await _give_back(version, archive, _reason(error))
         raise
-    post = sheltered(client.create(signed, departure.check_in))
+    post = sheltered(client.create(prepared.signed, departure.check_in))
     cancelled = await _wait_with_grace(post, departure, options.grace)
     try:
         job = post.result()
@@ -463,7 +465,7 @@ async def _send(
         if entry.state is EntryState.HELD:
             raise _held(entry) from error
         return entry
-    entry = await _note_job(departure.version, job.job_id, archive, options)
+    entry = await _note_job(departure.version, job.job_id, prepared, archive, options)
     if cancelled is not None:
         raise cancelled
     return entry
@@ -494,13 +496,20 @@ async def _settled(post: "asyncio.Future[VideoJob]", seconds: float | None) -> N
     await asyncio.wait([post], timeout=seconds)
 
 
-def _prepare(version: VersionedEntry, archive: Archive, options: SubmitOptions) -> VideoRequest:
+@dataclass(frozen=True)
+class _Prepared:
+    """A request as it is sent, and whether its money is set aside: there may be no accounts."""
+
+    signed: VideoRequest
+    is_set_aside: bool
+
+
+def _prepare(version: VersionedEntry, archive: Archive, options: SubmitOptions) -> _Prepared:
     """Sign the inputs and set the money aside: the last steps that may fail for free."""
     signed = archive.sign_inputs(version.entry.order.request)
     if options.callback is not None and signed.callback_url is None:
         signed = signed.model_copy(update={"callback_url": options.callback(version.entry)})
-    archive.budget.reserve(version.entry, options.film)
-    return signed
+    return _Prepared(signed, archive.budget.reserve(version.entry, options.film))
 
 
 async def _claim(order: ClipOrder, claim: ClaimRequest, archive: Archive) -> VersionedEntry:
@@ -547,21 +556,31 @@ async def _balance_in_words(client: KlingClient) -> str:
 
 
 async def _note_job(
-    version: VersionedEntry, job_id: str, archive: Archive, options: SubmitOptions
+    version: VersionedEntry,
+    job_id: str,
+    prepared: _Prepared,
+    archive: Archive,
+    options: SubmitOptions,
 ) -> Entry:
     """Write the paid job's id down. Not even a cancelled run may go before this is written."""
 
     def write() -> Entry:
         try:
-            entry = archive.ledger.submitted(version, job_id).entry
+            noted = archive.ledger.submitted(version, job_id)
         except LedgerMoved:
             known = _named_meanwhile(version, archive)
             if known is None or known.job_id != job_id:
                 _restore(archive.ledger.add_late_job(version.entry, job_id), archive, options)
                 raise
             return known
+        entry = noted.entry
         _restore(entry, archive, options)
-        return hold_if_owned_elsewhere(entry, archive)
+        owned = hold_if_owned_elsewhere(entry, archive, is_new=True)
+        if owned is not entry or _was_released(entry) or options.callback is not None:
+            # Others may have decided about it, or a receiver may finish it: read what it is then.
+            return owned
+        own = Own(noted.etag, has_nothing_set_aside=not prepared.is_set_aside)
+        return entry.model_copy(update={"own": own})
 
     try:
         entry = await uninterrupted(_insist(write, options.insist, job_id))
@@ -617,8 +636,12 @@ async def _hold(
 
 def _restore(entry: Entry, archive: Archive, options: SubmitOptions) -> None:
     """Set the money aside again where a release had freed it."""
-    if any(event.state is EntryState.RELEASED for event in entry.history[-2:-1]):
+    if _was_released(entry):
         archive.budget.restore(entry, options.film)
+
+
+def _was_released(entry: Entry) -> bool:
+    return any(event.state is EntryState.RELEASED for event in entry.history[-2:-1])
 
 
 async def _insist(write: Callable[[], Entry], seconds: float, job_id: str | None) -> Entry:

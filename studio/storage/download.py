@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 import httpx
 
 from prefect_kling.kling.addresses import number_of
-from prefect_kling.kling.client import trust_store
+from prefect_kling.kling.connections import trust_store
 from prefect_kling.kling.http_logs import HTTP_LOGGERS, hide_links_in_logs
 from prefect_kling.kling.result_access import PUBLIC_ONLY, ResultAccess
 from prefect_kling.kling.server_words import words

@@ -1,7 +1,11 @@
-"""Benchmarks: `make bench` prints a table of medians on this machine, against local stand-ins."""
+"""Benchmarks: `make bench N="300 1000"` prints its tables and writes them into docs/benchmarks.md.
+
+Figures of parts are medians on this machine, against the local stand-ins.
+"""
 
 import asyncio
 import statistics
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
@@ -26,6 +30,7 @@ from prefect_kling.studio.media.join import Chapter, Part, join
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.submission import submit_once
+from tests.bench.contest import compare, markdown, write_section
 
 WAITING = 1000
 ROUNDS = 5
@@ -131,14 +136,16 @@ async def measure(sandbox: Sandbox, archive: Archive, disk: Path) -> list[Row]:
     return rows + bench_media(clips, disk)
 
 
-def main() -> None:
-    """Start the stand-ins, measure, and print."""
+def main(counts: list[int]) -> None:
+    """Start the stand-ins, measure, print, and write docs/benchmarks.md."""
+    print(compare(counts))
     with ExitStack() as running:
         disk = Path(running.enter_context(TemporaryDirectory()))
         s3 = running.enter_context(seaweed(disk / "s3", BUCKET))
         settings = SandboxSettings(render_seconds=(0.0, 0.0), balance_usd=100_000)
         sandbox = running.enter_context(Sandbox(settings))
         rows = asyncio.run(measure(sandbox, local_archive(s3).get_archive(), disk))
+    write_section("medians", "\n".join(markdown(("what", "figure"), rows)))
     table = Table(title="medians on this machine", title_justify="left")
     table.add_column("what")
     table.add_column("figure", justify="right")
@@ -148,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main([int(word) for word in sys.argv[1:]] or [300, 1000])

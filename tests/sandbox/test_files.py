@@ -1,9 +1,12 @@
 """Downloading results."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from prefect_kling.sandbox import SandboxSettings
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +65,16 @@ def test_no_file_before_the_end(open_sandbox: Any) -> None:
     assert [
         caller.http.get(f"/files/{job}.mp4").status_code for job in (caller.create(), "clxnobody")
     ] == [404, 404]
+
+
+def test_one_given_clip_is_every_jobs_result(
+    open_sandbox: Any, http: httpx.Client, tmp_path: Path
+) -> None:
+    """Without painting, all links lead to the file in the settings; with painting it is refused."""
+    clip = tmp_path / "given.mp4"
+    clip.write_bytes(b"a video, or whatever a benchmark needs")
+    caller = open_sandbox(paints=False, clip=clip)
+    assert http.get(caller.link()).content == clip.read_bytes()
+    assert http.get(caller.link()).content == clip.read_bytes()
+    with pytest.raises(ValueError, match="paints"):
+        SandboxSettings(clip=clip)

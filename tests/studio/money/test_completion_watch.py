@@ -92,7 +92,8 @@ async def test_a_poll_in_the_moment_of_the_end_leaves_the_clip_to_the_receiver(
     client: KlingClient, archive: Archive, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who has just learnt that the job is done waits; nothing is fetched twice."""
-    entry = await paid(client, archive, "met")
+    called = SubmitOptions(callback=lambda entry: "http://127.0.0.1:9/receiver")
+    entry = await paid(client, archive, "met", called)
     polled = sandbox.stats()["polled"]
     waiting = asyncio.create_task(
         wait_for_paid_job(entry, client, archive, SAFETY, is_watched=True)
