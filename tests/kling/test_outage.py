@@ -68,7 +68,7 @@ class Api:
 
 @pytest.mark.parametrize("trouble", ["refuses", "hangs", "is out of order", "names its return"])
 async def test_polls_after_an_outage_are_no_denser_than_before_it(trouble: str) -> None:
-    """Whatever ended the calls, no job fails, few ask meanwhile, all come back in their own time."""
+    """Whatever ended the calls, no job fails, few ask meanwhile, all come back in time."""
     api = Api(trouble)
     start = time.monotonic()
     api.away_from = start + 3.0

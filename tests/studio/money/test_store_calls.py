@@ -67,7 +67,7 @@ def order_of(name: str, archive: Archive) -> ClipOrder:
 async def test_a_clip_costs_the_calls_of_the_table_in_its_order(
     client: KlingClient, archive: Archive, calls: list[str]
 ) -> None:
-    """A call that is added needs a line that says what it protects; one that goes takes it along."""
+    """A call that is added needs a line that says what it protects; one that goes takes it."""
     await make(order_of("counted", archive), client, archive)
     assert calls == documented()
 
