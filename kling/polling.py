@@ -58,14 +58,16 @@ class PollPolicy:
             yield self._with_jitter(delay)
             delay = min(delay * self.growth, self.longest)
 
-    def after_trouble(self, delay: float, retry_after: float) -> float:
-        """Return the delay after a poll that found the API away.
+    def after_trouble(self, delay: float, took: float, retry_after: float) -> float:
+        """Return the delay after a poll that took so long to find the API away.
 
-        It is spread widely: jobs whose polls were held up at the same moment do not stay in step.
+        Polls that fail at once keep their pace, and with it their distance from each other. Those
+        that were held up end at one moment, and those that were told when to come back come at
+        one: they are spread evenly over a delay.
         """
-        if retry_after:
+        if retry_after or took > delay / 2:
             return retry_after + delay * random.uniform(0, 1)  # noqa: S311  not for secrets
-        return delay * random.uniform(0.5, 1.5)  # noqa: S311  not for secrets
+        return delay
 
     def _with_jitter(self, delay: float) -> float:
         factor = random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311  not for secrets
@@ -111,6 +113,7 @@ async def poll_until_done(
 
     for delay in delays:
         pause = delay
+        asked_at = time.monotonic()
         try:
             last_seen = await reader.get(job_id)
         except JobNotFound:
@@ -121,7 +124,7 @@ async def poll_until_done(
         except Unavailable as error:
             last_error = str(error)
             retry_after = min(error.retry_after or 0.0, policy.longest_retry_after)
-            pause = policy.after_trouble(delay, retry_after)
+            pause = policy.after_trouble(delay, time.monotonic() - asked_at, retry_after)
         except UnreadableReply as error:
             last_error = str(error)
         else:

@@ -98,11 +98,11 @@ async def compete(match: Match, servers: Servers) -> dict[str, Any]:
     calls.store.clear()
     calls.prefect = 0
     calls.connections = 0
-    before = await _seen_by_prefect()
+    before = await _settled()
     async with gauge() as cost:
         kept = await work(requests_of(match.count, match.renders), place)
         await _drain()
-    after = await _seen_by_prefect()
+    after = await _settled()
     return {
         "cost": asdict(cost),
         "api": dict(calls.api),
@@ -117,6 +117,17 @@ async def compete(match: Match, servers: Servers) -> dict[str, Any]:
 async def _drain() -> None:
     await asyncio.to_thread(APILogWorker.drain_all, 60)
     await asyncio.to_thread(EventsWorker.drain_all, 60)
+
+
+async def _settled() -> dict[str, int]:
+    """Return what the server knows once it has worked through what it was sent."""
+    seen = await _seen_by_prefect()
+    while True:
+        await asyncio.sleep(5)
+        now = await _seen_by_prefect()
+        if now == seen:
+            return now
+        seen = now
 
 
 async def _seen_by_prefect() -> dict[str, int]:

@@ -12,12 +12,12 @@ from pydantic import SecretStr
 
 from prefect_kling.kling.client import ClientSettings, KlingClient
 from prefect_kling.kling.errors import Unavailable
-from prefect_kling.kling.job import JobState
+from prefect_kling.kling.job import JobState, VideoJob
 from prefect_kling.kling.outage import FAILURES
 from prefect_kling.kling.polling import PollPolicy, poll_until_done
 
 JOBS = 120
-POLLS = PollPolicy(first=0.8, longest=0.8, initial_delay=0.4, jitter=1.0, deadline=120)
+POLLS = PollPolicy(first=0.8, longest=0.8, deadline=120)
 WINDOW = 0.5
 """Seconds over which calls are counted."""
 
@@ -76,14 +76,20 @@ async def test_polls_after_an_outage_are_no_denser_than_before_it(trouble: str) 
     api.ends = start + 10.0
     settings = ClientSettings(base_url="https://api.example/v1")
     async with KlingClient(SecretStr("sk_x"), settings, httpx.MockTransport(api)) as client:
-        waits = [poll_until_done(client, f"job{number}", POLLS) for number in range(JOBS)]
-        jobs = await asyncio.gather(*waits)
+
+        async def wait(number: int) -> VideoJob:
+            # As jobs are sent one after the other, their polls are.
+            await asyncio.sleep(number / JOBS * POLLS.first)
+            return await poll_until_done(client, f"job{number}", POLLS)
+
+        jobs = await asyncio.gather(*map(wait, range(JOBS)))
     assert {job.state for job in jobs} == {JobState.COMPLETED}
     before = api.densest(start + 1.0, api.away_from)
     meanwhile = [each for each in api.calls if api.away_from <= each < api.away_until]
     after = api.densest(api.away_until, api.ends)
-    # Chance alone makes the densest of many windows differ.
-    assert after <= 1.25 * before
+    # Chance, and an event loop that stalls on a busy machine, make the densest window differ; a
+    # stampede brings nearly all jobs into one.
+    assert after <= 1.5 * before
     # 64 may be under way when it begins; after the first failures one looks at a time.
     assert len(meanwhile) <= 64 + 2 * FAILURES + 10
 
