@@ -27,6 +27,8 @@ S3_CONFIG = Config(
     connect_timeout=10,
     read_timeout=60,
     retries={"mode": "standard", "total_max_attempts": 5},
+    # Without a name of its own, botocore composes one anew for each call.
+    user_agent="prefect-kling",
 )
 
 
