@@ -2,7 +2,10 @@
 
 import sys
 
+from tests.fuzz.calls import fuzz_callbacks
 from tests.fuzz.links import fuzz_links
+from tests.fuzz.media import fuzz_pictures, fuzz_videos
+from tests.fuzz.redirects import fuzz_redirects
 from tests.fuzz.replies import fuzz_replies
 from tests.fuzz.texts import fuzz_storyboards, fuzz_tables
 
@@ -11,6 +14,10 @@ TARGETS = {
     "storyboards": fuzz_storyboards,
     "tables": fuzz_tables,
     "links": fuzz_links,
+    "callbacks": fuzz_callbacks,
+    "videos": fuzz_videos,
+    "pictures": fuzz_pictures,
+    "redirects": fuzz_redirects,
 }
 """Names of targets, and functions of a number of cases and a first seed that return a `Report`."""
 
