@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.kling.errors import KlingError
+from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.money.job_slots import JobSlots, Slot
 from prefect_kling.studio.money.ledger import EntryState
 from prefect_kling.studio.money.record import BEFORE_A_JOB
 from prefect_kling.studio.storage.concurrency import in_thread
+from prefect_kling.telemetry.logs import run_logger
 
 _SCAN_SECONDS = 1.0
 # Of a scan, which reads every slot.
@@ -54,8 +56,7 @@ class AccountJobs:
         try:
             yield
         except Exception:
-            if await in_thread(self._is_closed, clip_key):
-                await self._free(slot, slots)
+            await self._free_if_closed(slot, slots)
             raise
         await self._free(slot, slots)
 
@@ -119,9 +120,24 @@ class AccountJobs:
                 return False
         return job.state.is_terminal
 
+    async def _free_if_closed(self, slot: Slot, slots: JobSlots) -> None:
+        """Give back the slot of a clip that failed, unless its job may still run."""
+        try:
+            is_closed = await in_thread(self._is_closed, slot.clip_key)
+        except StudioError as error:
+            run_logger().warning("%s is looked at again by others: %s", slot.path, error)
+            return
+        if is_closed:
+            await self._free(slot, slots)
+
     async def _free(self, slot: Slot, slots: JobSlots) -> None:
         """Give a slot back: to the next clip of this process, else to whoever comes."""
-        freed = await in_thread(slots.hand_over, slot, "")
+        try:
+            freed = await in_thread(slots.hand_over, slot, "")
+        except StudioError as error:
+            # The clip is paid and goes on. Others find that the slot's job has ended.
+            run_logger().warning("%s could not be given back: %s", slot.path, error)
+            return
         if freed is not None:
             self._ours.append(freed)
             self._freed.set()
