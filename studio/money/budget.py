@@ -25,12 +25,23 @@ INSIST_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class FilmCap:
-    """The most that one film may cost, in US dollars; None only counts."""
+    """The most that one film, batch or clip may cost, in US dollars; None only counts."""
 
     film: str
+    """The slug of a film; of a batch or a clip its kind and its id, with a space between."""
     usd: Decimal | None = None
     earlier_film: str = ""
-    """What earlier versions called it, and other films perhaps; all that is booked there counts."""
+    """What earlier versions called it, and other films perhaps.
+
+    All that they booked there counts.
+    """
+
+    @property
+    def in_words(self) -> str:
+        """What has this cap, for people."""
+        if " " in self.film:
+            return f"the {self.film}"
+        return f"the film {self.film}"
 
 
 class Reservation(BaseModel):
@@ -202,7 +213,7 @@ class Budget:
         _require_room("the archive", self.cap_usd, committed, usd, without)
         if film is None:
             return
-        name = f"the film {film.film}"
+        name = film.in_words
         committed = accounts.committed_to(film, without)
         if film.earlier_film:
             earlier_usd = accounts.committed(film.earlier_film, without)
