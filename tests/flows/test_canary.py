@@ -1,20 +1,25 @@
 """Keys, secrets and links that the API quotes back in every answer are found nowhere afterwards."""
 
 import asyncio
+import base64
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from prefect.settings import PREFECT_HOME
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.local.prefect_server import prefect_server
 from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.money.archive import Archive
 from tests.deployments.door import SECRET, open_door
+from tests.postgres import postgres
 
 LOGGERS = "httpx,httpcore,botocore,boto3,urllib3,prefect_kling,kling"
 SIGNED = re.compile(rb"https?://[^\s\"'<>)]*X-Amz-Signature(?:=|%3D)[0-9a-f]{16}")
@@ -23,6 +28,51 @@ FAULTS = [
     {"name": "links-echoed", "on": "get", "rate": 0.4, "seed": 2, "times": None},
     {"name": "links-echoed", "on": "create", "rate": 0.5, "seed": 3, "times": 1},
 ]
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """A Prefect server on a database of its own: its address, and that of a PostgreSQL, if any."""
+    folder = tmp_path_factory.mktemp("canary")
+    if request.param == "SQLite":
+        with prefect_server(folder) as address:
+            yield address, ""
+        return
+    with postgres() as database:
+        url = database.replace("postgresql://", "postgresql+asyncpg://")
+        with prefect_server(folder, url) as address:
+            yield address, database
+
+
+async def rows_of(database: str) -> dict[str, bytes]:
+    """All that stands in the tables of a PostgreSQL database."""
+    connection = await asyncpg.connect(database)
+    tables = await connection.fetch(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+    )
+    found = {}
+    for (name,) in tables:
+        rows = await connection.fetch(f'SELECT t::text FROM "{name}" t')
+        found[f"table {name}"] = "\n".join(str(row[0]) for row in rows).encode()
+    await connection.close()
+    return found
+
+
+def spelled(secret: str) -> dict[str, bytes]:
+    """A secret as it is, and as encodings that anybody can undo write it."""
+    raw = secret.encode()
+    entities = "".join(f"&#{each};" for each in raw)
+    return {
+        "as it is": raw,
+        "in Base64": base64.b64encode(raw).rstrip(b"="),
+        "in hex": raw.hex().encode(),
+        "percent": "".join(f"%{each:02x}" for each in raw).encode(),
+        "escaped": "".join(f"\\u{each:04x}" for each in raw).encode(),
+        "escaped twice": "".join(f"\\\\u{each:04x}" for each in raw).encode(),
+        "as entities": entities.encode(),
+    }
 
 
 def everything_kept(archive: Archive, printed: bytes) -> dict[str, bytes]:
@@ -41,7 +91,7 @@ def everything_kept(archive: Archive, printed: bytes) -> dict[str, bytes]:
 
 @pytest.mark.slow
 async def test_no_secret_that_was_sent_is_kept_anywhere(
-    prefect_ui: str,
+    server: tuple[str, str],
     credentials: KlingCredentials,
     archive_block: KlingArchive,
     archive: Archive,
@@ -51,8 +101,9 @@ async def test_no_secret_that_was_sent_is_kept_anywhere(
     """With everything logged at DEBUG, a held clip, a failed one, retries, and pages of it all."""
     for fault in FAULTS:
         sandbox.fault(**fault)
+    address, database = server
     surroundings = os.environ | {
-        "PREFECT_API_URL": f"{prefect_ui}/api",
+        "PREFECT_API_URL": f"{address}/api",
         "PREFECT_LOGGING_LEVEL": "DEBUG",
         "PREFECT_LOGGING_ROOT_LEVEL": "DEBUG",
         "PREFECT_LOGGING_EXTRA_LOGGERS": LOGGERS,
@@ -76,12 +127,16 @@ async def test_no_secret_that_was_sent_is_kept_anywhere(
         assert version is not None
         secrets.add(block.callbacks.address(version.entry).rpartition("/")[2])
     kept = everything_kept(archive, printed)
+    if database:
+        kept |= await rows_of(database)
+        assert len(kept["table events"]) > 1000
     assert any(b"kling.clip" in content for content in kept.values())
     # There was something to hide.
     assert any(b"<hidden>" in content for content in kept.values())
     for name, content in kept.items():
         for secret in secrets:
-            assert secret.encode() not in content, f"{secret[:4]}… is in {name}"
+            for how, written in spelled(secret).items():
+                assert written not in content, f"{secret[:4]}… is in {name}, {how}"
         # The page of a film has a link to watch it.
         leaked = [link for link in SIGNED.findall(content) if b"/films/" not in link]
         assert leaked == [], f"a signed link is in {name}"
