@@ -197,7 +197,7 @@ def _choice(mistake: Mistake) -> str:
     given = mistake.value
     choices = _names(mistake.limit)
     if not choices:
-        # Not every error of a field lists what is possible: a model of a wrong form, for one.
+        # Not every error of a field lists what is possible.
         return f"{show(given)} is not possible here"
     near = ""
     if isinstance(given, str):
@@ -524,6 +524,9 @@ _WORDS: dict[str, _Words] = {
     "only_for_scene": _only_for_scene,
     "api_rule": _api_rule,
     "api_rule_in_shot": _api_rule_in_shot,
+    "too_many_shots_of_film": _template(
+        "this film has {value} shots; the most is {limit}: make it several films"
+    ),
     # The text itself.
     "no_utf8": _template("this is no UTF-8 text; save the file as UTF-8"),
     "web_page": _template(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from prefect_kling.kling.models import known_models
 from prefect_kling.kling.violations import ERROR_TYPE
 from prefect_kling.studio.film.mistakes import WRITTEN, Mistake, homes
 from prefect_kling.studio.film.reading.yaml_text import Document
@@ -74,6 +75,8 @@ def _choice(place: Place, given: object, root: type[BaseModel]) -> Mistake:
     if is_of_shot and given in _choices_of_scene(place[-1]):
         rule = "choice_of_scene"
     choices = get_args(_annotation(root, _general(place)))
+    if not choices and place[-1:] == ("model",):
+        choices = tuple(model.name for model in known_models())
     return Mistake(rule, place, value=given, limit=choices)
 
 

@@ -15,6 +15,8 @@ from prefect_kling.studio.film.reading.plain_text import decoded
 from prefect_kling.studio.film.reading.yaml_text import Document, parse
 from prefect_kling.studio.film.storyboard import Storyboard
 
+MOST_SHOTS = 1000
+"""Of one film."""
 _MOST_REMARKS = 20
 
 
@@ -40,7 +42,12 @@ def read_storyboard(text: str, name: str = "storyboard", folder: Path = Path()) 
     See `load_storyboard`.
     """
     document = parse(text, name)
-    board = beside(_board(document, name), folder)
+    board = _board(document, name)
+    shots = sum(len(scene.shots) for scene in board.scenes)
+    if shots > MOST_SHOTS:
+        mistake = Mistake("too_many_shots_of_film", value=shots, limit=MOST_SHOTS, document=name)
+        raise StoryboardInvalid.of([mistake])
+    board = beside(board, folder)
     mistakes = [*empty_mistakes(document), *name_mistakes(board), *file_mistakes(board, folder)]
     if mistakes:
         raise StoryboardInvalid.of(document.located(mistakes, name))

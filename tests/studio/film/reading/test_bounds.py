@@ -107,6 +107,24 @@ def test_what_people_write_is_within_the_bounds() -> None:
     assert len(read_requests("prompt\n" + "A\n" * MOST_REQUESTS)) == MOST_REQUESTS
 
 
+def test_a_film_has_a_thousand_shots_at_most() -> None:
+    """One more is told in a sentence, before anything is planned."""
+    shot = "      - {prompt: A boat leaves}\n"
+    with pytest.raises(StoryboardInvalid, match="has 1001 shots; the most is 1000"):
+        read_storyboard(f"title: T\nscenes:\n  - shots:\n{shot * 1001}")
+
+
+@pytest.mark.parametrize("model", ["kling-v3-omny", "", "kling\u202ev3", "v3"])
+def test_a_model_that_is_none_is_told_with_those_there_are(model: str) -> None:
+    """In tables and in storyboards."""
+    with pytest.raises(TableInvalid) as table:
+        read_requests(f'[{{"prompt": "A", "model": "{model}"}}]')
+    with pytest.raises(StoryboardInvalid) as board:
+        read_storyboard(f'{GOOD}defaults: {{model: "{model}"}}\n')
+    for caught in (table, board):
+        assert "kling-v3-omni" in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
