@@ -12,8 +12,8 @@ from prefect_kling.studio.film.export import export_film, find_film
 def export(film: str, *, to: Path, archive: str = "default") -> None:
     """Bring a film to disk: film, clips, contact sheet, manifest, and timelines for editors.
 
-    Free but for the store's traffic. What is there and right is left as it is: an interrupted
-    export goes on. Each file is checked against the manifest.
+    Free but for the store's traffic. What is there and right is left as it is: an
+    interrupted export goes on. Each file is checked against the manifest.
 
     Args:
         film: Name of the film as in its address (`first-light`), or the address itself. Of several

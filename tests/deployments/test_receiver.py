@@ -379,7 +379,7 @@ async def test_clips_that_nobody_waits_for_are_all_archived(
     deaf = with_receiver(credentials, free_ports(1)[0])
     heard = await submit_batch(requests[:6], door.block, archive_block)
     unheard = await submit_batch(requests[6:], deaf, archive_block)
-    assert not any(row.trouble for row in heard + unheard)
+    assert not any(row.trouble for row in [*heard, *unheard])
     await until(lambda: len(door.outcomes()) == 6)
     assert all(archive.find(row.clip_key) for row in heard)
     assert not any(archive.find(row.clip_key) for row in unheard)
