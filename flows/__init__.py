@@ -1,6 +1,6 @@
 """One user story per file: a clip, a scene, a film, a batch, and jobs that nobody waits for."""
 
-from prefect_kling.flows.batch import generate_batch, submit_batch
+from prefect_kling.flows.batch import generate_batch, make_batch_chunk, submit_batch
 from prefect_kling.flows.clip import generate_clip
 from prefect_kling.flows.collect import collect_finished
 from prefect_kling.flows.film import produce_film
@@ -13,6 +13,7 @@ __all__ = [
     "collect_finished",
     "generate_batch",
     "generate_clip",
+    "make_batch_chunk",
     "produce_film",
     "produce_scene",
     "quick_clip",
