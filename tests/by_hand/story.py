@@ -175,7 +175,7 @@ async def make_batch(site: Site, version: Version, prefix: str, pictures: Path) 
         await open_run_tab(page, "Artifacts")
         await page.get_by_text("2 of 2 rows are archived").first.wait_for()
         await page.get_by_text("batch", exact=True).last.click()
-        await page.get_by_role("img", name="Watch").first.wait_for()
+        await page.get_by_text("Clips", exact=True).first.wait_for()
         await _look(page, pictures / "batch-page.png")
     return run
 
