@@ -41,11 +41,11 @@ async def test_a_film_is_made_by_clicks_alone(version: Version, site: Site, tmp_
     )
 
 
-@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("version", ["v2"])
 async def test_a_batch_is_made_by_clicks_alone(
     version: Version, site: Site, tmp_path: Path
 ) -> None:
-    """Table by its address, approval, page and results, in both UIs, with the user's ids."""
+    """Table by its address, approval, page and results, with the user's ids."""
     before = site.sandbox.stats()["created"]
     archive = await KlingArchive.aload("default")
     run_id = await make_batch(site, version, archive.prefix, tmp_path)
