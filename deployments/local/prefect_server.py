@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,8 +64,11 @@ def _drain() -> None:
 
     A process has one worker for each of the two. A worker keeps the server it was made for.
     """
-    APILogWorker.drain_all(timeout=5)
-    EventsWorker.drain_all(timeout=5)
+    # In another thread, because Prefect waits only where no event loop runs, and returns a
+    # coroutine elsewhere.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        for worker in (APILogWorker, EventsWorker):
+            thread.submit(worker.drain_all, timeout=5).result()
 
 
 def _is_ready(address: str) -> bool:

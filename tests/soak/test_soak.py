@@ -20,4 +20,4 @@ def test_growth_is_told() -> None:
     assert flat.is_flat
     leaking = Report([Sample(minute, 0, 100, 30 + minute, 10) for minute in range(20)])
     assert not leaking.is_flat
-    assert "descriptors 1.4" in str(leaking)
+    assert "descriptors 1.27" in str(leaking)
