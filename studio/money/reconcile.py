@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import TypeVar
 
 from prefect_kling.kling.client import ClientSettings, KlingClient
@@ -19,7 +18,7 @@ from prefect_kling.studio.money.earlier_jobs import (
     finish_attempts,
     read_earlier_jobs,
 )
-from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Marker, VersionedEntry
+from prefect_kling.studio.money.ledger import Entry, EntryState, Marker, VersionedEntry
 from prefect_kling.studio.money.overdue import Alarm, AlarmAges, find_overdue
 from prefect_kling.studio.money.record import BEFORE_A_JOB
 from prefect_kling.studio.money.settlement import CONFIRM_SECONDS, Collected, collect
@@ -263,31 +262,9 @@ def _repair_reservations(archive: Archive) -> list[str]:
         version = archive.ledger.read(key)
         if version is None:
             continue
-        spent = _spent_on(version.entry, reservation.claim)
+        spent = version.entry.spent_on(reservation.claim)
         if spent is None:
             continue
         archive.budget.settle_claim(key, reservation.claim, spent)
         repaired.append(key)
     return repaired
-
-
-def _spent_on(entry: Entry, claim: str) -> Decimal | None:
-    """Return what one claim of a clip has cost; None while its end is open.
-
-    A claim that is neither the record's own nor one of its attempts was given back: nothing was
-    ever sent for it.
-    """
-    for attempt in entry.attempts:
-        if attempt.claim == claim:
-            return attempt.charged_usd
-    if claim != entry.claim:
-        is_late = any(late.claim and claim.startswith(late.claim) for late in entry.late_jobs)
-        return None if is_late or entry.maybe_paid_usd else NOTHING
-    match entry.state:
-        case EntryState.RELEASED:
-            return NOTHING
-        case EntryState.FAILED if not entry.retryable:
-            return NOTHING
-        case EntryState.ARCHIVED | EntryState.GIVEN_UP:
-            return entry.charged_usd
-    return None

@@ -265,6 +265,27 @@ class Entry(BaseModel):
             later = end
         return count
 
+    def spent_on(self, claim: str) -> Decimal | None:
+        """Return what one claim of this clip has cost; None while its end is open.
+
+        A claim that is neither the record's own nor one of its attempts was given back: nothing was
+        ever sent for it.
+        """
+        for attempt in self.attempts:
+            if attempt.claim == claim:
+                return attempt.charged_usd
+        if claim != self.claim:
+            is_late = any(late.claim and claim.startswith(late.claim) for late in self.late_jobs)
+            return None if is_late or self.maybe_paid_usd else NOTHING
+        match self.state:
+            case EntryState.RELEASED:
+                return NOTHING
+            case EntryState.FAILED if not self.retryable:
+                return NOTHING
+            case EntryState.ARCHIVED | EntryState.GIVEN_UP:
+                return self.charged_usd
+        return None
+
     def as_attempt(
         self, state: Literal["failed", "unknown", "given_up", "gone", "paid"]
     ) -> Attempt:

@@ -4,12 +4,14 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import pytest
 
 from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.studio.money.ledger import EntryState
+from prefect_kling.studio.money.submission import SubmitOptions
 from tests.kill.crew import Api, Worker, resume
 from tests.kill.fault_proxy import FORBIDDEN, LOST, RESET, UNAVAILABLE, FaultProxy, fault_proxy
 from tests.kill.worker import ARCHIVED, Assignment, Outcome, Place
@@ -17,6 +19,8 @@ from tests.kill.worker import ARCHIVED, Assignment, Outcome, Place
 ENDS = {(ARCHIVED, EntryState.ARCHIVED), ("ClipHeld", EntryState.HELD)}
 STOPS = {"StorageUnavailable", "StorageRefused", "ClipHeld"}
 AT_ONCE = 8
+UNTIL_BUSY = SubmitOptions(window=6.0, busy=0.0, look_again=0.1)
+"""It does not queue for an API that is busy."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,64 @@ def test_a_failing_store_never_makes_it_pay_twice(
         check(Story(task, call, outcome, second.get(task.prompt, outcome), jobs[task.prompt]))
     if attempts > 1:
         assert {outcome.kind for outcome in first} == {ARCHIVED}
+
+
+@pytest.fixture(scope="module")
+def busy_calls(api: Api, proxy: FaultProxy, new_place: Callable[[int], Place]) -> list[str]:
+    """The calls about the ledger that one clip needs whose request is not taken, the API busy."""
+    place = through(proxy, new_place(1), 1)
+    with busy(api):
+        outcome = live(Assignment(place, f"busy {place.prefix}", terms=UNTIL_BUSY))
+    assert outcome.kind == "Unavailable"
+    return list(proxy.calls[place.prefix])
+
+
+@contextmanager
+def busy(api: Api) -> Iterator[None]:
+    """The API takes no request until the block ends."""
+    api.fault({"on": "create", "do": {"status": 429}, "times": None})
+    try:
+        yield
+    finally:
+        api.behave()
+
+
+@pytest.mark.parametrize("kind", [UNAVAILABLE, FORBIDDEN, RESET, LOST])
+def test_a_failing_store_keeps_no_money_of_a_request_that_was_not_taken(
+    kind: str,
+    api: Api,
+    proxy: FaultProxy,
+    busy_calls: list[str],
+    new_place: Callable[[int], Place],
+) -> None:
+    """Whatever it left, the next run has the whole cap, which is one clip's, for the same clip."""
+    terms = replace(UNTIL_BUSY, window=2.0)
+    tasks = [
+        Assignment(new_place(1), f"not taken {secrets.token_hex(6)}", terms=terms)
+        for _ in busy_calls
+    ]
+    for number, task in enumerate(tasks):
+        proxy.spoil(task.place.prefix, number, kind)
+    with busy(api), ThreadPoolExecutor(AT_ONCE) as threads:
+        first = list(
+            threads.map(
+                lambda task: live(replace(task, place=through(proxy, task.place, 1))), tasks
+            )
+        )
+    assert {outcome.kind for outcome in first} <= STOPS | {"Unavailable"}
+    patient = Assignment(tasks[0].place, "").terms
+    second = resume(
+        [replace(task, terms=replace(patient, window=2.0)) for task in tasks], processes=1
+    )
+    for task in tasks:
+        outcome = second[task.prompt]
+        version = task.place.archive().ledger.read(task.order.clip_key)
+        assert version is not None
+        assert (outcome.kind, version.entry.state) in ENDS, (task.prompt, outcome)
+        if outcome.kind == ARCHIVED:
+            accounts = task.place.archive().budget.accounts()
+            assert accounts is not None
+            assert accounts.reserved == {}
 
 
 def check(story: Story) -> None:
