@@ -1,6 +1,7 @@
 """Automations as code: messages about alarms, and films that continue when a clip is finished."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -19,9 +20,11 @@ from prefect_kling.deployments.cli.terminal import say
 MESSAGE_INTERVAL = timedelta(days=1)
 ADVANCE_NAME = "kling: a clip has landed"
 ADVANCE_DEPLOYMENT = "advance-films/advance-films"
-# A run of advance-films that meets another one is cancelled. The other run will see this clip as
-# well, unless it has just looked for the last time. So the run starts when that one has ended.
-ADVANCE_DELAY = timedelta(seconds=10)
+# One run for all clips that land within this time: the first of them starts it.
+ADVANCE_WINDOW = timedelta(seconds=10)
+# It begins when the time is over, and so finds them all. A run that meets another one is cancelled;
+# the other will see these clips as well, unless it has just looked for the last time.
+ADVANCE_DELAY = timedelta(seconds=15)
 
 _CLIP = "{{ event.payload.prompt }}\nClip {{ event.resource.name }}"
 _JOB = "{% if event.payload.job_id %}, job {{ event.payload.job_id }}{% endif %}"
@@ -108,27 +111,32 @@ def message_automations(notification_block: UUID) -> list[Automation]:
     return automations
 
 
-def advance_automation(deployment: UUID) -> Automation:
-    """Return the automation that continues pending films whenever a clip is finished."""
+def advance_automation(deployment: UUID, window: timedelta = ADVANCE_WINDOW) -> Automation:
+    """Return the automation that continues films and batches when clips are finished."""
     run = RunDeployment(
         source="selected", deployment_id=deployment, parameters={}, schedule_after=ADVANCE_DELAY
     )
     return Automation(
         name=ADVANCE_NAME,
-        description="runs advance-films",
-        trigger=_on("kling.job.completed", "kling.clip.*"),
+        description="runs advance-films, once for all clips that land within ten seconds",
+        trigger=_on("kling.job.completed", "kling.clip.*", within=window, for_each=()),
         actions=[run],
     )
 
 
-def _on(event: str, resource: str, within: timedelta = timedelta(0)) -> EventTrigger:
+def _on(
+    event: str,
+    resource: str,
+    within: timedelta,
+    for_each: Collection[str] = ("prefect.resource.id",),
+) -> EventTrigger:
     return EventTrigger(
         expect={event},
         match={"prefect.resource.id": resource},
         posture=Posture.Reactive,
         threshold=1,
         within=within,
-        for_each={"prefect.resource.id"},
+        for_each=set(for_each),
     )
 
 

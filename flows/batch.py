@@ -14,7 +14,7 @@ from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_table
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
-from prefect_kling.studio.batch.completion import leave_open
+from prefect_kling.studio.batch.completion import note_sending, note_sent
 from prefect_kling.studio.batch.frozen import BatchPlan, FrozenTable, plan_frozen
 from prefect_kling.studio.batch.results import BatchResult, BatchRow
 from prefect_kling.studio.money.orders import ClipOrder
@@ -131,8 +131,8 @@ async def submit_batch(
     """Send the clips of a table and end without waiting; the receiver or a sweep archives them.
 
     **Costs the sum of the clips that were never sent**, equal requests once. Sending the same batch
-    again sends what is missing. `collect_finished` completes the table of results when the last
-    clip has landed, and tells it as an event.
+    again sends what is missing. `advance_films` or `collect_finished` completes the table of
+    results when the last clip has landed, and tells it as an event.
 
     Args:
         requests: A table with a clip in each line and a header of prompt, duration, sound and so
@@ -149,7 +149,7 @@ async def submit_batch(
     options = SubmitOptions(cap_of_batch(plan, spending), spending.on_unknown)
     clips = archive.get_archive()
     # Before anything is sent: a run that dies while it sends leaves a batch that is completed.
-    await in_thread(leave_open, plan.table, clips.bucket)
+    await in_thread(note_sending, plan.table, clips.bucket)
 
     async def send(order: ClipOrder, number: int, label: str) -> BatchRow:
         archived = await in_thread(clips.find, order.clip_key)
@@ -160,6 +160,7 @@ async def submit_batch(
 
     page = BatchPage(plan)
     await work_on_rows(plan, send, clips, page)
+    await in_thread(note_sent, plan.table, clips.bucket)
     result = await merge_and_log(plan, clips)
     await page.show_result(result, archive)
     return result

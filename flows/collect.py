@@ -8,14 +8,14 @@ from prefect import flow
 from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.runs.batch_work import complete_and_tell
 from prefect_kling.runs.missing_blocks import name_missing_blocks
-from prefect_kling.studio.batch.completion import complete_batches
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.overdue import AlarmAges
 from prefect_kling.studio.money.reconcile import Findings, ReconcileSettings, reconcile
 from prefect_kling.studio.money.submission import sender_window
 from prefect_kling.studio.storage.concurrency import in_thread
-from prefect_kling.telemetry.events import announce_alarm, announce_batch, announce_ended
+from prefect_kling.telemetry.events import announce_alarm, announce_ended
 from prefect_kling.telemetry.logs import run_logger
 from prefect_kling.telemetry.markdown import (
     Markdown,
@@ -74,14 +74,8 @@ async def collect_finished(
     with log_view_errors():
         await write_page("collected", _findings_page(findings), "what a sweep found")
     await _announce_alarms(findings, archive.get_archive())
-    await _complete_batches(archive.get_archive())
+    await complete_and_tell(archive.get_archive())
     return findings
-
-
-async def _complete_batches(archive: Archive) -> None:
-    for result in await in_thread(lambda: list(complete_batches(archive))):
-        run_logger().info("%s; it is complete: %s", result, result.csv_uri)
-        announce_batch(result)
 
 
 def _findings_page(findings: Findings) -> Markdown:

@@ -10,6 +10,7 @@ from prefect_kling.flows.film import join_film
 from prefect_kling.kling.error_details import in_words
 from prefect_kling.kling.errors import KlingError, Unavailable
 from prefect_kling.runs.authorization import authorize_film
+from prefect_kling.runs.batch_work import complete_and_tell
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
 from prefect_kling.runs.resources import RunResources
@@ -105,6 +106,8 @@ async def submit_film(
 async def advance_films(credentials: KlingCredentials, archive: KlingArchive) -> list[Step]:
     """Advance every pending film, again and again until there is nothing left to do now.
 
+    Batches that were sent and left are completed, too, when their last clip has landed.
+
     **Pays for the clips it sends**, within each film's budget; nothing for a film whose clips are
     all there. Waits for no job. Safe to repeat and to run twice at once.
 
@@ -132,6 +135,7 @@ async def advance_films(credentials: KlingCredentials, archive: KlingArchive) ->
 
     counts = (len(completed), len(unfinished))
     run_logger().info("%d films are complete, %d are pending", *counts)
+    await complete_and_tell(archive.get_archive())
     return completed + unfinished
 
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from prefect_kling.kling.error_details import in_words
 from prefect_kling.kling.errors import StillRunning
+from prefect_kling.studio.batch.completion import complete_batches
 from prefect_kling.studio.batch.frozen import BatchPlan, FrozenRow, in_groups, read_frozen
 from prefect_kling.studio.batch.results import (
     BatchResult,
@@ -20,6 +21,7 @@ from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.storage.concurrency import in_thread, uninterrupted
 from prefect_kling.telemetry.batch_page import BatchPage
+from prefect_kling.telemetry.events import announce_batch
 from prefect_kling.telemetry.logs import run_logger
 
 CLIPS_AT_ONCE = 5_000
@@ -177,3 +179,13 @@ async def merge_and_log(plan: BatchPlan, archive: Archive) -> BatchResult:
     else:
         run_logger().info("%s; results: %s", result, result.csv_uri)
     return result
+
+
+async def complete_and_tell(archive: Archive) -> None:
+    """Complete the batches whose last clip has landed, and tell each in the log and as an event.
+
+    Free, safe to repeat.
+    """
+    for result in await in_thread(lambda: list(complete_batches(archive))):
+        run_logger().info("%s; it is complete: %s", result, result.csv_uri)
+        announce_batch(result)

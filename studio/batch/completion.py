@@ -2,16 +2,29 @@
 
 from collections.abc import Iterator
 
-from prefect_kling.studio.batch.frozen import FrozenTable, plan_frozen
+from prefect_kling.studio.batch.frozen import FrozenTable, read_frozen
 from prefect_kling.studio.batch.results import BatchResult, merge_results
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 
+LONGEST_SENDING_SECONDS = 6 * 3600.0
+"""A batch whose run has not ended after so long is completed all the same: the run has died."""
+_SENDING = b"sending"
+_SENT = b"sent"
 
-def leave_open(table: FrozenTable, bucket: Bucket) -> None:
-    """Write down that a batch is sent, and to be completed by a sweep. Free, safe to repeat."""
-    bucket.put(layout.open_batch(table.id), b"", "text/plain")
+
+def note_sending(table: FrozenTable, bucket: Bucket) -> None:
+    """Write down, before anything is sent, that a batch is to be completed later.
+
+    Free, safe to repeat.
+    """
+    bucket.put(layout.open_batch(table.id), _SENDING, "text/plain")
+
+
+def note_sent(table: FrozenTable, bucket: Bucket) -> None:
+    """Write down that every row was sent or refused. Free, safe to repeat."""
+    bucket.put(layout.open_batch(table.id), _SENT, "text/plain")
 
 
 def open_batches(bucket: Bucket) -> Iterator[FrozenTable]:
@@ -20,21 +33,46 @@ def open_batches(bucket: Bucket) -> Iterator[FrozenTable]:
         yield FrozenTable.parse(path.removeprefix(layout.OPEN_BATCHES))
 
 
-def complete_batches(archive: Archive) -> Iterator[BatchResult]:
+def complete_batches(
+    archive: Archive, longest_sending_seconds: float = LONGEST_SENDING_SECONDS
+) -> Iterator[BatchResult]:
     """Write the results of every batch whose last clip has landed, and yield them.
 
     Free, blocking, safe to repeat and to run twice at once. A clip has landed when its record is
     closed: archived, failed for good, given up. One that is held waits for a person, and so does
     its batch.
     """
-    tables = list(open_batches(archive.bucket))
+    bucket = archive.bucket
+    tables = [
+        table
+        for table in open_batches(bucket)
+        if not _is_being_sent(table, bucket, longest_sending_seconds)
+    ]
     if not tables:
         return
     under_way = {marker.clip_key for marker in archive.ledger.open_markers()}
     under_way |= {marker.clip_key for marker in archive.ledger.held_markers()}
     for table in tables:
-        plan = plan_frozen(table, archive.bucket)
-        if under_way.isdisjoint(plan.quotes):
-            result = merge_results(table, archive)
-            archive.bucket.delete(layout.open_batch(table.id))
-            yield result
+        if _has_any(table, bucket, under_way):
+            continue
+        result = merge_results(table, archive)
+        bucket.delete(layout.open_batch(table.id))
+        yield result
+
+
+def _is_being_sent(table: FrozenTable, bucket: Bucket, longest_seconds: float) -> bool:
+    note = bucket.read(layout.open_batch(table.id))
+    if note is None:
+        # Somebody else has completed it just now.
+        return True
+    return note.body == _SENDING and note.age_seconds < longest_seconds
+
+
+def _has_any(table: FrozenTable, bucket: Bucket, clip_keys: set[str]) -> bool:
+    """Whether any clip of a table is among some. It ends at the first one that is."""
+    if not clip_keys:
+        return False
+    for row in read_frozen(table, bucket):
+        if row.order is not None and row.order.clip_key in clip_keys:
+            return True
+    return False

@@ -107,9 +107,6 @@ class Budget:
     def reserve(self, entry: Entry, film: FilmCap | None = None) -> bool:
         """Set the worst price of an entry's latest request aside.
 
-        What is still set aside for earlier claims of this clip that have ended is settled in the
-        same write: the process that ended one may not have come to it.
-
         Returns False where there are no accounts, as no cap was ever set. Raises `OverBudget`
         saying how much is missing; then nothing is set aside.
         """
@@ -120,7 +117,6 @@ class Budget:
         def set_aside(accounts: Accounts) -> Accounts:
             nonlocal was_set_aside
             was_set_aside = True
-            accounts = _settle_ended_claims(accounts, entry)
             self._check(accounts, reservation.usd, film, name)
             return accounts.model_copy(
                 update={"reserved": {**accounts.reserved, name: reservation}}
@@ -162,7 +158,11 @@ class Budget:
             was_set_aside = name is not None
             if name is None:
                 return accounts
-            return _settled(accounts, name, usd)
+            reserved = dict(accounts.reserved)
+            held = reserved.pop(name)
+            return accounts.model_copy(
+                update={**_spent(accounts, held.film, usd), "reserved": reserved}
+            )
 
         self._change(book, begin=False)
         return was_set_aside
@@ -247,23 +247,6 @@ def clip_of(name: str) -> str:
 
 def _name(clip_key: str, claim: str) -> str:
     return f"{clip_key}.{claim}"
-
-
-def _settle_ended_claims(accounts: Accounts, entry: Entry) -> Accounts:
-    """Settle what is set aside for claims of a clip that have ended, by what its record says."""
-    for name, reservation in accounts.reserved.items():
-        if clip_of(name) != entry.clip_key:
-            continue
-        usd = entry.spent_on(reservation.claim)
-        if usd is not None:
-            accounts = _settled(accounts, name, usd)
-    return accounts
-
-
-def _settled(accounts: Accounts, name: str, usd: Decimal) -> Accounts:
-    reserved = dict(accounts.reserved)
-    settled = reserved.pop(name)
-    return accounts.model_copy(update={**_spent(accounts, settled.film, usd), "reserved": reserved})
 
 
 def _spent(accounts: Accounts, film: str | None, usd: Decimal) -> dict[str, object]:

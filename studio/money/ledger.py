@@ -335,13 +335,7 @@ class Ledger:
                 # A sweep keeps its video beside the clip.
                 late_marker = layout.open_marker(sender.clip_key, sender.claim)
                 self.bucket.put(late_marker, b"", "text/plain")
-            late = LateJob(job_id=job_id, claim=sender.claim, at=datetime.now(UTC))
-            entry = now.entry.moved(
-                state,
-                f"job {job_id} was named late; it may be paid too",
-                late_jobs=(*now.entry.late_jobs, late),
-                job_id=None if now.entry.state is EntryState.FAILED else now.entry.job_id,
-            )
+            entry = _with_late_job(now.entry, sender, job_id, state)
             if self.bucket.replace(_path(entry.clip_key), _bytes(entry), now.etag) is not None:
                 if late_marker:
                     # Who closed the record at the same time may have removed it.
@@ -612,6 +606,7 @@ class Ledger:
             job_id=job_id,
             adopted_by=who,
             late_jobs=tuple(others),
+            charged_usd=None,
         )
         self.bucket.delete(_marker("held", version.entry))
         return moved
@@ -727,6 +722,22 @@ def _not_taken(attempt: Attempt) -> Attempt:
     if attempt.state != "unknown":
         return attempt
     return attempt.model_copy(update={"charged_usd": NOTHING})
+
+
+def _with_late_job(entry: Entry, sender: Entry, job_id: str, state: EntryState) -> Entry:
+    if entry.state is EntryState.GIVEN_UP and entry.claim == sender.claim and entry.job_id is None:
+        # The job of the very request whose worst price was booked: its own price replaces that.
+        return entry.moved(state, f"job {job_id} was named late", job_id=job_id)
+    late = LateJob(job_id=job_id, claim=sender.claim, at=datetime.now(UTC))
+    own_job_id = entry.job_id
+    if entry.state is EntryState.FAILED:
+        own_job_id = None
+    return entry.moved(
+        state,
+        f"job {job_id} was named late; it may be paid too",
+        late_jobs=(*entry.late_jobs, late),
+        job_id=own_job_id,
+    )
 
 
 def _differ_in_late_jobs_only(one: Entry, other: Entry) -> bool:

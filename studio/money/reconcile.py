@@ -11,7 +11,6 @@ from prefect_kling.kling.error_details import in_words
 from prefect_kling.kling.job import RETENTION
 from prefect_kling.studio.errors import LedgerMoved, StudioError
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.budget import clip_of
 from prefect_kling.studio.money.candidates import adopt_candidate
 from prefect_kling.studio.money.earlier_jobs import (
     close_failed_attempts,
@@ -21,6 +20,7 @@ from prefect_kling.studio.money.earlier_jobs import (
 from prefect_kling.studio.money.ledger import Entry, EntryState, Marker, VersionedEntry
 from prefect_kling.studio.money.overdue import Alarm, AlarmAges, find_overdue
 from prefect_kling.studio.money.record import BEFORE_A_JOB
+from prefect_kling.studio.money.reservations import settle_ended_claims
 from prefect_kling.studio.money.settlement import CONFIRM_SECONDS, Collected, collect
 from prefect_kling.studio.money.submission import is_silent, sender_window, take_over_silent
 from prefect_kling.studio.storage.concurrency import in_thread
@@ -119,7 +119,7 @@ async def reconcile(
     if listing_errors:
         raise listing_errors[0]
     await in_thread(_clear_held_markers, archive, settings)
-    for key in await in_thread(_repair_reservations, archive):
+    for key in await in_thread(settle_ended_claims, archive):
         findings.note("reservation repaired", key)
     return findings
 
@@ -249,22 +249,3 @@ def _clear_held_markers(archive: Archive, settings: ReconcileSettings) -> None:
             or not version.entry.claim.startswith(marker.claim)
         ):
             archive.ledger.clear(marker)
-
-
-def _repair_reservations(archive: Archive) -> list[str]:
-    """Settle money that is still set aside for claims that are finished."""
-    accounts = archive.budget.accounts()
-    if accounts is None:
-        return []
-    repaired = []
-    for name, reservation in accounts.reserved.items():
-        key = clip_of(name)
-        version = archive.ledger.read(key)
-        if version is None:
-            continue
-        spent = version.entry.spent_on(reservation.claim)
-        if spent is None:
-            continue
-        archive.budget.settle_claim(key, reservation.claim, spent)
-        repaired.append(key)
-    return repaired

@@ -48,6 +48,7 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.errors import (
     ClipHeld,
     LedgerMoved,
+    OverBudget,
     StorageRefused,
     StorageUnavailable,
     StudioError,
@@ -67,6 +68,7 @@ from prefect_kling.studio.money.ledger import (
 )
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.record import BEFORE_A_JOB, Own
+from prefect_kling.studio.money.reservations import settle_ended_claims
 from prefect_kling.studio.money.send_limit import SendLimit
 from prefect_kling.studio.storage.concurrency import in_thread, sheltered, uninterrupted
 
@@ -509,7 +511,17 @@ def _prepare(version: VersionedEntry, archive: Archive, options: SubmitOptions) 
     signed = archive.sign_inputs(version.entry.order.request)
     if options.callback is not None and signed.callback_url is None:
         signed = signed.model_copy(update={"callback_url": options.callback(version.entry)})
-    return _Prepared(signed, archive.budget.reserve(version.entry, options.film))
+    return _Prepared(signed, _reserve(version.entry, archive, options.film))
+
+
+def _reserve(entry: Entry, archive: Archive, film: FilmCap | None) -> bool:
+    """Set the money aside. Where it does not fit, settle what the clip's earlier claims left."""
+    try:
+        return archive.budget.reserve(entry, film)
+    except OverBudget:
+        if not settle_ended_claims(archive, entry.clip_key):
+            raise
+    return archive.budget.reserve(entry, film)
 
 
 async def _claim(order: ClipOrder, claim: ClaimRequest, archive: Archive) -> VersionedEntry:

@@ -30,6 +30,7 @@ from prefect_kling.studio.media.join import Chapter, Part, join
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.submission import submit_once
+from tests.bench import costs
 from tests.bench.contest import compare, markdown, write_section
 
 WAITING = 1000
@@ -139,6 +140,7 @@ async def measure(sandbox: Sandbox, archive: Archive, disk: Path) -> list[Row]:
 def main(counts: list[int]) -> None:
     """Start the stand-ins, measure, print, and write docs/benchmarks.md."""
     print(compare(counts))
+    costs.main()
     with ExitStack() as running:
         disk = Path(running.enter_context(TemporaryDirectory()))
         s3 = running.enter_context(seaweed(disk / "s3", BUCKET))

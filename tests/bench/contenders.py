@@ -16,7 +16,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.flows import batch
+from prefect_kling.flows import generate_batch
 from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.kling.request import VideoRequest
 
@@ -211,8 +211,7 @@ async def task_per_poll(requests: Sequence[VideoRequest], place: Place) -> list[
 
 async def ours(requests: Sequence[VideoRequest], place: Place) -> list[Kept]:
     """`generate_batch`, with all clips at once."""
-    batch.CLIPS_AT_ONCE = max(batch.CLIPS_AT_ONCE, len(requests))
-    rows = await batch.generate_batch(list(requests), place.credentials, place.archive)
+    rows = await generate_batch(list(requests), place.credentials, place.archive)
     trouble = [row.trouble for row in rows if row.trouble]
     if trouble:
         raise RuntimeError(f"{len(trouble)} rows have trouble: {trouble[0]}")

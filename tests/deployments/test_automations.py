@@ -3,15 +3,21 @@
 import asyncio
 import contextlib
 import json
+import secrets
 import threading
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from uuid import UUID
 
 import pytest
+from prefect import flow
 from prefect.automations import Automation
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
@@ -20,6 +26,7 @@ from prefect_kling.deployments.automations import (
     ALARM_MESSAGES,
     _block_id,
     _create,
+    advance_automation,
     create_missing,
     message_automations,
 )
@@ -87,6 +94,41 @@ def inbox() -> Iterator[Inbox]:
         finally:
             inbox.shutdown()
             thread.join()
+
+
+async def test_many_clips_that_land_together_are_one_run_of_upkeep() -> None:
+    """The first of them starts it; one that lands after the window starts the next."""
+    upkeep = await do_nothing.ato_deployment(name=f"upkeep {secrets.token_hex(4)}")
+    deployment = await upkeep.aapply()
+    window = timedelta(seconds=3)
+    automation = await advance_automation(deployment, window).acreate()
+    try:
+        for number in range(5):
+            emit_event("kling.job.completed", {"prefect.resource.id": f"kling.clip.{number}"})
+        assert await runs_of(deployment, 1) == 1
+        await asyncio.sleep(window.total_seconds())
+        emit_event("kling.job.completed", {"prefect.resource.id": "kling.clip.late"})
+        assert await runs_of(deployment, 2) == 2
+    finally:
+        await automation.adelete()
+        async with get_client() as api:
+            await api.delete_deployment(deployment)
+
+
+@flow
+def do_nothing() -> None:
+    """A flow to deploy."""
+
+
+async def runs_of(deployment: UUID, least: int) -> int:
+    """Wait until a deployment has so many runs, and return how many it has."""
+    only = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
+    async with get_client() as api, asyncio.timeout(ENOUGH_SECONDS):
+        while True:
+            found = await api.read_flow_runs(deployment_filter=only)
+            if len(found) >= least:
+                return len(found)
+            await asyncio.sleep(0.1)
 
 
 @pytest.fixture

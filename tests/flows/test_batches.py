@@ -10,6 +10,7 @@ from prefect.artifacts import Artifact
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows import (
+    advance_films,
     collect_finished,
     generate_batch,
     generate_clip,
@@ -20,10 +21,16 @@ from prefect_kling.flows.quick_clip import ClipForm
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.runs.spending import Spending
 from prefect_kling.sandbox import Sandbox
-from prefect_kling.studio.batch.completion import open_batches
+from prefect_kling.studio.batch.completion import (
+    complete_batches,
+    note_sending,
+    note_sent,
+    open_batches,
+)
 from prefect_kling.studio.batch.results import RowState
 from prefect_kling.studio.errors import NotApproved, OverBudget, TableInvalid
 from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.reconcile import reconcile
 from prefect_kling.tasks import prepare_batch
 from prefect_kling.telemetry import events
 
@@ -146,14 +153,16 @@ async def test_nothing_is_sent_beyond_what_may_be_spent(
     assert made(sandbox, archive) == 0
 
 
+@pytest.mark.parametrize("upkeep", ["collect-finished", "advance-films"])
 async def test_a_batch_that_was_left_completes_itself(
+    upkeep: str,
     credentials: KlingCredentials,
     archive_block: KlingArchive,
     archive: Archive,
     sandbox: Sandbox,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The sweep that archives its last clip writes the results and tells it, once."""
+    """The upkeep after its last clip has landed writes the results and tells it, once."""
     told: list[tuple[str, Any]] = []
     monkeypatch.setattr(
         events, "emit_event", lambda name, resource, payload: told.append((name, payload))
@@ -164,8 +173,15 @@ async def test_a_batch_that_was_left_completes_itself(
     async with asyncio.timeout(30):
         while any(job["state"] not in ("completed", "failed") for job in sandbox.jobs()):
             await asyncio.sleep(0.05)
+    if upkeep == "advance-films":
+        # As the receiver does.
+        async with credentials.get_client() as client:
+            await reconcile(archive, client)
     for _ in range(2):
-        await collect_finished(credentials, archive_block)
+        if upkeep == "advance-films":
+            await advance_films(credentials, archive_block)
+        else:
+            await collect_finished(credentials, archive_block)
     completed = [payload for name, payload in told if name == "kling.batch.completed"]
     assert [payload["archived"] for payload in completed] == [3]
     assert list(open_batches(archive.bucket)) == []
@@ -173,6 +189,22 @@ async def test_a_batch_that_was_left_completes_itself(
     assert [(row.given["id"], row.state) for row in rows] == [
         (f"SKU-{number}", RowState.ARCHIVED) for number in (1, 2, 3)
     ]
+
+
+async def test_a_batch_that_is_still_being_sent_is_not_complete(
+    archive_block: KlingArchive, archive: Archive
+) -> None:
+    """None of its clips may be under way; it is open until all were sent, or its run has died."""
+    plan = await prepare_batch(table(archive, 1), archive_block)
+    bucket = archive.bucket
+    note_sending(plan.table, bucket)
+    assert list(complete_batches(archive)) == []
+    given_up = complete_batches(archive, longest_sending_seconds=0.0)
+    assert [each.table.id for each in given_up] == [plan.table.id]
+    note_sending(plan.table, bucket)
+    note_sent(plan.table, bucket)
+    assert [each.table.id for each in complete_batches(archive)] == [plan.table.id]
+    assert list(open_batches(bucket)) == []
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,30 @@ async def test_a_given_up_clip_whose_video_comes_late_is_archived_and_booked_at_
     assert list(archive.ledger.open_markers()) == []
 
 
+async def test_the_job_of_a_given_up_clip_that_its_sender_names_late_is_booked_once(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Its own price replaces the worst price of the request: it is the same request."""
+    sandbox.fault(on="create", do={"drop": True}, after_commit=True, times=1)
+    with pytest.raises(ClipHeld):
+        await submit_once(order, client, archive, BRIEF)
+    sent = record(archive, order)
+    given_up = await decisions.give_up(version_of(archive, order), client, archive, WHO)
+    assert given_up.charged_usd == sent.at_most_usd
+    job_id = next(
+        job["id"] for job in sandbox.jobs() if job["body"]["prompt"] == order.request.prompt
+    )
+    archive.ledger.add_late_job(sent, job_id)
+    await poll_until_done(client, job_id, EAGER)
+    await reconcile(archive, client, SWEEP)
+    clip = archive.find(order.clip_key)
+    accounts = archive.budget.accounts()
+    assert clip is not None
+    assert accounts is not None
+    assert (accounts.spent_usd, accounts.reserved) == (clip.usd, {})
+    assert list(archive.ledger.open_markers()) == []
+
+
 async def test_no_attempt_is_made_while_the_old_job_may_have_a_video(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:

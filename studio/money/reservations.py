@@ -1,0 +1,30 @@
+"""Money that is still set aside for claims that have ended."""
+
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.budget import clip_of
+
+
+def settle_ended_claims(archive: Archive, clip_key: str | None = None) -> list[str]:
+    """Settle what is set aside for claims that have ended, and return the keys of their clips.
+
+    A process that ends between a claim's last word in the ledger and its money leaves such
+    reservations. Looks at one clip, or at all of them. Free, blocking, safe to repeat.
+    """
+    accounts = archive.budget.accounts()
+    if accounts is None:
+        return []
+    settled = []
+    for name, reservation in accounts.reserved.items():
+        key = clip_of(name)
+        if clip_key not in (None, key):
+            continue
+        # Read after the accounts: a claim whose money was set aside by then is in the record.
+        version = archive.ledger.read(key)
+        if version is None:
+            continue
+        spent = version.entry.spent_on(reservation.claim)
+        if spent is None:
+            continue
+        archive.budget.settle_claim(key, reservation.claim, spent)
+        settled.append(key)
+    return settled
