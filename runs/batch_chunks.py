@@ -142,7 +142,11 @@ async def _start(
 
 
 async def _until_ended(
-    run: FlowRun, chunk: _Chunk, plan: BatchPlan, bucket: Bucket
+    run: FlowRun,
+    chunk: _Chunk,
+    plan: BatchPlan,
+    bucket: Bucket,
+    dead_after_seconds: float = DEAD_AFTER_SECONDS,
 ) -> StateType | None:
     """Return how a run ended; None if it says that it runs, and nothing has been heard of it."""
     silent_since = time.monotonic()
@@ -153,7 +157,7 @@ async def _until_ended(
                     state = (await client.read_flow_run(run.id)).state
             if state is not None and state.is_final():
                 return state.type
-            patience = DEAD_AFTER_SECONDS
+            patience = dead_after_seconds
             if state is not None and state.is_pending():
                 patience = STARTING_SECONDS
             is_waiting = state is None or state.is_scheduled()

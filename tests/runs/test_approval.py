@@ -1,19 +1,14 @@
 """A person approves or refuses a film in the Prefect UI, in a real browser."""
 
 import asyncio
-import os
-import sys
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import arun_deployment
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.local.processes import running
 from prefect_kling.flows import produce_film
 from prefect_kling.runs.spending import Spending
 from prefect_kling.sandbox import Sandbox
@@ -34,31 +29,6 @@ scenes:
       - {{title: B, prompt: "Asked for {tag} too"}}
 """
 DEPLOYMENT = "produce-film/film"
-
-
-@pytest.fixture(scope="module")
-def served(prefect_ui: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """All deployments, served by a process of their own."""
-    command = [str(Path(sys.executable).parent / "prefect-kling"), "serve"]
-    surroundings = os.environ | {
-        "PREFECT_API_URL": f"{prefect_ui}/api",
-        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
-    }
-    log = tmp_path_factory.mktemp("served") / "log"
-    with running(
-        command,
-        surroundings,
-        log,
-        lambda: "start-here" in log.read_text() or DEPLOYMENT in log.read_text(),
-    ):
-        yield
-
-
-@pytest.fixture
-async def api(prefect_ui: str) -> AsyncIterator[PrefectClient]:
-    """A client of the Prefect server."""
-    async with get_client() as api:
-        yield api
 
 
 @pytest.fixture
