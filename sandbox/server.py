@@ -51,6 +51,7 @@ class SandboxApp:
         self.jobs = Jobs(settings)
         self.faults = Faults()
         self.failure: Exception | None = None
+        self._told: dict[str, int] = {}
         self.faults.add(parse_faults(list(settings.faults)))
         self.fault_middleware = FaultMiddleware(self._routes(), self.faults, self._body_of)
 
@@ -63,9 +64,10 @@ class SandboxApp:
         return self.jobs.counts() | self.fault_middleware.counts()
 
     def list_jobs(self) -> list[dict[str, Any]]:
-        """Return all jobs: `id`, `state`, `cost`, `body`, and when they were `created` and `ended`.
+        """Return all jobs: `id`, `state`, `cost`, `body`, and their times.
 
-        Times are milliseconds since 1970; `ended` is None for a job that is still rendered.
+        A job was `created`, has `ended`, and its end was `told` to the first poll that asked after
+        it, in this process. Times are milliseconds since 1970, and None until then.
         """
         now = now_ms()
         return [
@@ -76,6 +78,7 @@ class SandboxApp:
                 "body": job.body,
                 "created": job.created,
                 "ended": job.ended,
+                "told": self._told.get(job.id),
             }
             for job in self.jobs.all()
         ]
@@ -156,6 +159,8 @@ class SandboxApp:
         now = now_ms()
         job = self._find(job_id)
         data = self._describe(job, _origin(request), now)
+        if data["state"] in ("completed", "failed"):
+            self._told.setdefault(job_id, now)
         action = self._take_fault(request, "get", job_id, {"state", "links", "envelope"})
         if action and action.envelope is not None:
             return JSONResponse({"code": action.envelope, "msg": "Fault on order", "data": data})

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -48,6 +49,8 @@ class Tally:
     results: int
     most_running: int
     busy: float
+    refill_p95: float
+    """Seconds from the poll that was told a job's end to the job that took its place."""
     limit: int | None
     seconds: float
 
@@ -138,6 +141,7 @@ class Running:
     most: int
     busy: float
     """The part of the places that was taken while there was a backlog, on average over time."""
+    refill_p95: float
 
     @classmethod
     def of(cls, jobs: Sequence[dict[str, Any]], limit: int | None) -> "Running":
@@ -162,7 +166,22 @@ class Running:
         busy = 0.0
         if full_since is not None and limit is not None and until > full_since:
             busy = taken / (limit * (until - full_since))
-        return cls(most, busy)
+        return cls(most, busy, _refill_p95(jobs, limit))
+
+
+def _refill_p95(jobs: Sequence[dict[str, Any]], limit: int | None) -> float:
+    """Return how long nineteen of twenty places were free that a poll had told to be, in seconds.
+
+    The first job beyond the limit takes the place that was told first, and so on.
+    """
+    if limit is None:
+        return 0.0
+    told = sorted(job["told"] for job in jobs if job["told"] is not None)
+    later = sorted(job["created"] for job in jobs)[limit:]
+    delays = [max(0, at - free) / 1000 for free, at in zip(told, later, strict=False)]
+    if len(delays) < 2:
+        return 0.0
+    return statistics.quantiles(delays, n=20, method="inclusive")[18]
 
 
 async def make(
@@ -199,6 +218,7 @@ async def make(
         results=len({row.given["id"] for row in lines}),
         most_running=running.most,
         busy=running.busy,
+        refill_p95=running.refill_p95,
         limit=limit,
         seconds=time.monotonic() - begun,
     )

@@ -180,6 +180,6 @@ def test_jobs_are_listed(open_sandbox: Any) -> None:
     caller = open_sandbox()
     job_id = caller.finish("a fox")["taskId"]
     listed = httpx.get(f"{caller.sandbox.root_url}/sandbox/jobs", trust_env=False).json()
-    assert listed[0].pop("created") <= listed[0].pop("ended")
+    assert listed[0].pop("created") <= listed[0].pop("ended") <= listed[0].pop("told")
     body = {"model": "kling-v3-omni", "prompt": "a fox", "duration": "3"}
     assert listed == [{"id": job_id, "state": "completed", "cost": 0.1899, "body": body}]
