@@ -1,4 +1,4 @@
-"""Clips on pages: a small picture with a link to watch."""
+"""Clips on pages: a small picture, and a link to watch."""
 
 import base64
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ MOST_POSTERS = 24
 
 
 async def watch_cells(uris: Sequence[str], archive: KlingArchive) -> list[Markdown]:
-    """Return for each clip a picture that links to it; a mere link for those beyond `MOST_POSTERS`.
+    """Return a picture and a link for each clip; only a link for those beyond `MOST_POSTERS`.
 
     Free but for the traffic of the store. The links are signed: whoever has the page can watch.
     """
@@ -32,12 +32,13 @@ async def watch_cells(uris: Sequence[str], archive: KlingArchive) -> list[Markdo
 
 def _cell(link: str | None, picture: bytes | None) -> Markdown:
     # Both are our own: a signed link of the archive, and the bytes of a picture inside the page.
-    shown = "Watch"
+    parts = []
     if picture is not None:
-        shown = f"![Watch](data:image/jpeg;base64,{base64.b64encode(picture).decode()})"
-    if link is None:
-        return Markdown(shown if picture is not None else "")
-    return Markdown(f"[{shown}]({link})")
+        parts.append(f"![clip](data:image/jpeg;base64,{base64.b64encode(picture).decode()})")
+    if link is not None:
+        # Beside the picture: Prefect's first UI shows a picture inside a link as its source.
+        parts.append(f"[Watch]({link})")
+    return Markdown(" ".join(parts))
 
 
 def _picture(uri: str, archive: KlingArchive) -> bytes | None:

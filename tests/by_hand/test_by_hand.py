@@ -41,7 +41,7 @@ async def test_a_film_is_made_by_clicks_alone(version: Version, site: Site, tmp_
     )
 
 
-@pytest.mark.parametrize("version", ["v2"])
+@pytest.mark.parametrize("version", ["v1", "v2"])
 async def test_a_batch_is_made_by_clicks_alone(
     version: Version, site: Site, tmp_path: Path
 ) -> None:

@@ -233,5 +233,12 @@ async def test_the_page_shows_counts_money_and_rows_in_trouble(
     page = await Artifact.get(key="batch")
     assert page is not None
     shown = str(page.data)
-    for part in ("1 of 2 rows", f"${result.usd}", result.csv_uri, "CONTENT", "[![Watch](data:"):
+    for part in (
+        "1 of 2 rows",
+        f"${result.usd}",
+        result.csv_uri,
+        "CONTENT",
+        "![clip](data:",
+        ") [Watch](http",
+    ):
         assert part in shown
