@@ -35,8 +35,9 @@ model: $(VENV)/ready  ## the ledger model for many examples (N=10000)
 fuzz: $(VENV)/ready  ## mutated inputs (TARGET=replies N=10000): undeclared errors, the slowest case, memory
 	$(BIN)/python -m tests.fuzz $(or $(TARGET),all) $(or $(N),10000) $(SEED)
 
+# With the setting that docs/production.md advises for processes that live long.
 soak: $(VENV)/ready  ## an hour of batches while the API misbehaves (MINUTES=60): memory, descriptors, threads
-	$(BIN)/python -m tests.soak $(or $(MINUTES),60) $(ARGS)
+	MALLOC_ARENA_MAX=2 $(BIN)/python -m tests.soak $(or $(MINUTES),60) $(ARGS)
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prefect-kling needs Python 3.11 or newer")'

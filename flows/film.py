@@ -90,7 +90,7 @@ async def _make_scenes(
     # one to another when the parent is retried. Nothing is lost, the archive knows every clip.
     @flow(
         name="film-scene",
-        flow_run_name="scene {scene.number} {scene.title}",
+        flow_run_name="{scene.name}",
         persist_result=False,
     )
     async def film_scene(scene: PlannedScene) -> dict[str, Clip]:

@@ -38,10 +38,11 @@ class ResultAccess:
             return True
         may_stay = self._is_at_the_api(url)
         if came_from:
-            stays = _origin(url) == _origin(came_from) and self._is_at_the_api(came_from)
+            origin = _origin(url)
+            stays = origin == _origin(came_from) and self._is_at_the_api(came_from)
+            is_to_api = origin == _origin(self.api_url)
             # Two links without a host that can be read have nothing in common.
-            is_to_api = bool(_origin(url)[0]) and _origin(url) == _origin(self.api_url)
-            may_stay = stays or is_to_api
+            may_stay = bool(origin[0]) and (stays or is_to_api)
         if number.is_link_local or number.is_multicast or number.is_reserved:
             return may_stay and host_of(url) == host_of(self.api_url)
         return may_stay or self.private

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from prefect.runtime import flow_run
 
+from prefect_kling.kling.server_words import printable
 from prefect_kling.studio.batch.frozen import FrozenTable, is_table_id, table_name
 from prefect_kling.studio.errors import StoryboardInvalid
 from prefect_kling.studio.film.reading.remote_sources import is_address, redacted
@@ -24,7 +25,8 @@ def named_after_film(pattern: str) -> Callable[[], str]:
 
     def name() -> str:
         parameters = flow_run.parameters
-        return pattern.format(**parameters, title=_title(parameters["storyboard"]))
+        title = printable(_title(parameters["storyboard"]))
+        return pattern.format(**parameters, title=title)
 
     return name
 
@@ -33,7 +35,7 @@ def named_after_table(pattern: str) -> Callable[[], str]:
     """Return a function that names a flow run by the `{table}` that it is about."""
 
     def name() -> str:
-        return pattern.format(table=_table(flow_run.parameters["requests"]))
+        return pattern.format(table=printable(_table(flow_run.parameters["requests"])))
 
     return name
 

@@ -12,7 +12,7 @@ from prefect_kling.telemetry.assets import describe_asset
 from prefect_kling.telemetry.logs import run_logger
 
 
-@task(task_run_name="assemble {plan.title}", **IDEMPOTENT_TASK)
+@task(task_run_name="assemble {plan.name}", **IDEMPOTENT_TASK)
 async def assemble_film(plan: FilmPlan, clips: dict[str, Clip], archive: KlingArchive) -> Film:
     """Join clips, given by key, as planned; store film, contact sheet and manifest.
 

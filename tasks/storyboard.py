@@ -50,7 +50,7 @@ async def _fetch(address: str, archive: KlingArchive, label: str) -> Storyboard:
     return storyboard
 
 
-@task(task_run_name="upload references of {storyboard.title}", **IDEMPOTENT_TASK)
+@task(task_run_name="upload references of {storyboard.name}", **IDEMPOTENT_TASK)
 async def _upload(storyboard: Storyboard, archive: KlingArchive) -> Storyboard:
     uploaded = await in_thread(upload_files, storyboard, archive.get_archive())
     for name, reference in uploaded.references.items():

@@ -26,7 +26,7 @@ class _PrintableLogger(logging.LoggerAdapter[Any]):
 
     def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
         """Log a message with its arguments."""
-        super().log(level, msg, *(_printable(value) for value in args), **kwargs)
+        super().log(level, _printable(msg), *(_printable(value) for value in args), **kwargs)
 
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]

@@ -82,9 +82,12 @@ def page(lines: Sequence[Markdown]) -> Markdown:
 
 
 async def write_page(key: str, content: Markdown, description: str) -> UUID:
-    """Write a page as an artifact of the run, and return its id. Raises what Prefect raises."""
+    """Write a page as an artifact of the run, and return its id. Raises what Prefect raises.
+
+    The description is a text, and escaped here: Prefect's UI reads it as Markdown, too.
+    """
     created = await acreate_markdown_artifact(
-        key=key, markdown=str(content), description=printable(description)
+        key=key, markdown=str(content), description=escape(description)
     )
     return UUID(str(created))
 
@@ -92,7 +95,7 @@ async def write_page(key: str, content: Markdown, description: str) -> UUID:
 async def update_page(artifact_id: UUID, content: Markdown, description: str) -> None:
     """Replace what an artifact shows. Raises what Prefect raises."""
     async with get_client() as client:
-        update = ArtifactUpdate(data=str(content), description=printable(description))
+        update = ArtifactUpdate(data=str(content), description=escape(description))
         await client.update_artifact(artifact_id, update)
 
 

@@ -23,6 +23,7 @@ _DOCKERFILE = """\
 FROM python:3.12-slim
 RUN pip install --no-cache-dir 'prefect-kling=={version}' \\
     && useradd --create-home --uid 1000 --user-group kling
+ENV MALLOC_ARENA_MAX=2
 USER 1000:1000
 WORKDIR /home/kling
 CMD ["prefect-kling", "serve"]

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.kling.prices import Quote, quote
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.server_words import printable
 from prefect_kling.kling.violations import describe
 from prefect_kling.studio.money.archive import ARCHIVE_URL
 from prefect_kling.studio.money.orders import ClipOrder
@@ -80,7 +81,7 @@ class PlannedClip(BaseModel):
         numbers = f"{self.scene}.{first.number}"
         if last != first:
             numbers = f"{numbers}-{self.scene}.{last.number}"
-        return f"{numbers} {first.title}".rstrip()
+        return printable(f"{numbers} {first.title}".rstrip())
 
     @property
     def seconds(self) -> float:
@@ -125,7 +126,7 @@ class PlannedScene(BaseModel):
     @property
     def name(self) -> str:
         """Number and title."""
-        return f"scene {self.number} {self.title}".rstrip()
+        return printable(f"scene {self.number} {self.title}".rstrip())
 
     @cached_property
     def priorities(self) -> dict[str, float]:
@@ -155,6 +156,11 @@ class FilmPlan(BaseModel):
     """The slug that earlier versions gave to this title; what they stored there counts."""
     scenes: tuple[PlannedScene, ...]
     remarks: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The title, as it can be shown and kept everywhere."""
+        return printable(self.title)
 
     @property
     def clips(self) -> tuple[PlannedClip, ...]:

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from prefect_kling.kling.models import known_models
 from prefect_kling.kling.request import ModelName, OnOff, YesNo
+from prefect_kling.kling.server_words import printable
 
 Name = Annotated[str, Field(pattern=r"^[^<>\s]+$", max_length=60)]
 Link = Literal["cut", "last_frame", "reference_video", "edit"]
@@ -221,6 +222,11 @@ class Storyboard(_Part):
         board = self.model_copy()
         board._remarks = tuple(remarks)  # noqa: SLF001  of its own class
         return board
+
+    @property
+    def name(self) -> str:
+        """The title, as it can be shown and kept everywhere."""
+        return printable(self.title)
 
     @property
     def slug(self) -> str:

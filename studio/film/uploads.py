@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -14,6 +15,7 @@ from prefect_kling.kling.links import is_link
 from prefect_kling.studio.errors import InputUnusable, NotAVideo
 from prefect_kling.studio.film.storyboard import Reference, Storyboard
 from prefect_kling.studio.media.frames import decode_all
+from prefect_kling.studio.media.oddities import oddities
 from prefect_kling.studio.media.probe import read_facts
 from prefect_kling.studio.money.archive import ARCHIVE_URL, Archive
 from prefect_kling.studio.money.inputs import MEDIA_TYPES
@@ -31,6 +33,32 @@ VIDEO_FPS = (24.0, 60.0)
 
 # 24 pictures a second may be written as 23.976, and a length may miss its last picture.
 SLACK = 0.05
+
+_AS_IT_IS = "the API gets it as it is, and may show it otherwise"
+_ORIENTATION = 0x0112
+"""The EXIF tag that says how a picture is to be turned; 1 for not at all."""
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A file that the API would take."""
+
+    ending: str
+    notes: tuple[str, ...] = ()
+    """What is unusual about how it is to be shown."""
+
+
+@dataclass(frozen=True)
+class _Input:
+    """A checked file, and where it stands in the archive."""
+
+    path: str
+    sha256: str
+    notes: tuple[str, ...]
+
+    @property
+    def address(self) -> str:
+        return ARCHIVE_URL + self.path
 
 
 def local_file(reference: Reference) -> Path | None:
@@ -53,41 +81,38 @@ def has_files(storyboard: Storyboard) -> bool:
 def located(storyboard: Storyboard) -> Storyboard:
     """Return the storyboard with local files replaced by the addresses they have in the archive.
 
-    Free. Reads and checks the files, and uploads nothing.
+    Free. Reads and checks the files, and uploads nothing. What is unusual about how a file is to be
+    shown is told in the storyboard's remarks.
 
     Raises `InputUnusable`, which names the reference and the rule.
     """
-
-    def address(path: Path, is_video: bool) -> str:
-        return ARCHIVE_URL + input_path(path, is_video=is_video)
-
-    return _replaced(storyboard, address)
+    return _replaced(storyboard, lambda path, is_video: _examine(path, is_video=is_video))
 
 
 def upload_files(storyboard: Storyboard, archive: Archive) -> Storyboard:
     """Upload the local files of a storyboard, and return it with their addresses. See `upload`."""
-
-    def address(path: Path, is_video: bool) -> str:
-        return upload(path, archive, is_video=is_video)
-
-    return _replaced(storyboard, address)
+    return _replaced(storyboard, lambda path, is_video: _upload(path, archive, is_video=is_video))
 
 
-def _replaced(storyboard: Storyboard, address: Callable[[Path, bool], str]) -> Storyboard:
+def _replaced(storyboard: Storyboard, placed: Callable[[Path, bool], _Input]) -> Storyboard:
     """Return the storyboard with an address in place of every local file."""
     references = dict(storyboard.references)
+    remarks = list(storyboard.remarks)
     for name, reference in storyboard.references.items():
         path = local_file(reference)
         if path is None:
             continue
         try:
-            if reference.video is None:
-                references[name] = Reference(image=address(path, False))
-            else:
-                references[name] = Reference(video=address(path, True))
+            file = placed(path, reference.video is not None)
         except InputUnusable as error:
             raise InputUnusable(f"reference {name}: {error.message}") from None
-    return storyboard.model_copy(update={"references": references})
+        if reference.video is None:
+            references[name] = Reference(image=file.address)
+        else:
+            references[name] = Reference(video=file.address)
+        remarks += [f"reference {name}: {note}" for note in file.notes]
+    board = storyboard.model_copy(update={"references": references})
+    return board.with_remarks(dict.fromkeys(remarks))
 
 
 def upload(path: Path, archive: Archive, *, is_video: bool) -> str:
@@ -97,12 +122,17 @@ def upload(path: Path, archive: Archive, *, is_video: bool) -> str:
 
     Raises `InputUnusable` when the API would not take the file, or a storage error.
     """
-    target, sha256 = _examine(path, is_video=is_video)
-    if target not in archive.bucket.names(target):
+    return _upload(path, archive, is_video=is_video).address
+
+
+def _upload(path: Path, archive: Archive, *, is_video: bool) -> _Input:
+    found = _examine(path, is_video=is_video)
+    if found.path not in archive.bucket.names(found.path):
         with _reading(path), path.open("rb") as file:
-            media_type = MEDIA_TYPES[target.rpartition(".")[2]]
-            archive.bucket.put_file(target, file, path.stat().st_size, sha256, media_type)
-    return ARCHIVE_URL + target
+            media_type = MEDIA_TYPES[found.path.rpartition(".")[2]]
+            size = path.stat().st_size
+            archive.bucket.put_file(found.path, file, size, found.sha256, media_type)
+    return found
 
 
 def input_path(path: Path, *, is_video: bool) -> str:
@@ -110,25 +140,23 @@ def input_path(path: Path, *, is_video: bool) -> str:
 
     Free. Raises `InputUnusable` when the API would not take the file.
     """
-    return _examine(path, is_video=is_video)[0]
+    return _examine(path, is_video=is_video).path
 
 
-def _examine(path: Path, *, is_video: bool) -> tuple[str, str]:
-    """Check a file. Return its path in the archive, and the SHA-256 of its content."""
+def _examine(path: Path, *, is_video: bool) -> _Input:
+    """Check a file and find its place in the archive."""
     with _reading(path):
         _check_size(path, is_video=is_video)
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        ending = _ending(path, is_video, sha256)
-        return layout.input_file(sha256[:KEY_LENGTH], ending), sha256
+        checked = _check(path, is_video, sha256)
+        place = layout.input_file(sha256[:KEY_LENGTH], checked.ending)
+        return _Input(place, sha256, checked.notes)
 
 
 @functools.lru_cache(maxsize=1024)
-def _ending(path: Path, is_video: bool, sha256: str) -> str:
-    """Check a file, once for each content, and return its ending.
-
-    A film is planned several times.
-    """
+def _check(path: Path, is_video: bool, sha256: str) -> _Checked:
+    """Check a file, once for each content. A film is planned several times."""
     if is_video:
         return _check_video(path)
     return _check_picture(path)
@@ -159,12 +187,13 @@ def _reading(path: Path) -> Iterator[None]:
         raise InputUnusable(f"{path} cannot be read: {reason}") from None
 
 
-def _check_picture(path: Path) -> str:
-    """Return the file's ending. Raises `InputUnusable` when the API would not take the picture."""
+def _check_picture(path: Path) -> _Checked:
+    """Check a picture. Raises `InputUnusable` when the API would not take the picture."""
     try:
         with Image.open(path) as picture:
             kind = picture.format
             width, height = picture.size
+            is_turned = _is_turned(picture)
     except UnidentifiedImageError:
         raise InputUnusable(
             f"{path} is no picture that can be read; the API takes JPG and PNG"
@@ -181,9 +210,20 @@ def _check_picture(path: Path) -> str:
         raise InputUnusable(f"{path} is {width}x{height}; the limit is 1:2.5, no narrower")
     _decode_picture(path, kind)
 
+    notes: tuple[str, ...] = ()
+    if is_turned:
+        notes = (f"its EXIF data turn or mirror it: {_AS_IT_IS}",)
     if kind == "PNG":
-        return "png"
-    return "jpg"
+        return _Checked("png", notes)
+    return _Checked("jpg", notes)
+
+
+def _is_turned(picture: Image.Image) -> bool:
+    """Whether a picture's EXIF data turn or mirror it. Data that cannot be read do not."""
+    try:
+        return picture.getexif().get(_ORIENTATION) in range(2, 9)
+    except (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, struct.error):
+        return False
 
 
 def _decode_picture(path: Path, kind: str | None) -> None:
@@ -206,13 +246,14 @@ def _decode_picture(path: Path, kind: str | None) -> None:
         ) from None
 
 
-def _check_video(path: Path) -> str:
-    """Return the file's ending. Raises `InputUnusable` when the API would not take the video."""
+def _check_video(path: Path) -> _Checked:
+    """Check a video. Raises `InputUnusable` when the API would not take the video."""
     try:
         with path.open("rb") as file:
             kind = file.read(12)[4:]
             facts = read_facts(file)
             decode_all(file)
+            notes = tuple(f"it {each.what}: {_AS_IT_IS}" for each in oddities(file))
     except NotAVideo as error:
         raise InputUnusable(f"{path} is no MP4 or MOV that can be read ({error.summary})") from None
 
@@ -231,5 +272,5 @@ def _check_video(path: Path) -> str:
 
     # By its content, not by its name: the same file is the same input, whatever it is called.
     if kind.startswith(b"ftyp") and kind != b"ftypqt  ":
-        return "mp4"
-    return "mov"
+        return _Checked("mp4", notes)
+    return _Checked("mov", notes)

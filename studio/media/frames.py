@@ -27,7 +27,8 @@ STILL_LIMIT = 10_000_000
 # Without these flags swscale rounds down, and every extracted picture comes out darker. One thread
 # gives the same pixels on every machine.
 EXACT = "flags=bicubic+accurate_rnd+full_chroma_int:threads=1"
-_HDR = {16: "smpte2084", 18: "arib-std-b67"}  # PQ and HLG in ITU-T H.273
+HDR = {16: "smpte2084", 18: "arib-std-b67"}
+"""PQ and HLG in ITU-T H.273, and what `scale` calls them."""
 _FAR = 1 << 48
 _UNSPECIFIED = 2
 Some = TypeVar("Some", VideoFrame, AudioFrame)
@@ -65,13 +66,6 @@ def first_frame(source: BinaryIO | Path) -> Still:
         if frame is None:
             raise NotAVideo("the file holds no picture that can be decoded")
         return encode_still(frame, video.sample_aspect_ratio)
-
-
-def check_playable(source: BinaryIO | Path) -> None:
-    """Decode the first picture: boxes can be whole around damaged media. Raises `NotAVideo`."""
-    with open_film(source) as (film, video):
-        if next(film.decode(video), None) is None:
-            raise NotAVideo("the file holds no picture that can be decoded")
 
 
 def check_every_picture(source: BinaryIO | Path) -> None:
@@ -255,9 +249,9 @@ def shown_size(frame: VideoFrame, shape: Fraction) -> tuple[int, int]:
 
 def tone_steps(frame: VideoFrame) -> list[tuple[str, str]]:
     """Return the filter that maps the brightness and colours of HDR (PQ, HLG) to those of SDR."""
-    if frame.color_trc not in _HDR:
+    if frame.color_trc not in HDR:
         return []
-    source = f"in_primaries=bt2020:in_transfer={_HDR[frame.color_trc]}"
+    source = f"in_primaries=bt2020:in_transfer={HDR[frame.color_trc]}"
     target = "out_primaries=bt709:out_transfer=bt709:out_color_matrix=bt709:out_range=limited"
     return [("scale", f"{source}:{target}:{EXACT}")]
 

@@ -32,7 +32,8 @@ from prefect_kling.studio.errors import (
     StudioError,
     VideoQuarantined,
 )
-from prefect_kling.studio.media.frames import check_every_picture, check_playable
+from prefect_kling.studio.media.frames import check_every_picture
+from prefect_kling.studio.media.oddities import oddities
 from prefect_kling.studio.media.probe import MediaFacts, inspect
 from prefect_kling.studio.money.budget import Budget
 from prefect_kling.studio.money.inputs import UploadedInputs, archive_path
@@ -476,8 +477,7 @@ def _verify(file: BinaryIO, received: Received, *, every_picture: bool) -> _Obta
     notes += odd
     if every_picture:
         check_every_picture(file)
-    else:
-        check_playable(file)
+    notes += map(str, oddities(file))
     if received.media_type not in _USUAL_TYPES:
         notes.append(f"the server called it {words(received.media_type, 60)}")
     if any("WebM" in note for note in odd):

@@ -34,6 +34,7 @@ def test_init_writes_files_and_leaves_those_that_are_the_users(tmp_path: Path) -
     assert names == [each["name"] for each in read_deployments()]
     assert {each["work_pool"]["name"] for each in described["deployments"]} == {"studio"}
     assert "prefect-kling==" in (tmp_path / "Dockerfile").read_text()
+    assert "ENV MALLOC_ARENA_MAX=2" in (tmp_path / "Dockerfile").read_text()
 
     (tmp_path / "Dockerfile").write_text("FROM ours\n")
     again = run("init", "--pool", "studio", folder=tmp_path)

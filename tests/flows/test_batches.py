@@ -1,6 +1,8 @@
 """Batches as flows: frozen first, within their money, resumable, the user's columns in results."""
 
 import asyncio
+import logging
+import threading
 from collections import Counter
 from typing import Any
 
@@ -29,9 +31,12 @@ from prefect_kling.studio.batch.completion import (
 )
 from prefect_kling.studio.batch.results import RowState
 from prefect_kling.studio.errors import NotApproved, OverBudget, TableInvalid
+from prefect_kling.studio.film.reading import table as table_reader
+from prefect_kling.studio.film.reading import yaml_text
+from prefect_kling.studio.film.reading.plain_text import unwrapped
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.reconcile import reconcile
-from prefect_kling.tasks import prepare_batch
+from prefect_kling.tasks import prepare_batch, prepare_storyboard
 from prefect_kling.telemetry import events
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
@@ -242,3 +247,44 @@ async def test_the_page_shows_counts_money_and_rows_in_trouble(
         ") [Watch](http",
     ):
         assert part in shown
+
+
+async def test_rows_and_price_are_told_before_a_budget_refuses(
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever hands in a table learns what it would cost before anything is sent."""
+    monkeypatch.setattr(logging.getLogger("prefect"), "propagate", True)
+    poor = Spending.model_validate({"budget_usd": 0.2})
+    with pytest.raises(OverBudget):
+        await generate_batch(table(archive, 3), credentials, archive_block, poor)
+    assert "3 requests, 3 different clips: 0 archived" in caplog.text
+    assert "to pay $0.5697, at most $" in caplog.text
+    assert made(sandbox, archive) == 0
+
+
+async def test_large_texts_are_read_beside_the_event_loop(
+    archive_block: KlingArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large one takes seconds, in which the process polls and stores other clips."""
+    readers: list[int] = []
+
+    def note_thread(text: str) -> str:
+        readers.append(threading.get_ident())
+        return unwrapped(text)
+
+    monkeypatch.setattr(table_reader, "unwrapped", note_thread)
+    monkeypatch.setattr(yaml_text, "unwrapped", note_thread)
+
+    @flow
+    async def read() -> None:
+        await prepare_batch("prompt,duration\nA mug,3\n", archive_block)
+        await prepare_storyboard("title: T\nscenes: [{shots: [{prompt: P}]}]\n", archive_block)
+
+    await read()
+    assert len(readers) >= 2
+    assert threading.get_ident() not in readers

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 
 from prefect_kling.studio.errors import InputUnusable, NotAVideo
 from prefect_kling.studio.film.uploads import input_path
-from prefect_kling.studio.media.frames import check_playable, first_frame, last_frame
+from prefect_kling.studio.media.frames import first_frame, last_frame
+from prefect_kling.studio.media.oddities import oddities
 from prefect_kling.studio.media.probe import inspect
 from tests.fuzz.report import Report
 
@@ -64,7 +65,7 @@ def fuzz_videos(cases: int, first_seed: int = 0) -> Report:
         with report.case(str(seed)):
             try:
                 inspect(BytesIO(content))
-                check_playable(BytesIO(content))
+                oddities(BytesIO(content))
                 first_frame(BytesIO(content))
                 last_frame(BytesIO(content))
             except NotAVideo as error:

@@ -4,6 +4,7 @@ import ipaddress
 
 import pytest
 
+from prefect_kling.kling import addresses
 from prefect_kling.kling.result_access import PUBLIC_ONLY, ResultAccess
 
 API = "https://apimodels.app/api/v1"
@@ -76,9 +77,29 @@ def test_a_name_that_stands_for_another_address_by_then_is_not_connected_to() ->
     assert not ResultAccess(API).allows(link, ipaddress.ip_address("127.0.0.1"), came_from=link)
 
 
-@pytest.mark.parametrize("odd", ["", "nonsense", "http://", "http://[::1", "http://h:99999/v"])
+ODD = (
+    "", " ", "nonsense", "/", "//", "http://", "https:///api/v1", "http://:80/v", "http://[::1",
+    "http://[]/v", "file:///etc/passwd", "http://h:99999/v", "http://h:port/v", "\x00", "http://\x00/",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("base", ODD)
+@pytest.mark.parametrize("number", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "fe80::1"])
+def test_a_base_address_that_cannot_be_read_opens_no_private_address(
+    base: str, number: str
+) -> None:
+    """Nothing is at the API's own host then, not even a link that cannot be read either."""
+    access = ResultAccess(base)
+    for link in (*ODD, f"http://{number}/v", f"http://[{number}]/v", "https://r2.test/v.mp4"):
+        if addresses.host_of(base) and addresses.host_of(link) == addresses.host_of(base):
+            continue
+        for came_from in ("", base, link, "https://r2.test/v.mp4"):
+            assert not access.allows(link, ipaddress.ip_address(number), came_from)
+
+
+@pytest.mark.parametrize("odd", ODD)
 def test_odd_links_raise_nothing(odd: str) -> None:
     """They are no links; whoever opens them says so."""
     for came_from in ("", odd):
         PUBLIC_ONLY.allows_host(odd, came_from)
-        ResultAccess(odd).allows(odd, ipaddress.ip_address("10.0.0.1"), came_from)
+        ResultAccess(odd).allows_host(odd, came_from)

@@ -15,9 +15,9 @@ async def test_some_batches_under_faults_leave_nothing_behind() -> None:
 
 
 def test_growth_is_told() -> None:
-    """Of any of the three figures, by the medians of quarters."""
-    flat = Report([Sample(minute, 0, 100, 30, 10) for minute in range(20)])
+    """Of any of the four figures, by the medians of quarters."""
+    flat = Report([Sample(minute, 0, 100, 9000, 30, 10) for minute in range(20)])
     assert flat.is_flat
-    leaking = Report([Sample(minute, 0, 100, 30 + minute, 10) for minute in range(20)])
+    leaking = Report([Sample(minute, 0, 100, 9000, 30 + minute, 10) for minute in range(20)])
     assert not leaking.is_flat
     assert "descriptors 1.27" in str(leaking)

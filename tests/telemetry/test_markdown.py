@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.reconcile import Findings
 from prefect_kling.studio.money.record import Attempt, Entry, EntryState, Event
 from prefect_kling.telemetry import batch_page
+from prefect_kling.telemetry import markdown as markdown_module
 from prefect_kling.telemetry.markdown import Markdown, code, escape, page, table
 
 HOSTILE = (
@@ -147,3 +149,19 @@ def test_no_command_that_is_told_holds_what_is_no_id(text: str) -> None:
     for line in commands:
         for command in re.findall("`(prefect-kling [^`]*)`", line):
             assert re.fullmatch(r"[\w .…-]*", command), command
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_a_description_is_a_text_too(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect's UI reads descriptions of artifacts as Markdown."""
+    written: list[str] = []
+
+    async def write(*, key: str, markdown: str, description: str) -> UUID:
+        written.append(description)
+        return UUID(int=1)
+
+    monkeypatch.setattr(markdown_module, "acreate_markdown_artifact", write)
+    await markdown_module.write_page("film", Markdown(), f"{text}: 9.0 s")
+    told = {token.type for token in tokens(written[0])}
+    assert told <= {"paragraph_open", "paragraph_close", "inline", "text"}
+    assert not _LINKED.search(seen(written[0]))

@@ -902,3 +902,18 @@ def test_a_clip_that_two_chains_begin_with_counts_the_longer_one() -> None:
     assert priorities(*shots, continuity="last_frame") == [20, 14, 9, 20, 15]
     assert priorities(*shots[3:], *shots[:3], continuity="last_frame") == [20, 15, 20, 14, 9]
     assert priorities(*shots[:3], *shots[:2], continuity="last_frame") == [19, 14, 9, 19, 14]
+
+
+def test_names_for_runs_and_logs_hold_nothing_that_cannot_be_shown() -> None:
+    """No control codes, no NUL, which PostgreSQL refuses, no marks that turn text around."""
+    title = "a\x00\x1b[2J\u202eb"
+    board = Storyboard.model_validate(
+        {"title": title, "scenes": [{"title": title, "shots": [{"title": title, "prompt": title}]}]}
+    )
+    plan = plan_film(board)
+    shown = "a\ufffd\ufffd[2J\ufffdb"
+    assert (board.name, plan.name) == (shown, shown)
+    assert plan.scenes[0].name == f"scene 1 {shown}"
+    assert plan.clips[0].name == f"1.1 {shown}"
+    assert plan.clips[0].order.request.headline == shown
+    assert plan.clips[0].order.request.prompt == title

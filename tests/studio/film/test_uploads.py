@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 from prefect_kling.studio.errors import InputUnusable, StoryboardInvalid
 from prefect_kling.studio.film import uploads as inputs
 from prefect_kling.studio.film.planner import plan_film
-from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.film.storyboard import Reference, Storyboard
 from prefect_kling.studio.film.uploads import (
     has_files,
     input_path,
@@ -26,6 +26,7 @@ from prefect_kling.studio.film.uploads import (
 )
 from prefect_kling.studio.money.archive import ARCHIVE_URL, Archive
 from tests.studio.media.clips import Recipe, blank_media, make_clip
+from tests.studio.media.odd_clips import odd_clips
 
 
 def picture(
@@ -432,3 +433,41 @@ def test_a_changed_file_is_checked_again(tmp_path: Path) -> None:
     save(path, cut(picture(), 0.5))
     with pytest.raises(InputUnusable):
         input_path(path, is_video=False)
+
+
+@pytest.mark.usefixtures("small_sizes")
+def test_how_a_video_is_to_be_shown_is_told_before_anything_is_paid(tmp_path: Path) -> None:
+    """Turned, pixels that are not square, full range, HDR: in the notes of the plan, by name."""
+    for kind, data in odd_clips(Recipe(frames=72, width=180, height=180, gop=72)).items():
+        given = board(walk=Reference(video=str(save(tmp_path / "v.mp4", data))))
+        planned = plan_film(given)
+        (note,) = [note for note in planned.notes if note.startswith("reference walk: ")]
+        assert kind in note
+        assert "the API gets it as it is" in note
+        assert (
+            planned.notes == plan_film(board(walk=Reference(video=str(tmp_path / "v.mp4")))).notes
+        )
+
+
+def test_a_picture_that_a_phone_has_turned_is_told_before_anything_is_paid(tmp_path: Path) -> None:
+    """By its EXIF data; data that say nothing, or cannot be read, are no reason to speak."""
+    for orientation, is_told in ((6, True), (3, True), (2, True), (1, False), (0, False)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        file = save(tmp_path / f"{orientation}.jpg", picture(kind="JPEG", exif=exif))
+        notes = plan_film(board(mug=Reference(image=str(file)))).notes
+        assert [note for note in notes if "EXIF" in note] == (
+            [f"reference mug: its EXIF data turn or mirror it: {inputs._AS_IT_IS}"] * is_told
+        )
+    broken = save(tmp_path / "broken.jpg", picture(kind="JPEG", exif=b"Exif\x00\x00II*\x00\xff"))
+    assert plan_film(board(mug=Reference(image=str(broken)))).notes == []
+
+
+@pytest.mark.usefixtures("small_sizes")
+def test_what_is_told_of_files_stays_when_they_are_uploaded(
+    tmp_path: Path, archive: Archive
+) -> None:
+    """The plan of a run names archived inputs only."""
+    data = odd_clips(Recipe(frames=72, width=180, height=180, gop=72))["full range"]
+    given = board(walk=Reference(video=str(save(tmp_path / "v.mp4", data))))
+    assert plan_film(upload_files(given, archive)).notes == plan_film(given).notes != []

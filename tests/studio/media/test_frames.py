@@ -16,11 +16,11 @@ from prefect_kling.studio.errors import NotAVideo
 from prefect_kling.studio.media.frames import (
     STILL_LIMIT,
     Still,
-    check_playable,
     encode_still,
     first_frame,
     last_frame,
 )
+from prefect_kling.studio.media.oddities import oddities
 from prefect_kling.studio.media.probe import read_facts
 from tests.studio.media.clips import (
     Recipe,
@@ -147,17 +147,17 @@ def test_whole_boxes_around_blank_media_are_refused() -> None:
     """Boxes cannot show that the media is gone; decoding the first picture does."""
     blank = io.BytesIO(blank_media(clip("plain")))
     assert read_facts(blank).frames == 24
-    for look in (check_playable, first_frame, last_frame):
+    for look in (first_frame, last_frame):
         with pytest.raises(NotAVideo, match="decoded"):
             look(blank)
-    check_playable(io.BytesIO(clip("plain")))
+    oddities(io.BytesIO(clip("plain")))
 
 
 @pytest.mark.parametrize("name", ["plain", "one GOP", "HEVC"])
 def test_a_damaged_end_is_refused(name: str) -> None:
     """If the last picture does not come out, none before it is passed off as the last."""
     damaged = io.BytesIO(blank_media(clip(name), first=0.9))
-    check_playable(damaged)
+    oddities(damaged)
     with pytest.raises(NotAVideo, match="decoded"):
         last_frame(damaged)
 

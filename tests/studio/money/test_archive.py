@@ -4,6 +4,8 @@ import hashlib
 import io
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ import pytest
 from prefect_kling.deployments.local.demo import BUCKET
 from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.kling.client import KlingClient
-from prefect_kling.kling.job import VideoJob
+from prefect_kling.kling.job import JobState, VideoJob
 from prefect_kling.kling.polling import PollPolicy, poll_until_done
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.result_access import ResultAccess
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import DownloadBroken, LedgerUnreadable, LinkExpired, NotAVideo
 from prefect_kling.studio.money.archive import Archive, Clip, FetchPolicy
@@ -23,6 +26,8 @@ from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.settlement import keep_paid_job
 from prefect_kling.studio.money.submission import submit_once
 from tests.orders import HERE
+from tests.studio.media.clips import Recipe
+from tests.studio.media.odd_clips import odd_clips
 
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=30)
 
@@ -180,6 +185,41 @@ def test_other_bytes_under_a_key_are_never_overwritten(
     archive.bucket.put(f"clips/{order.clip_key}.mp4", other, "video/mp4")
     assert archive.keep(order, job, access=HERE).sha256 == hashlib.sha256(other).hexdigest()
     assert stored_bytes(archive, clip) == other
+
+
+class _Odd(BaseHTTPRequestHandler):
+    """Answers every call with an odd clip."""
+
+    clip = b""
+
+    def do_GET(self) -> None:
+        """Send it."""
+        self.send_response(200)
+        self.send_header("Content-Type", "video/mp4")
+        self.send_header("Content-Length", str(len(self.clip)))
+        self.end_headers()
+        self.wfile.write(self.clip)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_how_a_paid_clip_is_to_be_shown_is_noted(order: ClipOrder, archive: Archive) -> None:
+    """Turned, pixels that are not square, full range, HDR: kept, and told with what is done."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Odd)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    link = f"http://127.0.0.1:{server.server_port}/v.mp4"
+    try:
+        for number, (kind, data) in enumerate(odd_clips(Recipe()).items()):
+            _Odd.clip = data
+            job = VideoJob(job_id=f"odd-{number}", state=JobState.COMPLETED, urls=(link,))
+            another = order.model_copy(update={"take": number + 1})
+            notes = archive.keep(another, job, access=ResultAccess(link)).notes
+            (note,) = [note for note in notes if kind in note]
+            assert "encoded anew" in note
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 MEASURE = """

@@ -5,14 +5,17 @@ from decimal import Decimal
 
 import pytest
 
+from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.polling import PollPolicy, poll_until_done
 from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.errors import StorageRefused
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.budget import Budget
 from prefect_kling.studio.money.ledger import ClaimRequest, Entry, EntryState
 from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
 from prefect_kling.studio.money.submission import submit_once
+from prefect_kling.studio.storage.bucket import Bucket
 from tests.orders import HERE, ordered
 
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
@@ -141,3 +144,12 @@ async def test_a_job_the_api_forgot_is_finished_if_its_video_is_safe(
     sandbox.fault(on="get", do={"status": 404}, times=None)
     findings = await reconcile(archive, client)
     assert findings.counts == ({"archived": 1} if known else {"gone": 1})
+
+
+async def test_a_store_that_refuses_the_listing_is_told_as_what_it_is(
+    s3: LocalS3, client: KlingClient
+) -> None:
+    """The store's own error, not a group of errors of the workers."""
+    nowhere = Archive(Bucket(s3.client(), "no-such-bucket", "films"))
+    with pytest.raises(StorageRefused):
+        await reconcile(nowhere, client)

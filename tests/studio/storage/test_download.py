@@ -393,6 +393,30 @@ def test_a_redirect_to_another_service_of_this_machine_is_not_opened(
     assert target not in str(caught.value)
 
 
+@pytest.mark.parametrize("hops", [0, 1, 3])
+@pytest.mark.parametrize(
+    "host",
+    ["10.255.255.1", "192.168.255.1", "169.254.169.254", "[fe80::1]", "[fd00::7]", "0x7f.1"],
+)
+def test_no_redirect_leads_to_an_address_that_is_not_public(
+    host: str, hops: int, serve: Callable[..., str]
+) -> None:
+    """At the first redirect, and behind others that were allowed."""
+    tried: list[int] = []
+
+    def moved(get: Served, count: int) -> None:
+        tried.append(count)
+        location = f"/{count}.mp4"
+        if count > hops:
+            location = f"http://{host}:8000/v.mp4"
+        get.answer(302, b"", location=location)
+
+    with pytest.raises(LinkForbidden, match="redirects to an address") as caught:
+        download(serve(moved), io.BytesIO(), access=HERE)
+    assert len(tried) == hops + 1
+    assert host not in str(caught.value)
+
+
 def test_a_link_into_this_machine_is_not_opened_for_an_api_elsewhere(
     serve: Callable[..., str],
 ) -> None:
