@@ -32,10 +32,13 @@ def draw_frame_code(picture: "Image.Image", job_number: int, frame_index: int) -
     """Draw the code of a job and a frame into the bottom of a picture."""
     width, bottom = picture.size
     top = bottom - strip_height(picture.size)
+    picture.paste(_DARK, (0, top, width, bottom))
     for place, cell in enumerate(cells_of(job_number, frame_index)):
+        if not cell:
+            continue
         left = width * place // CELLS
         right = width * (place + 1) // CELLS
-        picture.paste(_LIGHT if cell else _DARK, (left, top, right, bottom))
+        picture.paste(_LIGHT, (left, top, right, bottom))
 
 
 def read_frame_code(image: "Image.Image") -> tuple[int, int] | None:

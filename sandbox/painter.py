@@ -82,7 +82,9 @@ def paint_frames(
 
     index = 0
     for place, shot in enumerate(shots):
-        label = f"SHOT {place + 1}/{len(shots)}" if len(shots) > 1 else ""
+        label = ""
+        if len(shots) > 1:
+            label = f"SHOT {place + 1}/{len(shots)}"
         titles = draw_titles(body, inputs, size, shot.prompt, label, job_id)
         if inputs.base:
             backgrounds = _edited_frames(inputs.base, shot.prompt, size)
