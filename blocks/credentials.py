@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from prefect.blocks.abstract import CredentialsBlock
-from pydantic import Field, SecretStr, WithJsonSchema, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, WithJsonSchema, model_validator
 
 from prefect_kling.blocks.links import DOCUMENTATION_URL, LOGO_URL
 from prefect_kling.blocks.schema import CachedSchema
@@ -159,6 +159,7 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
         description="How multi_prompt is written: a JSON string (the API's page) or an array "
         "(Kling's own API).",
     )
+    _safety_polls: PollPolicy = PrivateAttr(default=SAFETY_POLLS)
 
     def get_client(self) -> KlingClient:
         """Return a client, to be used as an async context manager. Opens no connection yet.
@@ -235,7 +236,7 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
         deadline = self.wait_minutes * 60
         if self.callbacks is not None:
             # The receiver reports the end of a job; polling is for the calls that are lost.
-            return replace(SAFETY_POLLS, deadline=deadline)
+            return replace(self._safety_polls, deadline=deadline)
         longest = max(self.first_poll_seconds, self.longest_poll_seconds)
         return PollPolicy(self.first_poll_seconds, longest, deadline=deadline)
 

@@ -28,7 +28,9 @@ class Measured:
     place: Place | None = None
 
 
-Check = Callable[[RequestParameters, ModelSpecification], Measured | None]
+Found = Measured | None
+"""What breaks a rule, or None where it is obeyed."""
+Check = Callable[[RequestParameters, ModelSpecification], Found]
 
 
 @dataclass(frozen=True)
@@ -73,21 +75,21 @@ def _rule(field: str, source: str, *, disputed: bool = False) -> Callable[[Check
 
 
 @_rule("prompt", "page")
-def _something_asked(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _something_asked(request: RequestParameters, model: ModelSpecification) -> Found:
     if request.prompt or request.image_list or request.video_list or request.multi_prompt:
         return None
     return Measured()
 
 
 @_rule("prompt", "Kling", disputed=True)
-def _prompt_given(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _prompt_given(request: RequestParameters, model: ModelSpecification) -> Found:
     if request.prompt or request.multi_prompt:
         return None
     return Measured()
 
 
 @_rule("prompt", "page")
-def _prompt_length(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _prompt_length(request: RequestParameters, model: ModelSpecification) -> Found:
     length = len(request.prompt or "")
     if length <= model.max_prompt_length:
         return None
@@ -95,23 +97,21 @@ def _prompt_length(request: RequestParameters, model: ModelSpecification) -> Mea
 
 
 @_rule("mode", "this model's specification")
-def _mode_of_model(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _mode_of_model(request: RequestParameters, model: ModelSpecification) -> Found:
     if request.mode in model.modes and request.mode in model.rates:
         return None
     return Measured(request.mode, limit=model.modes)
 
 
 @_rule("aspect_ratio", "this model's specification")
-def _aspect_ratio_of_model(
-    request: RequestParameters, model: ModelSpecification
-) -> Measured | None:
+def _aspect_ratio_of_model(request: RequestParameters, model: ModelSpecification) -> Found:
     if request.aspect_ratio in model.aspect_ratios:
         return None
     return Measured(request.aspect_ratio, limit=model.aspect_ratios)
 
 
 @_rule("duration", "page")
-def _duration_of_model(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _duration_of_model(request: RequestParameters, model: ModelSpecification) -> Found:
     most = model.max_seconds
     if request.edits_video:
         # The clip is as long as its input; the duration is not sent.
@@ -122,9 +122,7 @@ def _duration_of_model(request: RequestParameters, model: ModelSpecification) ->
 
 
 @_rule("duration", "Kling")
-def _duration_with_feature(
-    request: RequestParameters, model: ModelSpecification
-) -> Measured | None:
+def _duration_with_feature(request: RequestParameters, model: ModelSpecification) -> Found:
     if request.video is None or request.edits_video:
         return None
     if request.duration <= model.max_seconds_with_feature:
@@ -133,7 +131,7 @@ def _duration_with_feature(
 
 
 @_rule("duration", "Kling's table", disputed=True)
-def _plain_duration(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _plain_duration(request: RequestParameters, model: ModelSpecification) -> Found:
     if model.plain_seconds is None or request.duration in model.plain_seconds:
         return None
     if request.video_list or request.element_list or len(request.image_list) > 1:
@@ -144,14 +142,14 @@ def _plain_duration(request: RequestParameters, model: ModelSpecification) -> Me
 
 
 @_rule("image_list", "Kling")
-def _end_needs_first(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _end_needs_first(request: RequestParameters, model: ModelSpecification) -> Found:
     if _has_end(request) and not _has_first(request):
         return Measured()
     return None
 
 
 @_rule("image_list", "page")
-def _one_of_each_frame(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _one_of_each_frame(request: RequestParameters, model: ModelSpecification) -> Found:
     types = [image.type for image in request.image_list]
     repeated = tuple(kind for kind in ("end_frame", "first_frame") if types.count(kind) > 1)
     if not repeated:
@@ -160,16 +158,14 @@ def _one_of_each_frame(request: RequestParameters, model: ModelSpecification) ->
 
 
 @_rule("image_list", "Kling")
-def _frames_exclude_base(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _frames_exclude_base(request: RequestParameters, model: ModelSpecification) -> Found:
     if request.edits_video and (_has_first(request) or _has_end(request)):
         return Measured()
     return None
 
 
 @_rule("image_list", "Kling")
-def _references_within_limit(
-    request: RequestParameters, model: ModelSpecification
-) -> Measured | None:
+def _references_within_limit(request: RequestParameters, model: ModelSpecification) -> Found:
     count = len(request.image_list) + len(request.element_list)
     limit = model.max_references
     if request.video_list:
@@ -180,7 +176,7 @@ def _references_within_limit(
 
 
 @_rule("image_list", "Kling")
-def _end_frame_among_few(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _end_frame_among_few(request: RequestParameters, model: ModelSpecification) -> Found:
     limit = model.max_images_with_frame
     if limit is None or len(request.image_list) <= limit or not _has_end(request):
         return None
@@ -188,9 +184,7 @@ def _end_frame_among_few(request: RequestParameters, model: ModelSpecification) 
 
 
 @_rule("image_list", "Kling's text", disputed=True)
-def _first_frame_among_few(
-    request: RequestParameters, model: ModelSpecification
-) -> Measured | None:
+def _first_frame_among_few(request: RequestParameters, model: ModelSpecification) -> Found:
     limit = model.max_images_with_frame
     if limit is None or len(request.image_list) <= limit or not _has_first(request):
         return None
@@ -198,16 +192,14 @@ def _first_frame_among_few(
 
 
 @_rule("image_list", "clients", disputed=True)
-def _end_frame_without_references(
-    request: RequestParameters, model: ModelSpecification
-) -> Measured | None:
+def _end_frame_without_references(request: RequestParameters, model: ModelSpecification) -> Found:
     if _has_end(request) and _reference_images(request):
         return Measured()
     return None
 
 
 @_rule("element_list", "Kling")
-def _elements_with_frames(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _elements_with_frames(request: RequestParameters, model: ModelSpecification) -> Found:
     if not _has_first(request):
         return None
     limit = model.max_elements_with_first_frame
@@ -219,35 +211,35 @@ def _elements_with_frames(request: RequestParameters, model: ModelSpecification)
 
 
 @_rule("video_list", "this model's specification")
-def _video_of_model(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _video_of_model(request: RequestParameters, model: ModelSpecification) -> Found:
     if len(request.video_list) <= model.max_videos:
         return None
     return Measured(len(request.video_list), limit=model.max_videos)
 
 
 @_rule("sound", "this model's specification")
-def _sound_of_model(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _sound_of_model(request: RequestParameters, model: ModelSpecification) -> Found:
     if request.sound == "off" or model.sound:
         return None
     return Measured("on", limit="off")
 
 
 @_rule("sound", "Kling")
-def _silent_with_video(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _silent_with_video(request: RequestParameters, model: ModelSpecification) -> Found:
     if request.sound == "on" and request.video_list:
         return Measured("on", limit="off")
     return None
 
 
 @_rule("sound", "clients", disputed=True)
-def _disputed_sound(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _disputed_sound(request: RequestParameters, model: ModelSpecification) -> Found:
     if request.sound == "on" and model.sound and model.sound_is_disputed:
         return Measured("on", limit="off")
     return None
 
 
 @_rule("multi_shot", "Kling")
-def _multi_shot_model(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _multi_shot_model(request: RequestParameters, model: ModelSpecification) -> Found:
     if not request.multi_shot or model.max_shots > 0:
         return None
     able = tuple(each.name for each in known_models() if each.max_shots > 0)
@@ -255,16 +247,14 @@ def _multi_shot_model(request: RequestParameters, model: ModelSpecification) -> 
 
 
 @_rule("multi_shot", "Kling")
-def _multi_shot_without_edit(
-    request: RequestParameters, model: ModelSpecification
-) -> Measured | None:
+def _multi_shot_without_edit(request: RequestParameters, model: ModelSpecification) -> Found:
     if request.multi_shot and request.edits_video:
         return Measured(True, limit=False)
     return None
 
 
 @_rule("extra", "this package")
-def _extra_is_extra(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _extra_is_extra(request: RequestParameters, model: ModelSpecification) -> Found:
     fields = set(RequestParameters.model_fields) - {"shot_type"}
     known = sorted(fields & set(request.extra))
     if not known:
@@ -273,18 +263,14 @@ def _extra_is_extra(request: RequestParameters, model: ModelSpecification) -> Me
 
 
 @_rule("shot_type", "Kling")
-def _multi_shot_needs_type(
-    request: RequestParameters, model: ModelSpecification
-) -> Measured | None:
+def _multi_shot_needs_type(request: RequestParameters, model: ModelSpecification) -> Found:
     if not request.multi_shot or request.shot_type or "shot_type" in request.extra:
         return None
     return Measured()
 
 
 @_rule("multi_shot", "Kling")
-def _multi_fields_need_multi_shot(
-    request: RequestParameters, model: ModelSpecification
-) -> Measured | None:
+def _multi_fields_need_multi_shot(request: RequestParameters, model: ModelSpecification) -> Found:
     if request.multi_shot:
         return None
     given = []
@@ -298,45 +284,35 @@ def _multi_fields_need_multi_shot(
 
 
 @_rule("multi_prompt", "Kling")
-def _customize_needs_segments(
-    request: RequestParameters, model: ModelSpecification
-) -> Measured | None:
+def _customize_needs_segments(request: RequestParameters, model: ModelSpecification) -> Found:
     if request.shot_type == "customize" and not request.multi_prompt:
         return Measured(0, limit=model.max_shots)
     return None
 
 
 @_rule("multi_prompt", "Kling")
-def _intelligence_takes_no_segments(
-    request: RequestParameters, model: ModelSpecification
-) -> Measured | None:
+def _intelligence_takes_no_segments(request: RequestParameters, model: ModelSpecification) -> Found:
     if request.shot_type == "intelligence" and request.multi_prompt:
         return Measured(len(request.multi_prompt), limit=0)
     return None
 
 
 @_rule("prompt", "Kling")
-def _intelligence_needs_prompt(
-    request: RequestParameters, model: ModelSpecification
-) -> Measured | None:
+def _intelligence_needs_prompt(request: RequestParameters, model: ModelSpecification) -> Found:
     if request.shot_type != "intelligence" or request.multi_prompt or request.prompt:
         return None
     return Measured()
 
 
 @_rule("multi_prompt", "Kling")
-def _segments_within_limit(
-    request: RequestParameters, model: ModelSpecification
-) -> Measured | None:
+def _segments_within_limit(request: RequestParameters, model: ModelSpecification) -> Found:
     if model.max_shots == 0 or len(request.multi_prompt) <= model.max_shots:
         return None
     return Measured(len(request.multi_prompt), limit=model.max_shots)
 
 
 @_rule("multi_prompt", "page")
-def _segment_prompt_length(
-    request: RequestParameters, model: ModelSpecification
-) -> Measured | None:
+def _segment_prompt_length(request: RequestParameters, model: ModelSpecification) -> Found:
     for index, segment in enumerate(request.multi_prompt):
         if len(segment.prompt) > model.max_shot_prompt_length:
             return Measured(
@@ -348,7 +324,7 @@ def _segment_prompt_length(
 
 
 @_rule("multi_prompt", "Kling")
-def _segments_add_up(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _segments_add_up(request: RequestParameters, model: ModelSpecification) -> Found:
     if not request.multi_prompt:
         return None
     total = sum(segment.duration for segment in request.multi_prompt)
@@ -358,25 +334,21 @@ def _segments_add_up(request: RequestParameters, model: ModelSpecification) -> M
 
 
 @_rule("image_list", "Kling")
-def _multi_shot_without_end(
-    request: RequestParameters, model: ModelSpecification
-) -> Measured | None:
+def _multi_shot_without_end(request: RequestParameters, model: ModelSpecification) -> Found:
     if request.multi_shot and _has_end(request):
         return Measured()
     return None
 
 
 @_rule("image_list", "Kling", disputed=True)
-def _multi_shot_with_first(
-    request: RequestParameters, model: ModelSpecification
-) -> Measured | None:
+def _multi_shot_with_first(request: RequestParameters, model: ModelSpecification) -> Found:
     if request.multi_shot and _has_first(request):
         return Measured()
     return None
 
 
 @_rule("prompt", "Kling")
-def _references_exist(request: RequestParameters, model: ModelSpecification) -> Measured | None:
+def _references_exist(request: RequestParameters, model: ModelSpecification) -> Found:
     given = {
         "image": len(request.image_list),
         "element": len(request.element_list),

@@ -98,22 +98,13 @@ _WORDS: dict[str, tuple[str, str]] = {
     "prompt_length": ("{value} characters", "a prompt of {model} has at most {limit} characters"),
     "mode_of_model": ("{value}", "{model} is made in these modes: {limit}"),
     "aspect_ratio_of_model": ("{value}", "{model} is made in these shapes: {limit}"),
-    "duration_of_model": (
-        "{value} with {model}",
-        "{model} makes {least} to {most} seconds",
-    ),
-    "duration_with_feature": (
-        "{value}",
-        "with a feature video a clip has at most {limit} seconds",
-    ),
+    "duration_of_model": ("{value} with {model}", "{model} makes {least} to {most} seconds"),
+    "duration_with_feature": ("{value}", "with a feature video a clip has at most {limit} seconds"),
     "plain_duration": (
         "{value} with {model}",
         "text alone, or a first frame alone, makes only these lengths in seconds: {limit}",
     ),
-    "end_needs_first": (
-        "an end_frame without a first_frame",
-        "an end_frame needs a first_frame",
-    ),
+    "end_needs_first": ("an end_frame without a first_frame", "an end_frame needs a first_frame"),
     "one_of_each_frame": (
         "more than one {value}",
         "there is at most one first_frame and one end_frame",
@@ -152,10 +143,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "on, with {model}",
         "several clients say {model} makes no sound; the page sells it",
     ),
-    "multi_shot_model": (
-        "true, with {model}",
-        "only {limit} makes several shots in one clip",
-    ),
+    "multi_shot_model": ("true, with {model}", "only {limit} makes several shots in one clip"),
     "multi_shot_without_edit": (
         "true, with a base video",
         "an edit keeps the cuts of its input video",
@@ -164,18 +152,12 @@ _WORDS: dict[str, tuple[str, str]] = {
         "naming {value}",
         "what the request has a field for is said there, where it is checked and priced",
     ),
-    "multi_shot_needs_type": (
-        "missing",
-        "multi_shot needs a shot_type: customize or intelligence",
-    ),
+    "multi_shot_needs_type": ("missing", "multi_shot needs a shot_type: customize or intelligence"),
     "multi_fields_need_multi_shot": (
         "false, with {value}",
         "shot_type and multi_prompt only have a meaning with multi_shot",
     ),
-    "customize_needs_segments": (
-        "empty",
-        "shot_type customize needs 1 to {limit} shots",
-    ),
+    "customize_needs_segments": ("empty", "shot_type customize needs 1 to {limit} shots"),
     "intelligence_takes_no_segments": (
         "{value} shots",
         "shot_type intelligence cuts the prompt itself",

@@ -18,8 +18,6 @@ from prefect_kling.telemetry.logs import run_logger
 _SCAN_SECONDS = 1.0
 # Of a scan, which reads every slot.
 _SLOTS_A_SECOND = 20
-_LOOK_AFTER_SECONDS = 60.0
-"""How old the occupant of a slot must be before anybody asks whether its job has ended."""
 _HELD_SECONDS = 1800.0
 """How long a clip whose outcome is unknown keeps its slot: its job may run."""
 
@@ -27,15 +25,21 @@ _HELD_SECONDS = 1800.0
 class AccountJobs:
     """Gives clips the right to have a job running, at most `limit` of them in all processes.
 
-    For one event loop. Without a limit it does nothing.
+    For one event loop. Without a limit it does nothing. Nobody asks whether a slot's job has ended
+    before its occupant is `look_after_seconds` old.
     """
 
     def __init__(
-        self, limit: int | None, credentials: KlingCredentials, archive: KlingArchive
+        self,
+        limit: int | None,
+        credentials: KlingCredentials,
+        archive: KlingArchive,
+        look_after_seconds: float = 60.0,
     ) -> None:
         self._limit = limit
         self._credentials = credentials
         self._archive = archive.get_archive()
+        self._look_after_seconds = look_after_seconds
         self._scanning = asyncio.Lock()
         self._ours: list[Slot] = []
         self._freed = asyncio.Event()
@@ -90,9 +94,9 @@ class AccountJobs:
         """Take a slot whose job has ended, and whose process could not give it back."""
         for slot in occupied:
             looked_at = self._looked_at.get(slot.etag)
-            is_new = slot.age_seconds < _LOOK_AFTER_SECONDS
+            is_new = slot.age_seconds < self._look_after_seconds
             if is_new or (
-                looked_at is not None and time.monotonic() - looked_at < _LOOK_AFTER_SECONDS
+                looked_at is not None and time.monotonic() - looked_at < self._look_after_seconds
             ):
                 continue
             self._looked_at[slot.etag] = time.monotonic()

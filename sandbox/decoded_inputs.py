@@ -5,21 +5,17 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.video.reformatter import Colorspace, Interpolation
+from av.video.reformatter import Interpolation
 from PIL import Image, ImageOps
 
 from prefect_kling.sandbox.clip_request import FPS, Input, Size, UnusableInput
-from prefect_kling.sandbox.encoder import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 _MIN_SECONDS = 3
 _MAX_SECONDS = 10
 _TOLERANCE_SECONDS = 0.25  # a clip may differ from its nominal length by a frame or two
-_UNSPECIFIED = 2
-_FAST = Interpolation.BICUBIC
 # The fast conversion rounds down: a picture handed on from clip to clip would get darker each time.
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
@@ -33,9 +29,7 @@ class Video:
             stream = container.streams.video[0]
             self.size: Size = (stream.width, stream.height)
             self.has_sound = bool(container.streams.audio)
-            self.seconds = _seconds(container)
-        if not self.seconds:
-            raise UnusableInput("the video does not say how long it is")
+            self.seconds = float((stream.duration or 0) * (stream.time_base or 0))
         shortest = _MIN_SECONDS - _TOLERANCE_SECONDS
         longest = _MAX_SECONDS + _TOLERANCE_SECONDS
         if not shortest <= self.seconds <= longest:
@@ -46,15 +40,13 @@ class Video:
     @property
     def frame_count(self) -> int:
         """Length in frames at 24 frames per second."""
-        return max(1, round(self.seconds * FPS))
+        return round(self.seconds * FPS)
 
     def frames(self, size: Size) -> Iterator[Image.Image]:
         """Yield exactly `frame_count` pictures of a size, one per 24th of a second."""
         with self._open() as container:
             decoded = container.decode(video=0)
-            current = next(decoded, None)
-            if current is None:
-                raise UnusableInput("the video holds no picture")
+            current = next(decoded)
             start = current.time or 0.0
             following = next(decoded, None)
             for index in range(self.frame_count):
@@ -63,24 +55,21 @@ class Video:
                 while following is not None and (following.time or 0.0) <= second:
                     current = following
                     following = next(decoded, None)
-                yield _to_image(current, size, _FAST)
+                yield _to_image(current, size)
 
     def last_frame(self) -> Image.Image:
         """Return the very last picture."""
         with self._open() as container:
-            tail = collections.deque(container.decode(video=0), maxlen=1)
-            if not tail:
-                raise UnusableInput("the video holds no picture")
-            return _to_image(tail[0], self.size, _EXACT)
+            (last,) = collections.deque(container.decode(video=0), maxlen=1)
+            return _to_image(last, self.size)
 
-    def sound(self) -> Iterator[av.AudioFrame]:
-        """Yield the sound track as stereo at 48 kHz, one piece per picture."""
-        resampler = av.AudioResampler("fltp", "stereo", SAMPLE_RATE, frame_size=SAMPLES_PER_FRAME)
+    def sound(self, seconds: float) -> Iterator[av.AudioFrame]:
+        """Yield the first seconds of the sound track."""
         with self._open() as container:
-            for frame in container.decode(audio=0):
-                frame.pts = None
-                yield from resampler.resample(frame)
-            yield from resampler.resample(None)
+            for piece in container.decode(audio=0):
+                if piece.time is not None and piece.time >= seconds:
+                    return
+                yield piece
 
     @contextmanager
     def _open(self) -> Iterator[InputContainer]:
@@ -104,13 +93,6 @@ class DecodedInputs:
     feature: Video | None = None
 
     @property
-    def opening(self) -> Image.Image | None:
-        """The picture a clip begins with, if one was given."""
-        if self.feature and not self.first_frame:
-            return self.feature.last_frame()
-        return self.first_frame
-
-    @property
     def size(self) -> Size | None:
         """The size of the input whose ratio a clip takes when it has none of its own."""
         source = self.first_frame or self.base or self.feature
@@ -130,39 +112,19 @@ def decode_inputs(contents: list[tuple[Input, bytes]]) -> DecodedInputs:
     return inputs
 
 
-def clip_seconds(path: Path) -> float:
-    """Return how long a painted clip lasts."""
-    with av.open(str(path)) as container:
-        return _seconds(container)
-
-
-def _seconds(container: InputContainer) -> float:
-    """Return the length of a video, 0 if the file does not say."""
-    stream = container.streams.video[0]
-    if not stream.duration or not stream.time_base:
-        return 0.0
-    return float(stream.duration * stream.time_base)
-
-
 def _decode_picture(data: bytes) -> Image.Image:
     """Decode a JPEG or PNG, upright, as RGB. Raises UnusableInput."""
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            if upright.mode == "P":
-                # Converted straight to RGB, a palette with transparency makes Pillow warn.
-                upright = upright.convert("RGBA")
-            return upright.convert("RGB")
+            # By way of RGBA, because Pillow warns of a palette with transparency.
+            return ImageOps.exif_transpose(picture).convert("RGBA").convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnusableInput(f"not a readable JPEG or PNG ({error})") from error
 
 
-def _to_image(frame: av.VideoFrame, size: Size, interpolation: Interpolation) -> Image.Image:
+def _to_image(frame: av.VideoFrame, size: Size) -> Image.Image:
     """Convert a decoded frame to RGB at a size."""
-    if frame.colorspace == _UNSPECIFIED and not frame.format.is_rgb:
-        # Players take an HD video for BT.709; PyAV would take it for BT.601.
-        frame.colorspace = Colorspace.ITU709
     image: Image.Image = frame.to_image(  # type: ignore[no-untyped-call]
-        width=size[0], height=size[1], interpolation=interpolation, threads=1
+        width=size[0], height=size[1], interpolation=_EXACT, threads=1
     )
     return image

@@ -143,8 +143,11 @@ class Fault(_Strict):
     @property
     def action(self) -> FaultAction | None:
         """What goes wrong, None for a change of the table of named faults."""
-        named = NAMED_FAULTS[self.name].do if self.name else None
-        return self.do if named is None else FaultAction.model_validate(named)
+        if self.name:
+            named = NAMED_FAULTS[self.name].do
+            if named is not None:
+                return FaultAction.model_validate(named)
+        return self.do
 
     @property
     def kind(self) -> str:
@@ -157,7 +160,9 @@ class Fault(_Strict):
         """The calls that can go wrong."""
         if self.on:
             return (self.on,)
-        return NAMED_FAULTS[self.name].calls if self.name else ()
+        if self.name:
+            return NAMED_FAULTS[self.name].calls
+        return ()
 
     @model_validator(mode="after")
     def _check_call(self) -> "Fault":

@@ -10,31 +10,22 @@ if TYPE_CHECKING:
     from PIL import Image
 
 CELLS = 36
-_START = (1, 0)
-_END = (0, 1)
 _DARK = (9, 9, 9)
 _LIGHT = (230, 230, 230)
 # Shades between these two belong to no cell.
 _DARKEST_GREY = 96
 _LIGHTEST_GREY = 160
-# PIL.Image.Resampling.BOX, as a number so that this module does not import Pillow.
-_BOX_FILTER = 4
 
 
 def strip_height(size: tuple[int, int]) -> int:
-    """Return how many rows at the bottom of a picture the code covers.
-
-    That is a twentieth of the short side, rounded down to an even number.
-    """
+    """Return how many rows at the bottom of a picture the code covers: a 20th of the short side."""
     return min(size) // 40 * 2
 
 
-def cells_of(job_number: int, frame_index: int) -> tuple[int, ...]:
+def cells_of(job_number: int, frame_index: int) -> list[int]:
     """Return the 36 cells, 1 for white, for a job (modulo 65536) and a frame (modulo 4096)."""
     value = (job_number & 0xFFFF) << 12 | frame_index & 0xFFF
-    value = value << 4 | _checksum(value)
-    bits = tuple(value >> bit & 1 for bit in range(31, -1, -1))
-    return _START + bits + _END
+    return [int(bit) for bit in f"10{value:028b}{_checksum(value):04b}01"]
 
 
 def draw_frame_code(picture: "Image.Image", job_number: int, frame_index: int) -> None:
@@ -43,10 +34,11 @@ def draw_frame_code(picture: "Image.Image", job_number: int, frame_index: int) -
     top = bottom - strip_height(picture.size)
     picture.paste(_DARK, (0, top, width, bottom))
     for place, cell in enumerate(cells_of(job_number, frame_index)):
-        if cell:
-            left = width * place // CELLS
-            right = width * (place + 1) // CELLS
-            picture.paste(_LIGHT, (left, top, right, bottom))
+        if not cell:
+            continue
+        left = width * place // CELLS
+        right = width * (place + 1) // CELLS
+        picture.paste(_LIGHT, (left, top, right, bottom))
 
 
 def read_frame_code(image: "Image.Image") -> tuple[int, int] | None:
@@ -56,23 +48,18 @@ def read_frame_code(image: "Image.Image") -> tuple[int, int] | None:
     one. With `stamp_job_id=False` the first number identifies the clip's file instead of the job.
     """
     width, height = image.size
-    box = (0, height - strip_height(image.size), width, height)
-    # Three samples per cell and three rows: the middle ones are not blurred by a border.
-    samples = image.convert("L").resize((CELLS * 3, 3), resample=_BOX_FILTER, box=box).tobytes()
-    middle_row = samples[CELLS * 3 : CELLS * 6]
-    value = 0
-    for shade in middle_row[1::3]:
-        if _DARKEST_GREY < shade < _LIGHTEST_GREY:
-            return None
-        value = value << 1 | (shade >= _LIGHTEST_GREY)
+    strip = image.crop((0, height - strip_height(image.size), width, height)).convert("L")
+    # The middle third of each cell is not blurred by a border.
+    samples = strip.resize((CELLS * 3, 3)).crop((0, 1, CELLS * 3, 2)).tobytes()[1::3]
+    if any(_DARKEST_GREY < shade < _LIGHTEST_GREY for shade in samples):
+        return None
 
-    job_number = value >> 18 & 0xFFFF
-    frame_index = value >> 6 & 0xFFF
+    cells = [int(shade >= _LIGHTEST_GREY) for shade in samples]
+    value = int("".join(map(str, cells[2:30])), 2)
+    job_number = value >> 12
+    frame_index = value & 0xFFF
     # The start, the end and the checksum must be right too.
-    cells = 0
-    for cell in cells_of(job_number, frame_index):
-        cells = cells << 1 | cell
-    if value != cells:
+    if cells != cells_of(job_number, frame_index):
         return None
     return job_number, frame_index
 

@@ -1,30 +1,25 @@
 """Painting one clip: a gradient per shot, titles, given pictures and frame codes."""
 
 import contextlib
-import functools
 import hashlib
+import math
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
-from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageFont, ImageOps
 
 from prefect_kling.sandbox.clip_request import FPS, Body, Input, Shot, Size, clip_size, read_shots
 from prefect_kling.sandbox.decoded_inputs import DecodedInputs, Video, decode_inputs
 from prefect_kling.sandbox.encoder import tone, write_mp4
 from prefect_kling.sandbox.frame_code import draw_frame_code
 
-Rgb = tuple[int, ...]
-Overlay = tuple[Image.Image, tuple[int, int]]
-"""An RGBA picture and where its upper left corner lies."""
+Typeface = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _FADE_FRAMES = FPS // 2
 _MAX_CLIP_FRAMES = 15 * FPS
-_WHITE = (255, 255, 255)
 _PANEL = (14, 15, 20, 150)
-# Tried in this order for prompts that Pillow's own Latin typeface cannot show.
-_OTHER_TYPEFACES = ("NotoSansCJK-Regular.ttc", "NotoSans-Regular.ttf", "DejaVuSans.ttf", "msyh.ttc")
 
 
 class Interrupted(Exception):
@@ -74,19 +69,22 @@ def paint_frames(
         # An edit keeps the length and the cuts of its input.
         shots = [Shot(body.get("prompt", ""), inputs.base.frame_count)]
     frame_count = sum(shot.frames for shot in shots)
-
     unit = min(size) / 100
-    margin = round(4 * unit)
+
     given = {}
-    opening = inputs.opening
+    opening = inputs.first_frame
+    if inputs.feature and not opening:
+        opening = inputs.feature.last_frame()
     if opening:
-        given[0] = ImageOps.fit(opening, size, Image.Resampling.LANCZOS)
+        given[0] = ImageOps.fit(opening, size)
     if inputs.end_frame:
-        given[frame_count - 1] = ImageOps.fit(inputs.end_frame, size, Image.Resampling.LANCZOS)
+        given[frame_count - 1] = ImageOps.fit(inputs.end_frame, size)
 
     index = 0
     for place, shot in enumerate(shots):
-        label = f"shot {place + 1}/{len(shots)}" if len(shots) > 1 else ""
+        label = ""
+        if len(shots) > 1:
+            label = f"SHOT {place + 1}/{len(shots)}"
         titles = draw_titles(body, inputs, size, shot.prompt, label, job_id)
         if inputs.base:
             backgrounds = _edited_frames(inputs.base, shot.prompt, size)
@@ -94,135 +92,118 @@ def paint_frames(
             backgrounds = _gradient_frames(shots[0].prompt, place, shot.frames, size)
 
         for picture in backgrounds:
-            for overlay, position in titles:
-                picture.paste(overlay, position, overlay)
+            picture.paste(titles, mask=titles)
             if not inputs.base:
-                counter = _panel(f"{index // FPS} s  ·  frame {index} / {frame_count}", 2.8 * unit)
-                picture.paste(counter, (size[0] - margin - counter.width, margin), counter)
-            frame = picture
+                counter = f"{index // FPS} s  ·  frame {index} / {frame_count}"
+                _write(picture, counter, 2.8, (size[0] - 6 * unit, 6 * unit), "ra")
             for moment, other in given.items():
                 if abs(index - moment) < _FADE_FRAMES:
-                    frame = Image.blend(frame, other, _fade(abs(index - moment)))
+                    picture = Image.blend(picture, other, _fade(abs(index - moment)))
             # A given picture is shown as it is, with the frame code it may carry.
             if index not in given:
-                draw_frame_code(frame, number, index)
-            yield frame
+                draw_frame_code(picture, number, index)
+            yield picture
             index += 1
 
 
-def background_colors(prompt: str, place: int) -> list[Rgb]:
-    """Return the colours of the four corners, row by row, for the shot at a place of a clip."""
-    digest = hashlib.sha256(prompt.encode()).digest()
-    # Steps of the golden section keep the hues of a clip's shots well apart.
-    hue = digest[0] * 360 / 256 + place * 222.5
-    turn = (digest[1] - 128) / 4
-    shades = ((hue, 74), (hue + turn / 2, 48), (hue - turn / 2, 42), (hue + turn, 16))
-    colors: list[Rgb] = [
-        ImageColor.getrgb(f"hsl({angle % 360:.1f}, 50%, {lightness}%)")
-        for angle, lightness in shades
-    ]
-    # Bright and dark lie in opposite corners, in one of two ways.
-    return colors if (digest[2] + place) % 2 else colors[::-1]
+def background_colors(prompt: str, place: int) -> list[tuple[int, ...]]:
+    """Return a light, a middle and a dark colour for the shot at a place of a clip."""
+    # Six shots, the most a clip has, go once around the circle of hues.
+    hue = hashlib.sha256(prompt.encode()).digest()[0] * 360 // 256 + place * 60
+    shades = ((hue, 74), (hue + 15, 45), (hue + 30, 16))
+    return [ImageColor.getrgb(f"hsl({angle % 360}, 50%, {shade}%)") for angle, shade in shades]
 
 
 def draw_titles(
     body: Body, inputs: DecodedInputs, size: Size, prompt: str, label: str, job_id: str
-) -> list[Overlay]:
-    """Draw everything that stays the same during a shot."""
+) -> Image.Image:
+    """Draw everything that stays the same during a shot on a transparent picture."""
+    titles = Image.new("RGBA", size)
     width, height = size
     unit = min(size) / 100
-    margin = round(4 * unit)
+    left = 6 * unit
 
-    # An edited video may have titles of its own, which are not in the middle.
-    bottom = height * 7 // 10 if inputs.base else height * 19 // 20 - margin
-    facts = _panel(f"{body['model']}  ·  {body.get('mode', 'std')}  ·  {job_id}", 2.3 * unit)
-    max_lines = 4 if width >= height else 7
-    lines = wrap(prompt, typeface(prompt, 5 * unit), width * 3 // 4, max_lines)
-    slate = _panel("\n".join(lines), 5 * unit)
-    bottom -= facts.height
-    overlays = [(facts, (margin, bottom)), (slate, (margin, bottom - slate.height))]
+    bottom = height - 11 * unit
+    if inputs.base:
+        # An edited video may have titles of its own, which are not in the middle.
+        bottom = height * 0.7
+    facts = f"{body['model']}  ·  {body.get('mode', 'std')}  ·  {job_id}"
+    _write(titles, facts, 2.3, (left, bottom), "ld")
+    lines = wrap(prompt, typeface(prompt, 5 * unit), width * 3 // 4, 5)
+    _write(titles, "\n".join(lines), 5, (left + unit, bottom - 8 * unit), "ld")
 
     if not inputs.base:
-        elements = [f"element {element['element_id']}" for element in body.get("element_list", [])]
-        heads = ["KLING SANDBOX", label.upper(), *elements]
-        head = _panel("\n".join(filter(None, heads)), 2.8 * unit)
-        overlays.append((head, (margin, margin)))
+        _write(titles, f"KLING SANDBOX\n{label}".strip(), 2.8, (left, left), "la")
     if body.get("watermark_info", {}).get("enabled"):
-        overlays.append((_panel("WATERMARK", 4.4 * unit), (margin, round(17 * unit))))
+        _write(titles, "WATERMARK", 4.4, (left + unit, 20 * unit), "la")
 
-    # References hang below the counter, four in a row from the right.
-    side = round(15 * unit)
-    step = side + round(2 * unit)
-    for number, picture in enumerate(inputs.references):
-        row, column = divmod(number, 4)
-        card = ImageOps.fit(picture, (side, side)).convert("RGBA")
-        overlays.append((card, (width - margin - side - column * step, side + row * step)))
-    return overlays
+    # References, seven at most, hang below the counter, from the right.
+    side = round(12 * unit)
+    right = width - round(4 * unit)
+    for picture in inputs.references:
+        titles.paste(ImageOps.fit(picture, (side, side)), (right - side, round(15 * unit)))
+        right -= round(13 * unit)
+    return titles
 
 
-def wrap(text: str, face: ImageFont.FreeTypeFont, width: int, max_lines: int) -> list[str]:
+def wrap(text: str, face: Typeface, width: int, max_lines: int) -> list[str]:
     """Break a text into lines of about `width` pixels; a text that is too long ends in "…"."""
     columns = width * len(text) / max(1.0, face.getlength(text.replace("\n", " ")))
     return textwrap.wrap(text, max(2, int(columns)), max_lines=max_lines, placeholder="…")
 
 
-@functools.lru_cache(maxsize=64)
-def typeface(text: str, pixels: float) -> ImageFont.FreeTypeFont:
-    """Return Pillow's own typeface, or an installed one for other scripts if there is one."""
+def typeface(text: str, pixels: float) -> Typeface:
+    """Return Pillow's own typeface, or an installed one for Chinese if there is one."""
     size = max(8, round(pixels))
-    if any(ord(letter) >= 0x250 and not 0x2000 <= ord(letter) < 0x2040 for letter in text):
-        for name in _OTHER_TYPEFACES:
-            with contextlib.suppress(OSError):
-                return ImageFont.truetype(name, size)
-    face = ImageFont.load_default(size)
-    if not isinstance(face, ImageFont.FreeTypeFont):
-        raise RuntimeError("the sandbox needs a Pillow built with FreeType")
-    return face
+    if max(text, default="") >= "\u2e80":
+        with contextlib.suppress(OSError):
+            return ImageFont.truetype("NotoSansCJK-Regular.ttc", size)
+    return ImageFont.load_default(size)
 
 
-@functools.lru_cache(maxsize=512)
-def _panel(text: str, points: float) -> Image.Image:
-    """Draw white lines on a dark, half transparent panel. Most clips count through the same."""
-    face = typeface(text, points)
-    padding = round(points * 0.6)
-    _, _, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox(
-        (padding, padding), text, font=face
-    )
-    panel = Image.new("RGBA", (round(right) + padding, round(bottom) + padding), _PANEL)
-    ImageDraw.Draw(panel).multiline_text((padding, padding), text, font=face, fill=_WHITE)
-    return panel
+def _write(
+    picture: Image.Image, text: str, percent: float, position: tuple[float, float], anchor: str
+) -> None:
+    """Write on a dark, half transparent panel, as large as `percent` of the short side.
+
+    `anchor` says in Pillow's letters which corner of the text lies at the position.
+    """
+    if not text:
+        return
+    pixels = percent * min(picture.size) / 100
+    face = typeface(text, pixels)
+    draw = ImageDraw.Draw(picture, "RGBA")
+    left, top, right, bottom = draw.textbbox(position, text, font=face, anchor=anchor)
+    padding = pixels * 0.6
+    panel = (left - padding, top - padding, right + padding, bottom + padding)
+    draw.rectangle(panel, fill=_PANEL)
+    draw.text(position, text, font=face, anchor=anchor, fill="white")
 
 
 def _gradient_frames(prompt: str, place: int, frames: int, size: Size) -> Iterator[Image.Image]:
-    """Yield a gradient between four corners with a soft light, both drifting slowly."""
+    """Yield a light that fades into the dark, drifting slowly."""
     width, height = size
     spare = width // 5
-    whole = (width + spare, height + spare)
-    corners = Image.new("RGB", (2, 2))
-    corners.putdata(background_colors(prompt, place))
-    # The box leaves out the outer halves of the four pixels, which would stay flat.
-    gradient = corners.resize(whole, Image.Resampling.BILINEAR, box=(0.5, 0.5, 1.5, 1.5))
-
-    light = ImageOps.invert(Image.radial_gradient("L")).resize((height, height))
-    light = light.point(lambda shade: max(0, shade - 75) * 0.55)
+    light, middle, dark = background_colors(prompt, place)
+    gradient = ImageOps.colorize(Image.radial_gradient("L"), light, dark, middle)
+    # The light, in the middle of 256 pixels, comes to lie elsewhere for each shot.
     across, down = hashlib.sha256(f"{prompt}/{place}".encode()).digest()[:2]
-    gradient.paste(_WHITE, (across * width // 256 - height // 4, down * height // 512), light)
-
+    left = across // 4
+    top = down // 4
+    box = (left, top, left + 192, top + 192)
+    gradient = gradient.resize((width + spare, height + spare), box=box)
     for index in range(frames):
         offset = spare * index // _MAX_CLIP_FRAMES
         yield gradient.crop((offset, offset, offset + width, offset + height))
 
 
 def _edited_frames(video: Video, prompt: str, size: Size) -> Iterator[Image.Image]:
-    """Yield the frames of a video in other colours and about the same brightness."""
-    color = background_colors(prompt, 0)[0]
-    grey = sum(color) / 3
-    table = []
-    for channel in color:
-        shift = round((channel - grey) * 0.6)
-        table += [min(255, max(0, shade + shift)) for shade in range(256)]
+    """Yield the frames of a video in other colours of the same brightness."""
+    angle = hashlib.sha256(prompt.encode()).digest()[0] / 256 * math.tau
+    tint = (128, round(128 + 30 * math.cos(angle)), round(128 + 30 * math.sin(angle)))
+    colors = Image.new("YCbCr", size, tint).convert("RGB")
     for frame in video.frames(size):
-        yield frame.point(table)
+        yield ImageChops.add(frame, colors, offset=-128)
 
 
 def _fade(distance: int) -> float:
@@ -232,9 +213,12 @@ def _fade(distance: int) -> float:
 
 
 def _sound(body: Body, inputs: DecodedInputs) -> Iterator[av.AudioFrame] | None:
+    seconds = int(body.get("duration", "5"))
     video = inputs.base or inputs.feature
     if video and video.has_sound and body["video_list"][0].get("keep_original_sound") == "yes":
-        return video.sound()
+        if inputs.base:
+            return video.sound(video.seconds)
+        return video.sound(seconds)
     if body.get("sound") == "on":
-        return tone(body.get("prompt", ""), int(body.get("duration", "5")) * FPS)
+        return tone(body.get("prompt", ""), seconds)
     return None

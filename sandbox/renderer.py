@@ -50,8 +50,6 @@ class Renderer:
         self._pool = ThreadPoolExecutor(
             settings.painters, thread_name_prefix="kling-sandbox-renderer"
         )
-        self._client_lock = threading.Lock()
-        self._client: httpx.Client | None = None
         self._path_locks: dict[Path, threading.Lock] = {}
 
     def submit(self, job: Job) -> None:
@@ -62,8 +60,6 @@ class Renderer:
         """Drop what is not finished and end the threads. Unfinished jobs are not reported."""
         self._closing.set()
         self._pool.shutdown(cancel_futures=True)
-        if self._client is not None:
-            self._client.close()
 
     def _run(self, job: Job) -> None:
         try:
@@ -83,7 +79,7 @@ class Renderer:
     def _render(self, job: Job) -> Outcome:
         # Imported here, so that a sandbox can be imported and started without loading two picture
         # libraries.
-        from prefect_kling.sandbox.decoded_inputs import clip_seconds
+        from prefect_kling.sandbox.decoded_inputs import Video
         from prefect_kling.sandbox.painter import paint_clip
 
         contents = [(item, self._fetch(item)) for item in read_inputs(job.body)]
@@ -110,7 +106,7 @@ class Renderer:
 
         seconds = 0.0
         if is_edit(job.body):
-            seconds = clip_seconds(path)
+            seconds = Video(path.read_bytes()).seconds
         price = price_of(self._settings.with_known_model(job.body), seconds)
         return Outcome(file=path.name, cost=to_units(price))
 
@@ -133,9 +129,16 @@ class Renderer:
         if item.role in ("feature", "base"):
             max_bytes = _MAX_VIDEO_BYTES
 
+        # Unlike the real API, which refuses private addresses, most inputs are on this machine,
+        # where a proxy could not reach them.
+        no_proxy = {f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")}
+        headers = {"User-Agent": RENDERER_USER_AGENT}
         received = bytearray()
         try:
-            with self._http_client().stream("GET", item.url) as response:
+            with (
+                httpx.Client(follow_redirects=True, timeout=10, mounts=no_proxy) as client,
+                client.stream("GET", item.url, headers=headers) as response,
+            ):
                 response.raise_for_status()
                 for piece in response.iter_bytes():
                     received += piece
@@ -150,18 +153,3 @@ class Renderer:
             kind = type(error).__name__
             raise UnusableInput(f"the {item.role} input cannot be fetched ({kind})") from error
         return bytes(received)
-
-    def _http_client(self) -> httpx.Client:
-        """Return the client, made on first use because that delays the start of a sandbox."""
-        with self._client_lock:
-            if self._client is None:
-                # Unlike the real API, which refuses private addresses, most inputs are on this
-                # machine, where a proxy could not reach them.
-                local_hosts = ("127.0.0.1", "localhost", "[::1]")
-                self._client = httpx.Client(
-                    headers={"User-Agent": RENDERER_USER_AGENT},
-                    timeout=10,
-                    follow_redirects=True,
-                    mounts={f"all://{host}": None for host in local_hosts},
-                )
-            return self._client

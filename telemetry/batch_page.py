@@ -18,6 +18,7 @@ from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.standing import Standing
 from prefect_kling.telemetry.markdown import (
     Markdown,
+    bullets,
     code,
     log_view_errors,
     page,
@@ -191,7 +192,7 @@ def batch_quote_page(quote: BatchQuote) -> Markdown:
     ]
     lines += table(("clips", "each lasts", "each costs", "together"), cells)
     lines += [Markdown(), Markdown("The first of them:"), Markdown()]
-    lines += [Markdown("- {}").format(headline) for headline in plan.samples]
+    lines += bullets(plan.samples)
     return page(lines)
 
 
@@ -209,5 +210,5 @@ def clip_quote_page(order: ClipOrder, price: Quote) -> Markdown:
         Markdown("- prompt: {}").format(request.prompt or request.headline),
         Markdown("- model: {}").format(request.model),
     ]
-    lines += [Markdown("- {}").format(note) for note in price.notes]
+    lines += bullets(price.notes)
     return page(lines)

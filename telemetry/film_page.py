@@ -16,6 +16,7 @@ from prefect_kling.studio.money.standing import Standing
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.markdown import (
     Markdown,
+    bullets,
     code,
     log_view_errors,
     page,
@@ -144,11 +145,15 @@ def _film_page(film: Film, quote: FilmQuote, sheet: str, link: str | None) -> Ma
     ]
 
     headings = ["shot", "begins at", "lasts", "price", "job", "clip"]
-    rows = [_film_row(each) for each in film.clips]
-    if any(each.clip.notes for each in film.clips):
+    has_notes = any(each.clip.notes for each in film.clips)
+    if has_notes:
         headings.insert(4, "differs from the order")
-        for row, each in zip(rows, film.clips, strict=True):
+    rows = []
+    for each in film.clips:
+        row = _film_row(each)
+        if has_notes:
             row.insert(4, "; ".join(each.clip.notes))
+        rows.append(row)
     lines += table(headings, rows)
     return page(lines)
 
@@ -189,8 +194,8 @@ def quote_page(quote: FilmQuote) -> Markdown:
 
     summary = Markdown("**{}: ${} are to be paid{}**, the whole film is worth ${}.")
     lines = [summary.format(plan.title, quote.usd, worst_case, plan.usd), Markdown()]
-    lines += [Markdown("- {}").format(note) for note in plan.notes]
-    lines += [Markdown("- **cannot be made**: {}").format(each) for each in quote.obstacles]
+    lines += bullets(plan.notes)
+    lines += bullets(quote.obstacles, "- **cannot be made**: {}")
     lines += [Markdown(), *table(("shot", "lasts", "price", "now"), rows)]
     return page(lines)
 

@@ -4,7 +4,7 @@ A text from others stays a text: no link, no picture, no markup.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -69,6 +69,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Markdo
     """Return the lines of a table; cells that are no Markdown are escaped."""
     rule = [Markdown("---")] * len(headings)
     return [_table_line(cells) for cells in (headings, rule, *rows)]
+
+
+def bullets(texts: Iterable[str], template: str = "- {}") -> list[Markdown]:
+    """Return texts as a list, each filled into the template as `Markdown.format` does."""
+    return [Markdown(template).format(text) for text in texts]
 
 
 def _table_line(cells: Sequence[str]) -> Markdown:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.blocks import credentials as credentials_module
 from prefect_kling.deployments.receiver import ReceiverSettings
 from prefect_kling.flows import collect_finished, generate_batch, submit_batch
 from prefect_kling.kling.client import KlingClient
@@ -36,15 +35,12 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
 
 
 @pytest.fixture
-def door(
-    credentials: KlingCredentials, archive: Archive, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Door]:
+def door(credentials: KlingCredentials, archive: Archive) -> Iterator[Door]:
     """A receiver that tells, and runs that poll all the time and leave it nothing."""
-    often = PollPolicy(first=0.1, longest=0.1, initial_delay=0.05)
-    monkeypatch.setattr(credentials_module, "SAFETY_POLLS", often)
     archive.fetching = replace(archive.fetching, receiver_seconds=0.0)
     settings = ReceiverSettings(confirm_seconds=SOON.confirm_seconds)
     with open_door(credentials, archive, events.announce_ended, settings) as door:
+        door.block._safety_polls = PollPolicy(first=0.1, longest=0.1, initial_delay=0.05)
         yield door
 
 

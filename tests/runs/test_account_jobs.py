@@ -10,7 +10,6 @@ import pytest
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.request import VideoRequest
-from prefect_kling.runs import account_jobs
 from prefect_kling.runs.account_jobs import AccountJobs
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.money.archive import Archive
@@ -72,7 +71,6 @@ async def test_the_slot_of_a_dead_process_is_free_when_its_job_has_ended(
     archive: Archive,
     client: KlingClient,
     sandbox: Sandbox,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And not before: its job runs on, whoever is alive."""
     if not has_ended:
@@ -86,8 +84,7 @@ async def test_the_slot_of_a_dead_process_is_free_when_its_job_has_ended(
     assert slot is not None
 
     # The store's clock cannot be turned; everything counts as old enough to be looked at.
-    monkeypatch.setattr(account_jobs, "_LOOK_AFTER_SECONDS", 0.0)
-    jobs = AccountJobs(1, credentials, archive_block)
+    jobs = AccountJobs(1, credentials, archive_block, look_after_seconds=0.0)
     got_it = False
     try:
         async with asyncio.timeout(4), jobs.slot(key()):

@@ -65,7 +65,7 @@ def test_feature_video(gallery: Any, shelf: Any) -> None:
     """A clip after a feature video begins with the very last picture of that video."""
     before = gallery.clip(prompt="before", duration="4")
     video = {"video_url": shelf.put("before.mp4", before.data), "refer_type": "feature"}
-    clip = gallery.clip(prompt="the place it leads to", video_list=[video])
+    clip = gallery.clip(prompt="where it leads to", video_list=[video])
     assert codes(clip)[0] == codes(before)[-1]
     assert difference(clip.frames[0], before.frames[-1]) < 1.5
     assert difference(clip.frames[0], before.frames[-1]) < difference(

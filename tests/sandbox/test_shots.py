@@ -75,8 +75,8 @@ def ink(prompt: str, shot: str) -> Image.Image:
     """Show, white on black, where a prompt and a shot's label have ink."""
     body = {"model": "kling-v3-omni"}
     picture = Image.new("RGB", (640, 360))
-    for overlay, position in draw_titles(body, DecodedInputs(), picture.size, prompt, shot, ""):
-        picture.paste(overlay, position, overlay)
+    titles = draw_titles(body, DecodedInputs(), picture.size, prompt, shot, "")
+    picture.paste(titles, mask=titles)
     return picture.convert("L").crop((0, 200, 640, 330)).point(lambda shade: 255 * (shade > 220))
 
 

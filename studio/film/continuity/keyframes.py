@@ -17,7 +17,7 @@ class Keyframes(Continuity):
         shots = len(scene.shots)
         keyframes = len(scene.keyframes)
         if keyframes not in (shots, shots + 1):
-            raise ShotInvalid("keyframes", value=keyframes, limit=shots)
+            raise ShotInvalid("keyframes", value=keyframes, limit=(shots, shots + 1))
 
     def open(self, context: ShotContext) -> Opening:
         """Begin and end with the pictures at the shot's place."""

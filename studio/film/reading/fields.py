@@ -1,6 +1,8 @@
 """Find mistakes in the fields of a document: what pydantic says of it, as facts."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -9,29 +11,47 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from prefect_kling.kling.models import known_models
-from prefect_kling.kling.violations import ERROR_TYPE
-from prefect_kling.studio.film.mistakes import WRITTEN, Mistake, homes
+from prefect_kling.studio.film.mistakes import Mistake, nearest
 from prefect_kling.studio.film.reading.yaml_text import Document
-from prefect_kling.studio.film.storyboard import Place, Reference, Scene, Shot, Storyboard
+from prefect_kling.studio.film.storyboard import (
+    Character,
+    Place,
+    Reference,
+    Scene,
+    Shot,
+    ShotSettings,
+    Storyboard,
+    shortened,
+)
+
+# Parts of a storyboard: in words, and the field that somebody means who writes only a text there.
+_PARTS: dict[type[BaseModel], tuple[str, str]] = {
+    Storyboard: ("the top of the storyboard", "title"),
+    ShotSettings: ("defaults", "look"),
+    Scene: ("a scene", "title"),
+    Shot: ("a shot", "prompt"),
+    Reference: ("a reference", "image"),
+    Character: ("a character", "description"),
+}
+# How a thing is written down, for those who wrote a text or a list in its place.
+_WRITTEN: dict[int | str, str] = {
+    "scenes": "a dash before each scene, as in `- title: The harbour`",
+    "shots": "a dash before each shot, as in `- prompt: Boats at anchor`",
+    "references": "a name and below it its fields, as in `bottle: {image: bottle.png}`",
+    "characters": "a name and below it its fields, as in `mara: {description: A woman of forty}`",
+    "defaults": "fields, as in `duration: 5`",
+}
 
 # pydantic's name of a mistake, and ours.
 _RULES = {
-    "string_type": "text",
-    "list_type": "list",
-    "tuple_type": "list",
-    "int_type": "whole_number",
-    "int_parsing": "whole_number",
-    "int_parsing_size": "whole_number",
-    "int_from_float": "whole_number",
     "float_type": "number",
     "float_parsing": "number",
     "bool_type": "true_or_false",
     "bool_parsing": "true_or_false",
     "string_unicode": "half_character",
     "string_too_short": "empty_text",
-    "string_pattern_mismatch": "name",
-    "too_short": "empty_list",
 }
+_TEXTS: dict[type, str] = {dict: "text_in_braces", list: "text_in_brackets"}
 # Where pydantic keeps the limit of a mistake.
 _LIMITS = {
     "greater_than_equal": ("too_little", "ge"),
@@ -43,30 +63,71 @@ _LIMITS = {
 def mistake_of(error: ErrorDetails, root: type[BaseModel]) -> Mistake:
     """Return what pydantic says of a value in a document of this kind."""
     place = tuple(step for step in error["loc"] if step != "[key]")
-    kind = error["type"]
     given = error["input"]
     context = error.get("ctx", {})
-
-    if kind == ERROR_TYPE:
-        return Mistake("api_rule", broken=context["violation"])
-    if kind == "extra_forbidden":
-        return Mistake("unknown_field", place[:-1], str(place[-1]), limit=_fields(root, place[:-1]))
-    if kind == "missing":
-        return Mistake("missing_field", place[:-1], str(place[-1]))
-    if kind == "one_of":
-        return Mistake("one_of", place, value=context["given"], limit=tuple(Reference.model_fields))
-    if kind == "literal_error":
-        return _choice(place, given, root)
-    if kind in ("dict_type", "model_type") and len(place) == 1 and place[0] in WRITTEN:
-        return Mistake("names_with_fields", place, value=WRITTEN[str(place[0])])
-    if kind in ("dict_type", "model_type"):
-        return Mistake("fields", place, value=given, limit=_annotation(root, _general(place)))
+    kind = error["type"]
+    if kind in _RULES:
+        return Mistake(_RULES[kind], place, value=given)
     if kind in _LIMITS:
         rule, name = _LIMITS[kind]
         return Mistake(rule, place, value=given, limit=context[name])
-    if kind in _RULES:
-        return Mistake(_RULES[kind], place, value=given)
+
+    match kind:
+        case "kling_rule":
+            return Mistake("api_rule", broken=context["violation"])
+        case "extra_forbidden":
+            known = _fields(root, place[:-1])
+            return Mistake("unknown_field", place[:-1], str(place[-1]), limit=known)
+        case "missing":
+            return Mistake("missing_field", place[:-1], str(place[-1]))
+        case "one_of":
+            known = tuple(Reference.model_fields)
+            return Mistake("one_of", place, value=context["given"], limit=known)
+        case "literal_error":
+            return _choice(place, given, root)
+        case "string_type" if place and isinstance(place[-1], int):
+            return Mistake("name_in_list", place, value=given)
+        case "string_type":
+            return Mistake(_TEXTS.get(type(given), "text"), place, value=given)
+        case "string_pattern_mismatch":
+            better = "-".join(re.sub(r"[<>]", "", str(given)).split())
+            return Mistake("name", place, value=given, limit=better)
+        case "int_type" | "int_parsing" | "int_parsing_size" | "int_from_float":
+            number = re.match(r"\s*(\d{1,9})\s*[a-zA-Z]", str(given))
+            return Mistake("whole_number", place, value=given, limit=number[1] if number else "5")
+        case "list_type" | "tuple_type" if place[-1:] in (("scenes",), ("shots",)):
+            return Mistake("list_of_parts", place, limit=_WRITTEN[place[-1]])
+        case "list_type" | "tuple_type" if isinstance(given, str):
+            return Mistake("list_of_one", place, value=given)
+        case "list_type" | "tuple_type":
+            return Mistake("list", place, value=given)
+        case "too_short":
+            return Mistake("empty_list", place, limit=str(place[-1]).removesuffix("s"))
+        case "dict_type" | "model_type" if len(place) == 1 and place[0] in _WRITTEN:
+            return Mistake("names_with_fields", place, value=_WRITTEN[place[0]])
+        case "dict_type" | "model_type":
+            return _no_fields(place, given, _annotation(root, _general(place)))
     return Mistake("other", place, value=error["msg"])
+
+
+def _no_fields(place: Place, given: object, part: Any) -> Mistake:
+    """Return what is wrong where the fields of a part of a storyboard belong."""
+    if part not in _PARTS:
+        return Mistake("fields", place, value=given)
+    # The last step of the place is a field of the part: it stands beside the name it belongs to.
+    if place[-1] in part.model_fields:
+        return Mistake("fields_below", place)
+
+    words, field = _PARTS[part]
+    if part is Reference and str(given).lower().endswith((".mp4", ".mov")):
+        field = "video"
+    example = "…"
+    if isinstance(given, str) and shortened(given) == given:
+        example = given
+    return Mistake("fields_of_part", place, value=example, limit=(words, field))
+
+
+_NO_FIELDS = ("fields", "fields_below", "fields_of_part")
 
 
 def _choice(place: Place, given: object, root: type[BaseModel]) -> Mistake:
@@ -77,6 +138,9 @@ def _choice(place: Place, given: object, root: type[BaseModel]) -> Mistake:
     choices = get_args(_annotation(root, _general(place)))
     if not choices and place[-1:] == ("model",):
         choices = tuple(model.name for model in known_models())
+    if not choices:
+        # Not every error of a field lists what is possible.
+        rule = "no_choice"
     return Mistake(rule, place, value=given, limit=choices)
 
 
@@ -150,7 +214,7 @@ def field_mistakes(error: ValidationError, document: Document) -> Iterator[Mista
             continue
         if found[following].rule == "unknown_field":
             above[following] = str(place[-1])
-        if found[following].rule not in ("unknown_field", "fields"):
+        if found[following].rule not in ("unknown_field", *_NO_FIELDS):
             continue
         empty.pop(place)
         found.pop(place, None)
@@ -172,7 +236,8 @@ def field_mistakes(error: ValidationError, document: Document) -> Iterator[Mista
             # It may be the missing field that was meant: one sentence tells both.
             name = absent.pop(0)
             told_instead.add((*mistake.place, name))
-            mistake = _with_missing(mistake, name)
+            if nearest(mistake.field, _fields(Storyboard, mistake.place)) != name:
+                mistake = replace(mistake, rule="unknown_and_missing", value=name)
         unknown.append(mistake)
 
     yield from unknown
@@ -181,15 +246,13 @@ def field_mistakes(error: ValidationError, document: Document) -> Iterator[Mista
             yield mistake
 
 
-def _with_missing(mistake: Mistake, name: str) -> Mistake:
-    return Mistake(mistake.rule, mistake.place, mistake.field, value=name, limit=mistake.limit)
-
-
 def _instead(place: Place, mistake: Mistake, document: Document, above: str) -> Mistake | None:
     """Return what an unknown field is where it is a known one, or none at all."""
-    if above in WRITTEN:
+    if above in _WRITTEN:
         return Mistake("unindented_field", mistake.place, mistake.field, value=above)
-    elsewhere = homes(mistake.field)
+    elsewhere = tuple(
+        words for part, (words, _) in _PARTS.items() if mistake.field in part.model_fields
+    )
     if elsewhere:
         return Mistake("misplaced_field", mistake.place, mistake.field, limit=elsewhere)
     if document.is_empty(place) and document.in_braces(mistake.place):

@@ -89,7 +89,10 @@ def _file_mistake(
         if not path.exists():
             if path.parent not in listed:
                 listed[path.parent] = _files_in(path.parent)
-            return Mistake("no_file", value=written, limit=listed[path.parent] or path.parent)
+            files = listed[path.parent]
+            if files is None:
+                return Mistake("no_folder", value=written, limit=path.parent)
+            return Mistake("no_file", value=written, limit=files)
         input_path(path, is_video=is_video)
     except InputUnusable as error:
         return Mistake("other", value=error.summary.replace(str(path), written))

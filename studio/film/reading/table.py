@@ -152,7 +152,8 @@ def _near_misses(names: Iterable[str], place: Place = ()) -> Iterator[Mistake]:
     for name in names:
         near = near_column(name)
         if near:
-            yield Mistake("near_column", place, value=name, limit=(near, OWN + name))
+            rule = "near_field" if place else "near_column"
+            yield Mistake(rule, place, value=name, limit=(near, OWN + name))
 
 
 def _rows(text: str, name: str) -> Iterator[_Row]:

@@ -16,6 +16,7 @@ def rules_named() -> set[str]:
     named = {rule for rule, _ in yaml_text._MEANINGS.values()}
     named |= set(fields._RULES.values())
     named |= {rule for rule, _ in fields._LIMITS.values()}
+    named |= set(fields._TEXTS.values())
     for path in FILM.rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text())):
             if (
@@ -34,6 +35,24 @@ def test_every_rule_has_words() -> None:
     """A rule without words would end in Python's own error."""
     assert len(rules_named()) > 50
     assert rules_named() - set(mistakes._WORDS) == set()
+
+
+def test_all_words_have_a_rule() -> None:
+    """A rule that is renamed or gone must not leave its words behind."""
+    written = set()
+    for path in FILM.rglob("*.py"):
+        if path == Path(mistakes.__file__):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant):
+                written.add(node.value)
+    assert set(mistakes._WORDS) - written == {"api_rule_in_shot"}
+
+
+def test_a_choice_is_found_in_any_spelling() -> None:
+    """Capitals do not hide what was meant, and the name is shown as it must be written."""
+    mistake = Mistake("no_character", value="LINA", limit=("Lina", "Otto"))
+    assert describe(mistake) == "there is no character called 'LINA'; did you mean 'Lina'?"
 
 
 def test_a_sentence_begins_with_document_line_and_part() -> None:

@@ -864,7 +864,7 @@ def test_what_only_planning_finds_has_a_line_too(old: str, new: str, told: str) 
 
 def test_rules_that_are_said_in_other_words_exist() -> None:
     """A rule that is renamed or gone must not leave its words behind."""
-    assert set(mistakes._RULES_IN_OTHER_WORDS) - {rule.name for rule in RULES} == set()
+    assert set(mistakes._API_RULES) - {rule.name for rule in RULES} == set()
 
 
 def test_a_good_storyboard_is_planned_as_it_was_read() -> None:
