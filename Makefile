@@ -6,7 +6,7 @@ ROOMS := kling sandbox studio blocks telemetry runs tasks flows deployments
 
 .PHONY: demo test test-all lint bench torture model fuzz soak clean
 
-demo: $(VENV)/ready  ## make the example film: no key, no cloud
+demo: $(VENV)/installed  ## make the example film: no key, no cloud
 	$(BIN)/prefect-kling demo
 
 # A third process on two cores, because the tests wait for much of their time.
@@ -39,11 +39,16 @@ fuzz: $(VENV)/ready  ## mutated inputs (TARGET=replies N=10000): undeclared erro
 soak: $(VENV)/ready  ## an hour of batches while the API misbehaves (MINUTES=60): memory, descriptors, threads
 	MALLOC_ARENA_MAX=2 $(BIN)/python -m tests.soak $(or $(MINUTES),60) $(ARGS)
 
-$(VENV)/ready: pyproject.toml
+$(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prefect-kling needs Python 3.11 or newer")'
-	@echo 'installing everything into $(VENV), which takes a minute or two'
+	@echo 'installing prefect-kling into $(VENV), which takes a minute or two'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[demo]'
+	touch $@
+
+$(VENV)/ready: $(VENV)/installed
+	@echo 'installing what tests and checks need'
 	$(BIN)/python -m pip install --quiet -e '.[demo,timeline]' --group dev
 	touch $@
 

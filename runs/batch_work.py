@@ -55,7 +55,7 @@ async def work_on_rows(plan: BatchPlan, work: Work, archive: Archive, page: Batc
             if order is None:
                 continue
             headline = order.request.headline
-            label = f"{row.number} {headline}"
+            label = f"{row.own_id or row.number} {headline}"
             try:
                 made = await work(order, row.number, label)
             except Exception as error:

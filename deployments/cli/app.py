@@ -22,7 +22,8 @@ COMMANDS = {
     ),
     "cli.batch:batch": (
         "Make the clips of a table, and keep a table of results in the archive.\n\n"
-        "Costs money for every clip that is not archived yet; see `quote`."
+        "Costs money for every clip that is not archived yet; see `quote`. The exit code is 1 if\n"
+        "a clip has failed or is held."
     ),
     "cli.doctor:doctor": (
         "Check everything a production run needs, and say what is wrong and what to do.\n\n"

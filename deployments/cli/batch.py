@@ -1,7 +1,9 @@
-"""`prefect-kling batch`, and `quote` for tables."""
+"""`prefect-kling batch`, and the tables that `quote` reads, too."""
 
 import asyncio
+import sys
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -17,12 +19,14 @@ from prefect_kling.flows import generate_batch, submit_batch
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.batch.frozen import BatchPlan, freeze, table_name
 from prefect_kling.studio.batch.quote import quote_batch
-from prefect_kling.studio.batch.results import BatchResult
+from prefect_kling.studio.batch.results import BatchResult, RowState
 from prefect_kling.studio.errors import TableInvalid
 from prefect_kling.studio.film.reading.plain_text import decoded
 from prefect_kling.studio.film.reading.table import read_rows
 from prefect_kling.studio.money.archive import Archive
 
+_TROUBLE = (RowState.FAILED, RowState.HELD)
+_MOST_TROUBLES = 20
 _TABLES = (".csv", ".tsv", ".jsonl")
 _STORYBOARDS_TOO = (".yaml", ".yml", ".json", ".txt")
 
@@ -35,10 +39,12 @@ def batch(
     approve_above_usd: Decimal | None = None,
     skip_wrong: bool = False,
     leave: bool = False,
+    to: Path | None = None,
 ) -> None:
     """Make the clips of a table, and keep a table of results in the archive.
 
-    Costs money for every clip that is not archived yet; see `quote`.
+    Costs money for every clip that is not archived yet; see `quote`. The exit code is 1 if
+    a clip has failed or is held.
 
     Args:
         table: A CSV, TSV, JSON, JSON Lines or YAML file.
@@ -47,7 +53,9 @@ def batch(
         approve_above_usd: Ask before sending anything when more than this is to be paid.
         skip_wrong: Leave rows with mistakes out instead of refusing the table.
         leave: Send the clips and do not wait; the receiver or a sweep archives them.
+        to: A file on this machine that gets a copy of the table of results, as CSV.
     """
+    clips = asyncio.run(load_block(KlingArchive, blocks.archive)).get_archive()
     result = asyncio.run(
         _make_batch(
             table,
@@ -58,10 +66,25 @@ def batch(
             leave=leave,
         )
     )
+    _show(result, clips)
+    if to is not None:
+        with to.open("w+b") as file:
+            clips.bucket.fetch(clips.bucket.path_of(result.csv_uri), file)
+        say(f"  {to}")
+    if any(result.count(state) for state in _TROUBLE):
+        sys.exit(1)
+
+
+def _show(result: BatchResult, archive: Archive) -> None:
+    """Print how many rows are in which state, the first rows in trouble, and the addresses."""
     say()
     say(Styled(str(result.table), "bold"), f": {len(result)} rows, ${result.usd}")
     for state, count in result.counts.items():
         say(f"  {count} {state.value}")
+    troubles = (row for row in result.read_rows(archive) if row.state in _TROUBLE)
+    for row in islice(troubles, _MOST_TROUBLES):
+        name = row.given.get("id", "")
+        say(Styled(f"  row {row.number} {row.state.value} ", "red"), f"{name}: {row.trouble}")
     say(f"  {result.csv_uri}")
     say(f"  {result.results_uri}")
 

@@ -1,4 +1,4 @@
-"""`prefect-kling film`, `quote` and `demo`."""
+"""`prefect-kling film` and `demo`."""
 
 import asyncio
 from decimal import Decimal

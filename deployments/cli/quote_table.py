@@ -29,6 +29,7 @@ _COLOURS = {
     Standing.UNDER_WAY: "cyan",
     Standing.HELD: "red",
     Standing.GIVEN_UP: "red",
+    Standing.FAILED: "red",
     Standing.TO_PAY: "yellow",
 }
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from prefect_kling.kling.parameters import STORED
 from prefect_kling.kling.prices import Quote, quote
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.server_words import printable
 from prefect_kling.studio.errors import LedgerUnreadable, TableInvalid, WrongTable
 from prefect_kling.studio.film.mistakes import Mistake
 from prefect_kling.studio.film.reading.columns import RESULTS
@@ -29,6 +30,7 @@ from prefect_kling.studio.storage.bucket import Bucket
 _HASH_LENGTH = 16
 _NAME_LENGTH = 40
 _MOST_SAMPLES = 10
+_MOST_OF_ID = 40
 _ID = re.compile(r"[a-z0-9-]{1,60}\.[0-9a-f]{16}")
 
 
@@ -75,6 +77,12 @@ class FrozenRow(BaseModel):
     """What to make; None for a row with mistakes."""
     wrong: str = ""
     """What is wrong with it."""
+
+    @property
+    def own_id(self) -> str:
+        """What its column `id` says, as a short name of one line; empty without one."""
+        given = printable(str(self.given.get("id") or ""))
+        return " ".join(given.split())[:_MOST_OF_ID]
 
 
 class BatchPlan(BaseModel):

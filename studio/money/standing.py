@@ -17,6 +17,7 @@ class Standing(StrEnum):
     UNDER_WAY = "under way"
     HELD = "held"
     GIVEN_UP = "given up"
+    FAILED = "failed for good"
     TO_PAY = "to be paid"
 
 
@@ -36,7 +37,11 @@ def standing_of(clip_key: str, ledger: Ledger) -> Standing:
     version = ledger.read(clip_key)
     if version is None:
         return Standing.TO_PAY
-    return _STANDINGS.get(version.entry.state, Standing.TO_PAY)
+    entry = version.entry
+    if entry.state is EntryState.FAILED and not entry.retryable:
+        # Only a person can have it tried again.
+        return Standing.FAILED
+    return _STANDINGS.get(entry.state, Standing.TO_PAY)
 
 
 def recorded_keys(clip_keys: Iterable[str], ledger: Ledger) -> set[str]:

@@ -1,0 +1,35 @@
+"""`prefect-kling batch` as a person meets it."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from prefect_kling.studio.money.archive import Archive
+from tests.deployments.conftest import Call
+
+
+@pytest.mark.usefixtures("default_blocks")
+def test_a_batch_tells_its_rows_in_trouble_and_brings_its_results(
+    call: Call, prefect_ui: str, archive: Archive, tmp_path: Path
+) -> None:
+    """By the user's own id, with the reason; the exit code says it, and a quote counts them so."""
+    tag = archive.bucket.prefix.strip("/")
+    table = tmp_path / "cups.csv"
+    table.write_text(
+        f"id,prompt,duration\nCUP-1,A cup {tag},3\nCUP-2,[fail:CONTENT_MODERATION] {tag},3\n"
+    )
+    results = tmp_path / "results.csv"
+    server = f"{prefect_ui}/api"
+    done = call("batch", str(table), "--to", str(results), PREFECT_API_URL=server)
+    assert done.returncode == 1, done.stderr
+    assert "row 2 failed CUP-2: " in done.stdout
+    assert "CONTENT_MODERATION" in done.stdout
+    with results.open(newline="") as file:
+        states = {row["id"]: row["kling_state"] for row in csv.DictReader(file)}
+    assert states == {"CUP-1": "archived", "CUP-2": "failed"}
+
+    quoted = call("quote", str(table), PREFECT_API_URL=server)
+    assert quoted.returncode == 0, quoted.stderr
+    assert "1 of 2 different clips: failed for good" in quoted.stdout
+    assert "To be paid: $0;" in quoted.stdout
