@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.kling.errors import KlingError
+from prefect_kling.kling.errors import JobNotFound, KlingError
+from prefect_kling.kling.job import JobState
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.money.job_slots import JobSlots, Slot
 from prefect_kling.studio.money.ledger import EntryState
@@ -19,7 +20,10 @@ _SCAN_SECONDS = 1.0
 # Of a scan, which reads every slot.
 _SLOTS_A_SECOND = 20
 _HELD_SECONDS = 1800.0
-"""How long a clip whose outcome is unknown keeps its slot: its job may run."""
+"""How long a clip whose outcome is unknown, or whose job nobody knows, keeps its slot."""
+_NEXT_TRY_SECONDS = 900.0
+"""How long a clip keeps its slot that is not sent, or has failed: its process may live, and wait
+for the API or for the next attempt, at most ten minutes at a time."""
 
 
 class AccountJobs:
@@ -44,6 +48,7 @@ class AccountJobs:
         self._ours: list[Slot] = []
         self._freed = asyncio.Event()
         self._looked_at: dict[str, float] = {}
+        self._failed: dict[str, float] = {}
 
     @asynccontextmanager
     async def slot(self, clip_key: str) -> AsyncIterator[None]:
@@ -110,19 +115,27 @@ class AccountJobs:
     async def _has_ended(self, slot: Slot) -> bool:
         version = await in_thread(self._archive.ledger.read, slot.clip_key)
         if version is None:
-            return True
+            return slot.age_seconds > _NEXT_TRY_SECONDS
         entry = version.entry
         if entry.state in BEFORE_A_JOB or entry.state is EntryState.HELD:
-            return slot.age_seconds > _HELD_SECONDS
+            return version.age_seconds > _HELD_SECONDS
+        if entry.state is EntryState.RELEASED or entry.retryable:
+            return version.age_seconds > _NEXT_TRY_SECONDS
         if entry.state is not EntryState.SUBMITTED or entry.job_id is None:
             return True
         async with self._credentials.get_client() as client:
             try:
                 job = await client.get(entry.job_id)
+            except JobNotFound:
+                return version.age_seconds > _HELD_SECONDS
             except KlingError:
                 # Nothing is known of it. It is looked at again.
                 return False
-        return job.state.is_terminal
+        if job.state is JobState.FAILED:
+            # Its own process may try it again, in the same slot.
+            failed_at = self._failed.setdefault(slot.etag, time.monotonic())
+            return time.monotonic() - failed_at > _NEXT_TRY_SECONDS
+        return job.state is JobState.COMPLETED
 
     async def _free_if_closed(self, slot: Slot, slots: JobSlots) -> None:
         """Give back the slot of a clip that failed, unless its job may still run."""

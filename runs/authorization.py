@@ -1,5 +1,7 @@
 """Before anything is paid: a quote, the budgets, and a person's approval."""
 
+from decimal import Decimal
+
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.kling.prices import quote as price_of
 from prefect_kling.runs.approval import Offer, require_approval
@@ -13,6 +15,7 @@ from prefect_kling.studio.money.budget import FilmCap
 from prefect_kling.studio.money.inputs import require_reachable
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.standing import Standing, standing_of
+from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.batch_page import batch_quote_page, clip_quote_page
 from prefect_kling.telemetry.film_page import quote_page
@@ -52,13 +55,20 @@ async def authorize_film(
     if credentials.uploads is not None and quote.needs_archive_inputs:
         await in_thread(credentials.uploads.prove)
     await in_thread(clips.budget.check, quote.at_most_usd, spending.cap_of(plan))
-    await require_approval(offer_of_film(quote), spending)
+    await require_approval(offer_of_film(quote, spending), spending)
     return quote
 
 
-def offer_of_film(quote: FilmQuote) -> Offer:
+def offer_of_film(quote: FilmQuote, spending: Spending = Spending()) -> Offer:
     """Return what somebody is asked about a film."""
-    return Offer(quote.at_most_usd, quote_page(quote), quote.plan.slug)
+    return Offer(_worst_case(quote.at_most_usd, spending), quote_page(quote), quote.plan.slug)
+
+
+def _worst_case(at_most_usd: Decimal, spending: Spending) -> Decimal:
+    """Return what a run may cost: a clip that is sent again by choice may be paid each time."""
+    if spending.resubmits:
+        return at_most_usd * SubmitOptions().max_attempts
+    return at_most_usd
 
 
 async def _tell_of_earlier_spending(plan: FilmPlan, archive: Archive) -> None:
@@ -107,7 +117,8 @@ async def authorize_batch(
             "the API cannot call %s: ends of jobs are found by polling only", callback
         )
     await in_thread(clips.budget.check, quote.at_most_usd, cap_of_batch(plan, spending))
-    offer = Offer(quote.at_most_usd, batch_quote_page(quote), plan.table.name)
+    worst_case = _worst_case(quote.at_most_usd, spending)
+    offer = Offer(worst_case, batch_quote_page(quote), plan.table.name)
     await require_approval(offer, spending)
     return quote
 
@@ -144,5 +155,6 @@ async def authorize_clip(order: ClipOrder, archive: KlingArchive, spending: Spen
         return
     price = price_of(order.request)
     await in_thread(clips.budget.check, price.at_most_usd, cap_of_clip(order, spending))
-    offer = Offer(price.at_most_usd, clip_quote_page(order, price), f"clip-{order.clip_key[:8]}")
+    worst_case = _worst_case(price.at_most_usd, spending)
+    offer = Offer(worst_case, clip_quote_page(order, price), f"clip-{order.clip_key[:8]}")
     await require_approval(offer, spending)

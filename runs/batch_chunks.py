@@ -7,17 +7,18 @@ once.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
+from prefect.states import Cancelled
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.runs.prefect_busy import attempts_while_prefect_is_busy
@@ -27,7 +28,7 @@ from prefect_kling.studio.batch.results import merge_results
 from prefect_kling.studio.errors import BatchNotSpread, StudioError
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
-from prefect_kling.studio.storage.concurrency import in_thread
+from prefect_kling.studio.storage.concurrency import in_thread, uninterrupted
 from prefect_kling.telemetry.batch_page import BatchPage
 from prefect_kling.telemetry.logs import run_logger
 
@@ -39,6 +40,7 @@ DEAD_AFTER_SECONDS = 120.0
 """How long a running chunk may be silent before another run takes its rows."""
 STARTING_SECONDS = 600.0
 """How long a run may take from a worker's claim to its first sign: images are pulled meanwhile."""
+_WITHDRAWN = "the batch that started this run was stopped before a worker took it"
 _POLL_SECONDS = 3.0
 _BUSY_TRIES = 20
 _MERGE_SECONDS = 30.0
@@ -83,13 +85,27 @@ async def spread(
     }
     places = asyncio.Semaphore(workers)
     bucket = archive.get_archive().bucket
+    started: list[FlowRun] = []
 
     async def make(chunk: _Chunk) -> None:
         async with places:
-            await _make(chunk, plan, parameters, bucket)
+            await _make(chunk, plan, parameters, bucket, started)
 
-    async with _merged_now_and_then(plan, archive, page):
-        await asyncio.gather(*map(make, _chunks(plan, workers)))
+    try:
+        async with _merged_now_and_then(plan, archive, page):
+            await asyncio.gather(*map(make, _chunks(plan, workers)))
+    except asyncio.CancelledError:
+        await uninterrupted(_withdraw(started))
+        raise
+
+
+async def _withdraw(runs: Sequence[FlowRun]) -> None:
+    """Cancel the runs that no worker has taken yet: it would pay for rows nobody waits for."""
+    async with get_client() as client:
+        for run in runs:
+            state = (await client.read_flow_run(run.id)).state
+            if state is not None and state.is_scheduled():
+                await client.set_flow_run_state(run.id, Cancelled(message=_WITHDRAWN))
 
 
 def _reference(block: Block, name: str) -> dict[str, Any]:
@@ -102,19 +118,29 @@ def _reference(block: Block, name: str) -> dict[str, Any]:
     return {"$ref": {"block_document_id": str(block_id)}}
 
 
-async def _make(chunk: _Chunk, plan: BatchPlan, parameters: dict[str, Any], bucket: Bucket) -> None:
+async def _make(
+    chunk: _Chunk,
+    plan: BatchPlan,
+    parameters: dict[str, Any],
+    bucket: Bucket,
+    started: list[FlowRun],
+) -> None:
     """Run a chunk until one of its runs has completed. Some tries may die."""
     log = run_logger()
     for number in range(1, MOST_TRIES + 1):
         run = await _start(chunk, plan, parameters, number)
+        started.append(run)
         ended = await _until_ended(run, chunk, plan, bucket)
-        if ended is StateType.COMPLETED:
+        if ended is None:
+            log.warning("%s: the run %s has been silent for long, try %d", chunk, run.name, number)
+            continue
+        if ended.is_completed():
             return
-        if ended is StateType.CANCELLED:
+        if ended.is_cancelled() and ended.message != _WITHDRAWN:
             log.warning("%s: somebody cancelled the run; it is not started again", chunk)
             return
         log.warning(
-            "%s: the run %s has died (%s), try %d", chunk, run.name, ended and ended.value, number
+            "%s: the run %s has died (%s), try %d", chunk, run.name, ended.type.value, number
         )
     log.error("%s: %d runs have died; run the batch again", chunk, MOST_TRIES)
 
@@ -147,7 +173,7 @@ async def _until_ended(
     plan: BatchPlan,
     bucket: Bucket,
     dead_after_seconds: float = DEAD_AFTER_SECONDS,
-) -> StateType | None:
+) -> "State[Any] | None":
     """Return how a run ended; None if it says that it runs, and nothing has been heard of it."""
     silent_since = time.monotonic()
     async with get_client() as client:
@@ -156,7 +182,7 @@ async def _until_ended(
                 with attempt:
                     state = (await client.read_flow_run(run.id)).state
             if state is not None and state.is_final():
-                return state.type
+                return state
             patience = dead_after_seconds
             if state is not None and state.is_pending():
                 patience = STARTING_SECONDS

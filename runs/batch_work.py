@@ -16,7 +16,7 @@ from prefect_kling.studio.batch.results import (
     RowState,
     merge_results,
 )
-from prefect_kling.studio.errors import ClipHeld, StudioError
+from prefect_kling.studio.errors import ClipHeld, LedgerUnreadable, StudioError
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.storage.concurrency import in_thread, uninterrupted
@@ -107,9 +107,15 @@ class _Rows:
                     self._group = [row for row in reversed(group) if self._is_meant(row)]
                     continue
                 row = self._group.pop()
-                if row.order is not None and row.order.clip_key not in self._begun:
-                    self._begun.add(row.order.clip_key)
-                    return row
+                if row.order is None or row.order.clip_key in self._begun:
+                    continue
+                if row.order.clip_key not in self._plan.quotes:
+                    raise LedgerUnreadable(
+                        f"row {row.number} of the table {self._plan.table} was changed after it "
+                        "was quoted"
+                    )
+                self._begun.add(row.order.clip_key)
+                return row
 
     def _is_meant(self, row: FrozenRow) -> bool:
         return self._plan.first <= row.number <= self._plan.last

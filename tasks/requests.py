@@ -51,24 +51,29 @@ async def prepare_batch(
     always refused.
     """
     bucket = archive.get_archive().bucket
-    frozen = await remembered_table()
+    skip_wrong = wrong_rows == "skip"
+    frozen = await remembered_table(given)
     if frozen is not None:
         run_logger().info("this run goes on with the table %s", frozen)
         return await in_thread(plan_frozen, frozen, bucket)
 
-    skip_wrong = wrong_rows == "skip"
     if not isinstance(given, str):
         rows = rows_of_requests(given)
         plan = await in_thread(freeze, rows, "requests", bucket)
     elif is_table_id(given):
         plan = await in_thread(plan_frozen, FrozenTable.parse(given), bucket)
+        if plan.wrong and not skip_wrong:
+            raise TableInvalid(
+                f"{plan.wrong} rows of the table {plan.table} have mistakes, and wrong rows are "
+                "to be refused"
+            )
     elif is_address(given):
         plan = await _fetch(given, archive, redacted(given), skip_wrong=skip_wrong)
     else:
         _require_short(given)
         rows = read_rows(given)
         plan = await in_thread(freeze, rows, "table", bucket, skip_wrong=skip_wrong)
-    await remember_table(plan.table)
+    await remember_table(given, plan.table)
     return plan
 
 

@@ -24,6 +24,7 @@ from prefect_kling.studio.errors import TableInvalid
 from prefect_kling.studio.film.reading.plain_text import decoded
 from prefect_kling.studio.film.reading.table import read_rows
 from prefect_kling.studio.money.archive import Archive
+from prefect_kling.tasks import WrongRows
 
 _TROUBLE = (RowState.FAILED, RowState.HELD)
 _MOST_TROUBLES = 20
@@ -108,9 +109,12 @@ async def _make_batch(
             show_batch_quote(quote, "")
             if not Confirm.ask("Make it?", console=console, default=False):
                 raise Refused("not approved; nothing was sent and nothing was paid")
+    wrong_rows: WrongRows = "refuse"
+    if skip_wrong:
+        wrong_rows = "skip"
     if leave:
-        return await submit_batch(plan.table.id, credentials, archive, spending)
-    return await generate_batch(plan.table.id, credentials, archive, spending)
+        return await submit_batch(plan.table.id, credentials, archive, spending, wrong_rows)
+    return await generate_batch(plan.table.id, credentials, archive, spending, wrong_rows)
 
 
 def is_table(path: Path) -> bool:

@@ -1,13 +1,16 @@
 """Batches that were sent and left: which are open, and which are complete by now."""
 
+import logging
 from collections.abc import Iterator
 
 from prefect_kling.studio.batch.frozen import FrozenTable, read_frozen
 from prefect_kling.studio.batch.results import BatchResult, merge_results
+from prefect_kling.studio.errors import LedgerUnreadable, WrongTable
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 
+LOG = logging.getLogger(__name__)
 LONGEST_SENDING_SECONDS = 6 * 3600.0
 """A batch whose run has not ended after so long is completed all the same: the run has died."""
 _SENDING = b"sending"
@@ -30,7 +33,10 @@ def note_sent(table: FrozenTable, bucket: Bucket) -> None:
 def open_batches(bucket: Bucket) -> Iterator[FrozenTable]:
     """Yield the batches that were sent and are not complete."""
     for path in bucket.names(layout.OPEN_BATCHES):
-        yield FrozenTable.parse(path.removeprefix(layout.OPEN_BATCHES))
+        try:
+            yield FrozenTable.parse(path.removeprefix(layout.OPEN_BATCHES))
+        except WrongTable as error:
+            LOG.warning("%s stands for no batch: %s", bucket.uri(path), error)
 
 
 def complete_batches(
@@ -53,9 +59,13 @@ def complete_batches(
     under_way = {marker.clip_key for marker in archive.ledger.open_markers()}
     under_way |= {marker.clip_key for marker in archive.ledger.held_markers()}
     for table in tables:
-        if _has_any(table, bucket, under_way):
+        try:
+            if _has_any(table, bucket, under_way):
+                continue
+            result = merge_results(table, archive)
+        except (LedgerUnreadable, WrongTable) as error:
+            LOG.warning("the batch %s cannot be completed: %s", table, error)
             continue
-        result = merge_results(table, archive)
         bucket.delete(layout.open_batch(table.id))
         yield result
 

@@ -13,6 +13,7 @@ from tempfile import TemporaryFile
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic_core import PydanticSerializationError
 
 from prefect_kling.kling.parameters import STORED
 from prefect_kling.kling.prices import Quote, quote
@@ -146,9 +147,9 @@ def freeze(
         count = 0
         for count, row in enumerate(rows, 1):
             mistakes += row.mistakes
-            frozen = _frozen(count, row)
-            content.update(_identity(frozen))
-            line = frozen.model_dump_json().encode() + b"\n"
+            line = _written(_frozen(count, row))
+            # Of what the copy says: JSON has no infinite numbers, for example.
+            content.update(_identity(_parse(line)))
             digest.update(line)
             file.write(line)
         if mistakes and not skip_wrong:
@@ -160,11 +161,12 @@ def freeze(
             raise TableInvalid.of(mistakes)
         if bucket is None:
             return plan
-        # Where the same table was frozen before, that copy stays.
         size = file.seek(0, 2)
         path = layout.frozen_table(table.id)
-        bucket.put_file(path, file, size, digest.hexdigest(), "application/jsonl")
-        return plan
+        if bucket.put_file(path, file, size, digest.hexdigest(), "application/jsonl"):
+            return plan
+        # The same table was frozen before, and that copy stays, if it is one.
+        return plan_frozen(table, bucket)
 
 
 def _frozen(number: int, row: TableRow) -> FrozenRow:
@@ -172,6 +174,16 @@ def _frozen(number: int, row: TableRow) -> FrozenRow:
     # A table of results may be read again; what is in it of a former run says nothing of this one.
     given = {name: value for name, value in row.given.items() if not name.startswith(RESULTS)}
     return FrozenRow(number=number, line=row.line, given=given, order=row.order, wrong=wrong)
+
+
+def _written(row: FrozenRow) -> bytes:
+    """Return a row as a line of JSON. Raises `TableInvalid` for a text that no file can hold."""
+    try:
+        return row.model_dump_json().encode() + b"\n"
+    except PydanticSerializationError:
+        raise TableInvalid(
+            f"row {row.number} holds half of a pair of characters, which no file can hold"
+        ) from None
 
 
 def _identity(row: FrozenRow) -> bytes:
@@ -210,10 +222,20 @@ def plan_frozen(
 ) -> BatchPlan:
     """Return what the clips of a frozen table cost, or those of some of its rows.
 
-    Free, blocking. Raises what `read_frozen` raises.
+    Free, blocking. Raises what `read_frozen` raises, and `LedgerUnreadable` for a copy that is not
+    what its hash says: nobody has quoted or approved that.
     """
-    rows = (row for row in read_frozen(table, bucket) if row.number >= first)
-    return _plan(table, rows, first, last)
+    return _plan(table, _verified(table, read_frozen(table, bucket)), first, last)
+
+
+def _verified(table: FrozenTable, rows: Iterable[FrozenRow]) -> Iterator[FrozenRow]:
+    """Yield all rows; raise `LedgerUnreadable` behind the last one if they are others."""
+    content = hashlib.sha256()
+    for row in rows:
+        content.update(_identity(row))
+        yield row
+    if content.hexdigest()[:_HASH_LENGTH] != table.hash:
+        raise LedgerUnreadable(f"the copy of the table {table} was changed after it was frozen")
 
 
 def _plan(table: FrozenTable, rows: Iterable[FrozenRow], first: int, last: int | None) -> BatchPlan:
@@ -226,8 +248,8 @@ def _plan(table: FrozenTable, rows: Iterable[FrozenRow], first: int, last: int |
     # Most rows have one of a few prices.
     known: dict[Quote, Quote] = {}
     for row in rows:
-        if last is not None and row.number > last:
-            break
+        if row.number < first or (last is not None and row.number > last):
+            continue
         number = row.number
         if row.order is None:
             wrong += 1

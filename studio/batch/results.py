@@ -7,6 +7,7 @@ saw, the ledger and the archive what is true by now, and each row is in the resu
 import csv
 import io
 import json
+import logging
 import re
 import secrets
 from collections import Counter
@@ -31,6 +32,7 @@ from prefect_kling.studio.money.standing import recorded_keys
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 
+LOG = logging.getLogger(__name__)
 _PLAIN_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 
 
@@ -201,6 +203,7 @@ class _Latest:
     """Where the part is that says the last word about a row."""
 
     offset: int
+    clip_key: str
     is_archived: bool
 
 
@@ -266,23 +269,43 @@ def _collect_parts(table: FrozenTable, bucket: Bucket, file: BinaryIO) -> dict[i
         file.seek(begin)
         offset = begin
         for line in file:
-            row = BatchRow.model_validate_json(line)
-            before = latest.get(row.number)
-            is_archived = row.state is RowState.ARCHIVED
-            # An archived clip stays archived, whatever a run that came later could not see.
-            if before is None or is_archived or not before.is_archived:
-                latest[row.number] = _Latest(offset, is_archived)
+            row = _read_row(line, bucket.uri(path))
+            if row is not None:
+                before = latest.get(row.number)
+                is_archived = row.state is RowState.ARCHIVED
+                # An archived clip stays archived, whatever a run that came later could not see.
+                if before is None or is_archived or not before.is_archived:
+                    latest[row.number] = _Latest(offset, row.clip_key, is_archived)
             offset += len(line)
     return latest
+
+
+def _read_row(line: bytes, uri: str) -> BatchRow | None:
+    """Return a row of a part; None for a damaged one: ledger and archive know what it said."""
+    try:
+        return BatchRow.model_validate_json(line)
+    except ValueError as error:
+        LOG.warning("a row in %s cannot be read, and is looked up: %s", uri, str(error)[:300])
+        return None
 
 
 def _not_archived(
     table: FrozenTable, bucket: Bucket, latest: Mapping[int, _Latest]
 ) -> Iterator[str]:
     for row in read_frozen(table, bucket):
-        known = latest.get(row.number)
-        if row.order is not None and (known is None or not known.is_archived):
+        if row.order is None:
+            continue
+        known = _known(latest, row.number, row.order.clip_key)
+        if known is None or not known.is_archived:
             yield row.order.clip_key
+
+
+def _known(latest: Mapping[int, _Latest], number: int, clip_key: str) -> _Latest | None:
+    """Return the last word about a row, if it is about the clip that the row orders."""
+    known = latest.get(number)
+    if known is None or known.clip_key != clip_key:
+        return None
+    return known
 
 
 def _result(
@@ -296,14 +319,14 @@ def _result(
         return BatchRow(number=frozen.number, state=RowState.WRONG, trouble=frozen.wrong)
 
     seen = None
-    known = latest.get(frozen.number)
+    clip_key = frozen.order.clip_key
+    known = _known(latest, frozen.number, clip_key)
     if known is not None:
         parts.seek(known.offset)
         seen = BatchRow.model_validate_json(parts.readline())
         if known.is_archived:
             return seen
 
-    clip_key = frozen.order.clip_key
     if clip_key in recorded:
         now = _recorded(frozen.number, clip_key, archive)
         # What a run saw of a failure says more than the record does.

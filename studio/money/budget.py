@@ -141,6 +141,15 @@ class Budget:
 
         self._change(set_aside, begin=False)
 
+    def set_aside_again(self, name: str, reservation: Reservation) -> None:
+        """Put a reservation back that was settled too early. No cap can refuse that."""
+
+        def put_back(accounts: Accounts) -> Accounts:
+            reserved = {**accounts.reserved, name: reservation}
+            return accounts.model_copy(update={"reserved": reserved})
+
+        self._change(put_back, begin=False)
+
     def settle(self, entry: Entry, usd: Decimal) -> None:
         """Turn what is set aside for an entry's latest claim into money spent; 0 is a refund."""
         self.settle_claim(entry.clip_key, entry.claim, usd)

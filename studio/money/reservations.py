@@ -26,5 +26,10 @@ def settle_ended_claims(archive: Archive, clip_key: str | None = None) -> list[s
         if spent is None:
             continue
         archive.budget.settle_claim(key, reservation.claim, spent)
+        now = archive.ledger.read(key)
+        if now is not None and now.entry.spent_on(reservation.claim) is None:
+            # Its sender, taken for dead, has named its job in between, and found its money there.
+            archive.budget.set_aside_again(name, reservation)
+            continue
         settled.append(key)
     return settled

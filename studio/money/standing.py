@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from prefect_kling.studio.money.ledger import EntryState, Ledger
+from prefect_kling.studio.money.submission import CLAIM_SECONDS, is_silent
 
 # From so many clips on, listing the records that exist costs less than asking for each.
 _LIST_FROM = 300
@@ -38,6 +39,9 @@ def standing_of(clip_key: str, ledger: Ledger) -> Standing:
     if version is None:
         return Standing.TO_PAY
     entry = version.entry
+    if entry.state is EntryState.CLAIMED and is_silent(version, None, CLAIM_SECONDS):
+        # Its process has died before it could send.
+        return Standing.TO_PAY
     if entry.state is EntryState.FAILED and not entry.retryable:
         # Only a person can have it tried again.
         return Standing.FAILED

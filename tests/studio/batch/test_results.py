@@ -41,6 +41,11 @@ def archived(number: int, clip_key: str) -> BatchRow:
     )
 
 
+def failed(number: int, clip_key: str, trouble: str) -> BatchRow:
+    """A row whose clip has failed."""
+    return BatchRow(number=number, state=RowState.FAILED, clip_key=clip_key, trouble=trouble)
+
+
 def spreadsheet(result: BatchResult, archive: Archive) -> list[dict[str, str]]:
     """The results as a spreadsheet reads them."""
     stored = archive.bucket.read(archive.bucket.path_of(result.csv_uri))
@@ -75,7 +80,8 @@ def test_each_row_is_in_the_results_with_the_users_columns(archive: Archive) -> 
     mug = ClipOrder.model_validate({"request": {"model": "kling-v3-omni", "prompt": "A mug"}})
     parts = ResultParts(plan.table, archive.bucket)
     parts.write([archived(3, mug.clip_key), archived(1, mug.clip_key)])
-    parts.write([BatchRow(number=2, state=RowState.FAILED, trouble="moderated")])
+    _, jug, _ = plan.quotes
+    parts.write([BatchRow(number=2, state=RowState.FAILED, clip_key=jug, trouble="moderated")])
     result = merge_results(plan.table, archive)
     assert result.counts == {RowState.ARCHIVED: 2, RowState.FAILED: 1, RowState.NOT_SENT: 1}
     assert result.usd == Decimal("0.5")
@@ -92,17 +98,11 @@ def test_each_row_is_in_the_results_with_the_users_columns(archive: Archive) -> 
 def test_a_later_word_counts_unless_the_clip_is_archived(archive: Archive) -> None:
     """Whatever a run that came later could not see."""
     plan = frozen(archive)
+    _, jug, last = plan.quotes
     first = ResultParts(plan.table, archive.bucket)
-    first.write(
-        [
-            BatchRow(number=2, state=RowState.FAILED, trouble="the API was away"),
-            archived(4, "f" * 32),
-        ]
-    )
+    first.write([failed(2, jug, "the API was away"), archived(4, last)])
     second = ResultParts(plan.table, archive.bucket)
-    second.write(
-        [archived(2, "e" * 32), BatchRow(number=4, state=RowState.FAILED, trouble="no store")]
-    )
+    second.write([archived(2, jug), failed(4, last, "no store")])
     rows = list(merge_results(plan.table, archive).read_rows(archive))
     assert [rows[1].state, rows[3].state] == [RowState.ARCHIVED, RowState.ARCHIVED]
 

@@ -1,0 +1,41 @@
+"""Money of ended claims is freed, and never that of a job which is paid after all."""
+
+from decimal import Decimal
+
+import pytest
+
+from prefect_kling.kling.request import VideoRequest
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.budget import Budget, FilmCap
+from prefect_kling.studio.money.ledger import ClaimRequest
+from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.reservations import settle_ended_claims
+
+
+def test_a_late_id_between_looking_and_freeing_keeps_its_money(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sender finds its money still set aside and restores nothing; then it is freed."""
+    prompt = f"Late {archive.bucket.prefix}"
+    order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3))
+    cap = FilmCap("a film", Decimal(5))
+    claimed = archive.ledger.claim(order, ClaimRequest(at_most_usd=Decimal(1)))
+    archive.budget.reserve(claimed.entry, cap)
+    sending = archive.ledger.mark_sending(claimed)
+    held = archive.ledger.hold(sending, "its sender seems to be dead")
+    # A person says that it was not taken; the process ends before it frees the money.
+    archive.ledger.release(held, "somebody")
+
+    settle = Budget.settle_claim
+
+    def sender_comes_first(budget: Budget, key: str, claim: str, usd: Decimal) -> bool:
+        noted = archive.ledger.submitted(sending, "a-paid-job")
+        archive.budget.restore(noted.entry, cap)
+        return settle(budget, key, claim, usd)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(Budget, "settle_claim", sender_comes_first)
+        settle_ended_claims(archive, order.clip_key)
+    accounts = archive.budget.accounts()
+    assert accounts is not None
+    assert accounts.committed() == Decimal(1)
