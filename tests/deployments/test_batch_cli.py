@@ -25,7 +25,7 @@ def test_a_batch_tells_its_rows_in_trouble_and_brings_its_results(
     assert done.returncode == 1, done.stderr
     assert "row 2 failed CUP-2: " in done.stdout
     assert "CONTENT_MODERATION" in done.stdout
-    with results.open(newline="") as file:
+    with results.open(newline="", encoding="utf-8-sig") as file:
         states = {row["id"]: row["kling_state"] for row in csv.DictReader(file)}
     assert states == {"CUP-1": "archived", "CUP-2": "failed"}
 
