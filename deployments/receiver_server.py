@@ -41,7 +41,11 @@ class _LimitedProtocol(H11Protocol):
 
 
 def receiver_server(
-    app: Starlette, host: str, port: int, call_seconds: float = CALL_SECONDS
+    app: Starlette,
+    host: str,
+    port: int,
+    call_seconds: float = CALL_SECONDS,
+    max_connections: int = MAX_CONNECTIONS,
 ) -> uvicorn.Server:
     """Return the server of a receiver's application, ready to `run`."""
     # No access log: the addresses are secrets. Prefect enables the logger again when it sets up
@@ -57,7 +61,7 @@ def receiver_server(
         log_level="warning",
         # The limit of a call is one of its connection, so each call has a connection of its own.
         headers=[("Connection", "close")],
-        limit_concurrency=MAX_CONNECTIONS,
+        limit_concurrency=max_connections,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     return uvicorn.Server(config)

@@ -18,8 +18,8 @@ class Spending(FormModel):
     """Limits of what a run may spend. They are checked before anything is sent."""
 
     budget_usd: Usd | None = Field(default=None, title="Budget (US$)")
-    """The most that the film, the batch or the clip may cost, earlier runs included, from the
-    archive's first budget or cap on. Left empty, there is no limit."""
+    """The most that the film, the batch or the clip may cost, earlier runs included. Left empty,
+    there is no limit."""
     approve_above_usd: Usd | None = Field(default=None, title="Ask above (US$)")
     """Ask a person in the Prefect UI when this run may cost more than this. The run is suspended
     until then, and holds no worker; it needs a deployment. Left empty, nobody is asked."""

@@ -3,24 +3,27 @@
 Money is reserved at its worst-case price after a clip's claim is won and before its request is
 sent, under the clip's key *and* the claim that won. Each claim settles its own, so that a crash
 cannot leak money and nothing is counted twice. An archive whose cap was never set keeps no accounts
-and pays nothing for them.
+and pays nothing for them. The first cap begins them, with what the ledger says of each film and of
+what is open.
 """
 
 import random
 import secrets
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.studio.errors import OverBudget, StorageUnavailable
-from prefect_kling.studio.money.ledger import NOTHING, Entry
+from prefect_kling.studio.money.ledger import NOTHING, Entry, Ledger
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 
 INSIST_SECONDS = 120.0
+_READS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,18 @@ class Budget:
         return self._read()[0]
 
     def check(self, usd: Decimal, film: FilmCap | None = None) -> None:
-        """Raise `OverBudget` when so much more would pass a cap. Reserves nothing."""
-        self._check(self.accounts() or Accounts(), usd, film)
+        """Raise `OverBudget` when so much more would pass a cap. Reserves nothing.
+
+        The first cap of an archive reads its whole ledger, once.
+        """
+        if not self._is_capped(film):
+            return
+        self._change(lambda accounts: accounts, begin=True)
+        accounts, _ = self._read()
+        self._check(accounts or Accounts(), usd, film)
+
+    def _is_capped(self, film: FilmCap | None) -> bool:
+        return self.cap_usd is not None or (film is not None and film.usd is not None)
 
     def reserve(self, entry: Entry, film: FilmCap | None = None) -> bool:
         """Set the worst price of an entry's latest request aside.
@@ -122,8 +135,7 @@ class Budget:
                 update={"reserved": {**accounts.reserved, name: reservation}}
             )
 
-        capped = self.cap_usd is not None or (film is not None and film.usd is not None)
-        self._change(set_aside, begin=capped)
+        self._change(set_aside, begin=self._is_capped(film))
         return was_set_aside
 
     def restore(self, entry: Entry, film: FilmCap | None = None) -> None:
@@ -191,7 +203,7 @@ class Budget:
             accounts, etag = self._read()
             if accounts is None and not begin:
                 return
-            changed = change(accounts or Accounts())
+            changed = change(accounts or _opening(Ledger(self.bucket)))
             if changed == accounts:
                 return
             # The writer's mark makes every version unique, so that a lost answer is recognised by
@@ -228,6 +240,34 @@ class Budget:
             earlier_usd = accounts.committed(film.earlier_film, without)
             name = f"{name}, of earlier versions {film.earlier_film} with ${earlier_usd},"
         _require_room(name, film.usd, committed, usd, without)
+
+
+def _opening(ledger: Ledger) -> Accounts:
+    """Return the accounts of an archive that has kept none: what its ledger says.
+
+    What was spent counts for its film, so that a film's cap holds for earlier runs, too; the
+    archive's own cap counts from now on. What is open is set aside.
+    """
+
+    def read(clip_key: str) -> Entry | None:
+        version = ledger.read(clip_key)
+        if version is None:
+            return None
+        return version.entry
+
+    spent: dict[str, Decimal] = {}
+    reserved: dict[str, Reservation] = {}
+    with ThreadPoolExecutor(_READS_AT_ONCE) as threads:
+        for entry in threads.map(read, ledger.all_keys()):
+            if entry is None:
+                continue
+            usd = entry.booked_usd
+            if usd and entry.film:
+                spent[entry.film] = spent.get(entry.film, NOTHING) + usd
+            if entry.is_open:
+                film = FilmCap(entry.film) if entry.film else None
+                reserved[_name(entry.clip_key, entry.claim)] = _reservation(entry, film)
+    return Accounts(spent_on_films_usd=spent, reserved=reserved)
 
 
 def _require_room(

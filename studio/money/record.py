@@ -265,6 +265,19 @@ class Entry(BaseModel):
             later = end
         return count
 
+    @property
+    def booked_usd(self) -> Decimal:
+        """What all requests for this clip have cost, as far as that is known."""
+        usd = sum((each.charged_usd or NOTHING for each in self.attempts), NOTHING)
+        if self.state in (EntryState.ARCHIVED, EntryState.GIVEN_UP):
+            usd += self.charged_usd or NOTHING
+        return usd
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the latest request may still cost money."""
+        return self.state in (*BEFORE_A_JOB, EntryState.SUBMITTED, EntryState.HELD)
+
     def spent_on(self, claim: str) -> Decimal | None:
         """Return what one claim of this clip has cost; None while its end is open.
 

@@ -12,7 +12,11 @@ from pydantic import SecretStr
 from prefect_kling.blocks import KlingCredentials
 from prefect_kling.deployments.local.processes import free_ports
 from prefect_kling.deployments.receiver import DEFAULTS, Receiver, ReceiverSettings
-from prefect_kling.deployments.receiver_server import CALL_SECONDS, receiver_server
+from prefect_kling.deployments.receiver_server import (
+    CALL_SECONDS,
+    MAX_CONNECTIONS,
+    receiver_server,
+)
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.callbacks import CallbackAddresses
 from prefect_kling.studio.money.ledger import Entry
@@ -68,9 +72,15 @@ def with_receiver(credentials: KlingCredentials, port: int) -> KlingCredentials:
 
 
 @contextlib.contextmanager
-def serving(receiver: Receiver, port: int, call_seconds: float = CALL_SECONDS) -> Iterator[None]:
+def serving(
+    receiver: Receiver,
+    port: int,
+    call_seconds: float = CALL_SECONDS,
+    max_connections: int = MAX_CONNECTIONS,
+) -> Iterator[None]:
     """Run a receiver in a thread until the block ends."""
-    server = receiver_server(receiver.app("/kling"), "127.0.0.1", port, call_seconds)
+    app = receiver.app("/kling")
+    server = receiver_server(app, "127.0.0.1", port, call_seconds, max_connections)
     thread = threading.Thread(target=server.run, name="receiver", daemon=True)
     thread.start()
     try:
@@ -90,12 +100,13 @@ def open_door(
     tell: Callable[[Entry, Collected], None] = lambda entry, collected: None,
     settings: ReceiverSettings = DEFAULTS,
     call_seconds: float = CALL_SECONDS,
+    max_connections: int = MAX_CONNECTIONS,
 ) -> Iterator[Door]:
     """Run a receiver of an archive until the block ends; `tell` hears what it announces."""
     port = free_ports(1)[0]
     door = Door(port, with_receiver(credentials, port), tell)
     receiver = Receiver(door.addresses, door.block.get_client(), archive, door.announce, settings)
-    with serving(receiver, port, call_seconds):
+    with serving(receiver, port, call_seconds, max_connections):
         yield door
 
 

@@ -244,6 +244,28 @@ async def test_a_call_that_never_ends_is_ended(
         writer.close()
 
 
+async def test_half_open_calls_beyond_the_limit_keep_it_busy_for_a_while_only(
+    credentials: KlingCredentials, client: KlingClient, archive: Archive
+) -> None:
+    """Further calls are told to come again; the API does, and polls find what it has not told."""
+    entry = await submit_once(ordered(archive, "crowded"), client, archive)
+    with open_door(credentials, archive, call_seconds=2.0, max_connections=20) as door:
+        address = door.addresses.address(entry)
+        opened = [await asyncio.open_connection("127.0.0.1", door.port) for _ in range(30)]
+        for _, writer in opened:
+            writer.write(b"POST /kling/a HTTP/1.1\r\nHost: a\r\n")
+        async with calling() as http, asyncio.timeout(60):
+            body = {"taskId": entry.job_id}
+            answer = await http.post(address, json=body)
+            assert answer.status_code == 503
+            while answer.status_code == 503:
+                await asyncio.sleep(0.2)
+                answer = await http.post(address, json=body)
+            assert answer.is_success
+        for _, writer in opened:
+            writer.close()
+
+
 async def test_it_stops_soon_whatever_is_open(
     credentials: KlingCredentials, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:

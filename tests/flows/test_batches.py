@@ -158,6 +158,23 @@ async def test_nothing_is_sent_beyond_what_may_be_spent(
     assert made(sandbox, archive) == 0
 
 
+async def test_a_budget_counts_what_was_paid_before_there_was_one(
+    credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
+) -> None:
+    """The most that the batch may cost, earlier runs included."""
+    text = table(archive, 4)
+    sandbox.fault(on="create", do={"status": 402}, times=2)
+    first = await generate_batch(text, credentials, archive_block)
+    assert first.count(RowState.ARCHIVED) == 2
+    spending = Spending(budget_usd=first.usd * 3 / 2)
+    with pytest.raises(OverBudget):
+        await generate_batch(text, credentials, archive_block, spending)
+    assert made(sandbox, archive) == 2
+    spending = Spending(budget_usd=first.usd * 2)
+    await generate_batch(text, credentials, archive_block, spending)
+    assert made(sandbox, archive) == 4
+
+
 @pytest.mark.parametrize("upkeep", ["collect-finished", "advance-films"])
 async def test_a_batch_that_was_left_completes_itself(
     upkeep: str,

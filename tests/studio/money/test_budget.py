@@ -8,7 +8,7 @@ import pytest
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.errors import LedgerUnreadable, OverBudget
 from prefect_kling.studio.money.budget import Budget, FilmCap
-from prefect_kling.studio.money.ledger import Entry, EntryState
+from prefect_kling.studio.money.ledger import ClaimRequest, Entry, EntryState, Ledger
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.storage.bucket import Bucket
 
@@ -41,6 +41,31 @@ def test_an_archive_without_a_cap_keeps_no_accounts(bucket: Bucket) -> None:
     free.reserve(intent("a"))
     free.settle(intent("a"), USD)
     assert free.accounts() is None
+
+
+def test_the_first_cap_counts_what_each_film_has_cost_before(bucket: Bucket) -> None:
+    """What was spent, and what is open; the archive's own cap counts from then on."""
+    ledger = Ledger(bucket)
+    for name, state in [("a", "archived"), ("b", "submitted"), ("c", "released"), ("d", "failed")]:
+        order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=name))
+        claimed = ledger.claim(order, ClaimRequest(USD, film="dawn"))
+        if state == "released":
+            ledger.give_back(claimed, "busy")
+            continue
+        sent = ledger.submitted(ledger.mark_sending(claimed), f"job-{name}")
+        if state == "archived":
+            ledger.archived(sent, "s3://clips/a.mp4", Decimal("0.25"))
+        if state == "failed":
+            ledger.failed(sent, "moderated", retryable=False)
+
+    capped = Budget(bucket, CAP)
+    dawn = FilmCap("dawn", Decimal("0.80"))
+    with pytest.raises(OverBudget, match=r"\$0\.55 is spent or set aside"):
+        capped.check(USD, dawn)
+    accounts = capped.accounts()
+    assert accounts is not None
+    assert (accounts.committed("dawn"), accounts.spent_usd) == (Decimal("0.55"), Decimal(0))
+    capped.check(Decimal("0.70"))
 
 
 def test_money_set_aside_counts_until_it_is_settled(budget: Budget) -> None:
