@@ -3,8 +3,8 @@
 Money is reserved at its worst-case price after a clip's claim is won and before its request is
 sent, under the clip's key *and* the claim that won. Each claim settles its own, so that a crash
 cannot leak money and nothing is counted twice. An archive whose cap was never set keeps no accounts
-and pays nothing for them. The first cap begins them, with what the ledger says of each film and of
-what is open.
+and pays nothing for them. The first cap begins them, with what the ledger says was spent on each
+film.
 """
 
 import random
@@ -246,7 +246,8 @@ def _opening(ledger: Ledger) -> Accounts:
     """Return the accounts of an archive that has kept none: what its ledger says.
 
     What was spent counts for its film, so that a film's cap holds for earlier runs, too; the
-    archive's own cap counts from now on. What is open is set aside.
+    archive's own cap counts from now on. What is open is not counted: a sender that has set nothing
+    aside settles nothing.
     """
 
     def read(clip_key: str) -> Entry | None:
@@ -256,7 +257,6 @@ def _opening(ledger: Ledger) -> Accounts:
         return version.entry
 
     spent: dict[str, Decimal] = {}
-    reserved: dict[str, Reservation] = {}
     with ThreadPoolExecutor(_READS_AT_ONCE) as threads:
         for entry in threads.map(read, ledger.all_keys()):
             if entry is None:
@@ -264,10 +264,7 @@ def _opening(ledger: Ledger) -> Accounts:
             usd = entry.booked_usd
             if usd and entry.film:
                 spent[entry.film] = spent.get(entry.film, NOTHING) + usd
-            if entry.is_open:
-                film = FilmCap(entry.film) if entry.film else None
-                reserved[_name(entry.clip_key, entry.claim)] = _reservation(entry, film)
-    return Accounts(spent_on_films_usd=spent, reserved=reserved)
+    return Accounts(spent_on_films_usd=spent)
 
 
 def _require_room(

@@ -273,11 +273,6 @@ class Entry(BaseModel):
             usd += self.charged_usd or NOTHING
         return usd
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the latest request may still cost money."""
-        return self.state in (*BEFORE_A_JOB, EntryState.SUBMITTED, EntryState.HELD)
-
     def spent_on(self, claim: str) -> Decimal | None:
         """Return what one claim of this clip has cost; None while its end is open.
 

@@ -44,7 +44,7 @@ def test_an_archive_without_a_cap_keeps_no_accounts(bucket: Bucket) -> None:
 
 
 def test_the_first_cap_counts_what_each_film_has_cost_before(bucket: Bucket) -> None:
-    """What was spent, and what is open; the archive's own cap counts from then on."""
+    """What is under way then is not counted; the archive's own cap counts from then on."""
     ledger = Ledger(bucket)
     for name, state in [("a", "archived"), ("b", "submitted"), ("c", "released"), ("d", "failed")]:
         order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=name))
@@ -59,12 +59,12 @@ def test_the_first_cap_counts_what_each_film_has_cost_before(bucket: Bucket) -> 
             ledger.failed(sent, "moderated", retryable=False)
 
     capped = Budget(bucket, CAP)
-    dawn = FilmCap("dawn", Decimal("0.80"))
-    with pytest.raises(OverBudget, match=r"\$0\.55 is spent or set aside"):
+    dawn = FilmCap("dawn", Decimal("0.50"))
+    with pytest.raises(OverBudget, match=r"\$0\.25 is spent or set aside"):
         capped.check(USD, dawn)
     accounts = capped.accounts()
     assert accounts is not None
-    assert (accounts.committed("dawn"), accounts.spent_usd) == (Decimal("0.55"), Decimal(0))
+    assert (accounts.committed("dawn"), accounts.spent_usd) == (Decimal("0.25"), Decimal(0))
     capped.check(Decimal("0.70"))
 
 
