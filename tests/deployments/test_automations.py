@@ -18,6 +18,8 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.events import emit_event
+from prefect.events.actions import RunDeployment
+from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.exceptions import ObjectNotFound
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
@@ -103,6 +105,7 @@ async def test_many_clips_that_land_together_are_one_run_of_upkeep() -> None:
     window = timedelta(seconds=3)
     automation = await advance_automation(deployment, window).acreate()
     try:
+        await until_loaded()
         for number in range(5):
             emit_event("kling.job.completed", {"prefect.resource.id": f"kling.clip.{number}"})
         assert await runs_of(deployment, 1) == 1
@@ -113,6 +116,22 @@ async def test_many_clips_that_land_together_are_one_run_of_upkeep() -> None:
         await automation.adelete()
         async with get_client() as api:
             await api.delete_deployment(deployment)
+
+
+async def until_loaded() -> None:
+    """Wait until Prefect evaluates the automations that were made by now, in their order."""
+    name = f"kling.test.{secrets.token_hex(4)}"
+    deployment = await (await do_nothing.ato_deployment(name=name)).aapply()
+    run = RunDeployment(source="selected", deployment_id=deployment, parameters={})
+    trigger = EventTrigger(expect={name}, posture=Posture.Reactive, threshold=1)
+    automation = await Automation(name=name, trigger=trigger, actions=[run]).acreate()
+    only = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
+    async with get_client() as api, asyncio.timeout(ENOUGH_SECONDS):
+        while not await api.read_flow_runs(deployment_filter=only):
+            emit_event(name, {"prefect.resource.id": name})
+            await asyncio.sleep(0.5)
+        await api.delete_deployment(deployment)
+    await automation.adelete()
 
 
 @flow

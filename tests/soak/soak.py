@@ -132,8 +132,9 @@ def faults() -> Iterator[str]:
 
 async def soak(seconds: float) -> Report:
     """Make batches for so long and return what was seen."""
-    logging.disable(logging.WARNING)
     with ExitStack() as stack:
+        logging.disable(logging.WARNING)
+        stack.callback(logging.disable, logging.NOTSET)
         temporary = TemporaryDirectory(prefix="prefect-kling-", ignore_cleanup_errors=True)
         disk = Path(stack.enter_context(temporary))
         api = stack.enter_context(api_process(disk / "api", (0.5, 2.0)))

@@ -59,6 +59,11 @@ def failed(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
     return ledger.failed(submitted(ledger, order), "moderation", retryable=False)
 
 
+def failed_in_passing(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
+    """The API failed it for a reason that may be gone by now."""
+    return ledger.failed(submitted(ledger, order), "UPSTREAM_BUSY", retryable=True)
+
+
 def adopted(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
     """Somebody found the job of a held clip."""
     return ledger.adopt(held(ledger, order), "c1", "a person")
@@ -103,7 +108,8 @@ def given_up(ledger: Ledger, order: ClipOrder) -> VersionedEntry:
         (archived, Standing.ARCHIVED, False),
         (held, Standing.HELD, False),
         (released, Standing.TO_PAY, True),
-        (failed, Standing.TO_PAY, True),
+        (failed, Standing.FAILED, False),
+        (failed_in_passing, Standing.TO_PAY, True),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
@@ -113,7 +119,7 @@ async def test_a_clip_stands_where_its_record_says(
     standing: Standing,
     to_pay: bool,
 ) -> None:
-    """Only what was never sent, was refused, or failed without a charge is still to be paid."""
+    """Only what was never sent, was refused, or failed in passing is still to be paid."""
     film = plan(scene("A"))
     if happened:
         happened(archive.ledger, film.clips[0].order)
