@@ -40,14 +40,13 @@ def list_entries(state: EntryState | None = None, archive: str = "default") -> N
     """
     book = _archive(archive).ledger
     rows = []
-    for key in book.all_keys():
-        version = book.read(key)
-        if version is not None and state in (None, version.entry.state):
-            entry = version.entry
+    for version in book.all_records():
+        entry = version.entry
+        if state in (None, entry.state):
             charged = "" if entry.charged_usd is None else f"${entry.charged_usd}"
             rows.append(
                 (
-                    key,
+                    entry.clip_key,
                     entry.state.value,
                     f"${entry.at_most_usd}",
                     charged,

@@ -1,15 +1,13 @@
 """Quote a batch: which of its clips are archived, under way, or still to be paid."""
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 
 from prefect_kling.studio.batch.frozen import BatchPlan
 from prefect_kling.studio.money.ledger import NOTHING, Ledger
 from prefect_kling.studio.money.standing import Standing, recorded_keys, standing_of
-
-_READS_AT_ONCE = 16
+from prefect_kling.studio.storage.concurrency import map_in_threads
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,8 @@ def quote_batch(plan: BatchPlan, ledger: Ledger | None, *, resubmit: bool = Fals
     standings: dict[str, Standing] = {}
     if ledger is not None:
         recorded = sorted(recorded_keys(plan.quotes, ledger))
-        with ThreadPoolExecutor(_READS_AT_ONCE) as threads:
-            found = threads.map(lambda clip_key: standing_of(clip_key, ledger), recorded)
-            standings = dict(zip(recorded, found, strict=True))
+        found = map_in_threads(lambda clip_key: standing_of(clip_key, ledger), recorded)
+        standings = dict(zip(recorded, found, strict=True))
 
     counts: Counter[Standing] = Counter()
     usd = NOTHING

@@ -118,14 +118,14 @@ async def take_reading(
     Free. Repeated a few times while the account moves under it; then the reading says so.
     """
     at = clock()
-    before = await in_thread(_all_versions, archive)
+    before = await in_thread(list, archive.ledger.all_records())
     for _ in range(STEADY_TRIES):
         balance = await client.balance()
         jobs = await _read_jobs([each.entry for each in before], client, at)
         is_steady = await client.balance() == balance
         if is_steady:
             break
-    after = await in_thread(_all_versions, archive)
+    after = await in_thread(list, archive.ledger.all_records())
     entries = [each.entry for each in after]
     reading = Reading(
         at=at,
@@ -247,14 +247,9 @@ def _store(reading: Reading, archive: Archive) -> None:
     archive.bucket.put(layout.reading(reading.at), body, "application/json")
 
 
-def _all_versions(archive: Archive) -> list[VersionedEntry]:
-    versions = (archive.ledger.read(key) for key in sorted(archive.ledger.all_keys()))
-    return [each for each in versions if each is not None]
-
-
 def _fingerprint(versions: Sequence[VersionedEntry]) -> str:
     digest = hashlib.sha256()
-    for version in versions:
+    for version in sorted(versions, key=lambda version: version.entry.clip_key):
         digest.update(f"{version.entry.clip_key} {version.etag}\n".encode())
     return digest.hexdigest()
 

@@ -11,7 +11,6 @@ import random
 import secrets
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -23,7 +22,6 @@ from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 
 INSIST_SECONDS = 120.0
-_READS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -249,21 +247,12 @@ def _opening(ledger: Ledger) -> Accounts:
     archive's own cap counts from now on. What is open is not counted: a sender that has set nothing
     aside settles nothing.
     """
-
-    def read(clip_key: str) -> Entry | None:
-        version = ledger.read(clip_key)
-        if version is None:
-            return None
-        return version.entry
-
     spent: dict[str, Decimal] = {}
-    with ThreadPoolExecutor(_READS_AT_ONCE) as threads:
-        for entry in threads.map(read, ledger.all_keys()):
-            if entry is None:
-                continue
-            usd = entry.booked_usd
-            if usd and entry.film:
-                spent[entry.film] = spent.get(entry.film, NOTHING) + usd
+    for version in ledger.all_records():
+        film = version.entry.film
+        usd = version.entry.booked_usd
+        if usd and film:
+            spent[film] = spent.get(film, NOTHING) + usd
     return Accounts(spent_on_films_usd=spent)
 
 

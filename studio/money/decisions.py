@@ -263,12 +263,11 @@ def select(selection: Selection, archive: Archive) -> Iterator[Selected]:
     A clip with a job that an answer named is skipped, and so is what may have a living sender.
     """
     films = _films(archive)
-    for key in archive.ledger.all_keys():
-        version = archive.ledger.read(key)
-        if version is None or version.entry.state not in selection.states:
-            continue
+    for version in archive.ledger.all_records():
         entry = version.entry
-        if selection.film and selection.film not in (entry.film, films.get(key, "")):
+        if entry.state not in selection.states:
+            continue
+        if selection.film and selection.film not in (entry.film, films.get(entry.clip_key, "")):
             continue
         age = timedelta(seconds=version.age_seconds)
         if entry.sent_at is not None:

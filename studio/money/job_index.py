@@ -83,12 +83,10 @@ class JobIndex:
         if self._is_complete:
             return
         if self._bucket.read(layout.JOB_INDEX_COMPLETE) is None:
-            for clip_key in ledger.all_keys():
-                version = ledger.read(clip_key)
-                if version is None:
-                    continue
-                for job_id in version.entry.owned_job_ids:
-                    self.take(job_id, clip_key, version.entry.claim)
+            for version in ledger.all_records():
+                entry = version.entry
+                for job_id in entry.owned_job_ids:
+                    self.take(job_id, entry.clip_key, entry.claim)
             self._bucket.put(layout.JOB_INDEX_COMPLETE, b"", "text/plain")
         self._is_complete = True
 

@@ -1,15 +1,18 @@
 """Calling blocking code from asyncio, and finishing work that a cancellation must not interrupt."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
 
 STOP_SECONDS = 20.0
+READS_AT_ONCE = 16
 
 P = ParamSpec("P")
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -19,6 +22,12 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     A cancellation of the caller takes effect only after the call has returned.
     """
     return await anyio.to_thread.run_sync(lambda: call(*args, **kwargs))
+
+
+def map_in_threads(read: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """Yield what a blocking call returns for each item, in order, `READS_AT_ONCE` at a time."""
+    with ThreadPoolExecutor(READS_AT_ONCE) as threads:
+        yield from threads.map(read, items)
 
 
 def sheltered(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":

@@ -1,5 +1,6 @@
 """`python -m tests.fuzz TARGET [N] [FIRST SEED]`: N mutated inputs; exit status 1 for a find."""
 
+import logging
 import sys
 
 from tests.fuzz.calls import fuzz_callbacks
@@ -29,6 +30,7 @@ def main() -> None:
     if arguments[0] != "all":
         chosen = [arguments[0]]
     numbers = [int(each) for each in sys.argv[2:4]]
+    logging.getLogger("prefect_kling").setLevel(logging.CRITICAL)
     is_good = True
     for name in chosen:
         report = TARGETS[name](*(numbers or [10_000]))

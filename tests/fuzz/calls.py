@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import random
 from typing import cast
 
@@ -52,7 +51,6 @@ class _EmptyBucket:
 def fuzz_callbacks(cases: int, first_seed: int = 0) -> Report:
     """Post so many mutated calls; each is answered, and what is done with it raises nothing."""
     report = Report("callbacks")
-    logging.getLogger("prefect_kling").setLevel(logging.CRITICAL)
 
     async def run() -> None:
         addresses = CallbackAddresses("https://cb.test/kling", SecretStr(SECRET))

@@ -148,6 +148,7 @@ class World:
             decisions,
         ):  # fmt: skip
             self._patches.append(patch.object(module, "in_thread", _in_place))
+        self._patches.append(patch.object(ledger, "map_in_threads", map))
         self._patches.append(patch.object(settlement, "until_stopped", _until_stopped))
         self._patches.append(patch.object(submission, "_sending", _NoLimit()))
         self._patches.append(patch.object(submission, "_leaving", _NoLimit()))
