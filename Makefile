@@ -9,9 +9,8 @@ ROOMS := kling sandbox studio blocks telemetry runs tasks flows deployments
 demo: $(VENV)/installed  ## make the example film: no key, no cloud
 	$(BIN)/prefect-kling demo
 
-# A third process on two cores, because the tests wait for much of their time.
 test: $(VENV)/ready  ## before each commit: every rule and every story, a kill at every named point
-	$(BIN)/python -m pytest -m 'not slow' --numprocesses=3 $(ARGS)
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
 
 test-all: $(VENV)/ready  ## all tests: browsers, PostgreSQL, long films and many processes, too
 	$(BIN)/python -m pytest $(ARGS)

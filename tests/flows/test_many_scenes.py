@@ -13,6 +13,9 @@ from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.submission import SubmitOptions
 
+SCENES = 12
+"""More than begin at once."""
+
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_ui")
@@ -21,14 +24,14 @@ async def test_many_scenes_are_made_with_a_server_on_sqlite(
 ) -> None:
     """Scenes begin a few at a time, for all at once are refused; then all run side by side."""
     tag, before = archive.bucket.prefix, sandbox.stats()["created"]
-    scenes = [{"shots": [{"prompt": f"{tag} {number}", "duration": 3}]} for number in range(24)]
+    scenes = [{"shots": [{"prompt": f"{tag} {number}", "duration": 3}]} for number in range(SCENES)]
     film = await produce_film(
         Storyboard.model_validate({"title": "Many scenes", "scenes": scenes}),
         credentials,
         archive_block,
     )
-    assert len(film.clips) == 24
-    assert sandbox.stats()["created"] == before + 24
+    assert len(film.clips) == SCENES
+    assert sandbox.stats()["created"] == before + SCENES
 
 
 @pytest.mark.usefixtures("prefect_ui")

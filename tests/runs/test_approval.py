@@ -1,4 +1,7 @@
-"""A person approves or refuses a film in the Prefect UI, in a real browser."""
+"""A person approves or refuses a film in the Prefect UI, in a real browser.
+
+In the first UI a batch is approved, in `tests/by_hand`.
+"""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
@@ -15,7 +18,7 @@ from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import NotApproved
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.money.archive import Archive
-from tests.browser import Version, browser_page, open_resume_form, resume_run
+from tests.browser import browser_page, open_resume_form, resume_run
 
 if TYPE_CHECKING:
     from playwright.async_api import Response, Route
@@ -80,9 +83,7 @@ def note_resume(answer: "Response", answers: list[int]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", ["v1", "v2"])
 async def test_an_approved_film_is_made(
-    version: Version,
     asked: FlowRun,
     prefect_ui: str,
     api: PrefectClient,
@@ -99,10 +100,10 @@ async def test_an_approved_film_is_made(
         await page.route("**/resume", answer_busy, times=1)
         answers: list[int] = []
         page.on("response", lambda answer: note_resume(answer, answers))
-        form = await open_resume_form(page, prefect_ui, asked.id, version)
+        form = await open_resume_form(page, prefect_ui, asked.id, "v2")
         assert "$0.3798 are to be paid" in await form.inner_text()
         await resume_run(
-            page, prefect_ui, asked.id, {"Your decision": "approve", "Comment": "go on"}, version
+            page, prefect_ui, asked.id, {"Your decision": "approve", "Comment": "go on"}, "v2"
         )
     busy, taken = answers[:-1], answers[-1]
     assert busy
