@@ -217,6 +217,7 @@ def receiver(
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("worker", "receiver")
 async def test_a_film_that_was_sent_and_left_completes_itself(
     watched: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
@@ -274,6 +275,7 @@ def webhook(prefect_ui: str) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("worker", "default_blocks")
 async def test_a_webhook_will_do_in_place_of_a_receiver(
     webhook: str, credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive
@@ -291,6 +293,7 @@ async def test_a_webhook_will_do_in_place_of_a_receiver(
             await asyncio.sleep(0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("worker")
 async def test_a_wrong_form_is_refused_before_the_run_starts(blocks: dict[str, Any]) -> None:
     """A choice that does not exist is told by the server, naming the field; no run is made."""

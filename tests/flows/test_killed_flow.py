@@ -28,7 +28,7 @@ asyncio.run(generate_clip(request, credentials, archive))
 """
 
 
-@pytest.mark.parametrize("persisted", [False, True])
+@pytest.mark.parametrize("persisted", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_killed_run_is_continued_not_repeated(
     persisted: bool,
     prefect_ui: str,

@@ -28,6 +28,8 @@ from prefect_kling.tasks import submit
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 
+MANY = 12
+
 
 def made(sandbox: Sandbox, archive: Archive) -> int:
     """How many jobs the API made for this test."""
@@ -191,17 +193,17 @@ async def test_many_clips_are_sent_and_collected(
     """The sending run ends without waiting; one sweep archives all; sending again sends nothing."""
     requests = [
         VideoRequest(model="kling-v3-omni", prompt=f"{archive.bucket.prefix} {number}", duration=3)
-        for number in range(40)
+        for number in range(MANY)
     ]
     rows = await submit_batch(requests, credentials, archive_block)
-    assert len({row.job_id for row in rows}) == 40
+    assert len({row.job_id for row in rows}) == MANY
     assert not any(row.trouble for row in rows)
     await wait_until_rendered(sandbox)
     findings = await collect_finished(credentials, archive_block)
-    assert findings.counts == {"archived": 40}
+    assert findings.counts == {"archived": MANY}
     again = await submit_batch(requests, credentials, archive_block)
     assert [row.job_id for row in again] == [row.job_id for row in rows]
-    assert made(sandbox, archive) == 40
+    assert made(sandbox, archive) == MANY
 
 
 async def wait_until_rendered(sandbox: Sandbox) -> None:

@@ -34,9 +34,9 @@ LEFT = {
 }
 """What a run that ends by a signal leaves in the ledger: nothing is held, nobody has to decide."""
 MADE = {"claim": 0, "mark": 0, "send": 1, "wait": 1, "download": 1}
-IN_THE_LANE = {("mark", signal.SIGTERM), ("send", signal.SIGINT)}
-"""Just before anything is sent and while the answer is on its way. Each run is a process, so the
-other moments are left to `make test-all`."""
+IN_THE_LANE = {("send", signal.SIGTERM)}
+"""While the answer is on its way. Each run is a process, so the other moments are left to `make
+test-all`."""
 STOPS_WITHIN_SECONDS = 12.0
 TIMES_SENT = 2
 """Prefect's handler raises an exception, which asyncio drops in the step of some other task."""

@@ -4,6 +4,8 @@ import random
 import secrets
 from collections.abc import Callable
 
+import pytest
+
 from tests.kill.batch import one_round
 from tests.kill.crew import Api
 from tests.kill.worker import Place
@@ -11,6 +13,7 @@ from tests.kill.worker import Place
 BOUND = 3
 
 
+@pytest.mark.slow
 def test_a_killed_batch_leaves_few_clips_in_doubt(
     api: Api, new_place: Callable[[int], Place]
 ) -> None:

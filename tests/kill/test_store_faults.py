@@ -65,7 +65,13 @@ def through(proxy: FaultProxy, place: Place, attempts: int) -> Place:
 # only its traces. A refusal it does not try again.
 @pytest.mark.parametrize(
     ("kind", "attempts"),
-    [(UNAVAILABLE, 1), (FORBIDDEN, 1), (RESET, 1), (LOST, 1), (LOST, 2)],
+    [
+        (LOST, 1),
+        *(
+            pytest.param(kind, attempts, marks=pytest.mark.slow)
+            for kind, attempts in [(UNAVAILABLE, 1), (FORBIDDEN, 1), (RESET, 1), (LOST, 2)]
+        ),
+    ],
 )
 def test_a_failing_store_never_makes_it_pay_twice(
     kind: str,
@@ -120,7 +126,13 @@ def busy(api: Api) -> Iterator[None]:
         api.behave()
 
 
-@pytest.mark.parametrize("kind", [UNAVAILABLE, FORBIDDEN, RESET, LOST])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        LOST,
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in (UNAVAILABLE, FORBIDDEN, RESET)),
+    ],
+)
 def test_a_failing_store_keeps_no_money_of_a_request_that_was_not_taken(
     kind: str,
     api: Api,

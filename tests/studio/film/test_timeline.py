@@ -1,5 +1,7 @@
 """A film as a timeline and on disk: right lengths, names and media; an export that goes on."""
 
+import asyncio
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,25 +11,30 @@ from typing import Any
 import opentimelineio as otio
 import pytest
 
-from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.blocks import KlingArchive
+from prefect_kling.deployments.local.demo import local_archive
 from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.flows import produce_film
+from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import DownloadBroken, WrongFilm
 from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.export import export_film, find_film
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.film.timeline import to_edl, to_otio
 from prefect_kling.studio.money.archive import Archive
+from tests.conftest import eager_credentials
 
-pytestmark = pytest.mark.usefixtures("prefect_ui")
+
+@pytest.fixture(scope="module")
+def archive_block(s3: LocalS3) -> KlingArchive:
+    """One archive for all tests of this file."""
+    return local_archive(s3, prefix=f"timeline-{secrets.token_hex(6)}")
 
 
-@pytest.fixture
-async def film(
-    credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive
-) -> Film:
+@pytest.fixture(scope="module")
+def film(archive_block: KlingArchive, shared_sandbox: Sandbox, prefect_ui: str) -> Film:
     """A film of a crossfade and a chain, one clip of it with sound."""
-    tag = archive.bucket.prefix.strip("/")
+    tag = archive_block.prefix
     scenes: list[dict[str, Any]] = [
         {
             "shots": [
@@ -40,7 +47,7 @@ async def film(
     board = Storyboard.model_validate(
         {"title": f"Cut: {tag} / 1", "defaults": {"duration": 3}, "scenes": scenes}
     )
-    return await produce_film(board, credentials, archive_block)
+    return asyncio.run(produce_film(board, eager_credentials(shared_sandbox), archive_block))
 
 
 def clips_of(track: Any) -> Iterator[Any]:
@@ -48,7 +55,7 @@ def clips_of(track: Any) -> Iterator[Any]:
     return (each for each in track if isinstance(each, otio.schema.Clip))
 
 
-async def test_the_timeline_is_the_film(film: Film) -> None:
+def test_the_timeline_is_the_film(film: Film) -> None:
     """Read by the library itself: its length, each name, each part, and where the media is."""
     made = otio.adapters.read_from_string(to_otio(film), adapter_name="otio_json")
     pictures, sound = made.tracks
@@ -70,7 +77,7 @@ async def test_the_timeline_is_the_film(film: Film) -> None:
     assert found[0].metadata["prefect-kling"]["job_id"] == film.clips[0].clip.job_id
 
 
-async def test_the_edit_list_has_every_cut(film: Film) -> None:
+def test_the_edit_list_has_every_cut(film: Film) -> None:
     """Read again by its own adapter, it has the same cuts in the same places."""
     text = to_edl(film)
     assert film.clips[0].name in text
@@ -81,9 +88,7 @@ async def test_the_edit_list_has_every_cut(film: Film) -> None:
     assert made.duration().to_seconds() == pytest.approx(film.seconds, abs=0.1)
 
 
-async def test_an_export_is_verified_and_goes_on(
-    film: Film, archive: Archive, tmp_path: Path
-) -> None:
+def test_an_export_is_verified_and_goes_on(film: Film, archive: Archive, tmp_path: Path) -> None:
     """A second one brings what is missing or damaged; the timeline leads to files beside it."""
     first = list(export_film(film, tmp_path, archive))
     assert all(each.is_new for each in first)
@@ -102,7 +107,7 @@ async def test_an_export_is_verified_and_goes_on(
         assert (tmp_path / each.media_reference.target_url).is_file()
 
 
-async def test_a_file_that_is_not_the_one_of_the_manifest_is_not_kept(
+def test_a_file_that_is_not_the_one_of_the_manifest_is_not_kept(
     film: Film, archive: Archive, tmp_path: Path
 ) -> None:
     """Nothing appears under the name of the film."""
@@ -112,9 +117,7 @@ async def test_a_file_that_is_not_the_one_of_the_manifest_is_not_kept(
     assert not (tmp_path / "film.mp4").exists()
 
 
-async def test_a_film_is_found_by_its_name_and_by_its_addresses(
-    film: Film, archive: Archive
-) -> None:
+def test_a_film_is_found_by_its_name_and_by_its_addresses(film: Film, archive: Archive) -> None:
     """That of the film, of its manifest, and of its folder."""
     for name in (film.slug, film.uri, film.manifest_uri, film.uri.rpartition("/")[0]):
         assert find_film(name, archive) == film
@@ -143,7 +146,8 @@ for exported in export_film(find_film(sys.argv[5], archive), Path(sys.argv[6]), 
 """
 
 
-async def test_an_export_survives_a_kill(
+@pytest.mark.slow
+def test_an_export_survives_a_kill(
     film: Film, archive: Archive, s3: LocalS3, tmp_path: Path
 ) -> None:
     """Shot after its second file; the next one brings the others, and no half file is left."""

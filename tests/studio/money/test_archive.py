@@ -246,6 +246,7 @@ print(clip.bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("megabytes", [200, 300])
 def test_memory_does_not_grow_with_the_video(
     megabytes: int, archive: Archive, job: VideoJob, s3: LocalS3, sandbox: Sandbox, tmp_path: Path
