@@ -260,7 +260,7 @@ def _detectors(like: VideoFrame, time_base: Fraction, checks: PictureChecks) -> 
     frozen = max(0.1, checks.frozen_seconds)
     return filter_graph(
         buffer_step(like, time_base),
-        ("scale", f"{_SIZE[0]}:{_SIZE[1]}:flags=area"),
+        ("scale", f"{_SIZE[0]}:{_SIZE[1]}:flags=area:threads=1"),
         ("format", "yuv420p"),
         ("blackdetect", f"d=0:{_BLACK}"),
         ("freezedetect", f"noise={_FROZEN_NOISE}:duration={frozen}"),
@@ -330,7 +330,7 @@ def _upright(frame: VideoFrame, shape: Fraction | None) -> Image.Image:
         buffer_step(frame, Fraction(1, 25)),
         *tone_steps(frame),
         *upright_steps(frame, shape),
-        ("scale", "160:160:force_original_aspect_ratio=decrease:flags=area"),
+        ("scale", "160:160:force_original_aspect_ratio=decrease:flags=area:threads=1"),
         ("format", "rgb24"),
         ("buffersink", ""),
     )
@@ -410,10 +410,12 @@ def _first_frame(seen: _Seen, expected: Expected, checks: PictureChecks) -> Iter
         # A JPEG is decoded no larger than needed.
         picture.draft("RGB", (4 * _FIRST_SIZE[0], 4 * _FIRST_SIZE[1]))
         ordered = picture.convert("RGB")
-        turned = ImageOps.exif_transpose(picture).convert("RGB")
+        ordered.thumbnail((160, 160), Image.Resampling.BOX)
+        # Whether the API turns a picture as its EXIF data say is not known.
+        ordered.info["exif"] = picture.info.get("exif", b"")
     shown = seen.first.resize(_FIRST_SIZE, Image.Resampling.BOX)
     off = 100.0
-    for candidate in (ordered, turned):
+    for candidate in (ordered, ImageOps.exif_transpose(ordered)):
         squeezed = candidate.resize(_FIRST_SIZE, Image.Resampling.BOX)
         cut = ImageOps.fit(candidate, seen.first.size).resize(_FIRST_SIZE, Image.Resampling.BOX)
         off = min(off, _difference(shown, squeezed), _difference(shown, cut))
