@@ -402,10 +402,12 @@ class Archive:
         if not at_most or not report.fingerprint or is_black or order.request.edits_video:
             return report
         seen = seen_pictures(self.bucket)
-        key, levels = seen.nearest(order.clip_key, report.fingerprint)
+        # Added first: of two that come at the same moment, one at least meets the other.
         seen.add(order.clip_key, report.fingerprint)
-        if levels > at_most:
+        nearest = seen.nearest(order.clip_key, report.fingerprint, at_most)
+        if nearest is None:
             return report
+        key, levels = nearest
         found = Suspicion(
             rule=Rule.DUPLICATE, measured=float(levels), threshold=at_most, clip_key=key
         )
