@@ -10,8 +10,8 @@ from prefect_kling.studio.storage.bucket import Bucket
 
 _MIDDLE = 72
 _LATER_MIDDLE = 364
-MOST_FINGERPRINTS = 2_000
-"""Of one archive; then the oldest are forgotten. They take some 2 MB."""
+MOST_FINGERPRINTS = 5_000
+"""Of one archive; then the oldest are forgotten. They take some 5 MB."""
 
 
 class SeenPictures:

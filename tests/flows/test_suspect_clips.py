@@ -108,8 +108,11 @@ async def test_a_suspect_shot_is_marked_on_the_contact_sheet(
 async def test_checks_can_be_switched_off_in_the_block(
     dark: Sandbox, archive_block: KlingArchive, told: list[dict[str, Any]]
 ) -> None:
-    """Then the clip has no report, and nobody is told."""
+    """Which is stored with it. Then the clip has no report, and nobody is told."""
     archive_block.picture_checks = PictureChecks(enabled=False)
+    name = f"off-{tag_of(archive_block)}"
+    await archive_block.asave(name)
+    archive_block = await KlingArchive.aload(name)
     request = VideoRequest(model="kling-v3-omni", prompt=f"Off {tag_of(archive_block)}", duration=3)
     clip = await generate_clip(request, eager_credentials(dark), archive_block)
     assert clip.pictures is None
