@@ -432,7 +432,7 @@ def _sound(seen: _Seen, expected: Expected, checks: PictureChecks) -> Iterator[S
     if not expected.sound:
         return
     loudest = round(seen.momentary_lufs, 1)
-    if loudest <= checks.silent_lufs:
+    if loudest < checks.silent_lufs:
         yield Suspicion(rule=Rule.SILENT, measured=loudest, threshold=checks.silent_lufs)
         return
     if seen.integrated_lufs is None:
