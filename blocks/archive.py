@@ -11,6 +11,7 @@ from pydantic import Field, WithJsonSchema
 
 from prefect_kling.blocks.links import DOCUMENTATION_URL, LOGO_URL
 from prefect_kling.blocks.schema import CachedSchema
+from prefect_kling.studio.media.picture_checks import PictureChecks
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
@@ -84,6 +85,12 @@ class KlingArchive(CachedSchema, Block):
         "links at all.",
     )
 
+    picture_checks: PictureChecks = Field(
+        default=PictureChecks(),
+        title="Picture checks",
+        description="From when on a clip's pictures or sound are suspicious. This only warns.",
+    )
+
     def film_uri(self, slug: str) -> str:
         """Return the address under which all cuts of a film stand."""
         return self.get_archive().bucket.uri(layout.film_cuts(slug))
@@ -103,7 +110,7 @@ class KlingArchive(CachedSchema, Block):
         folders = [self.bucket.bucket_folder.strip("/"), self.prefix.strip("/")]
         prefix = "/".join(folder for folder in folders if folder)
         bucket = _bucket(self.bucket.credentials, self.bucket.bucket_name, prefix)
-        return Archive(bucket, self.cap_usd)
+        return Archive(bucket, self.cap_usd, self.picture_checks)
 
 
 @functools.lru_cache(maxsize=64)

@@ -7,6 +7,7 @@ from prefect.events import emit_event
 from prefect_kling.kling.job_ids import as_job_id
 from prefect_kling.studio.batch.results import BatchResult
 from prefect_kling.studio.film.assembly import Film
+from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.ledger import Entry
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.settlement import Collected, Outcome
@@ -21,7 +22,7 @@ _EVENT_OF_OUTCOME = {
 
 
 def announce_ended(entry: Entry, collected: Collected) -> None:
-    """Emit `kling.job.completed` or `kling.job.failed`, once per job.
+    """Emit `kling.job.completed` or `kling.job.failed`, and `kling.clip.suspect`, once per job.
 
     A run, a receiver and a sweep may find the end of a job at the same time. Only the one that
     closed the job's record (`is_news`) emits the event; for the others this does nothing.
@@ -49,6 +50,20 @@ def announce_ended(entry: Entry, collected: Collected) -> None:
         payload["fail_code"] = collected.failure.fail_code
         payload["retryable"] = collected.failure.retryable
     emit_event(event, resource=resource_of(entry.clip_key), payload=payload)
+    if collected.clip is not None and collected.clip.suspicions:
+        _announce_suspect(collected.clip)
+
+
+def _announce_suspect(clip: Clip) -> None:
+    """Emit `kling.clip.suspect`: which rules a clip breaks, and why. Nobody has to do anything."""
+    payload = {
+        "prompt": clip.order.request.headline,
+        "uri": clip.uri,
+        "rules": clip.suspect,
+        "why": "; ".join(str(each) for each in clip.suspicions),
+        "job_id": as_job_id(clip.job_id),
+    }
+    emit_event("kling.clip.suspect", resource=resource_of(clip.clip_key), payload=payload)
 
 
 def announce_film(film: Film) -> None:

@@ -76,7 +76,9 @@ class BatchRow(BaseModel):
     trouble: str = ""
     """Why there is no clip."""
     notes: str = ""
-    """How the clip differs from what was ordered."""
+    """How the clip differs from what was ordered, and what is suspicious about it."""
+    suspect: str = ""
+    """Which checks of pictures and sound it fails, such as `black, silent`."""
     given: dict[str, JsonValue] = {}
     """All columns of the row as they were given."""
     clip: Clip | None = None
@@ -94,6 +96,7 @@ class BatchRow(BaseModel):
             seconds=clip.media.seconds,
             uri=clip.uri,
             notes="; ".join(clip.notes),
+            suspect=clip.suspect,
         )
 
     @classmethod

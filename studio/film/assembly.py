@@ -236,7 +236,8 @@ def _sheet(
             # The price of a clip with several shots belongs to none of them alone.
             if len(each.chapters) == 1:
                 text = f"{text} · ${each.clip.usd:.2f}"
-            captions.append(Caption(chapter.begins_at, seconds, chapter.name, text))
+            mark = each.clip.suspect
+            captions.append(Caption(chapter.begins_at, seconds, chapter.name, text, mark))
 
     count = f"{len(captions)} shots"
     if len(captions) == 1:

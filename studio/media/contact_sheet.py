@@ -36,6 +36,7 @@ MARGIN_PIXELS = 24
 BACKGROUND = (15, 16, 19)
 BRIGHT = (238, 237, 232)
 DIM = (156, 158, 165)
+MARKED = (242, 170, 60)
 
 # Letters grow with the sheet, so that a large sheet can be read when it is shrunk. Titles stop
 # growing when a thumbnail has room for too little of one.
@@ -75,6 +76,8 @@ class Caption:
     """What to call it, such as `2.1 The door opens`."""
     note: str = ""
     """A dimmer line below, such as `4.0 s · $0.25`."""
+    mark: str = ""
+    """What is suspicious about it, such as `black`: it is framed, and its note begins with this."""
 
     @property
     def middle(self) -> float:
@@ -177,7 +180,7 @@ def lay_out(shots: Sequence[Caption], thumb: Size, heading: str = "", footing: s
             columns=columns,
             thumb=thumb,
             titled=any(shot.title for shot in shots),
-            noted=any(shot.note for shot in shots),
+            noted=any(shot.note or shot.mark for shot in shots),
             headed=bool(heading),
             footed=bool(footing),
         )
@@ -220,6 +223,8 @@ def contact_sheet(
     pen = ImageDraw.Draw(sheet)
     for number, shot in enumerate(ordered):
         _write_caption(pen, page, number, shot)
+        if shot.mark:
+            _frame(pen, page, number)
     _write_frame(pen, page, heading, footing)
     return _jpeg(sheet, _QUALITY)
 
@@ -233,7 +238,21 @@ def _write_caption(pen: ImageDraw.ImageDraw, page: Page, number: int, shot: Capt
         _write(pen, set_line(shot.title, page.title, width), (left, baseline), BRIGHT)
     if page.noted:
         baseline += round(_LINE_PER_LETTER * page.note)
-        _write(pen, set_line(shot.note, page.note, width), (left, baseline), DIM)
+        text = shot.note
+        colour = DIM
+        if shot.mark:
+            text = " · ".join(part for part in (shot.mark, shot.note) if part)
+            colour = MARKED
+        _write(pen, set_line(text, page.note, width), (left, baseline), colour)
+
+
+def _frame(pen: ImageDraw.ImageDraw, page: Page, number: int) -> None:
+    """Draw a frame around a thumbnail, in the gutter."""
+    left, top = page.place(number)
+    width, height = page.thumb
+    edge = GUTTER_PIXELS // 2
+    box = (left - edge, top - edge, left + width + edge - 1, top + height + edge - 1)
+    pen.rectangle(box, outline=MARKED, width=edge)
 
 
 def _write_frame(pen: ImageDraw.ImageDraw, page: Page, heading: str, footing: str) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import logging
 import shutil
 import zlib
 from collections.abc import Sequence
@@ -34,6 +35,14 @@ from prefect_kling.studio.errors import (
 )
 from prefect_kling.studio.media.frames import check_every_picture
 from prefect_kling.studio.media.oddities import oddities
+from prefect_kling.studio.media.picture_checks import (
+    Expected,
+    PictureChecks,
+    PictureReport,
+    Rule,
+    Suspicion,
+    check_pictures,
+)
 from prefect_kling.studio.media.probe import MediaFacts, inspect
 from prefect_kling.studio.money.budget import Budget
 from prefect_kling.studio.money.inputs import UploadedInputs, archive_path
@@ -42,6 +51,7 @@ from prefect_kling.studio.money.ledger import NOTHING, Ledger
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.quarantine import Quarantine, QuarantinedFile
 from prefect_kling.studio.money.result_files import fetch_result
+from prefect_kling.studio.money.seen_pictures import seen_pictures
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 from prefect_kling.studio.storage.download import PAUSE_SECONDS, Received, Stop
@@ -54,6 +64,7 @@ IN_MEMORY_BYTES = 4 * 2**20
 UNPACKED_BYTES = 2**29
 """A gzip file that holds more is not unpacked; 15 s of video need a tenth of it."""
 _LONGEST_ADDRESS = 300
+LOG = logging.getLogger(__name__)
 
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")
 _USUAL_TYPES = ("", "video/mp4", "video/quicktime", "application/octet-stream",
@@ -84,6 +95,7 @@ class _Obtained:
     received: Received
     facts: MediaFacts
     notes: tuple[str, ...] = ()
+    pictures: PictureReport | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +124,9 @@ class Clip(BaseModel):
     media: MediaFacts
     """What the video really is."""
     notes: tuple[str, ...] = ()
-    """How it differs from what was ordered."""
+    """How it differs from what was ordered, and what is suspicious about it."""
+    pictures: PictureReport | None = None
+    """What the checks of its pictures and sound found; None if it was not checked."""
     order: ClipOrder
     """What was asked for."""
     job_id: str
@@ -135,6 +149,18 @@ class Clip(BaseModel):
             return self.listed_usd
         return self.charged_usd
 
+    @property
+    def suspicions(self) -> tuple[Suspicion, ...]:
+        """What is suspicious about its pictures and its sound."""
+        if self.pictures is None:
+            return ()
+        return self.pictures.suspicions
+
+    @property
+    def suspect(self) -> str:
+        """The rules it breaks, in words such as `black, silent`; empty for a clip like any."""
+        return ", ".join(each.rule for each in self.suspicions)
+
 
 class Archive:
     """One bucket and prefix with clips, frames, films and the ledger beside them.
@@ -142,13 +168,19 @@ class Archive:
     All methods block (see `in_thread`), may be repeated, and raise `StudioError`s only.
     """
 
-    def __init__(self, bucket: Bucket, cap_usd: Decimal | None = None) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        cap_usd: Decimal | None = None,
+        picture_checks: PictureChecks | None = None,
+    ) -> None:
         self.bucket = bucket
         self.ledger = Ledger(bucket)
         self.jobs = JobIndex(bucket)
         self.budget = Budget(bucket, cap_usd)
         self.quarantine = Quarantine(bucket)
         self.fetching = FetchPolicy()
+        self.picture_checks = picture_checks or PictureChecks()
         self.uploads: UploadedInputs | None = None
 
     def find(self, clip_key: str) -> Clip | None:
@@ -157,10 +189,13 @@ class Archive:
         Raises `LedgerUnreadable`.
         """
         try:
-            return self.bucket.read_model(layout.clip_record(clip_key), Clip, STORED)
+            clip = self.bucket.read_model(layout.clip_record(clip_key), Clip, STORED)
         except LedgerUnreadable as error:
             error.clip_key = clip_key
             raise
+        if clip is not None and clip.pictures is not None:
+            seen_pictures(self.bucket).add(clip_key, clip.pictures.fingerprint)
+        return clip
 
     def clip_uri(self, clip_key: str) -> str:
         """Return where a clip is, or will be."""
@@ -187,7 +222,8 @@ class Archive:
         picture, and only from where `access` allows. `charged_usd` is the API's own figure. Without
         one the listed price counts, and without that, for a model that is not configured here, what
         was reserved. Differences from the order, and whatever is odd about the file, are noted,
-        never refused: a paid video is kept. Memory is bounded.
+        never refused: a paid video is kept. Once it is stored, its pictures and its sound are
+        checked, which only adds notes. Memory is bounded.
 
         Raises `DownloadBroken`, `LinkExpired` when a fresh link is needed, or `NotAVideo` when the
         bytes are no playable video. On the last try these bytes are kept raw in the quarantine,
@@ -297,12 +333,85 @@ class Archive:
             layout.clip_video(key), file, received.size, received.sha256, media_type
         ):
             obtained = self._stored(key, file)
+        obtained = self._checked(order, file, obtained)
         clip = self._describe(order, job, obtained, reserved_usd)
         clip = clip.model_copy(update={"charged_usd": charged_usd})
         document = clip.model_dump_json(indent=1).encode()
         if self.bucket.create(layout.clip_record(key), document) is None:
             return self._agreed(clip)
         return clip
+
+    def _checked(self, order: ClipOrder, file: BinaryIO, obtained: _Obtained) -> _Obtained:
+        """Add what the checks of pictures and sound find. Their trouble is a note, no error."""
+        if not self.picture_checks.enabled or not obtained.facts.seconds:
+            return obtained
+        notes = list(obtained.notes)
+        report = None
+        try:
+            expected = self._expected(order, obtained.facts, notes)
+            report = check_pictures(file, expected, self.picture_checks)
+            report = self._compared(order, report)
+        except Exception as error:
+            # The video is paid for and stored: whatever is wrong with a check, it is kept.
+            LOG.warning("clip %s: a check of its pictures failed", order.clip_key, exc_info=True)
+            notes.append(f"its pictures were not checked: {words(str(error), 200)}")
+        if report is None:
+            return replace(obtained, notes=tuple(notes))
+        told = report.suspicions
+        if not obtained.facts.audio:
+            # That the sound track is missing is a difference from the order already.
+            told = tuple(each for each in told if each.rule != Rule.SILENT)
+        notes += map(str, told)
+        if report.looked_at_seconds < obtained.facts.seconds:
+            notes.append(f"only its first {report.looked_at_seconds:.1f} s were checked")
+        return replace(obtained, notes=tuple(notes), pictures=report)
+
+    def _expected(self, order: ClipOrder, facts: MediaFacts, notes: list[str]) -> Expected:
+        """Return what the checks compare a clip with. An edit takes sound and cuts from its input.
+
+        An ordered first picture is read if it stands in this archive; no other host is asked.
+        """
+        request = order.request
+        picture = None
+        first = request.image_of_type("first_frame")
+        path = None
+        if first is not None and self.picture_checks.first_frame_percent:
+            path = archive_path(first.image_url)
+        if path is not None:
+            try:
+                stored = self.bucket.read(path)
+            except StudioError as error:
+                notes.append(f"its first picture was not compared: {error.message}")
+                stored = None
+            if stored is not None:
+                picture = stored.body
+        return Expected(
+            seconds=facts.seconds,
+            sound=request.sound == "on" and not request.edits_video,
+            cuts=request.multi_shot or request.edits_video,
+            first_frame=picture,
+        )
+
+    def _compared(self, order: ClipOrder, report: PictureReport) -> PictureReport:
+        """Add the clip whose pictures these are, if this process has seen one.
+
+        Black clips all look alike, and an edit may well look like another edit of its input.
+        """
+        at_most = self.picture_checks.duplicate_levels
+        is_black = any(each.rule == Rule.BLACK for each in report.suspicions)
+        if not at_most or not report.fingerprint or is_black or order.request.edits_video:
+            return report
+        seen = seen_pictures(self.bucket)
+        # Added first: of two that come at the same moment, one at least meets the other.
+        seen.add(order.clip_key, report.fingerprint)
+        nearest = seen.nearest(order.clip_key, report.fingerprint, at_most)
+        if nearest is None:
+            return report
+        key, levels = nearest
+        found = Suspicion(
+            rule=Rule.DUPLICATE, measured=float(levels), threshold=at_most, clip_key=key
+        )
+        return report.model_copy(update={"suspicions": (*report.suspicions, found)})
 
     def _obtain(self, fetching: _Fetching, job: VideoJob, file: BinaryIO) -> _Obtained:
         """Get the video from its links, or from the archive if a killed run has left it there."""
@@ -406,6 +515,7 @@ class Archive:
             bytes=received.size,
             media=facts,
             notes=tuple(notes),
+            pictures=obtained.pictures,
             order=order,
             job_id=job.job_id,
             model=job.model,

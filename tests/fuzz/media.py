@@ -11,6 +11,7 @@ from prefect_kling.studio.errors import InputUnusable, NotAVideo
 from prefect_kling.studio.film.uploads import input_path
 from prefect_kling.studio.media.frames import first_frame, last_frame
 from prefect_kling.studio.media.oddities import oddities
+from prefect_kling.studio.media.picture_checks import Expected, PictureChecks, check_pictures
 from prefect_kling.studio.media.probe import inspect
 from tests.fuzz.report import Report
 
@@ -64,7 +65,9 @@ def fuzz_videos(cases: int, first_seed: int = 0) -> Report:
         content = mutated(VIDEO[:head], chance)
         with report.case(str(seed)):
             try:
-                inspect(BytesIO(content))
+                facts, _ = inspect(BytesIO(content))
+                expected = Expected(seconds=facts.seconds, sound=True)
+                check_pictures(BytesIO(content), expected, PictureChecks())
                 oddities(BytesIO(content))
                 first_frame(BytesIO(content))
                 last_frame(BytesIO(content))

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import subprocess
 import sys
 import threading
@@ -10,21 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from prefect_kling.deployments.local.demo import BUCKET
 from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.job import JobState, VideoJob
 from prefect_kling.kling.polling import PollPolicy, poll_until_done
-from prefect_kling.kling.request import VideoRequest
+from prefect_kling.kling.request import ImageInput, VideoRequest
 from prefect_kling.kling.result_access import ResultAccess
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import DownloadBroken, LedgerUnreadable, LinkExpired, NotAVideo
-from prefect_kling.studio.money.archive import Archive, Clip, FetchPolicy
+from prefect_kling.studio.money.archive import ARCHIVE_URL, Archive, Clip, FetchPolicy
 from prefect_kling.studio.money.ledger import EntryState
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.settlement import keep_paid_job
 from prefect_kling.studio.money.submission import submit_once
+from prefect_kling.studio.storage.bucket import Bucket
 from tests.orders import HERE
 from tests.studio.media.clips import Recipe
 from tests.studio.media.odd_clips import odd_clips
@@ -285,3 +288,66 @@ def test_memory_does_not_grow_with_the_video(
     stored, grown_kib = (int(word) for word in done.stdout.split())
     assert stored == megabytes * 10**6
     assert grown_kib < 64 * 1024
+
+
+def test_a_video_that_another_clip_has_is_told(
+    archive: Archive, order: ClipOrder, job: VideoJob
+) -> None:
+    """A result that was mixed up is kept, and names the clip that has it; so is a known record's.
+
+    A clip is no duplicate of itself, and what this process has only read counts as well.
+    """
+    first = archive.keep(order, job, access=HERE)
+    assert first.suspect == ""
+    other = archive.keep(order.model_copy(update={"take": 2}), job, access=HERE)
+    assert other.suspect == "duplicate"
+    assert f"its pictures are those of clip {order.clip_key}" in other.notes
+
+    elsewhere = Archive(Bucket(archive.bucket._s3, archive.bucket.name, archive.bucket.prefix))
+    assert elsewhere.find(order.clip_key) == first
+    third = elsewhere.keep(order.model_copy(update={"take": 3}), job, access=HERE)
+    assert third.suspicions[0].clip_key == order.clip_key
+
+
+def test_trouble_in_a_check_is_a_note_of_the_clip(
+    archive: Archive, order: ClipOrder, job: VideoJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a check raises, the paid clip is kept without a report."""
+
+    def fail(*_: object) -> None:
+        raise NotAVideo("the decoder is in a bad mood")
+
+    monkeypatch.setattr("prefect_kling.studio.money.archive.check_pictures", fail)
+    clip = archive.keep(order, job, access=HERE)
+    assert clip.pictures is None
+    assert any("its pictures were not checked: the decoder" in note for note in clip.notes)
+    assert archive.find(order.clip_key) == clip
+
+
+def test_a_first_picture_is_read_from_the_archive_and_compared(
+    archive: Archive, order: ClipOrder, job: VideoJob
+) -> None:
+    """One that is not there is no trouble."""
+    picture = io.BytesIO()
+    Image.new("RGB", (640, 360), (255, 0, 255)).save(picture, "PNG")
+    archive.bucket.put("inputs/pink.png", picture.getvalue(), "image/png")
+    for name, suspect in (("pink", "first frame"), ("missing", "")):
+        image = ImageInput(image_url=f"{ARCHIVE_URL}inputs/{name}.png", type="first_frame")
+        request = order.request.model_copy(update={"image_list": [image]})
+        clip = archive.keep(ClipOrder(request=request), job, access=HERE)
+        assert clip.suspect.replace(", duplicate", "").replace("duplicate", "") == suspect
+
+
+def test_records_from_before_the_checks_are_read(
+    archive: Archive, order: ClipOrder, job: VideoJob
+) -> None:
+    """And a fingerprint that somebody has spoilt keeps no clip from being read."""
+    clip = archive.keep(order, job, access=HERE)
+    older = json.loads(clip.model_dump_json())
+    del older["pictures"]
+    assert Clip.model_validate(older).suspicions == ()
+    assert clip.pictures is not None
+    spoilt = clip.pictures.model_copy(update={"fingerprint": "?"})
+    document = clip.model_copy(update={"pictures": spoilt}).model_dump_json().encode()
+    archive.bucket.put(f"clips/{order.clip_key}.json", document, "application/json")
+    assert archive.find(order.clip_key) is not None
