@@ -55,7 +55,8 @@ class Money:
 
     def written(self) -> dict[str, str]:
         """Return counts and sums by name, as exact decimals: for tables and JSON."""
-        return {each.name: format(getattr(self, each.name), "f") for each in fields(self)}
+        counts = {name: str(getattr(self, name)) for name in COUNTS}
+        return counts | {name: format(getattr(self, name), "f") for name in SUMS}
 
     def add(self, other: "Money") -> None:
         """Add what other requests have cost."""
@@ -246,10 +247,10 @@ def _latest(record: Reported) -> Money | None:
     if entry.state in _UNDER_WAY:
         has_left = entry.state not in BEFORE_A_JOB or entry.state in MAY_HAVE_LEFT
         return Money(requests=int(has_left), reserved_usd=entry.request_usd)
-    # Such a clip is held, or was given up, for an earlier request: its latest one has failed.
-    if entry.has_latest_among_attempts and entry.state is not EntryState.ARCHIVED:
-        return None
     match entry.state:
+        case EntryState.HELD if entry.has_latest_among_attempts:
+            # It is held for an earlier request: its latest one has failed.
+            return None
         case EntryState.HELD:
             if entry.job_id is None and _is_named_late(entry.claim, entry):
                 return None
@@ -258,8 +259,10 @@ def _latest(record: Reported) -> Money | None:
             return Money(requests=1, failed=1)
         case EntryState.GIVEN_UP:
             paid = entry.charged_usd or NOTHING
-            estimated = _listed(entry) if paid else NOTHING
-            return Money(1, paid_usd=paid, wasted_usd=paid, estimated_usd=estimated)
+            money = Money(requests=1, paid_usd=paid, wasted_usd=paid)
+            if paid:
+                money.estimated_usd = _listed(entry)
+            return money
     return _archived(record)
 
 
