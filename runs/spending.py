@@ -43,7 +43,7 @@ class Spending(FormModel):
     """What to do when the answer to a paid request is lost: hold the clip until somebody decides,
     or send it again, which can pay twice."""
 
-    tags: FormTags = Field(default={}, title="Tags")
+    tags: FormTags = Field(default_factory=dict, title="Tags")
     """Who pays: `project=spring`, `client=Acme` or names of your own, kept in the ledger for
     `prefect-kling report`. What the storyboard or a row of the table says wins."""
 
