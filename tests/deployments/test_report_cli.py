@@ -54,7 +54,7 @@ def test_a_report_is_printed_for_people_spreadsheets_and_programs(
 @pytest.mark.usefixtures("default_blocks", "paid")
 def test_a_report_by_what_there_is_not_says_what_there_is(call: Call, prefect_ui: str) -> None:
     """A misspelled dimension is refused; a tag that no record has is told beside the report."""
-    refused = call("report", "--by", "modle", PREFECT_API_URL=f"{prefect_ui}/api")
+    refused = call("report", "--by", "modell", PREFECT_API_URL=f"{prefect_ui}/api")
     assert refused.returncode == 1
     assert "did you mean model" in refused.stderr
     empty = call("report", "--by", "project", "--csv", PREFECT_API_URL=f"{prefect_ui}/api")
