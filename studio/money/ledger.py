@@ -601,6 +601,9 @@ class Ledger:
             for other in version.entry.named_job_ids
             if other != job_id
         ]
+        if version.entry.state is EntryState.GIVEN_UP:
+            # Its marker may be gone, and without one no sweep would fetch the video.
+            self.bucket.put(_marker("open", version.entry), b"", "text/plain")
         note = f"job {job_id} adopted by {who}"
         moved = self._move(
             version,
