@@ -10,10 +10,19 @@ from cyclopts import Parameter
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.blocks.load import load_block
-from prefect_kling.deployments.cli.terminal import Column, Styled, errors, print_table, say
+from prefect_kling.deployments.cli.terminal import (
+    LIST_WIDTH,
+    Column,
+    Styled,
+    errors,
+    print_list,
+    say,
+)
 from prefect_kling.studio.batch.results import cell
 from prefect_kling.studio.film.accounts import report_archive
 from prefect_kling.studio.money.report import COUNTS, SUMS, Money, Report, parse_dimensions
+
+_ALWAYS = ("clips", "paid_usd")
 
 
 def report(
@@ -64,21 +73,30 @@ def _print_json(made: Report) -> None:
 
 
 def _print_table(made: Report) -> None:
-    headings = [name.removesuffix("_usd") for name in (*COUNTS, *SUMS)]
-    amounts = [Column(heading, is_whole=True, is_right=True) for heading in headings]
-    groups = [Column(name) for name in made.by]
-    together = ["all", *[""] * (len(made.by) - 1), *_amounts(made.total)]
-    rows: list[list[str | Styled]] = [[*row.group, *_amounts(row.money)] for row in made.rows]
+    """Print the groups and their sum. A column in which nothing happened is left out."""
+    names = [name for name in COUNTS + SUMS if name in _ALWAYS or getattr(made.total, name)]
+    columns = [Column(name) for name in made.by]
+    for name in names:
+        heading = name.removesuffix("_usd")
+        columns.append(Column(heading, is_whole=True, is_right=True))
+    together = ["all", *[""] * (len(made.by) - 1), *_amounts(made.total, names)]
+    rows: list[list[str | Styled]] = [
+        [*row.group, *_amounts(row.money, names)] for row in made.rows
+    ]
     rows.append([Styled(text, "bold") for text in together])
-    print_table([*groups, *amounts], rows)
+    # Amounts are never cut, however narrow the terminal is.
+    print_list(columns, rows, LIST_WIDTH)
 
 
-def _amounts(money: Money) -> list[str]:
+def _amounts(money: Money, names: list[str]) -> list[str]:
     """Return counts and sums for people. A sum of nothing is left empty."""
+    written = money.written()
     shown = []
-    for name, value in money.written().items():
+    for name in names:
         if name in COUNTS:
-            shown.append(value)
+            shown.append(written[name])
+        elif getattr(money, name):
+            shown.append(f"${written[name]}")
         else:
-            shown.append(f"${value}" if getattr(money, name) else "")
+            shown.append("")
     return shown
