@@ -1,6 +1,6 @@
 """The page of a report: what was paid, for whom."""
 
-from prefect_kling.studio.money.report import COUNTS, SUMS, Money, Report
+from prefect_kling.studio.money.report import Report
 from prefect_kling.telemetry.markdown import Markdown, page, table
 
 _MOST_ROWS = 200
@@ -27,14 +27,10 @@ def report_page(report: Report) -> Markdown:
     rows = list(report.rows)
     if len(rows) > _MOST_ROWS:
         rows = sorted(rows, key=lambda row: row.money.paid_usd, reverse=True)[:_MOST_ROWS]
-    cells = [[*row.group, *_amounts(row.money)] for row in rows]
-    names = [name.removesuffix("_usd") for name in (*COUNTS, *SUMS)]
+    cells = [[*row.group, *row.money.in_words(report.columns)] for row in rows]
+    names = [name.removesuffix("_usd") for name in report.columns]
     lines += table((*report.by, *names), cells)
     if len(rows) < len(report.rows):
         told = Markdown("and {} more, which cost less: `prefect-kling report` prints all.")
         lines += [Markdown(), told.format(len(report.rows) - len(rows))]
     return page(lines)
-
-
-def _amounts(money: Money) -> list[str]:
-    return [value if name in COUNTS else f"${value}" for name, value in money.written().items()]

@@ -20,9 +20,7 @@ from prefect_kling.deployments.cli.terminal import (
 )
 from prefect_kling.studio.batch.results import cell
 from prefect_kling.studio.film.accounts import report_archive
-from prefect_kling.studio.money.report import COUNTS, SUMS, Money, Report, parse_dimensions
-
-_ALWAYS = ("clips", "paid_usd")
+from prefect_kling.studio.money.report import COUNTS, SUMS, Report, parse_dimensions
 
 
 def report(
@@ -73,30 +71,14 @@ def _print_json(made: Report) -> None:
 
 
 def _print_table(made: Report) -> None:
-    """Print the groups and their sum. A column in which nothing happened is left out."""
-    names = [name for name in COUNTS + SUMS if name in _ALWAYS or getattr(made.total, name)]
     columns = [Column(name) for name in made.by]
-    for name in names:
+    for name in made.columns:
         heading = name.removesuffix("_usd")
         columns.append(Column(heading, is_whole=True, is_right=True))
-    together = ["all", *[""] * (len(made.by) - 1), *_amounts(made.total, names)]
+    together = ["all", *[""] * (len(made.by) - 1), *made.total.in_words(made.columns)]
     rows: list[list[str | Styled]] = [
-        [*row.group, *_amounts(row.money, names)] for row in made.rows
+        [*row.group, *row.money.in_words(made.columns)] for row in made.rows
     ]
     rows.append([Styled(text, "bold") for text in together])
     # Amounts are never cut, however narrow the terminal is.
     print_list(columns, rows, LIST_WIDTH)
-
-
-def _amounts(money: Money, names: list[str]) -> list[str]:
-    """Return counts and sums for people. A sum of nothing is left empty."""
-    written = money.written()
-    shown = []
-    for name in names:
-        if name in COUNTS:
-            shown.append(written[name])
-        elif getattr(money, name):
-            shown.append(f"${written[name]}")
-        else:
-            shown.append("")
-    return shown

@@ -58,6 +58,19 @@ class Money:
         counts = {name: str(getattr(self, name)) for name in COUNTS}
         return counts | {name: format(getattr(self, name), "f") for name in SUMS}
 
+    def in_words(self, names: Sequence[str]) -> list[str]:
+        """Return some counts and sums for people. A sum of nothing is left empty."""
+        written = self.written()
+        shown = []
+        for name in names:
+            if name in COUNTS:
+                shown.append(written[name])
+            elif getattr(self, name):
+                shown.append(f"${written[name]}")
+            else:
+                shown.append("")
+        return shown
+
     def add(self, other: "Money") -> None:
         """Add what other requests have cost."""
         for each in fields(self):
@@ -86,6 +99,16 @@ class Report:
     total: Money
     unused_tags: tuple[str, ...] = ()
     """Tags that are dimensions and that no record has."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The counts and sums in which something happened, by name; clips and what is paid always.
+
+        Pages and terminals are narrow.
+        """
+        always = ("clips", "paid_usd")
+        names = (*COUNTS, *SUMS)
+        return tuple(name for name in names if name in always or getattr(self.total, name))
 
     def __str__(self) -> str:
         return f"{len(self.rows)} groups by {', '.join(self.by)}: ${self.total.paid_usd} paid"

@@ -256,7 +256,8 @@ async def test_the_report_of_a_schedule_is_a_page_of_its_run(
     page = str(artifact.data)
     assert f"${made.total.paid_usd} are paid for 1 clips" in page
     assert "[x](https://" not in page
-    assert " | 1 | 0 | 1 | $" in page
+    assert "| client | film | requests | clips | paid | estimated | charged |" in page
+    assert f" | dusk | 1 | 1 | ${made.total.paid_usd} | " in page
     assert "<b>" not in page
     with pytest.raises(WrongReport, match="did you mean client"):
         await report_spending(archive_block, "clinet")
