@@ -1,10 +1,11 @@
-"""One user story per file: a clip, a scene, a film, a batch, and jobs that nobody waits for."""
+"""One user story per file: a clip, a scene, a film, a batch, jobs left behind, and accounts."""
 
 from prefect_kling.flows.batch import generate_batch, make_batch_chunk, submit_batch
 from prefect_kling.flows.clip import generate_clip
 from prefect_kling.flows.collect import collect_finished
 from prefect_kling.flows.film import produce_film
 from prefect_kling.flows.quick_clip import quick_clip
+from prefect_kling.flows.report import report_spending
 from prefect_kling.flows.scene import produce_scene
 from prefect_kling.flows.submit_film import advance_films, submit_film
 
@@ -17,6 +18,7 @@ __all__ = [
     "produce_film",
     "produce_scene",
     "quick_clip",
+    "report_spending",
     "submit_batch",
     "submit_film",
 ]

@@ -1,5 +1,6 @@
 """Many clips at once: made and waited for, or sent and left."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from prefect import flow
@@ -15,10 +16,9 @@ from prefect_kling.runs.names import named_after_table
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.batch.completion import note_sending, note_sent
-from prefect_kling.studio.batch.frozen import BatchPlan, FrozenTable, plan_frozen
+from prefect_kling.studio.batch.frozen import BatchPlan, FrozenRow, FrozenTable, plan_frozen
 from prefect_kling.studio.batch.results import BatchResult, BatchRow
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.tasks import RequestsInput, WrongRows, prepare_batch, submit_video
 from prefect_kling.telemetry.batch_page import BatchPage
@@ -107,11 +107,12 @@ async def _make_rows(
     page: BatchPage,
 ) -> None:
     resources = RunResources(credentials, archive)
-    options = SubmitOptions(cap_of_batch(plan, spending), spending.on_unknown)
+    options = spending.options(cap_of_batch(plan, spending))
 
-    async def make(order: ClipOrder, number: int, label: str) -> BatchRow:
-        clip = await make_clip(order, resources, options, label)
-        return BatchRow.of_clip(number, clip)
+    async def make(order: ClipOrder, row: FrozenRow, label: str) -> BatchRow:
+        own = replace(options, tags={**options.tags, **row.tags})
+        clip = await make_clip(order, resources, own, label)
+        return BatchRow.of_clip(row.number, clip)
 
     await work_on_rows(plan, make, archive.get_archive(), page)
 
@@ -146,17 +147,18 @@ async def submit_batch(
     """
     plan = await prepare_batch(requests, archive, wrong_rows)
     await authorize_batch(plan, credentials, archive, spending)
-    options = SubmitOptions(cap_of_batch(plan, spending), spending.on_unknown)
+    options = spending.options(cap_of_batch(plan, spending))
     clips = archive.get_archive()
     # Before anything is sent: a run that dies while it sends leaves a batch that is completed.
     await in_thread(note_sending, plan.table, clips.bucket)
 
-    async def send(order: ClipOrder, number: int, label: str) -> BatchRow:
+    async def send(order: ClipOrder, row: FrozenRow, label: str) -> BatchRow:
         archived = await in_thread(clips.find, order.clip_key)
         if archived is not None:
-            return BatchRow.of_clip(number, archived)
-        entry = await submit_video(order, credentials, archive, label, options)
-        return BatchRow.of_entry(number, entry)
+            return BatchRow.of_clip(row.number, archived)
+        own = replace(options, tags={**options.tags, **row.tags})
+        entry = await submit_video(order, credentials, archive, label, own)
+        return BatchRow.of_entry(row.number, entry)
 
     page = BatchPage(plan)
     await work_on_rows(plan, send, clips, page)

@@ -58,7 +58,7 @@ async def generate_clip(
         spending = spending.model_copy(update={"on_unknown": on_unknown})
     await authorize_clip(order, archive, spending)
     resources = RunResources(credentials, archive)
-    options = SubmitOptions(cap_of_clip(order, spending), spending.on_unknown)
+    options = spending.options(cap_of_clip(order, spending))
     return await make_clip(order, resources, options, "clip")
 
 

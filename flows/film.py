@@ -57,7 +57,7 @@ async def produce_film(
 
     page = FilmPage(quote)
     resources = RunResources(credentials, archive, on_progress=page.show)
-    options = SubmitOptions(spending.cap_of(plan), spending.on_unknown)
+    options = spending.options_of(plan)
     async with page.kept_current():
         clips = await _make_scenes(plan, resources, options)
 

@@ -15,7 +15,6 @@ from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.submission import SubmitOptions
 
 
 def _none_if_empty(text: str | None) -> str | None:
@@ -102,5 +101,5 @@ async def quick_clip(
     """
     order = ClipOrder(request=clip.request(), take=take)
     await authorize_clip(order, archive, spending)
-    options = SubmitOptions(cap_of_clip(order, spending), spending.on_unknown)
+    options = spending.options(cap_of_clip(order, spending))
     return await make_clip(order, RunResources(credentials, archive), options, "clip")

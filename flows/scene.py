@@ -54,7 +54,7 @@ async def produce_scene(
 
     planned = film.scenes[scene - 1]
     resources = RunResources(credentials, archive)
-    options = SubmitOptions(spending.cap_of(film), spending.on_unknown)
+    options = spending.options_of(film)
     clips = await make_scene(planned, resources, options)
     return [clips[each.clip_key] for each in planned.clips]
 

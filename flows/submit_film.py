@@ -1,7 +1,7 @@
 """Send a film and leave: nothing waits while it renders, and a later run completes it."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prefect import flow
 
@@ -21,7 +21,6 @@ from prefect_kling.studio.film.pending import PendingFilm, pending_names, read_p
 from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
 from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.money.archive import Archive, Clip
-from prefect_kling.studio.money.budget import FilmCap
 from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.tasks import (
@@ -94,11 +93,11 @@ async def submit_film(
 
     # Written down before anything is sent: a run that dies while it sends leaves a film that others
     # complete.
-    pending = PendingFilm(storyboard=prepared, budget_usd=spending.budget_usd)
+    pending = PendingFilm(storyboard=prepared, budget_usd=spending.budget_usd, tags=spending.tags)
     await in_thread(pending.keep, archive.get_archive())
 
     resources = RunResources(credentials, archive)
-    options = SubmitOptions(spending.cap_of(plan), spending.on_unknown, busy=BUSY_SECONDS)
+    options = replace(spending.options_of(plan), busy=BUSY_SECONDS)
     return await _advance(pending, plan, resources, options)
 
 
@@ -155,9 +154,8 @@ async def _advance_pending(name: str, resources: RunResources) -> Step | None:
             return None
         title = pending.storyboard.title
         plan = plan_film(pending.storyboard)
-        options = SubmitOptions(
-            FilmCap(plan.slug, pending.budget_usd, plan.earlier_slug), busy=BUSY_SECONDS
-        )
+        spending = Spending(budget_usd=pending.budget_usd, tags=pending.tags)
+        options = replace(spending.options_of(plan), busy=BUSY_SECONDS)
         return await _advance(pending, plan, resources, options)
     except Exception as error:
         run_logger().error("%s: %s", title, in_words(error))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         produce_film,
         produce_scene,
         quick_clip,
+        report_spending,
         submit_batch,
         submit_film,
     )
@@ -45,6 +46,7 @@ _HOMES = {
     "produce_scene": "flows",
     "quick_clip": "flows",
     "quote": "kling.prices",
+    "report_spending": "flows",
     "submit_batch": "flows",
     "submit_film": "flows",
 }
@@ -65,6 +67,7 @@ __all__ = [
     "produce_scene",
     "quick_clip",
     "quote",
+    "report_spending",
     "submit_batch",
     "submit_film",
 ]

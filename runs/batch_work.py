@@ -35,8 +35,8 @@ MERGE_SECONDS = 60.0
 _MERGE_SHARE = 20
 """Merging takes at most one part in so many of the time."""
 
-Work = Callable[[ClipOrder, int, str], Awaitable[BatchRow]]
-"""Make or send the clip of an order; its row number and a label are given."""
+Work = Callable[[ClipOrder, FrozenRow, str], Awaitable[BatchRow]]
+"""Make or send the clip of an order; its row and a label are given."""
 
 
 async def work_on_rows(plan: BatchPlan, work: Work, archive: Archive, page: BatchPage) -> None:
@@ -57,7 +57,7 @@ async def work_on_rows(plan: BatchPlan, work: Work, archive: Archive, page: Batc
             headline = order.request.headline
             label = f"{row.own_id or row.number} {headline}"
             try:
-                made = await work(order, row.number, label)
+                made = await work(order, row, label)
             except Exception as error:
                 made = _in_trouble(row.number, order, error)
             numbers = plan.repeats.get(order.clip_key, [row.number])

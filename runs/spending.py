@@ -1,17 +1,27 @@
-"""How much a run may spend, and who is asked."""
+"""How much a run may spend, who is asked, and who pays."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from prefect_kling.kling.form import FormModel
 from prefect_kling.studio.film.plan import FilmPlan
 from prefect_kling.studio.money.budget import FilmCap
+from prefect_kling.studio.money.submission import SubmitOptions
+from prefect_kling.studio.money.tags import Tags, parse_tags, written_tags
 
 # Prefect's forms show a plain number. For pydantic's own schema of a decimal they would offer a
 # choice between types.
 Usd = Annotated[Decimal, Field(ge=0), WithJsonSchema({"type": "number", "minimum": 0})]
+# Forms show a list of texts; programs may pass names and values.
+FormTags = Annotated[
+    Tags,
+    BeforeValidator(parse_tags),
+    PlainSerializer(written_tags),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}}),
+]
 
 
 class Spending(FormModel):
@@ -33,6 +43,10 @@ class Spending(FormModel):
     """What to do when the answer to a paid request is lost: hold the clip until somebody decides,
     or send it again, which can pay twice."""
 
+    tags: FormTags = Field(default_factory=dict, title="Tags")
+    """Who pays: `project=spring`, `client=Acme` or names of your own, kept in the ledger for
+    `prefect-kling report`. What the storyboard or a row of the table says wins."""
+
     @property
     def resubmits(self) -> bool:
         """Whether a request whose answer was lost is sent again."""
@@ -41,3 +55,11 @@ class Spending(FormModel):
     def cap_of(self, plan: FilmPlan) -> FilmCap:
         """Return the cap of a film."""
         return FilmCap(plan.slug, self.budget_usd, plan.earlier_slug)
+
+    def options_of(self, plan: FilmPlan) -> SubmitOptions:
+        """Return what the clips of a film are submitted with."""
+        return self.options(self.cap_of(plan), plan.tags)
+
+    def options(self, cap: FilmCap | None, tags: Mapping[str, str] | None = None) -> SubmitOptions:
+        """Return what clips are submitted with; `tags` are those of the document, and win."""
+        return SubmitOptions(cap, self.on_unknown, tags=self.tags | dict(tags or {}))

@@ -223,6 +223,12 @@ class WrongFilm(StudioError):
     next_step = "See the folders under `films/` in the archive."
 
 
+class WrongReport(StudioError):
+    """What a report is to be made by does not exist."""
+
+    next_step = "See docs/reports.md, or `prefect-kling report --help`."
+
+
 class ExtraMissing(StudioError):
     """Something needs a package that is not installed."""
 

@@ -12,10 +12,12 @@ from prefect_kling.deployments.cli.app import app
 from prefect_kling.deployments.local.demo import BUCKET
 from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.batch.frozen import FrozenRow
 from prefect_kling.studio.batch.results import BatchRow, RowState
 from prefect_kling.studio.film.reading.columns import COLUMNS
 from prefect_kling.studio.film.reading.reader import read_storyboard
-from prefect_kling.studio.film.reading.table import read_requests
+from prefect_kling.studio.film.reading.table import read_requests, read_rows
+from prefect_kling.studio.money.report import COUNTS, DIMENSIONS, SUMS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -100,6 +102,25 @@ def test_the_python_in_the_page_about_films_runs() -> None:
     """Limits of spending are made as it shows."""
     for code in re.findall(r"```python\n(.*?)```", FILMS, re.DOTALL):
         exec(compile(code, "films.md", "exec"), {})
+
+
+@pytest.mark.usefixtures("default_blocks")
+def test_the_page_about_reports_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its storyboard and table have the tags it speaks of, and names all there is to report."""
+    page = (ROOT / "docs" / "reports.md").read_text()
+    acme = {"project": "spring", "client": "Acme"}
+    (board,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert read_storyboard(board).tags == acme
+    (table,) = re.findall(r"```csv\n(.*?)```", page, re.DOTALL)
+    tags = [FrozenRow(number=1, given=row.given).tags for row in read_rows(table)]
+    assert tags == [acme, {"project": "spring"}]
+    said, read = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    namespace: dict[str, Any] = {}
+    exec(compile(said, "reports.md", "exec"), namespace)
+    assert namespace["spending"].tags == acme
+    exec(compile(read, "reports.md", "exec"), namespace)
+    assert namespace["report"].rows == ()
+    assert set(re.findall(r"`(\w+)`", page)) >= {*DIMENSIONS, *COUNTS, *SUMS}
 
 
 def test_the_readmes_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:

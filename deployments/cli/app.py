@@ -67,6 +67,11 @@ COMMANDS = {
         "Free. Put it behind TLS at the receiver URL of the credentials block; it answers below\n"
         "that URL's path, and `/health`."
     ),
+    "cli.report:report": (
+        "Show what was paid, for whom: by project, client, film, month, model and so on.\n\n"
+        "Free but for the store's traffic: it reads the record of every clip. Amounts are in\n"
+        "US dollars."
+    ),
     "cli.sandbox:sandbox": "Run the local stand-in of the Kling API until it is interrupted.",
     "cli.schema:schema": "Print the JSON Schema of storyboards, for editors.",
     "cli.serve:serve": (

@@ -40,6 +40,7 @@ def batch(
     approve_above_usd: Decimal | None = None,
     skip_wrong: bool = False,
     leave: bool = False,
+    tag: Annotated[list[str] | None, Parameter(negative="")] = None,
     to: Path | None = None,
 ) -> None:
     """Make the clips of a table, and keep a table of results in the archive.
@@ -54,6 +55,7 @@ def batch(
         approve_above_usd: Ask before sending anything when more than this is to be paid.
         skip_wrong: Leave rows with mistakes out instead of refusing the table.
         leave: Send the clips and do not wait; the receiver or a sweep archives them.
+        tag: Who pays, as in `--tag project=spring`; may be said several times.
         to: A file on this machine that gets a copy of the table of results, as CSV.
     """
     clips = asyncio.run(load_block(KlingArchive, blocks.archive)).get_archive()
@@ -61,7 +63,7 @@ def batch(
         _make_batch(
             table,
             blocks,
-            Spending(budget_usd=budget_usd),
+            Spending.model_validate({"budget_usd": budget_usd, "tags": tag or []}),
             approve_above_usd,
             skip_wrong=skip_wrong,
             leave=leave,

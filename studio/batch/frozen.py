@@ -21,10 +21,11 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.kling.server_words import printable
 from prefect_kling.studio.errors import LedgerUnreadable, TableInvalid, WrongTable
 from prefect_kling.studio.film.mistakes import Mistake
-from prefect_kling.studio.film.reading.columns import RESULTS
+from prefect_kling.studio.film.reading.columns import RESULTS, tag_columns
 from prefect_kling.studio.film.reading.table import TableRow
 from prefect_kling.studio.film.storyboard import latin_words
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.tags import usable_tags
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.bucket import Bucket
 
@@ -78,6 +79,11 @@ class FrozenRow(BaseModel):
     """What to make; None for a row with mistakes."""
     wrong: str = ""
     """What is wrong with it."""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Who pays for it: its columns such as `tag.project`."""
+        return usable_tags(tag_columns(self.given))
 
     @property
     def own_id(self) -> str:

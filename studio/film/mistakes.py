@@ -262,6 +262,8 @@ _WORDS = {
     "blank_text": "this is empty; write something",
     "too_many_characters": "this has {length} characters; the most is {limit}",
     "name": "a name has no spaces and no < or >; write '{limit}' for {shown}",
+    "tag_name": "the name of a tag has letters, digits, - and _; write '{limit}' for {shown}",
+    "too_many_tags": "these are {value} tags; the most is {limit}",
     "empty_list": "at least one {limit} is needed",
     "one_of": "give one of {listed}; this has {both}",
     "no_link": "{shown} is no link, and pictures are given as links",

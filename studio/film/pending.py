@@ -19,6 +19,8 @@ class PendingFilm(BaseModel):
 
     storyboard: Storyboard
     budget_usd: Decimal | None = None
+    tags: dict[str, str] = {}
+    """Who pays, where the storyboard does not say it."""
 
     @property
     def path(self) -> str:
@@ -26,7 +28,8 @@ class PendingFilm(BaseModel):
         return self._path(self.storyboard.slug)
 
     def _path(self, slug: str) -> str:
-        content = self.storyboard.model_dump_json().encode()
+        # Who pays is no part of what is made; and earlier versions knew no tags.
+        content = self.storyboard.model_dump_json(exclude={"tags"}).encode()
         content_hash = hashlib.sha256(content).hexdigest()[:KEY_LENGTH]
         return layout.pending_film(slug, content_hash)
 

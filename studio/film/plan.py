@@ -156,6 +156,8 @@ class FilmPlan(BaseModel):
     """The slug that earlier versions gave to this title; what they stored there counts."""
     scenes: tuple[PlannedScene, ...]
     remarks: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
+    """Who pays for the film."""
 
     @property
     def name(self) -> str:
@@ -180,6 +182,7 @@ class FilmPlan(BaseModel):
             earlier_slug=self.earlier_slug,
             scenes=(self.scenes[scene - 1],),
             remarks=self.remarks,
+            tags=self.tags,
         )
 
     @property

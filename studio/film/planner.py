@@ -57,6 +57,7 @@ def plan_film(storyboard: Storyboard) -> FilmPlan:
         earlier_slug=board.earlier_slug,
         scenes=tuple(scenes),
         remarks=board.remarks,
+        tags=board.tags,
     )
 
 

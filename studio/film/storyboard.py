@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 from prefect_kling.kling.models import known_models
 from prefect_kling.kling.request import ModelName, OnOff, YesNo
 from prefect_kling.kling.server_words import printable
+from prefect_kling.studio.money.tags import Tags
 
 Name = Annotated[str, Field(pattern=r"^[^<>\s]+$", max_length=60)]
 Link = Literal["cut", "last_frame", "reference_video", "edit"]
@@ -199,6 +200,9 @@ class Storyboard(_Part):
 
     title: Annotated[str, Field(min_length=1, max_length=120)]
     """Name of the film."""
+    tags: Tags = {}
+    """Who pays, such as `{project: spring, client: Acme}`: kept in the ledger for reports. Tags
+    change no shot."""
     defaults: ShotSettings = ShotSettings()
     """What all shots have in common."""
     references: dict[Name, Reference] = {}

@@ -292,7 +292,8 @@ def _spent(accounts: Accounts, film: str | None, usd: Decimal) -> dict[str, obje
 
 
 def _reservation(entry: Entry, film: FilmCap | None) -> Reservation:
-    name = None
+    # What is set aside anew, for a job that goes on after all, is the same film's as before.
+    name = entry.film or None
     if film is not None:
         name = film.film
     return Reservation(usd=entry.request_usd, claim=entry.claim, film=name)

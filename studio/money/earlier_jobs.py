@@ -127,7 +127,7 @@ def _note_settled(
     note = f"{len(settled)} earlier attempts are settled"
     noted = archive.ledger.note_attempts(version, (*attempts, *named_late), note)
     for ended in settled.values():
-        _book(ended, entry.clip_key, archive)
+        _book(ended, entry, archive)
         if ended.claim != entry.claim:
             archive.bucket.delete(layout.open_marker(entry.clip_key, ended.claim))
     return noted
@@ -200,12 +200,13 @@ def _may_be_kept(attempt: Attempt) -> bool:
     return since is not None and datetime.now(UTC) - since < RETENTION
 
 
-def _book(ended: Attempt, clip_key: str, archive: Archive) -> None:
+def _book(ended: Attempt, entry: Entry, archive: Archive) -> None:
     usd = ended.charged_usd or NOTHING
-    was_set_aside = archive.budget.settle_claim(clip_key, ended.claim, usd)
+    was_set_aside = archive.budget.settle_claim(entry.clip_key, ended.claim, usd)
     if usd and not was_set_aside:
         # Its money was freed when it counted as failed.
-        archive.budget.book(usd)
+        film = entry.film if ended.film is None else ended.film
+        archive.budget.book(usd, film or None)
 
 
 def _keep_late_video(

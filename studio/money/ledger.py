@@ -22,7 +22,7 @@ jobs of its earlier attempts.
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -110,6 +110,7 @@ class ClaimRequest:
     resubmit_unknown: bool = False
     read_version: str = ""
     expects_none: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def allows_another_attempt(self, entry: Entry) -> bool:
         """Whether a failed job may be followed by another attempt now."""
@@ -221,6 +222,7 @@ class Ledger:
             sent_to=wanted.sent_to,
             account=wanted.account,
             film=wanted.film,
+            tags=dict(wanted.tags),
             adopted_by="",
             silent_seconds=wanted.silent_seconds,
             at_most_usd=wanted.at_most_usd + entry.maybe_paid_usd,
@@ -599,6 +601,9 @@ class Ledger:
             for other in version.entry.named_job_ids
             if other != job_id
         ]
+        if version.entry.state is EntryState.GIVEN_UP:
+            # Its marker may be gone, and without one no sweep would fetch the video.
+            self.bucket.put(_marker("open", version.entry), b"", "text/plain")
         note = f"job {job_id} adopted by {who}"
         moved = self._move(
             version,

@@ -85,6 +85,11 @@ class Attempt(BaseModel):
     sent_at: datetime | None = None
     ended_at: datetime | None = None
     why: Note = ""
+    film: str | None = None
+    """The film that paid for it. None in records of versions that kept it for the latest request
+    only."""
+    tags: dict[str, str] | None = None
+    """The tags of whoever paid for it; None as with `film`."""
 
 
 class Event(BaseModel):
@@ -134,6 +139,9 @@ class Entry(BaseModel):
     versions."""
     film: str = ""
     """The film it was asked for, if any; its budget paid for it."""
+    tags: dict[str, str] = {}
+    """Who paid for it, such as project and client. Runs that find the clip leave them as they
+    are."""
     adopted_by: str = ""
     """Who named the job, where its sender did not."""
     silent_seconds: float | None = None
@@ -209,9 +217,14 @@ class Entry(BaseModel):
         A job that was named late counts as one.
         """
         attempts = [each for each in self.attempts if each.charged_usd is None]
+        return (*attempts, *self.late_attempts)
+
+    @property
+    def late_attempts(self) -> tuple[Attempt, ...]:
+        """The jobs that were named late and are neither the clip's own nor among its attempts."""
         known = {self.job_id, *(each.job_id for each in self.attempts)}
         late = [self._late_attempt(each) for each in self.late_jobs if each.job_id not in known]
-        return (*attempts, *late)
+        return tuple(late)
 
     def _late_attempt(self, late: LateJob) -> Attempt:
         return Attempt(
@@ -224,6 +237,8 @@ class Entry(BaseModel):
             account=self.account,
             ended_at=late.at,
             why="its id arrived late",
+            film=self.film,
+            tags=self.tags,
         )
 
     @property
@@ -310,6 +325,8 @@ class Entry(BaseModel):
             sent_at=self.sent_at,
             ended_at=self.failed_at or datetime.now(UTC),
             why=self.last_note,
+            film=self.film,
+            tags=self.tags,
         )
 
     def moved(self, state: EntryState, note: str = "", **changes: object) -> "Entry":

@@ -23,9 +23,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, assert_never
 
@@ -165,6 +165,8 @@ class SubmitOptions:
     """
     sends_at_once: int = 4
     """How many clips of this process may be between claim and job id: how many a kill can hold."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Who pays, such as project and client; kept in the record of what this run pays for."""
 
 
 Terms = SubmitOptions
@@ -191,6 +193,7 @@ async def submit_once(
         sent_to=client.settings.base_url,
         account=client.account(order.clip_key),
         film=options.film.film if options.film is not None else "",
+        tags=options.tags,
         silent_seconds=options.window or sender_window(client.settings, options.insist),
         max_attempts=options.max_attempts,
         max_attempts_for_life=options.max_attempts_for_life,

@@ -1,8 +1,9 @@
 """Calling blocking code from asyncio, and finishing work that a cancellation must not interrupt."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 import anyio
@@ -10,6 +11,7 @@ import anyio.to_thread
 
 STOP_SECONDS = 20.0
 READS_AT_ONCE = 16
+READS_AHEAD = 4 * READS_AT_ONCE
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -25,9 +27,18 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
 
 def map_in_threads(read: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
-    """Yield what a blocking call returns for each item, in order, `READS_AT_ONCE` at a time."""
+    """Yield what a blocking call returns for each item, in order, `READS_AT_ONCE` at a time.
+
+    At most `READS_AHEAD` items are taken ahead of whoever iterates: memory does not grow with them.
+    """
+    ahead: deque[Future[T]] = deque()
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
-        yield from threads.map(read, items)
+        for item in items:
+            ahead.append(threads.submit(read, item))
+            if len(ahead) == READS_AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def sheltered(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":

@@ -33,3 +33,27 @@ def test_a_batch_tells_its_rows_in_trouble_and_brings_its_results(
     assert quoted.returncode == 0, quoted.stderr
     assert "1 of 2 different clips: failed for good" in quoted.stdout
     assert "To be paid: $0;" in quoted.stdout
+
+
+@pytest.mark.usefixtures("default_blocks")
+def test_a_batch_is_paid_by_whom_its_words_and_its_rows_name(
+    call: Call, prefect_ui: str, archive: Archive, tmp_path: Path
+) -> None:
+    """A row's own tag wins; a word that is no tag is refused before anything is sent."""
+    table = tmp_path / "mugs.csv"
+    own = archive.bucket.prefix.strip("/")
+    table.write_text(f"prompt,duration,tag.client\nA mug {own},3,Beta\nA jug {own},3,\n")
+    words = ("batch", str(table), "--tag", "project=spring", "--tag")
+    server = f"{prefect_ui}/api"
+    refused = call(*words, "Acme", PREFECT_API_URL=server)
+    assert "name=value, such as project=spring" in refused.stderr
+    assert list(archive.ledger.all_keys()) == []
+    done = call(*words, "client=Acme", PREFECT_API_URL=server)
+    assert done.returncode == 0, done.stderr
+    tags = {
+        each.entry.order.request.prompt: each.entry.tags for each in archive.ledger.all_records()
+    }
+    assert tags == {
+        f"A mug {own}": {"project": "spring", "client": "Beta"},
+        f"A jug {own}": {"project": "spring", "client": "Acme"},
+    }

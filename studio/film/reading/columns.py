@@ -14,6 +14,8 @@ from prefect_kling.studio.film.reading.yaml_text import parse_json
 
 OWN = "x_"
 """Names that begin like this are the user's own, whatever they are near to."""
+TAG = "tag."
+"""Names that begin like this say who pays: `tag.project` is the tag `project` of a row."""
 RESULTS = "kling_"
 """Names that begin like this are written into results. A table of results can be read again."""
 
@@ -79,7 +81,7 @@ _ON_OFF = {"true": "on", "yes": "on", "on": "on", "false": "off", "no": "off", "
 
 def near_column(name: str) -> str:
     """Return the column that a name is nearly that of; empty if it is one, or the user's own."""
-    if name in COLUMNS or name.startswith((OWN, RESULTS)):
+    if name in COLUMNS or name.startswith((OWN, TAG, RESULTS)):
         return ""
     plain = re.sub(r"[\s_-]+", "_", name.strip().lower())
     if plain in COLUMNS:
@@ -137,6 +139,11 @@ def own_columns(given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         for name, value in given.items()
         if name not in COLUMNS and not name.startswith(RESULTS)
     }
+
+
+def tag_columns(given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return the columns of a row that say who pays, by the names of the tags."""
+    return {name.removeprefix(TAG): value for name, value in given.items() if name.startswith(TAG)}
 
 
 def request_fields(given: Mapping[str, JsonValue]) -> dict[str, Any]:

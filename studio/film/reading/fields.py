@@ -23,6 +23,7 @@ from prefect_kling.studio.film.storyboard import (
     Storyboard,
     shortened,
 )
+from prefect_kling.studio.money.tags import MOST_TAGS
 
 # Parts of a storyboard: in words, and the field that somebody means who writes only a text there.
 _PARTS: dict[type[BaseModel], tuple[str, str]] = {
@@ -40,6 +41,7 @@ _WRITTEN: dict[int | str, str] = {
     "references": "a name and below it its fields, as in `bottle: {image: bottle.png}`",
     "characters": "a name and below it its fields, as in `mara: {description: A woman of forty}`",
     "defaults": "fields, as in `duration: 5`",
+    "tags": "names and texts, as in `project: spring`",
 }
 
 # pydantic's name of a mistake, and ours.
@@ -89,6 +91,11 @@ def mistake_of(error: ErrorDetails, root: type[BaseModel]) -> Mistake:
             return Mistake("name_in_list", place, value=given)
         case "string_type":
             return Mistake(_TEXTS.get(type(given), "text"), place, value=given)
+        case "string_pattern_mismatch" if place[:1] == ("tags",):
+            better = re.sub(r"[^\w-]+", "-", str(given)).strip("-")
+            return Mistake("tag_name", place, value=given, limit=better or "project")
+        case "too_long" if place == ("tags",):
+            return Mistake("too_many_tags", place, value=len(given), limit=MOST_TAGS)
         case "string_pattern_mismatch":
             better = "-".join(re.sub(r"[<>]", "", str(given)).split())
             return Mistake("name", place, value=given, limit=better)

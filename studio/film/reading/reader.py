@@ -88,7 +88,7 @@ def storyboard_schema() -> dict[str, Any]:
     schema: dict[str, Any] = _plain(Storyboard.model_json_schema())
     # Exactly one: said by counting, which editors explain better than `oneOf`.
     schema["$defs"]["Reference"] |= {"minProperties": 1, "maxProperties": 1}
-    for names in ("references", "characters"):
+    for names in ("tags", "references", "characters"):
         _close(schema["properties"][names])
 
     told = "Where editors find this schema; it is not part of the film."

@@ -19,8 +19,10 @@ from prefect_kling.studio.film.mistakes import Mistake
 from prefect_kling.studio.film.reading.columns import (
     COLUMNS,
     OWN,
+    TAG,
     near_column,
     request_fields,
+    tag_columns,
     unescaped,
     written_cells,
 )
@@ -28,8 +30,9 @@ from prefect_kling.studio.film.reading.comments import cut_texts
 from prefect_kling.studio.film.reading.fields import mistake_of
 from prefect_kling.studio.film.reading.plain_text import TextInvalid, unwrapped
 from prefect_kling.studio.film.reading.yaml_text import parse_json, read_text
-from prefect_kling.studio.film.storyboard import Place
+from prefect_kling.studio.film.storyboard import Place, Storyboard
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.studio.money.tags import TAGS
 
 _SEPARATOR = re.compile(r"sep=(.)[ \t,;]*\r?\n", re.IGNORECASE)
 MOST_REQUESTS = 100_000
@@ -124,10 +127,28 @@ def _table_row(row: _Row, name: str) -> TableRow:
         order = ClipOrder.model_validate({"request": request, "take": take})
     except ValidationError as error:
         mistakes += [_mistake(each, row.place) for each in error.errors(include_url=False)]
+    mistakes += _tag_mistakes(row)
     if mistakes:
         order = None
     told = tuple(replace(each, line=row.line, document=name) for each in mistakes)
     return TableRow(row.line, row.fields, order, told)
+
+
+def _tag_mistakes(row: _Row) -> list[Mistake]:
+    """Return what is wrong with the columns that say who pays."""
+    try:
+        TAGS.validate_python(tag_columns(row.fields))
+    except ValidationError as error:
+        found = []
+        for each in error.errors(include_url=False):
+            within = each.copy()
+            within["loc"] = ("tags", *each["loc"])
+            mistake = mistake_of(within, Storyboard)
+            if each["loc"]:
+                mistake = replace(mistake, place=(f"{TAG}{each['loc'][0]}",))
+            found.append(mistake.within(row.place))
+        return found
+    return []
 
 
 def _refused(rule: str, line: int, value: object = None, limit: object = None) -> TextInvalid:

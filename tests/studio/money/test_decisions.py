@@ -323,3 +323,24 @@ def test_every_state_names_its_next_step(state: EntryState) -> None:
         ),
     )
     assert bool(next_steps(entry)) is (state is not EntryState.ARCHIVED)
+
+
+async def test_a_job_that_is_found_after_its_clip_was_given_up_is_booked_for_its_film(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """The worst price is taken back from the film, and the video's own price put in its place."""
+    sandbox.fault(on="create", do={"drop": True}, after_commit=True)
+    with pytest.raises(ClipHeld):
+        await submit_once(order, client, archive, BRIEF)
+    await decisions.give_up(version_of(archive, order), client, archive, WHO)
+    (job_id,) = [
+        each["id"] for each in sandbox.jobs() if each["body"].get("prompt") == order.request.prompt
+    ]
+    job = await poll_until_done(client, job_id, EAGER)
+    await decisions.adopt(version_of(archive, order), job, client, archive, WHO)
+    await reconcile(archive, client, SWEEP)
+    clip = archive.find(order.clip_key)
+    accounts = archive.budget.accounts()
+    assert clip is not None
+    assert accounts is not None
+    assert accounts.spent_on_films_usd["dawn"] == accounts.spent_usd == clip.usd

@@ -1,10 +1,11 @@
 """Work that a cancellation must not interrupt."""
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 
-from prefect_kling.studio.storage.concurrency import uninterrupted
+from prefect_kling.studio.storage.concurrency import READS_AHEAD, map_in_threads, uninterrupted
 
 
 async def test_work_that_must_be_finished_outlives_a_cancellation() -> None:
@@ -45,3 +46,19 @@ def test_work_that_must_be_finished_outlives_the_end_of_the_event_loop() -> None
 
     asyncio.run(main())
     assert done == [True]
+
+
+def test_what_is_read_in_threads_is_not_read_far_ahead() -> None:
+    """In the order of the items; memory does not grow with their number."""
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    results = map_in_threads(str, items())
+    for number in range(500):
+        assert next(results) == str(number)
+        assert len(taken) <= number + READS_AHEAD
+    assert list(results) == [str(number) for number in range(500, 1000)]

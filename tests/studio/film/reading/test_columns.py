@@ -6,6 +6,7 @@ import pytest
 
 from prefect_kling.kling.parameters import RequestParameters
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.studio.batch.frozen import FrozenRow
 from prefect_kling.studio.errors import TableInvalid
 from prefect_kling.studio.film.reading.columns import COLUMNS, near_column, own_columns
 from prefect_kling.studio.film.reading.table import TableRow, read_rows, require_right
@@ -157,3 +158,31 @@ def test_a_wrong_value_of_a_column_is_told_with_its_line(text: str, words: str) 
     with pytest.raises(TableInvalid) as caught:
         require_right(read_rows(text))
     assert words in caught.value.message
+
+
+def test_columns_that_begin_with_tag_say_who_pays() -> None:
+    """They change no order, and stand in the results like columns of the user's own."""
+    row = row_of_csv(prompt="A lamp", **{"tag.project": "spring", "tag.client": ""})
+    assert row.order == row_of_csv(prompt="A lamp").order
+    assert own_columns(row.given) == {"tag.project": "spring"}
+    assert FrozenRow(number=1, given=row.given).tags == {"project": "spring"}
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        ({"tag.project": "x" * 61}, "tag.project: this has 61 characters; the most is 60"),
+        ({"tag.paid by": "Acme"}, "tag.paid by: the name of a tag .* write 'paid-by'"),
+        ({"tag.year": 2026}, "tag.year: a text belongs here; put 2026 in quotes"),
+        ({f"tag.t{n}": "x" for n in range(9)}, "tags: these are 9 tags; the most is 8"),
+    ],
+    ids=str,
+)
+def test_a_tag_that_cannot_be_one_is_refused_with_its_line(
+    cells: dict[str, object], told: str
+) -> None:
+    """Before anything is paid; a table that an earlier version has frozen is made all the same."""
+    with pytest.raises(TableInvalid, match=f"line 1: {told}"):
+        require_right([row_of(prompt="A lamp", **cells)])
+    stored = FrozenRow(number=1, given={"prompt": "A lamp", **cells})
+    assert set(stored.tags) <= {f"t{n}" for n in range(8)}

@@ -328,6 +328,35 @@ FIELDS = [
         "- prompt: P\n        references:\n          - image: a.png",
         "line 18: scene 1, shot 1, reference 1: a name belongs here, not fields",
     ),
+    # Tags.
+    (
+        "references:",
+        "tags: {project: 2026}\nreferences:",
+        "line 2: tags, project: a text belongs here; put 2026 in quotes",
+    ),
+    (
+        "references:",
+        "tags:\n  paid by: Acme\nreferences:",
+        (
+            "line 3: tags, paid by: the name of a tag has letters, digits, - and _; "
+            "write 'paid-by' for 'paid by'"
+        ),
+    ),
+    (
+        "references:",
+        f"tags: {{project: {'x' * 61}}}\nreferences:",
+        "line 2: tags, project: this has 61 characters; the most is 60",
+    ),
+    (
+        "references:",
+        "tags: spring\nreferences:",
+        "line 2: tags: write names and texts, as in `project: spring`",
+    ),
+    (
+        "references:",
+        f"tags: {{{', '.join(f't{n}: x' for n in range(9))}}}\nreferences:",
+        "line 2: tags: these are 9 tags; the most is 8",
+    ),
 ]
 
 
