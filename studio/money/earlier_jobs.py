@@ -71,11 +71,10 @@ async def read_earlier_jobs(
             ) from error
         if job.state is not JobState.FAILED:
             why = f"job {job_id} counted as failed and is {job.said_state or job.state}"
-            money = (attempt.claim, attempt.at_most_usd, archive)
-            await in_thread(set_aside_for, version, *money)
+            # Not after it: whoever archives its video meanwhile books before the record says so.
+            usd = attempt.at_most_usd
+            await in_thread(set_aside_for, version, attempt.claim, usd, archive)
             reopened = await in_thread(archive.ledger.reopen, version, job_id, why)
-            # Until then its end was known, so that a sweep may have freed the money once more.
-            await in_thread(set_aside_for, reopened, *money)
             return reopened.entry
     await in_thread(_free_money, version.entry, archive)
     return None

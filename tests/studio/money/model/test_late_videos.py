@@ -99,3 +99,32 @@ def test_wherever_a_sweep_comes_between_a_late_video_is_booked_once(late: Late) 
         finally:
             world.end()
         steps += 1
+
+
+@pytest.mark.slow
+@EVERY_WAY
+def test_wherever_a_sweep_stops_and_goes_on_later_a_late_video_is_booked_once(late: Late) -> None:
+    """It stops anywhere, in whatever the process has left, which then comes to its end first."""
+    has_ended = False
+    steps = 0
+    while not has_ended:
+        sweep_has_ended = False
+        sweep_steps = 0
+        while not sweep_has_ended:
+            world = World()
+            try:
+                process, usd = late(world)
+                for _ in range(steps):
+                    world.step(process)
+                has_ended = process.is_finished
+                sweep = world.sweep()
+                for _ in range(sweep_steps):
+                    world.step(sweep)
+                sweep_has_ended = sweep.is_finished
+                world.finish(process)
+                world.finish(sweep)
+                check_books(world, usd)
+            finally:
+                world.end()
+            sweep_steps += 1
+        steps += 1
