@@ -160,6 +160,25 @@ class Budget:
 
         self._change(put_back, begin=False)
 
+    def set_aside_while(
+        self, clip_key: str, reservation: Reservation, is_unchanged: Callable[[], bool]
+    ) -> None:
+        """Set money aside for a claim for which nothing is. No cap can refuse that.
+
+        `is_unchanged` says whether the clip's record still is as the caller has read it. It is
+        asked between the read and the write of the accounts: who changes the record and books in
+        between has changed the accounts, too, and it is asked again.
+        """
+
+        def set_aside(accounts: Accounts) -> Accounts:
+            is_there = find_reservation(accounts, clip_key, reservation.claim) is not None
+            if is_there or not is_unchanged():
+                return accounts
+            reserved = {**accounts.reserved, _name(clip_key, reservation.claim): reservation}
+            return accounts.model_copy(update={"reserved": reserved})
+
+        self._change(set_aside, begin=False)
+
     def settle(self, entry: Entry, usd: Decimal) -> None:
         """Turn what is set aside for an entry's latest claim into money spent; 0 is a refund."""
         self.settle_claim(entry.clip_key, entry.claim, usd)

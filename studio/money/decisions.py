@@ -73,10 +73,11 @@ async def adopt(
         await in_thread(archive.jobs.give_back, str(entry.job_id), entry.clip_key)
         return corrected.entry
     adopted = await in_thread(archive.ledger.adopt, version, job.job_id, who)
+    # Set aside first: a process that ends in between leaves too much counted, never too little.
+    await in_thread(archive.budget.restore, adopted.entry)
     if entry.state is EntryState.GIVEN_UP:
         # Its worst price was booked when it was given up; the video's own price replaces it.
         await in_thread(archive.budget.book, -(entry.charged_usd or NOTHING), entry.film or None)
-    await in_thread(archive.budget.restore, adopted.entry)
     return adopted.entry
 
 

@@ -19,6 +19,7 @@ from prefect_kling.studio.money.charges import read_charge
 from prefect_kling.studio.money.ledger import VersionedEntry
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.record import NOTHING, Attempt, Entry, EntryState
+from prefect_kling.studio.money.reservations import set_aside_for, settle_ended_claims
 from prefect_kling.studio.money.result_files import fetch_result
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.concurrency import in_thread
@@ -70,8 +71,10 @@ async def read_earlier_jobs(
             ) from error
         if job.state is not JobState.FAILED:
             why = f"job {job_id} counted as failed and is {job.said_state or job.state}"
+            # Not after it: whoever archives its video meanwhile books before the record says so.
+            usd = attempt.at_most_usd
+            await in_thread(set_aside_for, version, attempt.claim, usd, archive, attempt.film)
             reopened = await in_thread(archive.ledger.reopen, version, job_id, why)
-            await in_thread(archive.budget.restore, reopened.entry)
             return reopened.entry
     await in_thread(_free_money, version.entry, archive)
     return None
@@ -117,17 +120,22 @@ def _note_settled(
 ) -> VersionedEntry:
     """Write what earlier attempts have cost, then book it.
 
-    Several runs may come here at once: only the one whose write has won books. Raises
-    `LedgerMoved` in the others.
+    Each price is set aside before it is written, so that what a process leaves that ends in between
+    is booked by the next sweep. Several runs may come here at once: the record lets one write, and
+    the accounts let what is set aside be booked once. Raises `LedgerMoved` in the others.
     """
     entry = version.entry
     known = {(each.claim, each.job_id) for each in entry.attempts}
     attempts = [settled.get((each.claim, each.job_id), each) for each in entry.attempts]
     named_late = [ended for name, ended in settled.items() if name not in known]
+    for ended in settled.values():
+        if ended.charged_usd:
+            claim = entry.reservation_of(ended)
+            set_aside_for(version, claim, ended.charged_usd, archive, ended.film)
     note = f"{len(settled)} earlier attempts are settled"
     noted = archive.ledger.note_attempts(version, (*attempts, *named_late), note)
+    settle_ended_claims(archive, entry.clip_key)
     for ended in settled.values():
-        _book(ended, entry, archive)
         if ended.claim != entry.claim:
             archive.bucket.delete(layout.open_marker(entry.clip_key, ended.claim))
     return noted
@@ -198,15 +206,6 @@ async def _ended(
 def _may_be_kept(attempt: Attempt) -> bool:
     since = attempt.ended_at or attempt.sent_at
     return since is not None and datetime.now(UTC) - since < RETENTION
-
-
-def _book(ended: Attempt, entry: Entry, archive: Archive) -> None:
-    usd = ended.charged_usd or NOTHING
-    was_set_aside = archive.budget.settle_claim(entry.clip_key, ended.claim, usd)
-    if usd and not was_set_aside:
-        # Its money was freed when it counted as failed.
-        film = entry.film if ended.film is None else ended.film
-        archive.budget.book(usd, film or None)
 
 
 def _keep_late_video(

@@ -119,6 +119,15 @@ class ClaimRequest:
         failures = entry.failures_in_a_row(self.outage_seconds, datetime.now(UTC))
         return failures < self.max_attempts
 
+    def allows_resubmission(self, entry: Entry) -> bool:
+        """Whether a held clip, of which no answer named a job, may be sent again by choice.
+
+        A request that was certainly not taken is no attempt: it is repeated under its number.
+        """
+        if not self.resubmit_unknown or entry.named_job_id is not None:
+            return False
+        return entry.is_latest_not_taken or entry.attempt < self.max_attempts
+
 
 class Ledger:
     """The ledger in a bucket. Methods block (see `in_thread`); each may be repeated safely.
@@ -180,11 +189,11 @@ class Ledger:
                 return self._won(
                     _next_attempt(entry, entry.as_attempt("failed")), wanted, version.etag
                 )
-            case EntryState.HELD if wanted.resubmit_unknown and entry.attempt < wanted.max_attempts:
+            case EntryState.HELD if wanted.allows_resubmission(entry):
                 # A job that may be paid is known by its id: it is looked for, never paid for once
                 # more.
-                if entry.named_job_id is not None:
-                    return version
+                if entry.is_latest_not_taken:
+                    return self._won(entry, wanted, version.etag)
                 if entry.has_latest_among_attempts:
                     # Its latest request has failed; what is unknown is an earlier one.
                     following = entry.model_copy(update={"attempt": entry.attempt + 1})

@@ -1,5 +1,6 @@
 """The record of one clip's money: its states, its attempts, and what is known about each job."""
 
+import hashlib
 import os
 import socket
 from dataclasses import dataclass, field
@@ -247,6 +248,15 @@ class Entry(BaseModel):
         return any(each.claim == self.claim for each in self.attempts)
 
     @property
+    def is_latest_not_taken(self) -> bool:
+        """Whether the clip is held for earlier requests only: the latest was certainly not taken.
+
+        Such a record counts nothing for it (see `Ledger.give_back`).
+        """
+        is_held = self.state is EntryState.HELD
+        return is_held and self.maybe_paid_usd > NOTHING and self.request_usd == NOTHING
+
+    @property
     def sent_at(self) -> datetime | None:
         """When the latest request was about to be sent, by the sender's clock.
 
@@ -288,26 +298,47 @@ class Entry(BaseModel):
             usd += self.charged_usd or NOTHING
         return usd
 
+    def reservation_of(self, attempt: Attempt) -> str:
+        """Return under which claim the money of an earlier request is set aside.
+
+        A job that shares its claim with another request has a name of its own there.
+        """
+        shares_its_claim = attempt.number == 0 or attempt.claim == self.claim
+        if attempt.job_id is None or not shares_its_claim:
+            return attempt.claim
+        digest = hashlib.sha256(attempt.job_id.encode("utf-8", "replace")).hexdigest()
+        return f"job-{digest[:32]}"
+
     def spent_on(self, claim: str) -> Decimal | None:
-        """Return what one claim of this clip has cost; None while its end is open.
+        """Return what was spent of the money set aside under a claim; None while its end is open.
 
         A claim that is neither the record's own nor one of its attempts was given back: nothing was
         ever sent for it.
         """
-        for attempt in self.attempts:
-            if attempt.claim == claim:
+        for attempt in (*self.attempts, *self.open_attempts):
+            if self.reservation_of(attempt) == claim:
                 return attempt.charged_usd
         if claim != self.claim:
-            is_late = any(late.claim and claim.startswith(late.claim) for late in self.late_jobs)
-            return None if is_late or self.maybe_paid_usd else NOTHING
+            return self._spent_on_another(claim)
         match self.state:
             case EntryState.RELEASED:
+                return NOTHING
+            case EntryState.HELD if self.is_latest_not_taken:
                 return NOTHING
             case EntryState.FAILED if not self.retryable:
                 return NOTHING
             case EntryState.ARCHIVED | EntryState.GIVEN_UP:
                 return self.charged_usd
         return None
+
+    def _spent_on_another(self, claim: str) -> Decimal | None:
+        is_late = any(late.claim and claim.startswith(late.claim) for late in self.late_jobs)
+        # Versions before 0.3 sent again by choice without listing the request before.
+        in_doubt = ("unknown", "paid")
+        listed = [each.at_most_usd for each in self.attempts if each.state in in_doubt]
+        if is_late or sum(listed, NOTHING) < self.maybe_paid_usd:
+            return None
+        return NOTHING
 
     def as_attempt(
         self, state: Literal["failed", "unknown", "given_up", "gone", "paid"]

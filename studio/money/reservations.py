@@ -1,7 +1,10 @@
-"""Money that is still set aside for claims that have ended."""
+"""Money that is set aside for earlier requests, or still is for claims that have ended."""
+
+from decimal import Decimal
 
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.budget import clip_of
+from prefect_kling.studio.money.budget import Reservation, clip_of
+from prefect_kling.studio.money.ledger import VersionedEntry
 
 
 def settle_ended_claims(archive: Archive, clip_key: str | None = None) -> list[str]:
@@ -33,3 +36,26 @@ def settle_ended_claims(archive: Archive, clip_key: str | None = None) -> list[s
             continue
         settled.append(key)
     return settled
+
+
+def set_aside_for(
+    version: VersionedEntry, claim: str, usd: Decimal, archive: Archive, film: str | None = None
+) -> None:
+    """Set money aside for one claim of a clip, unless it still is, or the record has changed.
+
+    `film` is the one that pays, if not the latest.
+
+    It may have been freed when the request counted as failed. Done before the record says what the
+    request has cost, so that a process that ends in between leaves it to the next sweep. Blocking,
+    safe to repeat.
+    """
+    entry = version.entry
+    if film is None:
+        film = entry.film
+    reservation = Reservation(usd=usd, claim=claim, film=film or None)
+
+    def is_unchanged() -> bool:
+        now = archive.ledger.read(entry.clip_key)
+        return now is not None and now.etag == version.etag
+
+    archive.budget.set_aside_while(entry.clip_key, reservation, is_unchanged)

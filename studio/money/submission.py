@@ -308,7 +308,7 @@ async def _look(
         case EntryState.RELEASED:
             return await _read_earlier_jobs(version, client, archive) or elsewhere
         case EntryState.HELD:
-            if options.on_unknown == "resubmit" and _may_be_resubmitted(entry, options):
+            if claim.allows_resubmission(entry):
                 return await _read_earlier_jobs(version, client, archive) or elsewhere
             raise _held(entry)
         case EntryState.GIVEN_UP:
@@ -392,10 +392,6 @@ async def _read_earlier_jobs(
     if going_on is not None:
         return going_on
     return _Later("the earlier jobs have ended without a video", read_version=version.etag)
-
-
-def _may_be_resubmitted(entry: Entry, options: SubmitOptions) -> bool:
-    return entry.named_job_id is None and entry.attempt < options.max_attempts
 
 
 class _Departure:

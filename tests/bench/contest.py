@@ -35,10 +35,11 @@ from prefect_kling.sandbox import SandboxSettings, serve
 from prefect_kling.sandbox.painter import paint_clip
 from prefect_kling.sandbox.settings import DEFAULT_KEY
 from prefect_kling.studio.media.picture_checks import PictureChecks
+from tests import documents
 from tests.bench.contenders import CONTENDERS, Place, requests_of
 from tests.bench.gauge import count_calls, gauge
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+DOCUMENT = documents.ROOT / "docs" / "benchmarks.md"
 WARM_UP = 2
 INSTANT = (0.0, 0.0)
 RENDERED = (30.0, 60.0)
@@ -269,11 +270,7 @@ def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str
 
 def write_section(name: str, text: str) -> None:
     """Replace a section of docs/benchmarks.md."""
-    page = DOCUMENT.read_text()
-    before, _, rest = page.partition(f"<!-- {name} -->\n")
-    _, _, after = rest.partition(f"<!-- /{name} -->")
-    marked = f"<!-- {name} -->\n{text.strip()}\n<!-- /{name} -->"
-    DOCUMENT.write_text(f"{before}{marked}{after}")
+    documents.write_section(DOCUMENT, name, text)
 
 
 def main(words: list[str]) -> None:

@@ -1,6 +1,7 @@
-"""A flow run in a process of its own that waits at a named moment until it gets a signal.
+"""A clip or a film that waits at a named moment, so that its run can be ended just there.
 
-Arguments: the prompt, the moment, and a file that is made once the moment has come.
+As a script it runs in a process of its own until it gets a signal; `interrupted` is the same as a
+flow, for a runner. Arguments: the prompt, the moment, and a file that is made once it has come.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from prefect import flow
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows import generate_clip, produce_film
@@ -20,8 +22,10 @@ from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.ledger import Ledger
 from prefect_kling.tasks import assemble
 
-MOMENTS = ("claim", "mark", "send", "wait", "download")
-"""The moments of a clip; `assemble` is one of a film."""
+MOMENTS = ("claim", "mark", "send", "wait", "download", "assemble")
+"""The moments of a clip, and `assemble` of a film; the sandbox is slow for `wait`, `download`."""
+BLOCK = "signalled"
+"""The name of both blocks."""
 WAIT_SECONDS = 2.0
 
 
@@ -65,16 +69,8 @@ def assemble_late(come: Path) -> None:
     assemble.assemble = slow
 
 
-def film_of(prompt: str) -> Storyboard:
-    """Two shots with a cut between them."""
-    shots = [{"prompt": f"{prompt} {number}"} for number in range(2)]
-    return Storyboard.model_validate(
-        {"title": "Signalled", "defaults": {"duration": 3}, "scenes": [{"shots": shots}]}
-    )
-
-
 def prepare(moment: str, come: Path) -> None:
-    """Make the process wait at the moment; for `wait` and `download` the sandbox is slow."""
+    """Make the process wait at the moment, unless the sandbox does."""
     match moment:
         case "claim":
             stop_after("claim", come)
@@ -86,14 +82,32 @@ def prepare(moment: str, come: Path) -> None:
             assemble_late(come)
 
 
+async def make(
+    prompt: str, moment: str, credentials: KlingCredentials, archive: KlingArchive
+) -> str:
+    """Make what has such a moment, a clip or a film of two, and return its address."""
+    if moment != "assemble":
+        wanted = VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3)
+        return (await generate_clip(wanted, credentials, archive)).uri
+    shots = [{"prompt": f"{prompt} {number}"} for number in range(2)]
+    film = Storyboard.model_validate(
+        {"title": "Signalled", "defaults": {"duration": 3}, "scenes": [{"shots": shots}]}
+    )
+    return (await produce_film(film, credentials, archive)).uri
+
+
+async def make_and_wait(prompt: str, moment: str, come: str) -> None:
+    """Make it with the stored blocks, and wait at the moment."""
+    prepare(moment, Path(come))
+    credentials = await KlingCredentials.aload(BLOCK)
+    archive = await KlingArchive.aload(BLOCK)
+    await make(prompt, moment, credentials, archive)
+
+
+interrupted = flow(make_and_wait, name="interrupted")
+
+
 if __name__ == "__main__":
     # A shell ignores SIGINT for what it starts in the background, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    prepare(sys.argv[2], Path(sys.argv[3]))
-    credentials = KlingCredentials.load("signalled")
-    archive = KlingArchive.load("signalled")
-    if sys.argv[2] == "assemble":
-        asyncio.run(produce_film(film_of(sys.argv[1]), credentials, archive))
-    else:
-        wanted = VideoRequest(model="kling-v3-omni", prompt=sys.argv[1], duration=3)
-        asyncio.run(generate_clip(wanted, credentials, archive))
+    asyncio.run(make_and_wait(*sys.argv[1:]))

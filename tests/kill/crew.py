@@ -57,11 +57,18 @@ class Api:
 
 
 @contextmanager
-def api_process(folder: Path, render_seconds: tuple[float, float]) -> Iterator[Api]:
-    """Run a sandbox with a full account in a process of its own until the block ends."""
+def api_process(
+    folder: Path, render_seconds: tuple[float, float], video: Path | None = None
+) -> Iterator[Api]:
+    """Run a sandbox with a full account in a process of its own until the block ends.
+
+    Given a video, it is the result of every job, and nothing is painted.
+    """
     (port,) = free_ports(1)
     folder.mkdir(parents=True, exist_ok=True)
     settings = f"port={port}, folder={str(folder)!r}, render_seconds={render_seconds!r}"
+    if video is not None:
+        settings += f", paints=False, clip={str(video)!r}"
     code = (
         "from prefect_kling.sandbox import SandboxSettings, serve\n"
         f"serve(SandboxSettings({settings}, short_side=90, stamp_job_id=False, "

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -191,12 +190,10 @@ def show(sums: Sums, console: Console) -> None:
         console.print(fact)
 
 
-def write_markdown(sums: Sums, path: Path, setting: str) -> None:
-    """Write the table as Markdown, with a sentence on how it was made."""
+def in_markdown(sums: Sums, setting: str) -> str:
+    """Return the table and the facts as Markdown, with a sentence on how they were measured."""
     head = ["", *GROUPS.values(), "all"]
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows(sums)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     listed = "\n".join(f"- {fact}" for fact in facts(sums))
-    path.write_text(
-        f"# {len(sums.lives)} clips under kill -9\n\n{setting}\n\n{table}\n\n{listed}\n"
-    )
+    return f"{len(sums.lives)} clips. {setting}\n\n{table}\n\n{listed}\n"

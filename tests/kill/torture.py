@@ -31,9 +31,10 @@ from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
 from prefect_kling.studio.money.submission import SubmitOptions
+from tests import documents
 from tests.kill.crew import Worker, api_process, resume
 from tests.kill.points import POINTS
-from tests.kill.tally import FAULTS, NAMED, RANDOM, Life, Sums, count, show, write_markdown
+from tests.kill.tally import FAULTS, NAMED, RANDOM, Life, Sums, count, in_markdown, show
 from tests.kill.worker import Assignment, Place
 
 BUCKET = "films"
@@ -171,7 +172,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("number", type=int, nargs="?", default=1000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="a file to write the table into")
+    parser.add_argument("--document", action="store_true", help="write it into docs/money.md, too")
     given = parser.parse_args()
     # Being stopped is no reason to leave three servers behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -179,10 +181,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kling-torture-", ignore_cleanup_errors=True) as folder:
         sums = torture(given.number, given.seed, Path(folder), console)
     show(sums, console)
+    low, high = RENDER_SECONDS
+    setting = f"Seed {given.seed}, {AT_ONCE} workers at once, a clip renders {low:g} to {high:g} s."
+    told = in_markdown(sums, setting)
     if given.out:
-        low, high = RENDER_SECONDS
-        setting = (
-            f"Seed {given.seed}, {AT_ONCE} workers at once, a clip renders {low:g} to {high:g} s."
-        )
-        write_markdown(sums, given.out, setting)
+        given.out.write_text(told)
+    if given.document:
+        documents.write_section(documents.ROOT / "docs" / "money.md", "torture", told)
     return 1 if sums.broken() else 0

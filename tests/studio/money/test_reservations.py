@@ -39,3 +39,25 @@ def test_a_late_id_between_looking_and_freeing_keeps_its_money(
     accounts = archive.budget.accounts()
     assert accounts is not None
     assert accounts.committed() == Decimal(1)
+
+
+def test_money_of_a_busy_request_is_freed_although_an_earlier_one_may_be_paid(
+    archive: Archive,
+) -> None:
+    """Its process ended before it freed the money; the record lists every claim that may cost."""
+    prompt = f"Busy {archive.bucket.prefix}"
+    order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3))
+    cap = FilmCap("a film", Decimal(5))
+    first = archive.ledger.claim(order, ClaimRequest(at_most_usd=Decimal(1)))
+    archive.budget.reserve(first.entry, cap)
+    archive.ledger.hold(archive.ledger.mark_sending(first), "the answer was lost")
+    chosen = ClaimRequest(at_most_usd=Decimal(1), resubmit_unknown=True)
+    for _ in range(2):
+        again = archive.ledger.claim(order, chosen)
+        assert again.is_mine
+        archive.budget.reserve(again.entry, cap)
+        archive.ledger.give_back(again, "busy")
+    settle_ended_claims(archive, order.clip_key)
+    accounts = archive.budget.accounts()
+    assert accounts is not None
+    assert accounts.committed() == Decimal(1)

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -331,6 +332,39 @@ async def test_a_busy_api_is_queued_for(
     await submit_once(order, client, archive, STEADY, heard.append)
     assert made(sandbox, order) == 1
     assert len(heard) == 3
+
+
+async def test_a_busy_answer_is_no_attempt_of_a_clip_that_is_sent_again_by_choice(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Only requests that may have been taken count: a lost one, and after many busy answers one."""
+    sandbox.fault(on="create", do={"drop": True})
+    with pytest.raises(ClipHeld):
+        await submit_once(order, client, archive, QUICK)
+    sandbox.fault(on="create", do={"status": 429, "retry_after": 0}, times=4)
+    chosen = SubmitOptions(on_unknown="resubmit", look_again=0.05)
+    entry = await submit_once(order, client, archive, chosen)
+    assert made(sandbox, order) == 1
+    assert entry.attempt == 2
+    assert [each.state for each in entry.attempts] == ["unknown"]
+
+
+async def test_a_clip_that_was_sent_as_often_as_it_may_is_still_queued_for_a_busy_api(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """Its last request was not taken, so it is repeated; a run that gives up leaves it so."""
+    sandbox.fault(on="create", do={"drop": True})
+    with pytest.raises(ClipHeld):
+        await submit_once(order, client, archive, QUICK)
+    sandbox.fault(on="create", do={"status": 429}, times=None)
+    last = replace(QUICK, on_unknown="resubmit", max_attempts=2)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await submit_once(order, client, archive, last)
+    assert record(archive, order).state is EntryState.HELD
+    sandbox.clear_faults()
+    entry = await submit_once(order, client, archive, last)
+    assert (entry.attempt, made(sandbox, order)) == (2, 1)
 
 
 async def test_a_busy_api_is_not_queued_for_for_ever(
