@@ -21,6 +21,7 @@ StudioError
 ├── StoryboardInvalid    fix the storyboard: file, line, field and rule are named
 ├── BatchNotSpread       deploy what a batch over several workers needs
 ├── WrongFilm            name a film that was joined
+├── WrongReport          name what there is to report by
 ├── ExtraMissing         install what it names
 ├── WrongTable           name a table that was frozen
 ├── TableInvalid         fix the table of requests: line, field and rule are named
