@@ -1,6 +1,5 @@
 """Many clips at once: made and waited for, or sent and left."""
 
-from dataclasses import replace
 from typing import Annotated
 
 from prefect import flow
@@ -110,8 +109,7 @@ async def _make_rows(
     options = spending.options(cap_of_batch(plan, spending))
 
     async def make(order: ClipOrder, row: FrozenRow, label: str) -> BatchRow:
-        own = replace(options, tags={**options.tags, **row.tags})
-        clip = await make_clip(order, resources, own, label)
+        clip = await make_clip(order, resources, options.with_tags(row.tags), label)
         return BatchRow.of_clip(row.number, clip)
 
     await work_on_rows(plan, make, archive.get_archive(), page)
@@ -156,7 +154,7 @@ async def submit_batch(
         archived = await in_thread(clips.find, order.clip_key)
         if archived is not None:
             return BatchRow.of_clip(row.number, archived)
-        own = replace(options, tags={**options.tags, **row.tags})
+        own = options.with_tags(row.tags)
         entry = await submit_video(order, credentials, archive, label, own)
         return BatchRow.of_entry(row.number, entry)
 

@@ -14,7 +14,7 @@ from prefect_kling.kling.models import (
     find_model,
     known_models,
 )
-from prefect_kling.kling.server_words import printable
+from prefect_kling.kling.server_words import one_line
 
 # The context in which stored documents are read. They were checked by the rules of their day: a
 # rule that came later, or a model that is no longer configured, must not make a paid clip
@@ -217,7 +217,7 @@ class RequestParameters(FormModel):
 
 
 def _shorten(text: str) -> str:
-    text = " ".join(printable(text).split())
+    text = one_line(text)
     if len(text) <= 60:
         return text
     return f"{text[:59]}…"

@@ -39,6 +39,11 @@ def printable(text: str) -> str:
     return _BAD_CHARACTERS.sub("\ufffd", text)
 
 
+def one_line(text: str) -> str:
+    """Return a text as one printable line: where each line means something, it cannot add one."""
+    return " ".join(printable(text).split())
+
+
 def without_link_paths(text: str) -> str:
     """Return a text with the links in it cut behind their hosts.
 

@@ -62,4 +62,4 @@ class Spending(FormModel):
 
     def options(self, cap: FilmCap | None, tags: Mapping[str, str] | None = None) -> SubmitOptions:
         """Return what clips are submitted with; `tags` are those of the document, and win."""
-        return SubmitOptions(cap, self.on_unknown, tags=self.tags | dict(tags or {}))
+        return SubmitOptions(cap, self.on_unknown, tags=self.tags).with_tags(tags or {})

@@ -14,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.exceptions import PrefectException
 
-from prefect_kling.kling.server_words import printable
+from prefect_kling.kling.server_words import one_line
 from prefect_kling.telemetry.logs import run_logger
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~])")
@@ -47,7 +47,7 @@ def escape(text: str) -> Markdown:
     """Return a text as one line of Markdown that shows just that text."""
     if isinstance(text, Markdown):
         return text
-    line = " ".join(printable(text).split())
+    line = one_line(text)
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = _SPECIAL.sub(r"\\\1", line)
     line = _BEGINS_A_BLOCK.sub(_escape_begin, line)
@@ -56,7 +56,7 @@ def escape(text: str) -> Markdown:
 
 def code(text: str) -> Markdown:
     """Return a text as code, which can be copied as it is."""
-    line = " ".join(printable(text).split())
+    line = one_line(text)
     runs = [len(run) for run in re.findall("`+", line)]
     fence = "`" * (max(runs, default=0) + 1)
     if line.startswith("`") or line.endswith("`"):

@@ -15,9 +15,10 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
 from prefect_kling.deployments.cli.audit import audit_account
 from prefect_kling.deployments.cli.quarantine import quarantine
-from prefect_kling.deployments.cli.terminal import Column, one_line, print_list, say
+from prefect_kling.deployments.cli.terminal import Column, print_list, say
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import KlingError
+from prefect_kling.kling.server_words import one_line
 from prefect_kling.studio.errors import StudioError, WrongClip
 from prefect_kling.studio.money import decisions
 from prefect_kling.studio.money.archive import Archive

@@ -43,11 +43,6 @@ def shown(text: str | Styled) -> Text:
     return Text(printable(text.replace("\r", " ")), style=style)
 
 
-def one_line(text: str) -> str:
-    """Return a text in one line: where each line means something, a text cannot add one."""
-    return " ".join(printable(text).split())
-
-
 def say(*parts: str | Styled, to: Console = console) -> None:
     """Print a line; it is broken by the terminal only, so that it can be copied in one piece."""
     line = Text()

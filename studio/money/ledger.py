@@ -124,6 +124,7 @@ class ClaimRequest:
 
         A request that was certainly not taken is no attempt: it is repeated under its number.
         """
+        # A job that may be paid and is known by its id is looked for, never paid for once more.
         if not self.resubmit_unknown or entry.named_job_id is not None:
             return False
         return entry.is_latest_not_taken or entry.attempt < self.max_attempts
@@ -190,8 +191,6 @@ class Ledger:
                     _next_attempt(entry, entry.as_attempt("failed")), wanted, version.etag
                 )
             case EntryState.HELD if wanted.allows_resubmission(entry):
-                # A job that may be paid is known by its id: it is looked for, never paid for once
-                # more.
                 if entry.is_latest_not_taken:
                     return self._won(entry, wanted, version.etag)
                 if entry.has_latest_among_attempts:

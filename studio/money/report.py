@@ -22,9 +22,8 @@ from prefect_kling.studio.money.record import (
     Entry,
     EntryState,
 )
+from prefect_kling.studio.money.tags import TAG_PREFIX
 
-TAG = "tag."
-"""`tag.NAME` is the dimension of a tag of the user's own."""
 _UNDER_WAY = (*BEFORE_A_JOB, EntryState.SUBMITTED)
 
 
@@ -170,7 +169,7 @@ def parse_dimensions(text: str) -> tuple[str, ...]:
     """
     by = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in by:
-        if name in _DIMENSIONS or name.removeprefix(TAG) not in ("", name):
+        if name in _DIMENSIONS or name.removeprefix(TAG_PREFIX) not in ("", name):
             continue
         suggestion = ""
         for near in get_close_matches(name.lower(), DIMENSIONS, n=1):
@@ -184,7 +183,7 @@ def parse_dimensions(text: str) -> tuple[str, ...]:
 
 
 def _possible() -> str:
-    return f"possible are {', '.join(DIMENSIONS)}, and {TAG}NAME for a tag of your own"
+    return f"possible are {', '.join(DIMENSIONS)}, and {TAG_PREFIX}NAME for a tag of your own"
 
 
 @dataclass
@@ -204,7 +203,7 @@ class _Groups:
     def _value(name: str, request: _Request) -> str:
         if name in _DIMENSIONS:
             return _DIMENSIONS[name](request)
-        return request.tags.get(name.removeprefix(TAG), "")
+        return request.tags.get(name.removeprefix(TAG_PREFIX), "")
 
 
 def make_report(records: Iterable[Reported], by: Sequence[str]) -> Report:
@@ -220,9 +219,9 @@ def make_report(records: Iterable[Reported], by: Sequence[str]) -> Report:
     rows = [Row(group, groups.money[group]) for group in sorted(groups.money)]
     unused = []
     for place, name in enumerate(by):
-        is_tag = name.startswith(TAG) or name in ("project", "client")
+        is_tag = name.startswith(TAG_PREFIX) or name in ("project", "client")
         if is_tag and not any(row.group[place] for row in rows):
-            unused.append(name.removeprefix(TAG))
+            unused.append(name.removeprefix(TAG_PREFIX))
     return Report(tuple(by), tuple(rows), groups.total, tuple(unused))
 
 

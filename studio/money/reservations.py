@@ -43,11 +43,9 @@ def set_aside_for(
 ) -> None:
     """Set money aside for one claim of a clip, unless it still is, or the record has changed.
 
-    `film` is the one that pays, if not the latest.
-
-    It may have been freed when the request counted as failed. Done before the record says what the
-    request has cost, so that a process that ends in between leaves it to the next sweep. Blocking,
-    safe to repeat.
+    The money may have been freed when the request counted as failed. Done before the record says
+    what the request has cost, so that a process that ends in between leaves it to the next sweep.
+    Without `film`, the film of the latest request pays. Blocking, safe to repeat.
     """
     entry = version.entry
     if film is None:

@@ -168,6 +168,10 @@ class SubmitOptions:
     tags: Mapping[str, str] = field(default_factory=dict)
     """Who pays, such as project and client; kept in the record of what this run pays for."""
 
+    def with_tags(self, tags: Mapping[str, str]) -> "SubmitOptions":
+        """Return the same options with further tags, which win."""
+        return replace(self, tags={**self.tags, **tags})
+
 
 Terms = SubmitOptions
 """The name of `SubmitOptions` in version 0.1."""

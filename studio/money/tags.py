@@ -6,23 +6,25 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticKnownError
 
-from prefect_kling.kling.server_words import printable
+from prefect_kling.kling.server_words import one_line
 
+TAG_PREFIX = "tag."
+"""`tag.NAME` is a tag as a column of a table, and as something to report by."""
 MOST_TAGS = 8
 LONGEST_NAME = 30
 LONGEST_VALUE = 60
 
 
-def _one_line(text: str) -> str:
+def _value(text: str) -> str:
     """Return a value as one printable line: equal values are to be one group of a report."""
-    line = " ".join(printable(text).split())
+    line = one_line(text)
     if not line:
         raise PydanticKnownError("string_too_short", {"min_length": 1})
     return line
 
 
 TagName = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=LONGEST_NAME)]
-TagValue = Annotated[str, Field(min_length=1, max_length=LONGEST_VALUE), AfterValidator(_one_line)]
+TagValue = Annotated[str, Field(min_length=1, max_length=LONGEST_VALUE), AfterValidator(_value)]
 Tags = Annotated[dict[TagName, TagValue], Field(max_length=MOST_TAGS)]
 """Short values by name. `project` and `client` are names that reports know as they stand."""
 

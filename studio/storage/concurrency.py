@@ -31,6 +31,7 @@ def map_in_threads(read: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
 
     At most `READS_AHEAD` items are taken ahead of whoever iterates: memory does not grow with them.
     """
+    # `Executor.map` takes all items at once before Python 3.14, which has a `buffersize` for it.
     ahead: deque[Future[T]] = deque()
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
         for item in items:

@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from prefect_kling.deployments.cli.terminal import Column, Styled, make_table, one_line, say
+from prefect_kling.deployments.cli.terminal import Column, Styled, make_table, say
+from prefect_kling.kling.server_words import one_line
 from tests.telemetry.test_markdown import HOSTILE
 
 TEXTS = [*HOSTILE, "[bold]x[/] [/nothing] [link=https://evil.example]y[/link]", "trailing \\"]

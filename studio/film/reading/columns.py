@@ -11,11 +11,10 @@ from pydantic import JsonValue
 from prefect_kling.studio.film.mistakes import Mistake
 from prefect_kling.studio.film.reading.plain_text import TextInvalid
 from prefect_kling.studio.film.reading.yaml_text import parse_json
+from prefect_kling.studio.money.tags import TAG_PREFIX
 
 OWN = "x_"
 """Names that begin like this are the user's own, whatever they are near to."""
-TAG = "tag."
-"""Names that begin like this say who pays: `tag.project` is the tag `project` of a row."""
 RESULTS = "kling_"
 """Names that begin like this are written into results. A table of results can be read again."""
 
@@ -81,7 +80,7 @@ _ON_OFF = {"true": "on", "yes": "on", "on": "on", "false": "off", "no": "off", "
 
 def near_column(name: str) -> str:
     """Return the column that a name is nearly that of; empty if it is one, or the user's own."""
-    if name in COLUMNS or name.startswith((OWN, TAG, RESULTS)):
+    if name in COLUMNS or name.startswith((OWN, TAG_PREFIX, RESULTS)):
         return ""
     plain = re.sub(r"[\s_-]+", "_", name.strip().lower())
     if plain in COLUMNS:
@@ -143,7 +142,11 @@ def own_columns(given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
 
 def tag_columns(given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Return the columns of a row that say who pays, by the names of the tags."""
-    return {name.removeprefix(TAG): value for name, value in given.items() if name.startswith(TAG)}
+    return {
+        name.removeprefix(TAG_PREFIX): value
+        for name, value in given.items()
+        if name.startswith(TAG_PREFIX)
+    }
 
 
 def request_fields(given: Mapping[str, JsonValue]) -> dict[str, Any]:

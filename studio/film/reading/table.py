@@ -19,7 +19,6 @@ from prefect_kling.studio.film.mistakes import Mistake
 from prefect_kling.studio.film.reading.columns import (
     COLUMNS,
     OWN,
-    TAG,
     near_column,
     request_fields,
     tag_columns,
@@ -32,7 +31,7 @@ from prefect_kling.studio.film.reading.plain_text import TextInvalid, unwrapped
 from prefect_kling.studio.film.reading.yaml_text import parse_json, read_text
 from prefect_kling.studio.film.storyboard import Place, Storyboard
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.tags import TAGS
+from prefect_kling.studio.money.tags import TAG_PREFIX, TAGS
 
 _SEPARATOR = re.compile(r"sep=(.)[ \t,;]*\r?\n", re.IGNORECASE)
 MOST_REQUESTS = 100_000
@@ -145,7 +144,7 @@ def _tag_mistakes(row: _Row) -> list[Mistake]:
             within["loc"] = ("tags", *each["loc"])
             mistake = mistake_of(within, Storyboard)
             if each["loc"]:
-                mistake = replace(mistake, place=(f"{TAG}{each['loc'][0]}",))
+                mistake = replace(mistake, place=(f"{TAG_PREFIX}{each['loc'][0]}",))
             found.append(mistake.within(row.place))
         return found
     return []

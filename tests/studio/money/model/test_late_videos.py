@@ -62,9 +62,8 @@ def check_books(world: World, usd: Decimal) -> None:
     assert accounts.spent_usd == usd, "\n".join(world.log)
 
 
-@EVERY_WAY
-def test_wherever_a_process_dies_a_late_video_is_booked_once(late: Late) -> None:
-    """Dying before any call, it leaves either its note or its money to the next sweep."""
+def after_every_step(late: Late, follow: Callable[[World, Actor], None]) -> None:
+    """Let the process take so many steps, then something follow, then look at the accounts."""
     has_ended = False
     steps = 0
     while not has_ended:
@@ -74,31 +73,28 @@ def test_wherever_a_process_dies_a_late_video_is_booked_once(late: Late) -> None
             for _ in range(steps):
                 world.step(process)
             has_ended = process.is_finished
-            world.step(process, "die")
+            follow(world, process)
             check_books(world, usd)
         finally:
             world.end()
         steps += 1
+
+
+@EVERY_WAY
+def test_wherever_a_process_dies_a_late_video_is_booked_once(late: Late) -> None:
+    """Dying before any call, it leaves either its note or its money to the next sweep."""
+    after_every_step(late, lambda world, process: world.step(process, "die"))
 
 
 @EVERY_WAY
 def test_wherever_a_sweep_comes_between_a_late_video_is_booked_once(late: Late) -> None:
     """Both may set money aside and note the price; the record and the accounts let one through."""
-    has_ended = False
-    steps = 0
-    while not has_ended:
-        world = World()
-        try:
-            process, usd = late(world)
-            for _ in range(steps):
-                world.step(process)
-            has_ended = process.is_finished
-            world.finish(world.sweep())
-            world.finish(process)
-            check_books(world, usd)
-        finally:
-            world.end()
-        steps += 1
+
+    def sweep(world: World, process: Actor) -> None:
+        world.finish(world.sweep())
+        world.finish(process)
+
+    after_every_step(late, sweep)
 
 
 @pytest.mark.slow
