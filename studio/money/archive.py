@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import logging
 import shutil
 import zlib
 from collections.abc import Sequence
@@ -35,16 +34,10 @@ from prefect_kling.studio.errors import (
 )
 from prefect_kling.studio.media.frames import check_every_picture
 from prefect_kling.studio.media.oddities import oddities
-from prefect_kling.studio.media.picture_checks import (
-    Expected,
-    PictureChecks,
-    PictureReport,
-    Rule,
-    Suspicion,
-    check_pictures,
-)
+from prefect_kling.studio.media.picture_checks import PictureChecks, PictureReport, Suspicion
 from prefect_kling.studio.media.probe import MediaFacts, inspect
 from prefect_kling.studio.money.budget import Budget
+from prefect_kling.studio.money.clip_checks import check_clip
 from prefect_kling.studio.money.inputs import UploadedInputs, archive_path
 from prefect_kling.studio.money.job_index import JobIndex
 from prefect_kling.studio.money.ledger import NOTHING, Ledger
@@ -64,7 +57,6 @@ IN_MEMORY_BYTES = 4 * 2**20
 UNPACKED_BYTES = 2**29
 """A gzip file that holds more is not unpacked; 15 s of video need a tenth of it."""
 _LONGEST_ADDRESS = 300
-LOG = logging.getLogger(__name__)
 
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")
 _USUAL_TYPES = ("", "video/mp4", "video/quicktime", "application/octet-stream",
@@ -342,76 +334,11 @@ class Archive:
         return clip
 
     def _checked(self, order: ClipOrder, file: BinaryIO, obtained: _Obtained) -> _Obtained:
-        """Add what the checks of pictures and sound find. Their trouble is a note, no error."""
+        """Add what the checks of pictures and sound find."""
         if not self.picture_checks.enabled or not obtained.facts.seconds:
             return obtained
-        notes = list(obtained.notes)
-        report = None
-        try:
-            expected = self._expected(order, obtained.facts, notes)
-            report = check_pictures(file, expected, self.picture_checks)
-            report = self._compared(order, report)
-        except Exception as error:
-            # The video is paid for and stored: whatever is wrong with a check, it is kept.
-            LOG.warning("clip %s: a check of its pictures failed", order.clip_key, exc_info=True)
-            notes.append(f"its pictures were not checked: {words(str(error), 200)}")
-        if report is None:
-            return replace(obtained, notes=tuple(notes))
-        told = report.suspicions
-        if not obtained.facts.audio:
-            # That the sound track is missing is a difference from the order already.
-            told = tuple(each for each in told if each.rule != Rule.SILENT)
-        notes += map(str, told)
-        if report.looked_at_seconds < obtained.facts.seconds:
-            notes.append(f"only its first {report.looked_at_seconds:.1f} s were checked")
-        return replace(obtained, notes=tuple(notes), pictures=report)
-
-    def _expected(self, order: ClipOrder, facts: MediaFacts, notes: list[str]) -> Expected:
-        """Return what the checks compare a clip with. An edit takes sound and cuts from its input.
-
-        An ordered first picture is read if it stands in this archive; no other host is asked.
-        """
-        request = order.request
-        picture = None
-        first = request.image_of_type("first_frame")
-        path = None
-        if first is not None and self.picture_checks.first_frame_percent:
-            path = archive_path(first.image_url)
-        if path is not None:
-            try:
-                stored = self.bucket.read(path)
-            except StudioError as error:
-                notes.append(f"its first picture was not compared: {error.message}")
-                stored = None
-            if stored is not None:
-                picture = stored.body
-        return Expected(
-            seconds=facts.seconds,
-            sound=request.sound == "on" and not request.edits_video,
-            cuts=request.multi_shot or request.edits_video,
-            first_frame=picture,
-        )
-
-    def _compared(self, order: ClipOrder, report: PictureReport) -> PictureReport:
-        """Add the clip whose pictures these are, if this process has seen one.
-
-        Black clips all look alike, and an edit may well look like another edit of its input.
-        """
-        at_most = self.picture_checks.duplicate_levels
-        is_black = any(each.rule == Rule.BLACK for each in report.suspicions)
-        if not at_most or not report.fingerprint or is_black or order.request.edits_video:
-            return report
-        seen = seen_pictures(self.bucket)
-        # Added first: of two that come at the same moment, one at least meets the other.
-        seen.add(order.clip_key, report.fingerprint)
-        nearest = seen.nearest(order.clip_key, report.fingerprint, at_most)
-        if nearest is None:
-            return report
-        key, levels = nearest
-        found = Suspicion(
-            rule=Rule.DUPLICATE, measured=float(levels), threshold=at_most, clip_key=key
-        )
-        return report.model_copy(update={"suspicions": (*report.suspicions, found)})
+        report, notes = check_clip(order, file, obtained.facts, self.picture_checks, self.bucket)
+        return replace(obtained, notes=(*obtained.notes, *notes), pictures=report)
 
     def _obtain(self, fetching: _Fetching, job: VideoJob, file: BinaryIO) -> _Obtained:
         """Get the video from its links, or from the archive if a killed run has left it there."""

@@ -317,7 +317,7 @@ def test_trouble_in_a_check_is_a_note_of_the_clip(
     def fail(*_: object) -> None:
         raise NotAVideo("the decoder is in a bad mood")
 
-    monkeypatch.setattr("prefect_kling.studio.money.archive.check_pictures", fail)
+    monkeypatch.setattr("prefect_kling.studio.money.clip_checks.check_pictures", fail)
     clip = archive.keep(order, job, access=HERE)
     assert clip.pictures is None
     assert any("its pictures were not checked: the decoder" in note for note in clip.notes)
