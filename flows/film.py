@@ -10,19 +10,27 @@ from prefect_kling.flows.scene import make_scene
 from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
+from prefect_kling.runs.picks import Picks, ask_for_picks, plan_with_answers
 from prefect_kling.runs.prefect_busy import attempts_while_prefect_is_busy
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.errors import FilmIncomplete
 from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.plan import FilmPlan, PlannedScene
-from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.submission import SubmitOptions
-from prefect_kling.tasks import StoryboardInput, assemble_film, prepare_storyboard
+from prefect_kling.tasks import (
+    StoryboardInput,
+    assemble_film,
+    compare_takes,
+    prepare_storyboard,
+)
 from prefect_kling.telemetry.assets import materializing
 from prefect_kling.telemetry.events import announce_film
 from prefect_kling.telemetry.film_page import FilmPage
+from prefect_kling.telemetry.markdown import Markdown, log_view_errors, write_page
+from prefect_kling.telemetry.progress import ShotProgress, Stage
+from prefect_kling.telemetry.takes_page import takes_page
 
 # Scenes whose sub-flows begin at the same time. A Prefect server on SQLite may refuse two dozen.
 SCENES_BEGINNING = 8
@@ -38,12 +46,14 @@ async def produce_film(
     credentials: KlingCredentials,
     archive: KlingArchive,
     spending: Spending = Spending(),
+    picks: Picks = "first",
 ) -> Film:
     """Make every shot of a storyboard, join them, and keep film, contact sheet and manifest in S3.
 
     **Costs the sum of the shots that are not archived yet**; run again it makes and pays only what
     changed. Scenes run side by side. When shots fail everything else is finished first, then
-    `FilmIncomplete` names the failed ones.
+    `FilmIncomplete` names the failed ones. `TakesNotPicked` says that somebody is to pick takes and
+    that this run cannot ask.
 
     Args:
         storyboard: A storyboard (YAML or JSON), or where one is: a link, or a path in the archive
@@ -51,24 +61,57 @@ async def produce_film(
         credentials: Access to the Kling API.
         archive: Where clips, films and the ledger are kept.
         spending: How much the film may cost, and above what price a person is asked.
+        picks: Where a shot has several takes and none is picked: *ask* suspends the run until
+            somebody has picked in the Prefect UI, within the hours of *Answer within*; *first* uses
+            the first take.
     """
-    plan = plan_film(await prepare_storyboard(storyboard, archive))
+    prepared = await prepare_storyboard(storyboard, archive)
+    plan = await plan_with_answers(prepared, archive)
     quote = await authorize_film(plan, credentials, archive, spending)
 
     page = FilmPage(quote)
     resources = RunResources(credentials, archive, on_progress=page.show)
     options = spending.options_of(plan)
+    part = plan
+    if picks == "ask":
+        part = plan.until_open_picks
     async with page.kept_current():
-        clips = await _make_scenes(plan, resources, options)
+        _tell_of_waiting(plan, part, resources)
+        clips = await _make_scenes(part, resources, options)
 
+    takes = await _show_takes(part, clips, archive)
+    if picks == "ask" and plan.open_picks:
+        # The run is suspended here, and begins anew with the answer.
+        await ask_for_picks(part, takes, spending)
     film = await join_film(plan, clips, archive)
-    await page.show_film(film, archive)
+    await page.show_film(film, clips, archive)
     return film
+
+
+async def _show_takes(plan: FilmPlan, clips: dict[str, Clip], archive: KlingArchive) -> Markdown:
+    """Show takes side by side on a page of the run, if any shot has several, and return it."""
+    if not plan.shots_with_takes:
+        return Markdown()
+    await compare_takes(plan, clips, archive)
+    page = await takes_page(plan, clips, archive)
+    with log_view_errors():
+        await write_page(f"{plan.slug}-takes", page, f"{plan.title}: takes")
+    return page
+
+
+def _tell_of_waiting(plan: FilmPlan, part: FilmPlan, resources: RunResources) -> None:
+    """Publish which clips wait until somebody has picked what they are made from."""
+    for planned in plan.clips:
+        if planned.clip_key not in part.by_key:
+            waiting = ShotProgress(
+                shot=planned.name, stage=Stage.WAITING, detail="waits for a pick of the shot before"
+            )
+            resources.progress.publish(waiting)
 
 
 async def join_film(plan: FilmPlan, clips: dict[str, Clip], archive: KlingArchive) -> Film:
     """Join a film's clips, given by key, inside a flow, and announce that the film is complete."""
-    sources = [clip.uri for clip in clips.values()]
+    sources = [clips[planned.clip_key].uri for planned in plan.used]
     assemble_as_asset = materializing(assemble_film, archive.film_uri(plan.slug), sources)
     film: Film = await assemble_as_asset(plan, clips, archive)
     announce_film(film)

@@ -11,11 +11,11 @@ from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.job_limiter import Lease
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
+from prefect_kling.runs.picks import plan_with_picks
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.errors import FilmIncomplete, StoryboardInvalid
 from prefect_kling.studio.film.plan import Handover, PlannedClip, PlannedScene
-from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.tasks import StoryboardInput, hand_over_clip, prepare_storyboard
@@ -36,8 +36,9 @@ async def produce_scene(
 ) -> list[Clip]:
     """Make all shots of one scene and return their clips in order; the film finds them later.
 
-    **Costs the sum of the shots that are not archived yet.** When shots fail the others are
-    finished first, then `FilmIncomplete` names the failed ones.
+    **Costs the sum of the shots that are not archived yet.** Of a shot with several takes all are
+    made, and the picked one is returned, or take 1. When shots fail the others are finished first,
+    then `FilmIncomplete` names the failed ones.
 
     Args:
         storyboard: The film's storyboard (YAML or JSON), or where it is; see `produce_film`.
@@ -47,7 +48,7 @@ async def produce_scene(
         spending: How much the film may cost, other scenes included, and above what price a person
             is asked.
     """
-    film = plan_film(await prepare_storyboard(storyboard, archive))
+    film = await plan_with_picks(await prepare_storyboard(storyboard, archive), archive)
     if not 1 <= scene <= len(film.scenes):
         raise StoryboardInvalid(f"there is no scene {scene}: {film.title} has {len(film.scenes)}")
     await authorize_film(film.only(scene), credentials, archive, spending)
@@ -56,7 +57,7 @@ async def produce_scene(
     resources = RunResources(credentials, archive)
     options = spending.options_of(film)
     clips = await make_scene(planned, resources, options)
-    return [clips[each.clip_key] for each in planned.clips]
+    return [clips[each.clip_key] for each in planned.clips if each.is_used]
 
 
 async def make_scene(

@@ -13,13 +13,13 @@ from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.batch_work import complete_and_tell
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
+from prefect_kling.runs.picks import plan_with_picks
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.errors import StudioError
 from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.pending import PendingFilm, pending_names, read_pending
 from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
-from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.studio.storage.concurrency import in_thread
@@ -77,7 +77,7 @@ async def submit_film(
     **Costs the sum of the shots that are not archived yet**, chained ones later, each once. The
     film is written down as pending; `advance_films`, on a schedule and started by clips that land,
     sends what has become possible and joins the film at the end. Sending the same film again
-    changes nothing.
+    changes nothing. Of a shot with several takes all are made; a shot without a pick has take 1.
 
     Args:
         storyboard: A storyboard (YAML or JSON), or where one is: a link, or a path in the archive
@@ -88,7 +88,7 @@ async def submit_film(
             about lost answers holds for this run; `advance_films` holds such clips.
     """
     prepared = await prepare_storyboard(storyboard, archive)
-    plan = plan_film(prepared)
+    plan = await plan_with_picks(prepared, archive)
     await authorize_film(plan, credentials, archive, spending)
 
     # Written down before anything is sent: a run that dies while it sends leaves a film that others
@@ -153,7 +153,7 @@ async def _advance_pending(name: str, resources: RunResources) -> Step | None:
         if pending is None:
             return None
         title = pending.storyboard.title
-        plan = plan_film(pending.storyboard)
+        plan = await plan_with_picks(pending.storyboard, resources.archive)
         spending = Spending(budget_usd=pending.budget_usd, tags=pending.tags)
         options = replace(spending.options_of(plan), busy=BUSY_SECONDS)
         return await _advance(pending, plan, resources, options)
@@ -174,6 +174,8 @@ async def _advance(
     archive = resources.archive.get_archive()
     clips = await _find_clips(plan, archive)
     if len(clips) == len(plan.by_key):
+        if plan.open_picks:
+            run_logger().warning("%s: %s", plan.title, plan.told_of_open_picks)
         step.film = await join_film(plan, clips, resources.archive)
         await in_thread(pending.drop, archive)
         return step

@@ -3,20 +3,24 @@
 A run that waits for approval is suspended: it has no process and holds no worker meanwhile.
 """
 
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, cast
+from typing import Literal
 
-from prefect.flow_runs import suspend_flow_run
-from prefect.input import RunInput, aread_flow_run_input
-from prefect.runtime import deployment, flow_run
+from prefect.input import RunInput
 from pydantic import Field, create_model
 
+from prefect_kling.runs.question import (
+    earlier_answer,
+    suspend_until_answered,
+    why_nobody_can_be_asked,
+)
 from prefect_kling.runs.spending import Spending, Usd
 from prefect_kling.studio.errors import NotApproved
 from prefect_kling.telemetry.logs import run_logger
 from prefect_kling.telemetry.markdown import Markdown, write_page
+
+_KIND = "approval"
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,14 @@ async def require_approval(offer: Offer, spending: Spending) -> None:
     if limit is None:
         return
 
-    form = _form(offer.page, offer.at_most_usd)
+    form = _form(offer.at_most_usd)
     # A refusal counts even if the price has fallen below the limit meanwhile.
-    answer = await _earlier_answer(form)
-    if answer is None:
-        if offer.at_most_usd <= limit:
-            return
+    given = await earlier_answer(_KIND)
+    if given is not None:
+        answer = form.model_validate(given)
+    elif offer.at_most_usd <= limit:
+        return
+    else:
         answer = await _suspend_for_answer(form, offer, spending)
 
     described = f"{answer.decision}, up to ${answer.up_to_usd}"
@@ -78,24 +84,15 @@ async def _suspend_for_answer(form: type[Approval], offer: Offer, spending: Spen
         f"${offer.at_most_usd} may be paid,"
         f" above ${spending.approve_above_usd} somebody must approve"
     )
-    if deployment.id is None:
-        raise NotApproved(
-            f"{reason}, and only a run of a deployment can wait;"
-            " deploy the flow, or raise approve_above_usd"
-        )
-    if flow_run.parent_flow_run_id is not None:
-        raise NotApproved(f"{reason}, and a flow inside another cannot wait; ask in the outer one")
+    obstacle = why_nobody_can_be_asked()
+    if obstacle:
+        raise NotApproved(f"{reason}, and {obstacle}, or raise approve_above_usd")
 
     await write_page(f"{offer.name}-quote", offer.page, "waits for approval")
-    answer = suspend_flow_run(
-        wait_for_input=form,
-        timeout=round(spending.approve_within_hours * 3600),
-        key=_pause_key(flow_run.run_count),
-    )
-    return await cast("Awaitable[Approval]", answer)
+    return await suspend_until_answered(_KIND, form, offer.page, spending.approve_within_hours)
 
 
-def _form(description: str, at_most_usd: Decimal) -> type[Approval]:
+def _form(at_most_usd: Decimal) -> type[Approval]:
     """Return the form with the sum filled in.
 
     `RunInput.with_initial_data` would lose the title and the description of the field.
@@ -107,20 +104,4 @@ def _form(description: str, at_most_usd: Decimal) -> type[Approval]:
         title=declared.title,
         description=declared.description,
     )
-    form = create_model("Approval", __base__=Approval, up_to_usd=(Usd, up_to_usd))
-    form._description = description  # noqa: SLF001  where Prefect's own with_initial_data puts it
-    return form
-
-
-async def _earlier_answer(form: type[Approval]) -> Approval | None:
-    """Return the answer that this run was given by this attempt or the last one before it."""
-    for run_count in range(flow_run.run_count or 0, 0, -1):
-        answer = await aread_flow_run_input(f"suspended-{_pause_key(run_count)}-response")
-        if answer is not None:
-            return form.model_validate(answer)
-    return None
-
-
-def _pause_key(run_count: int) -> str:
-    """Return a name for the pause: Prefect refuses a second one of the same name in a run."""
-    return f"approval-{run_count}"
+    return create_model("Approval", __base__=Approval, up_to_usd=(Usd, up_to_usd))

@@ -8,6 +8,7 @@ StudioError
 ├── ClipHeld             a person must decide: the clip may already be paid for
 ├── LedgerMoved          run again: two processes decided about one record, the first one's stands
 ├── NotApproved          a person said no, or nobody could be asked: nothing was sent
+├── TakesNotPicked       pick takes and run again: nobody could be asked, what is made is kept
 ├── OverBudget           raise the cap or ask for less: nothing was sent
 ├── LinkExpired          ask the API for a fresh link; its results live 7 days
 │   └── LinkForbidden    the link leads to a private address; nothing was fetched
@@ -88,6 +89,15 @@ class NotApproved(StudioError):
     """A person said no, or nobody could be asked; nothing was sent and nothing was paid."""
 
     next_step = "Nothing was sent and nothing was paid."
+
+
+class TakesNotPicked(StudioError):
+    """Shots wait for somebody to pick among their takes, and nobody could be asked."""
+
+    next_step = (
+        "The takes are kept and cost nothing again. Pick with `prefect-kling pick STORYBOARD`, or "
+        "by `pick` in the storyboard, and run again; with `picks: first` take 1 counts."
+    )
 
 
 class OverBudget(StudioError):

@@ -2,6 +2,7 @@
 
 from prefect_kling.tasks.archive import archive_video
 from prefect_kling.tasks.assemble import assemble_film
+from prefect_kling.tasks.compare import compare_takes
 from prefect_kling.tasks.handover import hand_over_clip
 from prefect_kling.tasks.requests import (
     RequestsInput,
@@ -19,6 +20,7 @@ __all__ = [
     "WrongRows",
     "archive_video",
     "assemble_film",
+    "compare_takes",
     "hand_over_clip",
     "prepare_batch",
     "prepare_requests",

@@ -2,15 +2,18 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from uuid import UUID
+
+from prefect.runtime import flow_run
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.studio.film.assembly import Film, FilmClip
 from prefect_kling.studio.film.quote import FilmQuote
 from prefect_kling.studio.media.contact_sheet import shrink
+from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.ledger import NOTHING
 from prefect_kling.studio.money.standing import Standing
 from prefect_kling.studio.storage.concurrency import in_thread
@@ -18,6 +21,7 @@ from prefect_kling.telemetry.markdown import (
     Markdown,
     bullets,
     code,
+    escape,
     log_view_errors,
     page,
     table,
@@ -61,10 +65,10 @@ class FilmPage:
             await asyncio.gather(writing, return_exceptions=True)
             await self._write_shots()
 
-    async def show_film(self, film: Film, archive: KlingArchive) -> None:
+    async def show_film(self, film: Film, clips: Mapping[str, Clip], archive: KlingArchive) -> None:
         """Turn the page into the finished film's: contact sheet, links, and every clip.
 
-        Each clip has its job, its price and its address.
+        Each clip has its job, its price and its address. `clips` are all that were made, by key.
         """
         bucket = archive.get_archive().bucket
         with log_view_errors():
@@ -75,7 +79,8 @@ class FilmPage:
                 sheet = _data_uri(shrink(stored.body))
             link = await in_thread(archive.watch_link, film.uri)
             description = f"{film.title}: {film.seconds:.1f} s, ${film.usd}"
-            await self._write(_film_page(film, self._quote, sheet, link), description)
+            content = _film_page(film, self._quote, clips, sheet, link)
+            await self._write(content, description)
 
     async def _write_changes(self) -> None:
         while True:
@@ -126,12 +131,19 @@ def _where(progress: ShotProgress) -> str:
     return where.format(code(progress.clip.uri))
 
 
-def _film_page(film: Film, quote: FilmQuote, sheet: str, link: str | None) -> Markdown:
+def _film_page(
+    film: Film, quote: FilmQuote, clips: Mapping[str, Clip], sheet: str, link: str | None
+) -> Markdown:
     """Return the page of a finished film. `sheet` is the address of its contact sheet."""
     shots = sum(len(each.chapters) for each in film.clips)
-    paid = _paid_by_this_run(film, quote)
-    summary = Markdown("**{:.2f} s, {} shots, worth ${}; this run paid ${}.**")
-    lines = [summary.format(film.seconds, shots, film.usd, paid), Markdown()]
+    paid = _paid_by_this_run(clips, quote)
+    since = ""
+    if (flow_run.run_count or 1) > 1:
+        since = " since it was started again"
+    summary = Markdown("**{:.2f} s, {} shots, worth ${}; this run paid ${}{}.**")
+    lines = [summary.format(film.seconds, shots, film.usd, paid, since), Markdown()]
+    if quote.plan.open_picks:
+        lines += [escape(quote.plan.told_of_open_picks), Markdown()]
     if link is not None:
         # Link and picture are our own: a signed link of the archive, and the sheet's bytes.
         lines += [Markdown(f"[Watch the film]({link})"), Markdown()]
@@ -169,15 +181,12 @@ def _film_row(each: FilmClip) -> list[str]:
     ]
 
 
-def _paid_by_this_run(film: Film, quote: FilmQuote) -> Decimal:
+def _paid_by_this_run(clips: Mapping[str, Clip], quote: FilmQuote) -> Decimal:
     """Return the sum of the clips that were not archived when the film was quoted."""
-    clips = [each.clip for each in film.clips]
-    clips += film.unshown
-    prices = {clip.clip_key: clip.usd for clip in clips}
     paid = NOTHING
-    for key, standing in quote.standings.items():
-        if standing is not Standing.ARCHIVED:
-            paid += prices.get(key, NOTHING)
+    for key, clip in clips.items():
+        if quote.standings[key] is not Standing.ARCHIVED:
+            paid += clip.usd
     return paid
 
 

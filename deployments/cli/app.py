@@ -48,6 +48,11 @@ COMMANDS = {
         "Make a film from a storyboard.\n\n"
         "Costs money for every shot that is not archived yet; see `quote`."
     ),
+    "cli.pick:pick": (
+        "Pick takes of shots, as in `prefect-kling pick film.yaml 1.2=3 2.1=1`.\n\n"
+        "Free: says what changes, and what a run would then pay. Without picks it shows the takes,\n"
+        "with links to watch."
+    ),
     "cli.project:init": (
         "Write prefect.yaml, a Dockerfile and .env.example into your project.\n\n"
         "Free, safe to repeat. A file that is there and differs is left as it is, and the\n"

@@ -15,9 +15,9 @@ from prefect_kling.deployments.cli.live_table import LiveTable
 from prefect_kling.deployments.cli.quote_table import show_quote
 from prefect_kling.deployments.cli.terminal import Styled, console, say
 from prefect_kling.flows import produce_film
+from prefect_kling.runs.picks import Picks, plan_with_picks
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.film.assembly import Film
-from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.quote import quote_film
 from prefect_kling.studio.film.reading.reader import load_storyboard
 from prefect_kling.studio.film.storyboard import Storyboard
@@ -55,6 +55,7 @@ def film(
     blocks: Annotated[Blocks, Parameter(name="*")] = Blocks(),
     budget_usd: Decimal | None = None,
     approve_above_usd: Decimal | None = None,
+    picks: Picks = "first",
 ) -> None:
     """Make a film from a storyboard.
 
@@ -65,20 +66,26 @@ def film(
         blocks: The blocks to use.
         budget_usd: The most the film may cost in US dollars, earlier runs included.
         approve_above_usd: Ask before sending anything when more than this is to be paid.
+        picks: Where no take of a shot is picked: `first` uses its first take; `ask` makes what
+            hangs on no such shot and stops, for you to pick with `prefect-kling pick`.
     """
     board = load_storyboard(storyboard)
     spending = Spending(budget_usd=budget_usd)
-    made = asyncio.run(_make_film(board, blocks, spending, approve_above_usd))
+    made = asyncio.run(_make_film(board, blocks, spending, approve_above_usd, picks))
     say()
     _print_film(made)
 
 
 async def _make_film(
-    board: Storyboard, blocks: Blocks, spending: Spending, approve_above_usd: Decimal | None
+    board: Storyboard,
+    blocks: Blocks,
+    spending: Spending,
+    approve_above_usd: Decimal | None,
+    picks: Picks,
 ) -> Film:
     credentials = await load_block(KlingCredentials, blocks.credentials)
     archive = await load_block(KlingArchive, blocks.archive)
-    plan = plan_film(board)
+    plan = await plan_with_picks(board, archive)
 
     if approve_above_usd is not None:
         access = credentials.input_access
@@ -91,7 +98,10 @@ async def _make_film(
 
     with LiveTable(console).on_screen() as table, subscribe(table.show):
         table.begin(plan)
-        return await produce_film(board, credentials, archive, spending)
+        made = await produce_film(board, credentials, archive, spending, picks)
+    if plan.open_picks:
+        say(Styled("note ", "yellow"), plan.told_of_open_picks, "; see `prefect-kling pick`")
+    return made
 
 
 def _print_film(film: Film) -> None:

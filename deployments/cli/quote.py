@@ -12,10 +12,11 @@ from prefect_kling.deployments.cli.batch import is_table, plan_table
 from prefect_kling.deployments.cli.quote_table import show_batch_quote, show_quote
 from prefect_kling.kling.client import API_URL
 from prefect_kling.studio.batch.quote import quote_batch
-from prefect_kling.studio.film.plan import FilmPlan
 from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.quote import FilmQuote, quote_film
 from prefect_kling.studio.film.reading.reader import load_storyboard
+from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.film.takes import read_picks
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.inputs import InputAccess
 
@@ -40,15 +41,19 @@ def quote(storyboard: Path, *, archive: str | None = None, credentials: str | No
             ledger = clips.ledger
         show_batch_quote(quote_batch(plan, ledger), note)
         return
-    found, note = asyncio.run(_quote(plan_film(load_storyboard(storyboard)), archive, credentials))
+    found, note = asyncio.run(_quote(load_storyboard(storyboard), archive, credentials))
     show_quote(found, note)
 
 
 async def _quote(
-    plan: FilmPlan, archive: str | None, credentials: str | None
+    board: Storyboard, archive: str | None, credentials: str | None
 ) -> tuple[FilmQuote, str]:
     access = await _input_access(credentials)
     clips, note = await _archive_to_ask(archive)
+    picks = {}
+    if clips is not None:
+        picks = read_picks(board, clips)
+    plan = plan_film(board, picks)
     return await quote_film(plan, clips, access=access), note
 
 

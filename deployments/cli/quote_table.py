@@ -23,7 +23,7 @@ _PRICE_COLUMNS = (
     Column("each", is_whole=True),
     Column("together", is_whole=True),
 )
-_COLOURS = {
+COLOURS = {
     Standing.ARCHIVED: "green",
     Standing.BEING_SENT: "cyan",
     Standing.UNDER_WAY: "cyan",
@@ -50,7 +50,7 @@ def show_quote(quote: FilmQuote, archive_note: str) -> None:
                 clip.name,
                 f"{clip.seconds:g}",
                 f"${clip.price.usd}",
-                Styled(standing.value, _COLOURS[standing]),
+                Styled(standing.value, COLOURS[standing]),
                 clip.clip_key[:shown_of_key],
                 _origin(plan, clip),
             )

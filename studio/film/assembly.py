@@ -52,8 +52,8 @@ class FilmClip(BaseModel):
 class Film(BaseModel):
     """A finished film and everything it is made of. Stored as its `manifest.json`.
 
-    `unshown` are clips that only served others. `usd` is what all clips cost, whenever they were
-    made.
+    `unshown` are clips that only served others. `usd` is what all these clips cost, whenever they
+    were made; takes that were not picked are no part of the film.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -116,7 +116,7 @@ def assemble(plan: FilmPlan, clips: Mapping[str, Clip], archive: Archive) -> Fil
 
 def _cut(plan: FilmPlan, clips: Mapping[str, Clip], archive: Archive) -> list[_Cut]:
     """Leave out what is not shown, and end each clip where the next one takes over."""
-    shown = [planned for planned in plan.clips if planned.shown]
+    shown = [planned for planned in plan.used if planned.shown]
     followers = [*shown[1:], None]
 
     cuts = []
@@ -132,7 +132,7 @@ def _cut(plan: FilmPlan, clips: Mapping[str, Clip], archive: Archive) -> list[_C
 def _chapters(planned: PlannedClip) -> list[Chapter]:
     """Return the shots of a clip, and where in it they begin."""
     if len(planned.shots) == 1:
-        return [Chapter(planned.name, 0.0)]
+        return [Chapter(planned.shot_name, 0.0)]
 
     marks = []
     start = 0.0
@@ -170,9 +170,10 @@ def _make(
     for cut, start, length in zip(cuts, joined.starts, joined.lengths, strict=True):
         placed.append(_place(cut, start, length, archive))
 
-    usd = sum((clip.usd for clip in clips.values()), NOTHING)
+    used = {planned.clip_key for planned in plan.used}
+    usd = sum((clips[clip_key].usd for clip_key in used), NOTHING)
     archive.bucket.put(sheet, _sheet(plan, placed, joined, usd, target), "image/jpeg")
-    unshown = [clips[planned.clip_key] for planned in plan.clips if not planned.shown]
+    unshown = [clips[planned.clip_key] for planned in plan.used if not planned.shown]
     return Film(
         title=plan.title,
         slug=plan.slug,

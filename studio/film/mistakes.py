@@ -320,6 +320,20 @@ _WORDS = {
     ),
     "too_many_shots": "a multi_shot scene has at most {limit} shots, this one has {value}",
     "only_for_scene": "in a multi_shot scene {both} can only be said for the whole scene",
+    "pick_without_takes": (
+        "there is one take only to pick from; say how many to make, as in `takes: {limit}`"
+    ),
+    "pick_beyond_takes": (
+        "there is no take {value} to pick, only 1 to {limit}; `takes: {value}` makes more"
+    ),
+    "pick_of_scene": (
+        "a take is picked for each shot; only a multi_shot scene, which is one clip, has a pick of "
+        "its own"
+    ),
+    "take_with_takes": (
+        "`take: {limit}` makes that take only; say `takes: {limit}` and `pick: {limit}` to make "
+        "all up to it and show that one"
+    ),
     "api_rule": "{broken}",
     "api_rule_in_shot": "{rule}",
     "too_many_shots_of_film": (

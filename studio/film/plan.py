@@ -14,6 +14,8 @@ from prefect_kling.studio.money.archive import ARCHIVE_URL
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.storage import layout
 
+_MOST_NAMES = 20
+
 
 class Handover(BaseModel):
     """What one clip gives to the next.
@@ -52,7 +54,11 @@ class PlannedShot(BaseModel):
 
 
 class PlannedClip(BaseModel):
-    """One clip of a plan: its order, and what it needs of another clip first."""
+    """One clip of a plan: its order, and what it needs of another clip first.
+
+    `takes` says how many takes there are of what it shows, and `pick` which of them is picked: None
+    while none is, and take 1 counts.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,6 +69,8 @@ class PlannedClip(BaseModel):
     input_seconds: float | None = None
     crossfade: float = 0.0
     shown: bool = True
+    takes: int = 1
+    pick: int | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -71,11 +79,45 @@ class PlannedClip(BaseModel):
         return self.order.clip_key
 
     @property
+    def first_take_key(self) -> str:
+        """The key of take 1 of the same request, which names the shot for picks."""
+        return self.order.model_copy(update={"take": 1}).clip_key
+
+    @property
+    def is_used(self) -> bool:
+        """Whether this is the take that counts: the only one, the picked one, or else take 1."""
+        return self.takes == 1 or self.order.take == (self.pick or 1)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are several takes and none is picked."""
+        return self.takes > 1 and self.pick is None
+
+    @property
+    def every_take(self) -> tuple["PlannedClip", ...]:
+        """The clips of all takes, this one among them."""
+        if self.takes == 1:
+            return (self,)
+        found = []
+        for take in range(1, self.takes + 1):
+            order = ClipOrder(request=self.order.request, take=take)
+            found.append(self.model_copy(update={"order": order}))
+        return tuple(found)
+
+    @property
     def name(self) -> str:
         """Short and unique within the film.
 
-        `2.1 The door opens`, or `2.1-2.4 The door opens` for four shots.
+        `2.1 The door opens`, `2.1-2.4 The door opens` for four shots, or `2.1 The door opens, take
+        2` where there are several takes.
         """
+        if self.takes == 1:
+            return self.shot_name
+        return f"{self.shot_name}, take {self.order.take}"
+
+    @property
+    def shot_name(self) -> str:
+        """The name of what it shows, the same for all its takes."""
         first = self.shots[0]
         last = self.shots[-1]
         numbers = f"{self.scene}.{first.number}"
@@ -144,6 +186,20 @@ class PlannedScene(BaseModel):
             longest[leader.clip_key] = max(longest[leader.clip_key], chain)
         return longest
 
+    @property
+    def until_open_picks(self) -> "PlannedScene":
+        """The scene without the clips that hang on a take that is still to be picked."""
+        blocked = {clip.clip_key for clip in self.clips if clip.is_open}
+        clips = []
+        for clip in self.clips:
+            if clip.needs is not None and clip.needs.clip_key in blocked:
+                blocked.add(clip.clip_key)
+            else:
+                clips.append(clip)
+        return PlannedScene(
+            number=self.number, title=self.title, continuity=self.continuity, clips=tuple(clips)
+        )
+
 
 class FilmPlan(BaseModel):
     """All scenes of a film: a graph whose nodes are clips and whose edges are their `needs`."""
@@ -166,8 +222,26 @@ class FilmPlan(BaseModel):
 
     @property
     def clips(self) -> tuple[PlannedClip, ...]:
-        """All clips in the order in which they are seen."""
+        """All clips in the order in which they are seen; all takes of a shot in a row."""
         return tuple(clip for scene in self.scenes for clip in scene.clips)
+
+    @property
+    def used(self) -> tuple[PlannedClip, ...]:
+        """The clips that count: of several takes the picked one, or take 1."""
+        return tuple(clip for clip in self.clips if clip.is_used)
+
+    @property
+    def shots_with_takes(self) -> tuple[PlannedClip, ...]:
+        """The clips that count where there are several takes. Shots that are alike share them."""
+        several = {clip.first_take_key: clip for clip in reversed(self.used) if clip.takes > 1}
+        return tuple(reversed(several.values()))
+
+    @property
+    def open_picks(self) -> tuple[PlannedClip, ...]:
+        """Those of which nobody has picked a take, so that take 1 counts."""
+        # An open shot is planned on take 1, so its clip key names it.
+        found = {clip.clip_key: clip for clip in reversed(self.used) if clip.is_open}
+        return tuple(reversed(found.values()))
 
     @cached_property
     def by_key(self) -> dict[str, PlannedClip]:
@@ -176,11 +250,19 @@ class FilmPlan(BaseModel):
 
     def only(self, scene: int) -> "FilmPlan":
         """Return the plan of one scene, counted from 1, as if it were the film."""
+        return self._of((self.scenes[scene - 1],))
+
+    @property
+    def until_open_picks(self) -> "FilmPlan":
+        """The plan without the clips that hang on a take that is still to be picked."""
+        return self._of(tuple(scene.until_open_picks for scene in self.scenes))
+
+    def _of(self, scenes: tuple[PlannedScene, ...]) -> "FilmPlan":
         return FilmPlan(
             title=self.title,
             slug=self.slug,
             earlier_slug=self.earlier_slug,
-            scenes=(self.scenes[scene - 1],),
+            scenes=scenes,
             remarks=self.remarks,
             tags=self.tags,
         )
@@ -191,16 +273,28 @@ class FilmPlan(BaseModel):
         return sum((clip.price.usd for clip in self.by_key.values()), Decimal(0))
 
     @property
+    def told_of_open_picks(self) -> str:
+        """Of which shots no take is picked, in one sentence; empty where all are."""
+        names = [clip.shot_name for clip in self.open_picks]
+        if not names:
+            return ""
+        if len(names) > _MOST_NAMES:
+            names[_MOST_NAMES:] = [f"{len(names) - _MOST_NAMES} more"]
+        return f"no take is picked of {', '.join(names)}: take 1 counts until one is"
+
+    @property
     def notes(self) -> list[str]:
         """What somebody should know before paying, one sentence each."""
         told: list[str] = list(self.remarks)
         shapes: set[str] = set()
         modes: set[str] = set()
 
-        for clip in self.clips:
+        if self.open_picks:
+            told.append(self.told_of_open_picks)
+        for clip in self.used:
             request = clip.order.request
             notes = [*clip.notes, *map(describe, request.disputes())]
-            told.extend(f"{clip.name}: {note}" for note in notes)
+            told.extend(f"{clip.shot_name}: {note}" for note in notes)
 
             if clip.shown and not request.edits_video:
                 modes.add(request.mode)

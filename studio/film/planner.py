@@ -1,5 +1,7 @@
 """Turn a storyboard into a plan: one request per clip, checked before anything is paid."""
 
+from collections.abc import Mapping
+
 from prefect_kling.kling.models import find_model
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.errors import InputUnusable, StoryboardInvalid
@@ -23,14 +25,17 @@ from prefect_kling.studio.film.shot_compiler import (
     with_reference_video,
 )
 from prefect_kling.studio.film.storyboard import Place, Shot, Storyboard
+from prefect_kling.studio.film.takes import with_takes
 from prefect_kling.studio.film.uploads import located
 from prefect_kling.studio.money.orders import ClipOrder
 
 
-def plan_film(storyboard: Storyboard) -> FilmPlan:
-    """Turn a storyboard into orders. The same storyboard gives the same plan.
+def plan_film(storyboard: Storyboard, picks: Mapping[str, int] | None = None) -> FilmPlan:
+    """Turn a storyboard into orders. The same storyboard and picks give the same plan.
 
-    Free and offline. Reads the files that references name.
+    Free and offline. Reads the files that references name. `picks` are takes that were picked
+    elsewhere (`read_picks`), by the clip key of take 1; what the storyboard picks counts before
+    them. A shot that is made from one without a pick is planned on its take 1.
 
     Raises `StoryboardInvalid`, whose `mistakes` name the scene and shot whose request breaks a
     rule, or the reference whose file is not usable.
@@ -50,7 +55,7 @@ def plan_film(storyboard: Storyboard) -> FilmPlan:
 
     scenes = []
     for number, scene in enumerate(board.scenes, 1):
-        scenes.append(_plan_scene(SceneContext(board, scene, number)))
+        scenes.append(_plan_scene(SceneContext(board, scene, number, picks or {})))
     return FilmPlan(
         title=board.title,
         slug=board.slug,
@@ -70,17 +75,21 @@ def _plan_scene(context: SceneContext) -> PlannedScene:
     continuity = CONTINUITIES[scene.continuity]
     with context.refusing():
         continuity.check(scene)
+        if scene.pick is not None and not continuity.is_one_clip:
+            raise ShotInvalid("pick_of_scene", field="pick", value=scene.pick)
 
     clips: list[PlannedClip] = []
     if continuity.is_one_clip:
         with context.refusing():
-            clips.append(continuity.plan_scene(context))
+            planned = continuity.plan_scene(context)
+            planned = with_takes(planned, scene, context.settings, context.picks)
+        clips.extend(planned.every_take)
     else:
         before = None
         for index, shot in enumerate(scene.shots, 1):
             with context.refusing(index):
                 before = _plan_shot(context, index, shot, before)
-            clips.append(before)
+            clips.extend(before.every_take)
 
     return PlannedScene(
         number=context.number, title=scene.title, continuity=scene.continuity, clips=tuple(clips)
@@ -109,7 +118,7 @@ def _plan_shot(
     if begins_anew(request, opening.needs, before):
         crossfade = settings.crossfade or 0.0
 
-    return PlannedClip(
+    planned = PlannedClip(
         scene=context.number,
         shots=(PlannedShot(number=index, title=shot.title, seconds=seconds),),
         order=ClipOrder(request=request, take=shot.take),
@@ -119,6 +128,7 @@ def _plan_shot(
         shown=shot.shown,
         notes=(*opening.notes, *notes),
     )
+    return with_takes(planned, shot, settings, context.picks)
 
 
 def _open(context: SceneContext, index: int, shot: Shot, before: PlannedClip | None) -> Opening:

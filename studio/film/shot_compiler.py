@@ -1,6 +1,6 @@
 """Compile a shot and its beginning into the fields of a request. Knows no continuity."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -55,6 +55,8 @@ class SceneContext:
     board: Storyboard
     scene: Scene
     number: int
+    picks: Mapping[str, int]
+    """Takes that were picked outside of the storyboard, by the clip key of take 1."""
 
     def place(self, shot: int | None = None) -> Place:
         """Return the place of the scene, or of one of its shots, counted from 1."""

@@ -6,7 +6,16 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from prefect_kling.kling.models import known_models
@@ -15,6 +24,8 @@ from prefect_kling.kling.server_words import printable
 from prefect_kling.studio.money.tags import Tags
 
 Name = Annotated[str, Field(pattern=r"^[^<>\s]+$", max_length=60)]
+MOST_TAKES = 10
+"""Of one shot."""
 Link = Literal["cut", "last_frame", "reference_video", "edit"]
 
 
@@ -103,6 +114,22 @@ class ShotSettings(_Part):
     crossfade: Annotated[float, Field(ge=0, le=3)] | None = None
     """Seconds of crossfade into the shot where it begins anew (a cut, or a new scene); a hard cut
     unless said."""
+    takes: Annotated[int, Field(ge=1, le=MOST_TAKES)] | None = None
+    """How many takes to make of a shot, each paid; the film shows the one that is picked. One
+    unless said."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_newer_fields(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write takes and picks only where they are said.
+
+        A pending film is named by a hash of its storyboard, and one of an earlier version must keep
+        its name.
+        """
+        written: dict[str, Any] = write(self)
+        for name in ("takes", "pick"):
+            if written.get(name) is None:
+                written.pop(name, None)
+        return written
 
     def over(self, other: "ShotSettings") -> "ShotSettings":
         """Return these settings. What is not set here is taken from the other settings."""
@@ -168,7 +195,9 @@ class Shot(ShotSettings):
     edit_of: str | None = None
     """A video to edit instead of making one: a reference's name or a link."""
     take: Annotated[int, Field(ge=1)] = 1
-    """Raise it to have an unchanged shot made, and paid, once more."""
+    """Raise it to have an unchanged shot made, and paid, once more. It then has only that take."""
+    pick: Annotated[int, Field(ge=1, le=MOST_TAKES)] | None = None
+    """Which of its takes the film shows, and the next shot is made from."""
     shown: bool = True
     """Whether the film shows it; a shot that is not shown still serves the next one."""
 
@@ -188,6 +217,8 @@ class Scene(ShotSettings):
     handover: Literal["sharpest", "last"] = "sharpest"
     """For last_frame: hand over the sharpest picture of the last half second, where the film then
     ends the shot, or the literal last one."""
+    pick: Annotated[int, Field(ge=1, le=MOST_TAKES)] | None = None
+    """For multi_shot, whose takes are those of the whole scene: which of them the film shows."""
     keyframes: list[str] = []
     """For keyframes: the pictures shots begin and end with, one more than there are shots (or as
     many: then the last shot ends freely). Names of references, or links."""

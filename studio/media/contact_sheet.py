@@ -3,7 +3,7 @@
 import io
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -209,19 +209,34 @@ def contact_sheet(
     if not shots:
         raise ValueError("a contact sheet needs at least one shot")
     ordered = sorted(shots, key=lambda shot: shot.middle)
+    thumbs = thumbnails(film, [shot.middle for shot in ordered])
+    first = next(thumbs, None)
+    if first is None:
+        raise NotAVideo("the file holds no picture that can be decoded")
+    page = lay_out(ordered, first.size, heading, footing)
+    return draw_sheet(page, chain([first], thumbs), ordered, heading, footing)
+
+
+def thumbnails(film: Path, moments: Sequence[float]) -> Iterator[Image.Image]:
+    """Yield a small picture of a video for each moment, in seconds; the moments rise.
+
+    A moment beyond the end gives the last picture. Raises `NotAVideo`.
+    """
     with open_film(film) as (container, video):
-        pictures = _pick(container, video, [shot.middle for shot in ordered])
+        pictures = _pick(container, video, moments)
         shape = video.sample_aspect_ratio
-        thumbs = map(_image, filtered(pictures, lambda like: _thumbnails(like, shape)))
-        first = next(thumbs, None)
-        if first is None:
-            raise NotAVideo("the file holds no picture that can be decoded")
-        page = lay_out(ordered, first.size, heading, footing)
-        sheet = Image.new("RGB", page.size, BACKGROUND)
-        for number, thumb in enumerate(chain([first], thumbs)):
-            sheet.paste(thumb, page.place(number))
+        yield from map(_image, filtered(pictures, lambda like: _thumbnails(like, shape)))
+
+
+def draw_sheet(
+    page: Page, thumbs: Iterable[Image.Image], shots: Sequence[Caption], heading: str, footing: str
+) -> bytes:
+    """Return a sheet as a JPEG: the thumbnails of shots in their places, with their captions."""
+    sheet = Image.new("RGB", page.size, BACKGROUND)
+    for number, thumb in enumerate(thumbs):
+        sheet.paste(thumb, page.place(number))
     pen = ImageDraw.Draw(sheet)
-    for number, shot in enumerate(ordered):
+    for number, shot in enumerate(shots):
         _write_caption(pen, page, number, shot)
         if shot.mark:
             _frame(pen, page, number)

@@ -96,6 +96,21 @@ def film_manifest(slug: str, film_key: str) -> str:
     return f"{film_cuts(slug)}/{film_key}/manifest.json"
 
 
+def picks(slug: str) -> str:
+    """Return the folder of the takes that were picked for a film, with a slash at its end."""
+    return f"{film_cuts(slug)}/picks/"
+
+
+def pick(slug: str, first_take_key: str) -> str:
+    """Return the path of the pick of a shot, which is named by the clip key of its take 1."""
+    return f"{picks(slug)}{first_take_key}.json"
+
+
+def takes_sheet(slug: str, first_take_key: str, takes: int) -> str:
+    """Return the path of the picture that shows the takes of a shot side by side."""
+    return f"{film_cuts(slug)}/takes/{first_take_key}-{takes}.jpg"
+
+
 def last_frame(clip_key: str) -> str:
     """Return the path of a clip's last picture."""
     return f"frames/{clip_key}.png"

@@ -1,0 +1,165 @@
+"""`prefect-kling pick`: choose among the takes of shots."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect_kling.blocks import KlingArchive
+from prefect_kling.blocks.load import load_block
+from prefect_kling.deployments.cli.quote_table import COLOURS
+from prefect_kling.deployments.cli.terminal import Column, Styled, print_table, say
+from prefect_kling.studio.film.mistakes import nearest
+from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
+from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.quote import quote_film
+from prefect_kling.studio.film.reading.reader import load_storyboard
+from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.film.takes import keep_pick, read_picks
+from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.money.standing import Standing
+
+_COLUMNS = (
+    Column("shot"),
+    Column("take", is_whole=True),
+    Column("now", is_whole=True),
+    Column("picked", is_whole=True),
+)
+
+
+class WrongPick(RuntimeError):
+    """A pick names a shot or a take that does not exist, or one that the storyboard picks."""
+
+
+def pick(storyboard: Path, *picks: str, archive: str = "default") -> None:
+    """Pick takes of shots, as in `prefect-kling pick film.yaml 1.2=3 2.1=1`.
+
+    Free: says what changes, and what a run would then pay. Without picks it shows the takes,
+    with links to watch.
+
+    Args:
+        storyboard: A YAML or JSON file.
+        picks: Shots by number, or by title, each with the number of a take.
+        archive: Name of the KlingArchive block.
+    """
+    board = load_storyboard(storyboard)
+    block = asyncio.run(load_block(KlingArchive, archive))
+    clips = block.get_archive()
+    if picks:
+        _keep(board, _parse(picks), clips)
+        return
+    plan = plan_film(board, read_picks(board, clips))
+    if not plan.shots_with_takes:
+        say(Styled(plan.title, "bold"), ": no shot has several takes; `takes: 3` asks for them")
+        return
+    _show(plan, block, clips)
+
+
+def _parse(picks: Sequence[str]) -> dict[str, int]:
+    """Return the takes by what the shots are called. Raises `WrongPick`."""
+    found = {}
+    for text in picks:
+        shot, separator, take = text.rpartition("=")
+        if not separator or not take.strip().isdecimal():
+            raise WrongPick(f"{text!r} is no pick; one is written as 1.2=3: shot 1.2, take 3")
+        found[shot.strip()] = int(take)
+    return found
+
+
+def _keep(board: Storyboard, asked: dict[str, int], archive: Archive) -> None:
+    """Check all picks, keep them, and say what they change."""
+    picks = read_picks(board, archive)
+    before = plan_film(board, picks)
+    plan = before
+    chosen: list[tuple[PlannedClip, int]] = []
+    # In the order of the film: a pick changes the requests of the shots that are made from it, and
+    # so the keys by which their own picks are kept.
+    for name, take in sorted(asked.items(), key=lambda each: _place(each[0], before)):
+        shot = plan.used[_place(name, plan)]
+        _require_choice(shot, take, board)
+        chosen.append((shot, take))
+        picks[shot.first_take_key] = take
+        plan = plan_film(board, picks)
+
+    for shot, take in chosen:
+        keep_pick(shot, take, plan.slug, archive)
+        was = "none was picked"
+        if shot.pick is not None:
+            was = f"take {shot.pick} was picked"
+        say(Styled(shot.shot_name, "bold"), f": take {take} is picked; {was} before")
+    _tell_change(before, plan, archive)
+
+
+def _place(name: str, plan: FilmPlan) -> int:
+    """Return which of a plan's used clips is called so. Raises `WrongPick` with a suggestion."""
+    names: dict[str, int] = {}
+    for place, clip in enumerate(plan.used):
+        for shot in clip.shots:
+            names.setdefault(f"{clip.scene}.{shot.number}", place)
+    for place, clip in enumerate(plan.used):
+        names.setdefault(clip.shots[0].title.lower(), place)
+    if name.lower() in names:
+        return names[name.lower()]
+    suggestion = nearest(name, [each for each in names if each])
+    told = f"there is no shot {name!r}"
+    if suggestion:
+        told = f"{told}; did you mean {suggestion!r}?"
+    raise WrongPick(told)
+
+
+def _require_choice(shot: PlannedClip, take: int, board: Storyboard) -> None:
+    """Raise `WrongPick` unless the shot has this take and the storyboard picks no other."""
+    if shot.takes == 1:
+        raise WrongPick(
+            f"{shot.shot_name} has one take only; say `takes: {max(2, take)}` in the storyboard"
+        )
+    if not 1 <= take <= shot.takes:
+        raise WrongPick(
+            f"{shot.shot_name} has no take {take}, only 1 to {shot.takes};"
+            " `takes` in the storyboard makes more"
+        )
+    scene = board.scenes[shot.scene - 1]
+    part = scene.shots[shot.shots[0].number - 1]
+    said = scene.pick or part.pick
+    if said is not None and said != take:
+        raise WrongPick(
+            f"the storyboard picks take {said} of {shot.shot_name}, which counts before others;"
+            f" write `pick: {take}` there"
+        )
+
+
+def _tell_change(before: FilmPlan, plan: FilmPlan, archive: Archive) -> None:
+    """Say which other shots are made anew, and what a run would pay."""
+    quote = asyncio.run(quote_film(plan, archive))
+    known = {clip.first_take_key for clip in before.used}
+    anew = [clip.shot_name for clip in plan.used if clip.first_take_key not in known]
+    if anew:
+        say(f"Made from what is picked: {', '.join(anew)}.")
+    for note in plan.notes:
+        say(Styled("note ", "yellow"), note)
+    to_pay = Styled(f"To be paid by the next run: ${quote.usd}", "bold")
+    say(to_pay, ". Run the film again; what is there is kept and costs nothing.")
+
+
+def _show(plan: FilmPlan, block: KlingArchive, archive: Archive) -> None:
+    """Print the takes of each shot that has several, and links to those that exist."""
+    quote = asyncio.run(quote_film(plan, archive))
+    rows = []
+    links = []
+    for shot in plan.shots_with_takes:
+        for take in shot.every_take:
+            standing = quote.standings[take.clip_key]
+            picked = ""
+            if take.is_used:
+                picked = "picked"
+                if take.is_open:
+                    picked = "none is; take 1 counts"
+            state = Styled(standing.value, COLOURS[standing])
+            rows.append((shot.shot_name, str(take.order.take), state, picked))
+            if standing is Standing.ARCHIVED:
+                uri = archive.clip_uri(take.clip_key)
+                links.append((take.name, block.watch_link(uri) or uri))
+    print_table(_COLUMNS, rows, plan.title)
+    for name, link in links:
+        say(Styled(name, "bold"), f": {link}")
+    number = plan.shots_with_takes[0].shot_name.split()[0].split("-")[0]
+    say(f"To pick, which is free: prefect-kling pick STORYBOARD {number}=2")

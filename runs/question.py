@@ -1,0 +1,55 @@
+"""A question to a person: the run is suspended until its form is filled in.
+
+A suspended run has no process and holds no worker. Once it is answered, Prefect starts it again
+from its beginning, and it finds the answer among those of its earlier attempts.
+"""
+
+from collections.abc import Awaitable
+from typing import Any, TypeVar, cast
+
+from prefect.flow_runs import suspend_flow_run
+from prefect.input import RunInput, aread_flow_run_input
+from prefect.runtime import deployment, flow_run
+
+from prefect_kling.telemetry.markdown import Markdown
+
+Form = TypeVar("Form", bound=RunInput)
+
+
+def why_nobody_can_be_asked() -> str:
+    """Return why this run cannot wait for an answer, and what helps; empty where it can."""
+    if deployment.id is None:
+        return "only a run of a deployment can wait; deploy the flow"
+    if flow_run.parent_flow_run_id is not None:
+        return "a flow inside another cannot wait; ask in the outer one"
+    return ""
+
+
+async def earlier_answer(kind: str) -> dict[str, Any] | None:
+    """Return what was answered to this run, by this attempt or the last one before it."""
+    for run_count in range(flow_run.run_count or 0, 0, -1):
+        answer = await aread_flow_run_input(f"suspended-{_pause_key(kind, run_count)}-response")
+        if answer is not None:
+            return cast("dict[str, Any]", answer)
+    return None
+
+
+async def suspend_until_answered(
+    kind: str, form: type[Form], description: Markdown, within_hours: float
+) -> Form:
+    """Suspend the run: its process ends. Not answered in time, the run fails.
+
+    `kind`, in small letters, tells questions of a run apart. The description stands above the form.
+    """
+    form._description = description  # noqa: SLF001  where Prefect's own with_initial_data puts it
+    answer = suspend_flow_run(
+        wait_for_input=form,
+        timeout=round(within_hours * 3600),
+        key=_pause_key(kind, flow_run.run_count),
+    )
+    return await cast("Awaitable[Form]", answer)
+
+
+def _pause_key(kind: str, run_count: int) -> str:
+    """Return a name for the pause: Prefect refuses a second one of the same name in a run."""
+    return f"{kind}-{run_count}"
