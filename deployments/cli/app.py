@@ -50,8 +50,8 @@ COMMANDS = {
     ),
     "cli.pick:pick": (
         "Pick takes of shots, as in `prefect-kling pick film.yaml 1.2=3 2.1=1`.\n\n"
-        "Free: says what changes, and what a run would then pay. Without picks it shows the takes,\n"
-        "with links to watch."
+        "Free: says what changes, and what a run would then pay. Without picks it shows the\n"
+        "takes, with links to watch."
     ),
     "cli.project:init": (
         "Write prefect.yaml, a Dockerfile and .env.example into your project.\n\n"

@@ -33,8 +33,8 @@ class WrongPick(RuntimeError):
 def pick(storyboard: Path, *picks: str, archive: str = "default") -> None:
     """Pick takes of shots, as in `prefect-kling pick film.yaml 1.2=3 2.1=1`.
 
-    Free: says what changes, and what a run would then pay. Without picks it shows the takes,
-    with links to watch.
+    Free: says what changes, and what a run would then pay. Without picks it shows the
+    takes, with links to watch.
 
     Args:
         storyboard: A YAML or JSON file.
