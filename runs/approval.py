@@ -11,7 +11,7 @@ from prefect.input import RunInput
 from pydantic import Field, create_model
 
 from prefect_kling.runs.question import (
-    earlier_answer,
+    earlier_answers,
     suspend_until_answered,
     why_nobody_can_be_asked,
 )
@@ -59,9 +59,9 @@ async def require_approval(offer: Offer, spending: Spending) -> None:
 
     form = _form(offer.at_most_usd)
     # A refusal counts even if the price has fallen below the limit meanwhile.
-    given = await earlier_answer(_KIND)
-    if given is not None:
-        answer = form.model_validate(given)
+    given = await earlier_answers(_KIND)
+    if given:
+        answer = form.model_validate(given[0])
     elif offer.at_most_usd <= limit:
         return
     else:

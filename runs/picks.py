@@ -1,5 +1,6 @@
 """Which takes of a film's shots are picked: read for a plan, and asked for by a run."""
 
+from collections import ChainMap
 from collections.abc import Sequence
 from typing import Any, Literal, NoReturn
 
@@ -8,7 +9,7 @@ from pydantic import Field, create_model
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.runs.question import (
-    earlier_answer,
+    earlier_answers,
     suspend_until_answered,
     why_nobody_can_be_asked,
 )
@@ -45,9 +46,7 @@ async def plan_with_answers(board: Storyboard, archive: KlingArchive) -> FilmPla
     plan = await plan_with_picks(board, archive)
     if not plan.open_picks:
         return plan
-    answer = await earlier_answer(_KIND)
-    if answer is None:
-        return plan
+    answer = ChainMap(*await earlier_answers(_KIND))
     answered = [shot for shot in plan.open_picks if _field(shot) in answer]
     given = _form(answered).model_validate(
         {_field(shot): answer[_field(shot)] for shot in answered}

@@ -25,13 +25,23 @@ def why_nobody_can_be_asked() -> str:
     return ""
 
 
-async def earlier_answer(kind: str) -> dict[str, Any] | None:
-    """Return what was answered to this run, by this attempt or the last one before it."""
-    for run_count in range(flow_run.run_count or 0, 0, -1):
-        answer = await aread_flow_run_input(f"suspended-{_pause_key(kind, run_count)}-response")
-        if answer is not None:
-            return cast("dict[str, Any]", answer)
-    return None
+async def earlier_answers(kind: str) -> list[dict[str, Any]]:
+    """Return what was answered to this run, the newest first; earlier attempts count, too."""
+    answers: list[dict[str, Any]] = []
+    for run_count in range(1, (flow_run.run_count or 0) + 1):
+        answers[:0] = await _answers(kind, run_count)
+    return answers
+
+
+async def _answers(kind: str, run_count: int) -> list[dict[str, Any]]:
+    """Return the answers to one attempt, the newest first."""
+    answers: list[dict[str, Any]] = []
+    while True:
+        key = _pause_key(kind, run_count, len(answers) + 1)
+        answer = await aread_flow_run_input(f"suspended-{key}-response")
+        if answer is None:
+            return answers
+        answers.insert(0, cast("dict[str, Any]", answer))
 
 
 async def suspend_until_answered(
@@ -41,15 +51,20 @@ async def suspend_until_answered(
 
     `kind`, in small letters, tells questions of a run apart. The description stands above the form.
     """
+    # A run that goes on after an answer is the same attempt: Prefect does not count it.
+    run_count = flow_run.run_count
+    number = len(await _answers(kind, run_count)) + 1
     form._description = description  # noqa: SLF001  where Prefect's own with_initial_data puts it
     answer = suspend_flow_run(
         wait_for_input=form,
         timeout=round(within_hours * 3600),
-        key=_pause_key(kind, flow_run.run_count),
+        key=_pause_key(kind, run_count, number),
     )
     return await cast("Awaitable[Form]", answer)
 
 
-def _pause_key(kind: str, run_count: int) -> str:
+def _pause_key(kind: str, run_count: int, number: int) -> str:
     """Return a name for the pause: Prefect refuses a second one of the same name in a run."""
-    return f"{kind}-{run_count}"
+    if number == 1:
+        return f"{kind}-{run_count}"
+    return f"{kind}-{run_count}-{number}"

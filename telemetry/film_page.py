@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from uuid import UUID
 
-from prefect.runtime import flow_run
+from prefect.context import FlowRunContext
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.studio.film.assembly import Film, FilmClip
@@ -137,11 +137,8 @@ def _film_page(
     """Return the page of a finished film. `sheet` is the address of its contact sheet."""
     shots = sum(len(each.chapters) for each in film.clips)
     paid = _paid_by_this_run(clips, quote)
-    since = ""
-    if (flow_run.run_count or 1) > 1:
-        since = " since it was started again"
-    summary = Markdown("**{:.2f} s, {} shots, worth ${}; this run paid ${}{}.**")
-    lines = [summary.format(film.seconds, shots, film.usd, paid, since), Markdown()]
+    summary = Markdown("**{:.2f} s, {} shots, worth ${}; this run paid ${}.**")
+    lines = [summary.format(film.seconds, shots, film.usd, paid), Markdown()]
     if quote.plan.open_picks:
         lines += [escape(quote.plan.told_of_open_picks), Markdown()]
     if link is not None:
@@ -182,10 +179,16 @@ def _film_row(each: FilmClip) -> list[str]:
 
 
 def _paid_by_this_run(clips: Mapping[str, Clip], quote: FilmQuote) -> Decimal:
-    """Return the sum of the clips that were not archived when the film was quoted."""
+    """Return the sum of the clips that were not archived when the run began, or went on."""
+    began_at = None
+    context = FlowRunContext.get()
+    if context is not None and context.flow_run is not None:
+        began_at = context.flow_run.start_time
     paid = NOTHING
     for key, clip in clips.items():
-        if quote.standings[key] is not Standing.ARCHIVED:
+        # A run that was suspended finds in the archive what it has paid before.
+        is_of_this_run = began_at is not None and clip.archived_at >= began_at
+        if is_of_this_run or quote.standings[key] is not Standing.ARCHIVED:
             paid += clip.usd
     return paid
 
