@@ -111,7 +111,8 @@ def _tell_of_waiting(plan: FilmPlan, part: FilmPlan, resources: RunResources) ->
 
 async def join_film(plan: FilmPlan, clips: dict[str, Clip], archive: KlingArchive) -> Film:
     """Join a film's clips, given by key, inside a flow, and announce that the film is complete."""
-    sources = [clips[planned.clip_key].uri for planned in plan.used]
+    used = dict.fromkeys(planned.clip_key for planned in plan.used)
+    sources = [clips[clip_key].uri for clip_key in used]
     assemble_as_asset = materializing(assemble_film, archive.film_uri(plan.slug), sources)
     film: Film = await assemble_as_asset(plan, clips, archive)
     announce_film(film)

@@ -40,8 +40,7 @@ async def takes_page(plan: FilmPlan, clips: Mapping[str, Clip], archive: KlingAr
             picture = await in_thread(_picture, sheet, most_bytes, archive)
         room -= len(picture)
         lines += [_heading(shot), Markdown(), _shown(picture, sheet, archive), Markdown()]
-        rows = [await _row(take, clips[take.clip_key], archive) for take in shot.every_take]
-        lines += [*table(("take", "watch", "lasts", "price", "looks"), rows), Markdown()]
+        lines += [*await _takes(shot, clips, archive), Markdown()]
     return page(lines)
 
 
@@ -65,11 +64,24 @@ def _shown(picture: bytes, path: str, archive: KlingArchive) -> Markdown:
     return Markdown(f"![Takes](data:image/jpeg;base64,{base64.b64encode(picture).decode()})")
 
 
-async def _row(take: PlannedClip, clip: Clip, archive: KlingArchive) -> list[str]:
-    link = await in_thread(archive.watch_link, clip.uri)
-    watch = code(clip.uri)
-    if link is not None:
-        # Our own: a signed link of the archive.
-        watch = Markdown(f"[Watch]({link})")
-    number = f"take {take.order.take}"
-    return [number, watch, f"{clip.media.seconds:.2f} s", f"${clip.usd}", clip.suspect]
+async def _takes(
+    shot: PlannedClip, clips: Mapping[str, Clip], archive: KlingArchive
+) -> list[Markdown]:
+    """Return the lines of a table of the takes of a shot."""
+    headings = ["take", "watch", "lasts", "price"]
+    is_any_suspect = any(clips[take.clip_key].suspect for take in shot.every_take)
+    if is_any_suspect:
+        headings.append("looks")
+    rows = []
+    for take in shot.every_take:
+        clip = clips[take.clip_key]
+        link = await in_thread(archive.watch_link, clip.uri)
+        watch = code(clip.uri)
+        if link is not None:
+            # Our own: a signed link of the archive.
+            watch = Markdown(f"[Watch]({link})")
+        row = [f"take {take.order.take}", watch, f"{clip.media.seconds:.2f} s", f"${clip.usd}"]
+        if is_any_suspect:
+            row.append(clip.suspect)
+        rows.append(row)
+    return table(headings, rows)

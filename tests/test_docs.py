@@ -14,6 +14,7 @@ from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.batch.frozen import FrozenRow
 from prefect_kling.studio.batch.results import BatchRow, RowState
+from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.reading.columns import COLUMNS
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.film.reading.table import read_requests, read_rows
@@ -67,8 +68,11 @@ def test_the_readmes_python_runs_as_it_stands(capsys: pytest.CaptureFixture[str]
 def test_the_storyboards_in_the_documents_are_read_as_they_stand() -> None:
     """The YAML in the README and in the page about films is a storyboard each."""
     assert [len(scene.shots) for scene in read_storyboard(blocks("yaml")[0]).scenes] == [2, 1]
-    (films,) = re.findall(r"```yaml\n(.*?)```", FILMS, re.DOTALL)
+    films, takes = re.findall(r"```yaml\n(.*?)```", FILMS, re.DOTALL)
     assert [len(scene.shots) for scene in read_storyboard(films).scenes] == [2, 1]
+    plan = plan_film(read_storyboard(takes))
+    assert [clip.shot_name for clip in plan.open_picks] == ["1.2"]
+    assert [(clip.takes, clip.order.take) for clip in plan.used] == [(3, 2), (3, 1), (1, 1), (3, 3)]
 
 
 def test_the_table_in_the_page_about_production_is_read_as_it_stands() -> None:

@@ -180,6 +180,44 @@ async def make_batch(site: Site, version: Version, prefix: str, pictures: Path) 
     return run
 
 
+TAKES = """\
+title: The parcel
+defaults: {duration: 3, takes: 3}
+scenes:
+  - shots:
+      - {title: The knock, prompt: "A knock at the door, she looks up from her book"}
+      - {title: The courier, prompt: A courier cycles away between the cars}
+"""
+
+
+async def pick_takes(site: Site, version: Version, pictures: Path) -> UUID:
+    """Run the film deployment with takes, and pick among them by the form; return the run's id.
+
+    Raises what `make_film` raises.
+    """
+    async with get_client() as api:
+        deployment = await api.read_deployment_by_name("produce-film/film")
+    async with browser_page() as page:
+        form = await open_run_form(page, site.ui, deployment.id, version)
+        await fill(form, "storyboard", TAKES)
+        await pick(form, "credentials", "default")
+        await pick(form, "archive", "default")
+        run = await start_run(form)
+        await open_run(page, site.ui, run, version)
+        await page.get_by_text("Suspended", exact=True).first.wait_for(timeout=RENDER_MS)
+        await page.reload()
+        await open_run_tab(page, "Artifacts")
+        await page.get_by_text("the-parcel-takes", exact=True).first.click()
+        await page.get_by_role("img", name="Takes").nth(1).wait_for()
+        await _look(page, pictures / "takes-page.png")
+        await open_resume_form(page, site.ui, run, version)
+        await _look(page, pictures / "takes-form.png")
+        await resume_run(page, site.ui, run, {"1.1 The knock": "take 2"}, version)
+        await open_run(page, site.ui, run, version)
+        await page.get_by_text("Completed", exact=True).first.wait_for(timeout=RENDER_MS)
+    return run
+
+
 async def _make_blocks(
     page: "Page", site: Site, version: Version, name: str, pictures: Path
 ) -> None:

@@ -66,12 +66,15 @@ async def blocks(
     return {kind: {"$ref": {"block_document_id": str(block)}} for kind, block in saved.items()}
 
 
-async def start(film: str, blocks: dict[str, Any], archive: Archive) -> FlowRun:
+async def start(
+    film: str, blocks: dict[str, Any], archive: Archive, within_hours: float = 1.0
+) -> FlowRun:
     """Start the deployment as its form does, which asks for picks."""
-    storyboard = film.format(tag=archive.bucket.prefix.strip("/"))
-    return await arun_deployment(
-        DEPLOYMENT, parameters=blocks | {"storyboard": storyboard}, timeout=0
-    )
+    parameters = {
+        "storyboard": film.format(tag=archive.bucket.prefix.strip("/")),
+        "spending": {"approve_within_hours": within_hours},
+    }
+    return await arun_deployment(DEPLOYMENT, parameters=blocks | parameters, timeout=0)
 
 
 async def until(state: StateType, run: FlowRun, api: PrefectClient) -> None:
@@ -151,10 +154,19 @@ async def test_five_shots_are_picked_in_a_browser(
     assert "worth $0.9495; this run paid $2.8485" in str(page_of_film.data)
 
 
-async def test_a_run_that_is_killed_after_the_answer_loses_nothing(
+async def test_a_late_answer_and_a_killed_run_lose_nothing(
     blocks: dict[str, Any], api: PrefectClient, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """Suspended it has no process; killed when it goes on, it finds the answer and pays no more."""
+    """The takes of a run that nobody answered are there for the next one, which asks again.
+
+    Suspended it has no process; killed when it goes on, it finds the answer. Nothing is paid twice.
+    """
+    late = await start(TWO, blocks, archive, within_hours=1 / 3600)
+    async with asyncio.timeout(180):
+        while (await api.read_flow_run(late.id)).state_type is not StateType.FAILED:
+            await asyncio.sleep(0.5)
+    assert made(sandbox, archive) == 4
+
     run = await start(TWO, blocks, archive)
     fields = await until_asked("picks-1", run, api)
     async with asyncio.timeout(60):
