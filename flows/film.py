@@ -28,7 +28,7 @@ from prefect_kling.tasks import (
 from prefect_kling.telemetry.assets import materializing
 from prefect_kling.telemetry.events import announce_film
 from prefect_kling.telemetry.film_page import FilmPage
-from prefect_kling.telemetry.markdown import Markdown, log_view_errors, write_page
+from prefect_kling.telemetry.markdown import log_view_errors, write_page
 from prefect_kling.telemetry.progress import ShotProgress, Stage
 from prefect_kling.telemetry.takes_page import takes_page
 
@@ -79,8 +79,10 @@ async def produce_film(
         _tell_of_waiting(plan, part, resources)
         clips = await _make_scenes(part, resources, options)
 
-    takes = await _show_takes(part, clips, archive)
+    if plan.shots_with_takes:
+        await _show_takes(part, clips, archive)
     if picks == "ask" and plan.open_picks:
+        takes = await takes_page(part.open_picks, clips, plan.slug, archive)
         # The run is suspended here, and begins anew with the answer.
         await ask_for_picks(part, takes, spending)
     film = await join_film(plan, clips, archive)
@@ -88,15 +90,12 @@ async def produce_film(
     return film
 
 
-async def _show_takes(plan: FilmPlan, clips: dict[str, Clip], archive: KlingArchive) -> Markdown:
-    """Show takes side by side on a page of the run, if any shot has several, and return it."""
-    if not plan.shots_with_takes:
-        return Markdown()
+async def _show_takes(plan: FilmPlan, clips: dict[str, Clip], archive: KlingArchive) -> None:
+    """Put takes side by side, in the archive and on a page of the run."""
     await compare_takes(plan, clips, archive)
-    page = await takes_page(plan, clips, archive)
+    page = await takes_page(plan.shots_with_takes, clips, plan.slug, archive)
     with log_view_errors():
         await write_page(f"{plan.slug}-takes", page, f"{plan.title}: takes")
-    return page
 
 
 def _tell_of_waiting(plan: FilmPlan, part: FilmPlan, resources: RunResources) -> None:

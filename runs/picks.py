@@ -47,14 +47,14 @@ async def plan_with_answers(board: Storyboard, archive: KlingArchive) -> FilmPla
     if not plan.open_picks:
         return plan
     answer = ChainMap(*await earlier_answers(_KIND))
-    answered = [shot for shot in plan.open_picks if _field(shot) in answer]
-    given = _form(answered).model_validate(
-        {_field(shot): answer[_field(shot)] for shot in answered}
-    )
-    for shot in answered:
-        choice: str = getattr(given, _field(shot))
-        take = _choices(shot).index(choice) + 1
+    for shot in plan.open_picks:
+        choice = answer.get(_field(shot))
+        choices = _choices(shot)
+        # A storyboard at an address may have fewer takes by now.
+        if choice not in choices:
+            continue
         run_logger().info("%s: %s is picked", shot.shot_name, choice)
+        take = choices.index(choice) + 1
         await in_thread(keep_first_pick, shot, take, plan.slug, archive.get_archive())
     return await plan_with_picks(board, archive)
 

@@ -1,10 +1,10 @@
 """The takes of shots in the Prefect UI: side by side, with links to watch, and how to pick."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from prefect_kling.blocks import KlingArchive
-from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
+from prefect_kling.studio.film.plan import PlannedClip
 from prefect_kling.studio.media.contact_sheet import shrink
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.storage import layout
@@ -21,20 +21,21 @@ _HOW = Markdown(
 )
 
 
-async def takes_page(plan: FilmPlan, clips: Mapping[str, Clip], archive: KlingArchive) -> Markdown:
-    """Return a page with the takes of every shot that has several; `clips` are given by key.
+async def takes_page(
+    shots: Sequence[PlannedClip], clips: Mapping[str, Clip], slug: str, archive: KlingArchive
+) -> Markdown:
+    """Return a page with the takes of some shots of a film; `clips` are given by key.
 
     Free but for the traffic of the store. The pictures must have been made. Where there are many,
     they are small; beyond forty shots some stand in the archive only. The links are signed: whoever
     has the page can watch.
     """
-    shots = plan.shots_with_takes
     most_bytes = min(_LARGEST_PICTURE, PICTURE_BYTES // max(1, len(shots)))
     most_bytes = max(_SMALLEST_PICTURE, most_bytes)
     lines = [_HOW, Markdown()]
     room = PICTURE_BYTES
     for shot in shots:
-        sheet = layout.takes_sheet(plan.slug, shot.first_take_key, shot.takes)
+        sheet = layout.takes_sheet(slug, shot.first_take_key, shot.takes)
         picture = b""
         if room >= most_bytes:
             picture = await in_thread(_picture, sheet, most_bytes, archive)
@@ -46,7 +47,9 @@ async def takes_page(plan: FilmPlan, clips: Mapping[str, Clip], archive: KlingAr
 
 def _heading(shot: PlannedClip) -> Markdown:
     if shot.is_open:
-        return Markdown("**{}**: no take is picked, take 1 counts").format(shot.shot_name)
+        return Markdown("**{}**: no take is picked, take 1 counts until one is").format(
+            shot.shot_name
+        )
     return Markdown("**{}**: take {} is picked").format(shot.shot_name, shot.order.take)
 
 

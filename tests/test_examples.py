@@ -67,7 +67,7 @@ def test_every_example_can_be_made_as_it_is(path: Path) -> None:
 @each_example
 def test_every_example_is_short(path: Path) -> None:
     """6 to 20 seconds: it is cheap to try, and fast to make in the sandbox."""
-    clips = [clip for clip in plan_film(load_storyboard(path)).clips if clip.shown]
+    clips = [clip for clip in plan_film(load_storyboard(path)).used if clip.shown]
     # A video of one's own counts as the longest there may be until it is looked at; the one here
     # lasts 3 seconds.
     seconds = sum(

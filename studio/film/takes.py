@@ -97,10 +97,9 @@ def keep_pick(planned: PlannedClip, take: int, slug: str, archive: Archive) -> N
     archive.bucket.put(*_stored(planned, take, slug), "application/json")
 
 
-def keep_first_pick(planned: PlannedClip, take: int, slug: str, archive: Archive) -> bool:
-    """Keep a pick unless there is one already; return whether it was kept. Safe to repeat."""
-    path, body = _stored(planned, take, slug)
-    return archive.bucket.create(path, body) is not None
+def keep_first_pick(planned: PlannedClip, take: int, slug: str, archive: Archive) -> None:
+    """Keep a pick in the archive unless there is one already. Free, blocking, safe to repeat."""
+    archive.bucket.create(*_stored(planned, take, slug))
 
 
 def _stored(planned: PlannedClip, take: int, slug: str) -> tuple[str, bytes]:

@@ -116,11 +116,12 @@ FIELDS = [
     ),
     (
         "    shots:",
-        "    takes:",
+        "    parts:",
         (
-            "line 15: scene 1: there is no field 'takes', and 'shots' is missing; possible are "
+            "line 15: scene 1: there is no field 'parts', and 'shots' is missing; possible are "
             "model, mode, aspect_ratio, sound, duration, watermark, keep_original_sound, look, "
-            "characters, references, crossfade, title, continuity, handover, keyframes, shots"
+            "characters, references, crossfade, takes, title, continuity, handover, pick, "
+            "keyframes, shots"
         ),
     ),
     (
