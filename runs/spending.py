@@ -36,7 +36,8 @@ class Spending(FormModel):
     approve_within_hours: Annotated[
         float, Field(gt=0, le=24 * 30, title="Answer within (hours)")
     ] = 72.0
-    """How long to wait for the decision; afterwards the run fails and nothing is spent."""
+    """How long to wait for the decision, or for picks of takes; afterwards the run fails, and
+    nothing more is spent."""
     on_unknown: Annotated[Literal["hold", "resubmit"], Field(title="When an answer is lost")] = (
         "hold"
     )
