@@ -24,9 +24,6 @@ from prefect_kling.telemetry.assets import materializing
 from prefect_kling.telemetry.events import announce_film
 from prefect_kling.telemetry.film_page import FilmPage
 
-# Scenes whose sub-flows begin at the same time. A Prefect server on SQLite may refuse two dozen.
-SCENES_BEGINNING = 8
-
 
 @flow(
     flow_run_name=named_after_film("film {title}"),
@@ -59,7 +56,7 @@ async def produce_film(
     resources = RunResources(credentials, archive, on_progress=page.show)
     options = spending.options_of(plan)
     async with page.kept_current():
-        clips = await _make_scenes(plan, resources, options)
+        clips = await make_scenes(plan, resources, options)
 
     film = await join_film(plan, clips, archive)
     await page.show_film(film, archive)
@@ -75,11 +72,10 @@ async def join_film(plan: FilmPlan, clips: dict[str, Clip], archive: KlingArchiv
     return film
 
 
-async def _make_scenes(
+async def make_scenes(
     plan: FilmPlan, resources: RunResources, options: SubmitOptions
 ) -> dict[str, Clip]:
     """Make all scenes side by side, each as a sub-flow, and return the film's clips by key."""
-    beginning = asyncio.Semaphore(SCENES_BEGINNING)
     begun = {scene.number: asyncio.Event() for scene in plan.scenes}
 
     # Prefect stores the parameters of a flow and shows them in its UI. A scene also needs the run's
@@ -107,7 +103,7 @@ async def _make_scenes(
 
     async def make(scene: PlannedScene) -> dict[str, Clip]:
         has_begun = begun[scene.number]
-        async with beginning:
+        async with resources.scenes_beginning:
             making = asyncio.create_task(run_scene(scene))
             # A scene that fails before it begins must not be waited for, either.
             making.add_done_callback(lambda _: has_begun.set())

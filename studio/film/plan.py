@@ -1,5 +1,6 @@
 """The plan of a film: every clip with its order, its inputs and its price."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import Literal
@@ -56,6 +57,8 @@ class PlannedClip(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    version: str = ""
+    """The version of the story it belongs to, where its plan has several."""
     scene: int
     shots: tuple[PlannedShot, ...]
     order: ClipOrder
@@ -81,7 +84,7 @@ class PlannedClip(BaseModel):
         numbers = f"{self.scene}.{first.number}"
         if last != first:
             numbers = f"{numbers}-{self.scene}.{last.number}"
-        return printable(f"{numbers} {first.title}".rstrip())
+        return _named(f"{numbers} {first.title}", self.version)
 
     @property
     def seconds(self) -> float:
@@ -97,6 +100,13 @@ class PlannedClip(BaseModel):
     def at_most_usd(self) -> Decimal:
         """Highest price in US dollars: what is set aside before it is sent."""
         return quote(self.order.request).at_most_usd
+
+
+def _named(words: str, version: str) -> str:
+    """Return the name of a part of a film, with the version it belongs to."""
+    if version:
+        words = f"{version}: {words}"
+    return printable(words.rstrip())
 
 
 def begins_anew(request: VideoRequest, needs: Handover | None, before: PlannedClip | None) -> bool:
@@ -122,11 +132,13 @@ class PlannedScene(BaseModel):
     title: str
     continuity: str
     clips: tuple[PlannedClip, ...]
+    version: str = ""
+    """The version of the story it belongs to, where its plan has several."""
 
     @property
     def name(self) -> str:
         """Number and title."""
-        return printable(f"scene {self.number} {self.title}".rstrip())
+        return _named(f"scene {self.number} {self.title}", self.version)
 
     @cached_property
     def priorities(self) -> dict[str, float]:
@@ -158,6 +170,8 @@ class FilmPlan(BaseModel):
     remarks: tuple[str, ...] = ()
     tags: dict[str, str] = {}
     """Who pays for the film."""
+    versions: tuple[str, ...] = ()
+    """The versions of the story that it has, where it is the plan of several films."""
 
     @property
     def name(self) -> str:
@@ -190,32 +204,81 @@ class FilmPlan(BaseModel):
         """Expected price in US dollars when no clip is in the archive yet."""
         return sum((clip.price.usd for clip in self.by_key.values()), Decimal(0))
 
+    def of_version(self, version: str) -> "FilmPlan":
+        """Return the plan with the name of a version in the names of its scenes and clips."""
+        scenes = []
+        for scene in self.scenes:
+            clips = [clip.model_copy(update={"version": version}) for clip in scene.clips]
+            update = {"version": version, "clips": tuple(clips)}
+            scenes.append(scene.model_copy(update=update))
+        return self.model_copy(update={"scenes": tuple(scenes)})
+
     @property
     def notes(self) -> list[str]:
         """What somebody should know before paying, one sentence each."""
         told: list[str] = list(self.remarks)
-        shapes: set[str] = set()
-        modes: set[str] = set()
-
         for clip in self.clips:
-            request = clip.order.request
-            notes = [*clip.notes, *map(describe, request.disputes())]
+            notes = [*clip.notes, *map(describe, clip.order.request.disputes())]
             told.extend(f"{clip.name}: {note}" for note in notes)
-
-            if clip.shown and not request.edits_video:
-                modes.add(request.mode)
-                # A first frame decides the shape of its clip by itself.
-                if request.image_of_type("first_frame") is None:
-                    shapes.add(f"{request.aspect_ratio} {request.mode}")
-
-        if len(shapes) > 1:
-            told.append(
-                f"shots differ in shape ({', '.join(sorted(shapes))}): the film takes the most "
-                "common one, the others get black bars, and all is encoded anew"
-            )
-        elif len(modes) > 1:
-            told.append(
-                f"shots differ in size (mode {', '.join(sorted(modes))}): "
-                "all of the film is encoded anew"
-            )
+        for version in self.versions or ("",):
+            clips = [clip for clip in self.clips if clip.version == version]
+            told.extend(_named(note, version) for note in _differences(clips))
         return told
+
+
+def _differences(clips: Sequence[PlannedClip]) -> list[str]:
+    """Say where the clips of one film differ so that it must be encoded anew."""
+    shapes: set[str] = set()
+    modes: set[str] = set()
+    for clip in clips:
+        request = clip.order.request
+        if clip.shown and not request.edits_video:
+            modes.add(request.mode)
+            # A first frame decides the shape of its clip by itself.
+            if request.image_of_type("first_frame") is None:
+                shapes.add(f"{request.aspect_ratio} {request.mode}")
+
+    if len(shapes) > 1:
+        return [
+            f"shots differ in shape ({', '.join(sorted(shapes))}): the film takes the most "
+            "common one, the others get black bars, and all is encoded anew"
+        ]
+    if len(modes) > 1:
+        return [
+            f"shots differ in size (mode {', '.join(sorted(modes))}): "
+            "all of the film is encoded anew"
+        ]
+    return []
+
+
+class StoryPlan(BaseModel):
+    """The plans of a story's films: one for each version, by name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    title: str
+    slug: str
+    """Names the folder of the page and the budget, which all versions share."""
+    earlier_slug: str = ""
+    films: dict[str, FilmPlan]
+    remarks: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
+
+    @cached_property
+    def together(self) -> FilmPlan:
+        """All films as one plan, to be quoted, approved and shown; a shared clip is in it once.
+
+        The names of its scenes and clips begin with the version.
+        """
+        scenes: list[PlannedScene] = []
+        for version, film in self.films.items():
+            scenes.extend(film.of_version(version).scenes)
+        return FilmPlan(
+            title=self.title,
+            slug=self.slug,
+            earlier_slug=self.earlier_slug,
+            scenes=tuple(scenes),
+            remarks=self.remarks,
+            tags=self.tags,
+            versions=tuple(self.films),
+        )
