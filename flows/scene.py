@@ -125,6 +125,8 @@ async def _follow(other: "asyncio.Task[Clip]", name: str, resources: RunResource
     await asyncio.wait([other])
     try:
         clip = other.result()
+    except _SourceNotMade:
+        raise
     except Exception as error:
         failed = ShotProgress(shot=name, stage=Stage.FAILED, detail=f"{detail}: {error}")
         resources.progress.publish(failed)

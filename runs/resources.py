@@ -13,7 +13,7 @@ SCENES_BEGINNING = 8
 
 
 class RunResources:
-    """The blocks of a run, its limit of jobs, the clips it is making, and where it publishes the progress of its shots.
+    """The blocks of a run, its limit of jobs, its clips in work, and where it publishes progress.
 
     Flows take the blocks as parameters and build this from them once; everything below a flow takes
     it instead. `on_progress` is called with the progress of every shot of the run.

@@ -26,9 +26,7 @@ from prefect_kling.telemetry.logs import run_logger
 # Forms show one field for a text; programs that call a flow may pass the document itself.
 StoryboardInput = Annotated[Storyboard | str, WithJsonSchema({"type": "string", "minLength": 1})]
 """A storyboard as data, as YAML or JSON text, or as the address of such a text."""
-StoryInput = Annotated[
-    Story | Storyboard | str, WithJsonSchema({"type": "string", "minLength": 1})
-]
+StoryInput = Annotated[Story | Storyboard | str, WithJsonSchema({"type": "string", "minLength": 1})]
 """A storyboard that may have versions, given likewise, or the films that were read from one."""
 
 
@@ -105,10 +103,11 @@ async def _fetch(
 async def _upload(story: Story, archive: KlingArchive) -> Story:
     clips = archive.get_archive()
     uploaded = await in_thread(story.changed, lambda board: upload_files(board, clips))
-    sources = {}
+    told: set[tuple[str, object]] = set()
     for film in uploaded.films:
         for name, reference in film.board.references.items():
-            sources[name, reference.image or reference.video or reference.element] = None
-    for name, source in sources:
-        run_logger().info("reference %s: %s", name, source)
+            source = reference.image or reference.video or reference.element
+            if (name, source) not in told:
+                run_logger().info("reference %s: %s", name, source)
+            told.add((name, source))
     return uploaded

@@ -1,6 +1,7 @@
 """`prefect-kling film` and `demo`."""
 
 import asyncio
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
@@ -12,15 +13,16 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
 from prefect_kling.deployments.cli.chosen_blocks import Blocks, Refused
 from prefect_kling.deployments.cli.live_table import LiveTable
+from prefect_kling.deployments.cli.quote import rows_of
 from prefect_kling.deployments.cli.quote_table import show_quote
 from prefect_kling.deployments.cli.terminal import Styled, console, say
-from prefect_kling.flows import produce_film
+from prefect_kling.flows import produce_film, produce_versions
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.film.assembly import Film
-from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.planner import plan_story
 from prefect_kling.studio.film.quote import quote_film
-from prefect_kling.studio.film.reading.reader import load_storyboard
-from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.film.reading.reader import load_story
+from prefect_kling.studio.film.versions import Story, story_of
 from prefect_kling.studio.money.inputs import require_reachable
 from prefect_kling.telemetry.progress import subscribe
 
@@ -33,52 +35,58 @@ def demo(storyboard: Path | None = None, *, folder: Path = Path("demo-film")) ->
         folder: Where film, contact sheet and manifest are left.
     """
     # The S3 server belongs to the extra `demo`; nothing else needs it.
-    from prefect_kling.deployments.local.demo import example_storyboard, make_demo_film
+    from prefect_kling.deployments.local.demo import example_storyboard, make_demo_films
 
     if storyboard is None:
-        board = example_storyboard()
+        story = story_of(example_storyboard())
     else:
-        board = load_storyboard(storyboard)
+        story = load_story(storyboard)
 
     with LiveTable(console).on_screen() as table:
-        made = make_demo_film(board, folder, table)
-    say()
-    _print_film(made.film)
+        made = make_demo_films(story, folder, table)
+    for each in made.films:
+        say()
+        _print_film(each)
     say(f"It took {made.jobs} jobs; at the API they would have cost ${made.paid_usd}.")
-    for path in sorted(made.folder.iterdir()):
+    for path in sorted(path for path in made.folder.rglob("*") if path.is_file()):
         say(f"  {path}  ({path.stat().st_size:,} bytes)")
 
 
 def film(
     storyboard: Path,
     *,
+    version: Annotated[Sequence[str], Parameter(negative="")] = (),
+    table: Path | None = None,
     blocks: Annotated[Blocks, Parameter(name="*")] = Blocks(),
     budget_usd: Decimal | None = None,
     approve_above_usd: Decimal | None = None,
 ) -> None:
-    """Make a film from a storyboard.
+    """Make a film from a storyboard, or a film of each of its versions.
 
     Costs money for every shot that is not archived yet; see `quote`.
 
     Args:
         storyboard: A YAML or JSON file.
+        version: The versions to make, by name; all unless given.
+        table: A table with a version in each row, in place of versions in the storyboard.
         blocks: The blocks to use.
-        budget_usd: The most the film may cost in US dollars, earlier runs included.
+        budget_usd: The most the film, or all versions together, may cost in US dollars, earlier
+            runs included.
         approve_above_usd: Ask before sending anything when more than this is to be paid.
     """
-    board = load_storyboard(storyboard)
+    story = load_story(storyboard, rows_of(table)).chosen(version)
     spending = Spending(budget_usd=budget_usd)
-    made = asyncio.run(_make_film(board, blocks, spending, approve_above_usd))
-    say()
-    _print_film(made)
+    for made in asyncio.run(_make_films(story, blocks, spending, approve_above_usd)):
+        say()
+        _print_film(made)
 
 
-async def _make_film(
-    board: Storyboard, blocks: Blocks, spending: Spending, approve_above_usd: Decimal | None
-) -> Film:
+async def _make_films(
+    story: Story, blocks: Blocks, spending: Spending, approve_above_usd: Decimal | None
+) -> list[Film]:
     credentials = await load_block(KlingCredentials, blocks.credentials)
     archive = await load_block(KlingArchive, blocks.archive)
-    plan = plan_film(board)
+    plan = plan_story(story).together
 
     if approve_above_usd is not None:
         access = credentials.input_access
@@ -91,7 +99,9 @@ async def _make_film(
 
     with LiveTable(console).on_screen() as table, subscribe(table.show):
         table.begin(plan)
-        return await produce_film(board, credentials, archive, spending)
+        if story.has_versions:
+            return await produce_versions(story, credentials, archive, spending)
+        return [await produce_film(story.single(), credentials, archive, spending)]
 
 
 def _print_film(film: Film) -> None:

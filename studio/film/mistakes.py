@@ -323,7 +323,7 @@ _WORDS = {
         "it says nothing that makes it another film; say what it is, as in `aspect_ratio: 16:9`"
     ),
     "version_twice": "{shown} is the name of a version already; the folder of a film is named so",
-    "version_alike": "its film has the same clips as that of {limit}; nothing differs",
+    "version_alike": "its film has the same clips as that of '{limit}': nothing differs",
     "too_many_versions": "these are {value} versions; the most is {limit}: make it several",
     "too_many_shots_of_versions": (
         "these versions have {value} shots together; the most is {limit}: make it several"

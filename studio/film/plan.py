@@ -188,6 +188,11 @@ class FilmPlan(BaseModel):
         """Each clip once, by key. Shots that are alike share a clip."""
         return {clip.clip_key: clip for clip in reversed(self.clips)}
 
+    @property
+    def has_versions(self) -> bool:
+        """Whether it is the plan of several films."""
+        return len(self.versions) > 1
+
     def only(self, scene: int) -> "FilmPlan":
         """Return the plan of one scene, counted from 1, as if it were the film."""
         return FilmPlan(
@@ -238,17 +243,18 @@ def _differences(clips: Sequence[PlannedClip]) -> list[str]:
             if request.image_of_type("first_frame") is None:
                 shapes.add(f"{request.aspect_ratio} {request.mode}")
 
+    told = []
     if len(shapes) > 1:
-        return [
+        told.append(
             f"shots differ in shape ({', '.join(sorted(shapes))}): the film takes the most "
             "common one, the others get black bars, and all is encoded anew"
-        ]
-    if len(modes) > 1:
-        return [
+        )
+    elif len(modes) > 1:
+        told.append(
             f"shots differ in size (mode {', '.join(sorted(modes))}): "
             "all of the film is encoded anew"
-        ]
-    return []
+        )
+    return told
 
 
 class StoryPlan(BaseModel):

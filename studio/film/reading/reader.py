@@ -133,7 +133,7 @@ def _in_general(mistakes: list[Mistake], films: int) -> list[Mistake]:
         return mistake.place, mistake.rule, mistake.field, str(mistake.value)
 
     times = Counter(map(what, mistakes))
-    general = {}
+    general: dict[tuple[object, ...], Mistake] = {}
     for mistake in mistakes:
         version = mistake.version
         if times[what(mistake)] == films:
@@ -146,14 +146,19 @@ def _located(
     mistakes: tuple[Mistake, ...], document: Document, name: str, table: VersionTable | None
 ) -> list[Mistake]:
     """Return mistakes with their lines: those of a table's versions with the lines of its rows."""
-    of_rows = []
+    of_rows: dict[tuple[object, ...], Mistake] = {}
     others = []
     for mistake in mistakes:
         if table is not None and mistake.place[:1] == ("versions",) and len(mistake.place) > 1:
-            of_rows.append(table.located(mistake))
+            found = table.located(mistake)
+            line = found.line
+            if found.rule == "unused_column":
+                # Told once, not in each of its rows.
+                line = None
+            of_rows.setdefault((line, found.rule, found.place, str(found.value)), found)
         else:
             others.append(mistake)
-    return [*document.located(others, name), *of_rows]
+    return [*document.located(others, name), *of_rows.values()]
 
 
 def _board(document: Document, name: str) -> Storyboard:

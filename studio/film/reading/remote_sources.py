@@ -18,7 +18,8 @@ from prefect_kling.studio.film.reading.version_table import VersionTable
 from prefect_kling.studio.film.reading.yaml_text import Document, parse
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.film.uploads import VIDEO_BYTES, local_file, upload_files
-from prefect_kling.studio.film.versions import Story, values_of
+from prefect_kling.studio.film.variables import values_of
+from prefect_kling.studio.film.versions import Story
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.storage.bucket import Bucket
 from prefect_kling.studio.storage.download import download

@@ -129,7 +129,7 @@ def read_fields(
             if number > most:
                 raise _refused("too_many_rows", row.line, limit=most)
             if not isinstance(row.fields, dict):
-                raise TextInvalid(Mistake("no_row", row.place, line=row.line))
+                raise TextInvalid(Mistake("no_row", line=row.line))
             yield row.line, row.fields
     except TextInvalid as error:
         raise TableInvalid.of(replace(each, document=name) for each in error.mistakes) from None
@@ -302,9 +302,7 @@ def _columns(header: list[str], line: int, known: Sequence[str]) -> list[str]:
         raise _refused("too_many_columns", line, len(header), MOST_COLUMNS)
     # A table without a header looks like this, too.
     is_of_requests = known == COLUMNS
-    if not any(
-        column in known or (is_of_requests and near_column(column)) for column in header
-    ):
+    if not any(column in known or (is_of_requests and near_column(column)) for column in header):
         raise _refused("unknown_column", line, header[0], tuple(known))
     mistakes = []
     if is_of_requests:

@@ -45,8 +45,17 @@ class VersionTable:
         rule = mistake.rule
         if rule == "unused_variable":
             rule = "unused_column"
-        line = self.lines[int(number)]
-        return replace(mistake, rule=rule, place=tuple(place), line=line, document=self.name)
+        version = self.versions[int(number)].name
+        if rule == "unused_column":
+            version = ""
+        return replace(
+            mistake,
+            rule=rule,
+            place=tuple(place),
+            version=version,
+            line=self.lines[int(number)],
+            document=self.name,
+        )
 
 
 def read_versions(text: str, name: str = "table") -> VersionTable:
@@ -64,8 +73,8 @@ def read_versions(text: str, name: str = "table") -> VersionTable:
         try:
             versions.append(Version.model_validate(_version_fields(given)))
         except ValidationError as error:
-            for each in error.errors(include_url=False):
-                mistakes.append(_mistake(each, line, name))
+            found = error.errors(include_url=False)
+            mistakes.extend(_mistake(each, line, name) for each in found)
     if mistakes:
         raise TableInvalid.of(mistakes)
     return VersionTable(name, tuple(versions), tuple(lines))
