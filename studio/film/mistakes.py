@@ -308,8 +308,8 @@ _WORDS = {
     ),
     "unused_variable": "no text says {{{{{value}}}}}{suggestion}",
     "unused_column": (
-        "no text says {{{{{value}}}}}{suggestion}; to carry the column along as one of your own, "
-        "call it 'x_{value}'"
+        "no text says {{{{{value}}}}}; to carry the column along as one of your own, call it "
+        "'x_{value}'{suggestion}"
     ),
     "variable_in_variable": "a variable has no variables in it",
     "almost_variable": "{value} is sent as it stands; write {{{{{limit}}}}} for the variable",

@@ -73,6 +73,7 @@ def variable_mistakes(board: Storyboard) -> Iterator[Mistake]:
                 yield Mistake("no_variable", place, value=name, limit=known)
         for found in ALMOST_VARIABLE.finditer(text):
             if found[1] in given:
+                said[found[1]] = None
                 yield Mistake("almost_variable", place, value=found[0], limit=found[1])
 
     for place, variables in _given_at(board):

@@ -44,7 +44,7 @@ _WRITTEN: dict[int | str, str] = {
     "characters": "a name and below it its fields, as in `mara: {description: A woman of forty}`",
     "defaults": "fields, as in `duration: 5`",
     "tags": "names and texts, as in `project: spring`",
-    "versions": "a dash before each version, as in `- {name: tall, aspect_ratio: 9:16}`",
+    "versions": "a dash before each version, as in `- name: tall`",
     "variables": "names and texts, as in `product: the blue mug`",
 }
 

@@ -43,14 +43,17 @@ class VersionTable:
         if place[:1] == ["variables"]:
             place = place[1:]
         rule = mistake.rule
-        if rule == "unused_variable":
+        limit = mistake.limit
+        if rule == "unused_variable" and isinstance(limit, tuple):
             rule = "unused_column"
+            limit = (*limit, *COLUMNS)
         version = self.versions[int(number)].name
         if rule == "unused_column":
             version = ""
         return replace(
             mistake,
             rule=rule,
+            limit=limit,
             place=tuple(place),
             version=version,
             line=self.lines[int(number)],
