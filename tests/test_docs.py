@@ -14,9 +14,11 @@ from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.batch.frozen import FrozenRow
 from prefect_kling.studio.batch.results import BatchRow, RowState
+from prefect_kling.studio.film.planner import plan_story
 from prefect_kling.studio.film.reading.columns import COLUMNS
-from prefect_kling.studio.film.reading.reader import read_storyboard
+from prefect_kling.studio.film.reading.reader import read_story, read_storyboard
 from prefect_kling.studio.film.reading.table import read_requests, read_rows
+from prefect_kling.studio.film.reading.version_table import read_versions
 from prefect_kling.studio.money.report import COUNTS, DIMENSIONS, SUMS
 
 ROOT = Path(__file__).parent.parent
@@ -69,6 +71,19 @@ def test_the_storyboards_in_the_documents_are_read_as_they_stand() -> None:
     assert [len(scene.shots) for scene in read_storyboard(blocks("yaml")[0]).scenes] == [2, 1]
     (films,) = re.findall(r"```yaml\n(.*?)```", FILMS, re.DOTALL)
     assert [len(scene.shots) for scene in read_storyboard(films).scenes] == [2, 1]
+
+
+def test_the_page_about_versions_says_what_its_example_makes() -> None:
+    """Four films, twelve clips, seven different ones; and its table makes a film of each row."""
+    page = (ROOT / "docs" / "versions.md").read_text()
+    (board,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    plan = plan_story(read_story(board))
+    assert "These are four films of twelve clips in all, seven of which are different" in page
+    together = plan.together
+    assert (len(plan.films), len(together.clips), len(together.by_key)) == (4, 12, 7)
+    (table,) = re.findall(r"```csv\n(.*?)```", page, re.DOTALL)
+    template = board.partition("versions:")[0]
+    assert len(read_story(template, table=read_versions(table)).films) == 2
 
 
 def test_the_table_in_the_page_about_production_is_read_as_it_stands() -> None:
