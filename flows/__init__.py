@@ -8,6 +8,7 @@ from prefect_kling.flows.quick_clip import quick_clip
 from prefect_kling.flows.report import report_spending
 from prefect_kling.flows.scene import produce_scene
 from prefect_kling.flows.submit_film import advance_films, submit_film
+from prefect_kling.flows.versions import produce_versions
 
 __all__ = [
     "advance_films",
@@ -17,6 +18,7 @@ __all__ = [
     "make_batch_chunk",
     "produce_film",
     "produce_scene",
+    "produce_versions",
     "quick_clip",
     "report_spending",
     "submit_batch",

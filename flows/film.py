@@ -32,9 +32,6 @@ from prefect_kling.telemetry.markdown import log_view_errors, write_page
 from prefect_kling.telemetry.progress import ShotProgress, Stage
 from prefect_kling.telemetry.takes_page import takes_page
 
-# Scenes whose sub-flows begin at the same time. A Prefect server on SQLite may refuse two dozen.
-SCENES_BEGINNING = 8
-
 
 @flow(
     flow_run_name=named_after_film("film {title}"),
@@ -77,7 +74,7 @@ async def produce_film(
         part = plan.until_open_picks
     async with page.kept_current():
         _tell_of_waiting(plan, part, resources)
-        clips = await _make_scenes(part, resources, options)
+        clips = await make_scenes(part, resources, options)
 
     if plan.shots_with_takes:
         await _show_takes(part, clips, archive)
@@ -118,11 +115,10 @@ async def join_film(plan: FilmPlan, clips: dict[str, Clip], archive: KlingArchiv
     return film
 
 
-async def _make_scenes(
+async def make_scenes(
     plan: FilmPlan, resources: RunResources, options: SubmitOptions
 ) -> dict[str, Clip]:
     """Make all scenes side by side, each as a sub-flow, and return the film's clips by key."""
-    beginning = asyncio.Semaphore(SCENES_BEGINNING)
     begun = {scene.number: asyncio.Event() for scene in plan.scenes}
 
     # Prefect stores the parameters of a flow and shows them in its UI. A scene also needs the run's
@@ -150,7 +146,7 @@ async def _make_scenes(
 
     async def make(scene: PlannedScene) -> dict[str, Clip]:
         has_begun = begun[scene.number]
-        async with beginning:
+        async with resources.scenes_beginning:
             making = asyncio.create_task(run_scene(scene))
             # A scene that fails before it begins must not be waited for, either.
             making.add_done_callback(lambda _: has_begun.set())

@@ -74,6 +74,14 @@ async def make_scene(
             # Shots that are alike share one clip.
             continue
 
+        other = resources.clips_in_work.get(key)
+        if other is not None:
+            # So do those of other scenes and films of the run, whose task runs are there.
+            leases[key] = other.lease
+            work = _follow(other.task, planned.name, resources)
+            making[key] = asyncio.create_task(work, name=planned.name)
+            continue
+
         lease = resources.limiter.lease(scene.priorities[key])
         source = None
         if planned.needs is not None:
@@ -82,6 +90,7 @@ async def make_scene(
         work = _make_shot(planned, source, lease, resources, options)
         leases[key] = lease
         making[key] = asyncio.create_task(work, name=planned.name)
+        resources.clips_in_work.add(key, making[key], lease)
 
     results = await asyncio.gather(*making.values(), return_exceptions=True)
     return _clips_or_raise(scene, dict(zip(making, results, strict=True)))
@@ -105,6 +114,27 @@ async def _make_shot(
         return await make_clip(planned.order, resources, options, planned.name, lease)
     finally:
         lease.release()
+
+
+async def _follow(other: "asyncio.Task[Clip]", name: str, resources: RunResources) -> Clip:
+    """Wait for an equal clip that another scene of the run makes, and return it.
+
+    Raises what stops it there.
+    """
+    detail = f"the same clip as {other.get_name()}"
+    resources.progress.publish(ShotProgress(shot=name, stage=Stage.WAITING, detail=detail))
+    await asyncio.wait([other])
+    try:
+        clip = other.result()
+    except _SourceNotMade:
+        raise
+    except Exception as error:
+        failed = ShotProgress(shot=name, stage=Stage.FAILED, detail=f"{detail}: {error}")
+        resources.progress.publish(failed)
+        raise
+    done = ShotProgress(shot=name, stage=Stage.DONE, usd=clip.usd, clip=clip, reused=True)
+    resources.progress.publish(done)
+    return clip
 
 
 async def _hand_over(

@@ -12,6 +12,7 @@ from prefect_kling.studio.errors import StoryboardInvalid
 from prefect_kling.studio.film.reading.remote_sources import is_address, redacted
 from prefect_kling.studio.film.reading.yaml_text import parse
 from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.film.versions import Story
 
 UNREADABLE = "from a storyboard with mistakes"
 
@@ -50,7 +51,9 @@ def _table(requests: object) -> str:
     return "of a pasted table"
 
 
-def _title(storyboard: Storyboard | str) -> str:
+def _title(storyboard: Story | Storyboard | str) -> str:
+    if isinstance(storyboard, Story):
+        return storyboard.board.title
     if isinstance(storyboard, Storyboard):
         return storyboard.title
     if is_address(storyboard):

@@ -15,10 +15,11 @@ from prefect_kling.runs.question import (
 )
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.errors import TakesNotPicked
-from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
-from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.plan import FilmPlan, PlannedClip, StoryPlan
+from prefect_kling.studio.film.planner import plan_film, plan_story
 from prefect_kling.studio.film.storyboard import Storyboard
-from prefect_kling.studio.film.takes import keep_first_pick, read_picks
+from prefect_kling.studio.film.takes import keep_first_pick, read_picks, read_story_picks
+from prefect_kling.studio.film.versions import Story
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.logs import run_logger
 from prefect_kling.telemetry.markdown import Markdown
@@ -35,6 +36,15 @@ async def plan_with_picks(board: Storyboard, archive: KlingArchive) -> FilmPlan:
     """
     picks = await in_thread(read_picks, board, archive.get_archive())
     return plan_film(board, picks)
+
+
+async def plan_story_with_picks(story: Story, archive: KlingArchive) -> StoryPlan:
+    """Return the plans of a story's films with the takes that were picked, for each version.
+
+    Free. Raises what `plan_story` and `read_picks` raise.
+    """
+    picks = await in_thread(read_story_picks, story, archive.get_archive())
+    return plan_story(story, picks)
 
 
 async def plan_with_answers(board: Storyboard, archive: KlingArchive) -> FilmPlan:

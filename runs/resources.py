@@ -1,13 +1,19 @@
 """What all clips of one run are made with."""
 
+import asyncio
+
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.runs.account_jobs import AccountJobs
+from prefect_kling.runs.clips_in_work import ClipsInWork
 from prefect_kling.runs.job_limiter import JobLimiter
 from prefect_kling.telemetry.progress import ProgressPublisher, Subscriber
 
+# Scenes whose sub-flows begin at the same time. A Prefect server on SQLite may refuse two dozen.
+SCENES_BEGINNING = 8
+
 
 class RunResources:
-    """The blocks of a run, its limit of jobs, and where it publishes the progress of its shots.
+    """The blocks of a run, its limit of jobs, its clips in work, and where it publishes progress.
 
     Flows take the blocks as parameters and build this from them once; everything below a flow takes
     it instead. `on_progress` is called with the progress of every shot of the run.
@@ -23,4 +29,6 @@ class RunResources:
         self.archive = archive
         self.limiter = JobLimiter(credentials.parallel_jobs)
         self.account_jobs = AccountJobs(credentials.parallel_jobs, credentials, archive)
+        self.clips_in_work = ClipsInWork()
+        self.scenes_beginning = asyncio.Semaphore(SCENES_BEGINNING)
         self.progress = ProgressPublisher(on_progress)

@@ -10,12 +10,18 @@ from prefect_kling.tasks.requests import (
     prepare_batch,
     prepare_requests,
 )
-from prefect_kling.tasks.storyboard import StoryboardInput, prepare_storyboard
+from prefect_kling.tasks.storyboard import (
+    StoryboardInput,
+    StoryInput,
+    prepare_story,
+    prepare_storyboard,
+)
 from prefect_kling.tasks.submit import submit_video
 from prefect_kling.tasks.wait import wait_for_video
 
 __all__ = [
     "RequestsInput",
+    "StoryInput",
     "StoryboardInput",
     "WrongRows",
     "archive_video",
@@ -24,6 +30,7 @@ __all__ = [
     "hand_over_clip",
     "prepare_batch",
     "prepare_requests",
+    "prepare_story",
     "prepare_storyboard",
     "submit_video",
     "wait_for_video",

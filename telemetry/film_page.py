@@ -42,16 +42,16 @@ class FilmPage:
     """
 
     def __init__(self, quote: FilmQuote) -> None:
-        self._quote = quote
-        self._log = ProgressLog()
+        self.quote = quote
+        self.log = ProgressLog()
         for clip in quote.plan.clips:
-            self._log.record(ShotProgress(shot=clip.name, stage=Stage.WAITING))
+            self.log.record(ShotProgress(shot=clip.name, stage=Stage.WAITING))
         self._changed = asyncio.Event()
         self._artifact_id: UUID | None = None
 
     def show(self, progress: ShotProgress) -> None:
         """Show the progress of a shot with the next write."""
-        self._log.record(progress)
+        self.log.record(progress)
         self._changed.set()
 
     @asynccontextmanager
@@ -79,8 +79,8 @@ class FilmPage:
                 sheet = _data_uri(shrink(stored.body))
             link = await in_thread(archive.watch_link, film.uri)
             description = f"{film.title}: {film.seconds:.1f} s, ${film.usd}"
-            content = _film_page(film, self._quote, clips, sheet, link)
-            await self._write(content, description)
+            content = _film_page(film, self.quote, clips, sheet, link)
+            await self.write(content, description)
 
     async def _write_changes(self) -> None:
         while True:
@@ -90,20 +90,28 @@ class FilmPage:
 
     async def _write_shots(self) -> None:
         self._changed.clear()
-        done = self._log.count(Stage.DONE)
-        description = f"{self._quote.plan.title}: {done} of {len(self._log)} clips"
+        done = self.log.count(Stage.DONE)
+        description = f"{self.quote.plan.title}: {done} of {len(self.log)} clips"
         with log_view_errors():
-            await self._write(_shots_page(self._quote, self._log), description)
+            await self.write(shots_page(self.quote, self.log), description)
 
-    async def _write(self, content: Markdown, description: str) -> None:
+    async def write(self, content: Markdown, description: str) -> None:
+        """Show a page in place of the one before. Raises what Prefect raises."""
         if self._artifact_id is None:
-            self._artifact_id = await write_page(self._quote.plan.slug, content, description)
+            self._artifact_id = await write_page(self.quote.plan.slug, content, description)
         else:
             await update_page(self._artifact_id, content, description)
 
 
-def _shots_page(quote: FilmQuote, log: ProgressLog) -> Markdown:
+def shots_page(quote: FilmQuote, log: ProgressLog) -> Markdown:
     """Return the page of a film that is being made."""
+    summary = Markdown("**{} of {} clips are archived.** This run may pay ${} at most.")
+    lines = [summary.format(log.count(Stage.DONE), len(log), quote.at_most_usd)]
+    return page([*lines, Markdown(), *shots_table(log)])
+
+
+def shots_table(log: ProgressLog) -> list[Markdown]:
+    """Return the lines of a table of how far each shot is."""
     rows = []
     for progress in log:
         took = ""
@@ -114,11 +122,7 @@ def _shots_page(quote: FilmQuote, log: ProgressLog) -> Markdown:
         if progress.usd is not None:
             price = f"${progress.usd}"
         rows.append([progress.shot, progress.stage.value, took, price, _where(progress)])
-
-    summary = Markdown("**{} of {} clips are archived.** This run may pay ${} at most.")
-    lines = [summary.format(log.count(Stage.DONE), len(log), quote.at_most_usd)]
-    lines += [Markdown(), *table(("shot", "state", "took", "price", "where"), rows)]
-    return page(lines)
+    return table(("shot", "state", "took", "price", "where"), rows)
 
 
 def _where(progress: ShotProgress) -> str:
@@ -204,12 +208,28 @@ def quote_page(quote: FilmQuote) -> Markdown:
         standing = quote.standings[clip.clip_key]
         rows.append([clip.name, f"{clip.seconds:g} s", f"${clip.price.usd}", standing.value])
 
-    summary = Markdown("**{}: ${} are to be paid{}**, the whole film is worth ${}.")
-    lines = [summary.format(plan.title, quote.usd, worst_case, plan.usd), Markdown()]
+    whole = "the whole film is"
+    if plan.has_versions:
+        whole = f"all {len(plan.versions)} versions are"
+    summary = Markdown("**{}: ${} are to be paid{}**, {} worth ${}.")
+    lines = [summary.format(plan.title, quote.usd, worst_case, whole, plan.usd), Markdown()]
+    lines += _versions(quote)
     lines += bullets(plan.notes)
     lines += bullets(quote.obstacles, "- **cannot be made**: {}")
     lines += [Markdown(), *table(("shot", "lasts", "price", "now"), rows)]
     return page(lines)
+
+
+def _versions(quote: FilmQuote) -> list[Markdown]:
+    """Return a table of what each version adds; nothing for a single film."""
+    if not quote.plan.has_versions:
+        return []
+    rows = []
+    for cost in quote.by_version:
+        counts = [f"{cost.seconds:g} s", str(cost.clips), str(cost.shared)]
+        rows.append([cost.version, *counts, f"${cost.usd}"])
+    headings = ("version", "lasts", "clips", "shared with those above", "adds to the price")
+    return [*table(headings, rows), Markdown()]
 
 
 def _data_uri(picture: bytes) -> str:

@@ -14,10 +14,11 @@ from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.batch.frozen import FrozenRow
 from prefect_kling.studio.batch.results import BatchRow, RowState
-from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.planner import plan_film, plan_story
 from prefect_kling.studio.film.reading.columns import COLUMNS
-from prefect_kling.studio.film.reading.reader import read_storyboard
+from prefect_kling.studio.film.reading.reader import read_story, read_storyboard
 from prefect_kling.studio.film.reading.table import read_requests, read_rows
+from prefect_kling.studio.film.reading.version_table import read_versions
 from prefect_kling.studio.money.report import COUNTS, DIMENSIONS, SUMS
 
 ROOT = Path(__file__).parent.parent
@@ -73,6 +74,19 @@ def test_the_storyboards_in_the_documents_are_read_as_they_stand() -> None:
     plan = plan_film(read_storyboard(takes))
     assert [clip.shot_name for clip in plan.open_picks] == ["1.2"]
     assert [(clip.takes, clip.order.take) for clip in plan.used] == [(3, 2), (3, 1), (1, 1), (3, 3)]
+
+
+def test_the_page_about_versions_says_what_its_example_makes() -> None:
+    """Four films, twelve clips, seven different ones; and its table makes a film of each row."""
+    page = (ROOT / "docs" / "versions.md").read_text()
+    (board,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    plan = plan_story(read_story(board))
+    assert "These are four films of twelve clips in all, seven of which are different" in page
+    together = plan.together
+    assert (len(plan.films), len(together.clips), len(together.by_key)) == (4, 12, 7)
+    (table,) = re.findall(r"```csv\n(.*?)```", page, re.DOTALL)
+    template = board.partition("versions:")[0]
+    assert len(read_story(template, table=read_versions(table)).films) == 2
 
 
 def test_the_table_in_the_page_about_production_is_read_as_it_stands() -> None:

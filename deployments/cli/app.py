@@ -45,7 +45,7 @@ COMMANDS = {
         "Make a film on this machine with painted pictures: no key, no cloud, no cost."
     ),
     "cli.film:film": (
-        "Make a film from a storyboard.\n\n"
+        "Make a film from a storyboard, or a film of each of its versions.\n\n"
         "Costs money for every shot that is not archived yet; see `quote`."
     ),
     "cli.pick:pick": (

@@ -135,12 +135,17 @@ def plan_table(path: Path, archive: Archive | None, *, skip_wrong: bool = False)
 
     Free. Raises `TableInvalid`.
     """
-    try:
-        text = decoded(path.read_bytes())
-    except UnicodeDecodeError:
-        raise TableInvalid(f"{path} is no UTF-8 text; save it as UTF-8") from None
+    text = text_of_table(path)
     bucket = None
     if archive is not None:
         bucket = archive.bucket
     rows = read_rows(text, path.name)
     return freeze(rows, table_name(path.name), bucket, skip_wrong=skip_wrong)
+
+
+def text_of_table(path: Path) -> str:
+    """Return the text of a table on disk. Raises `TableInvalid` for one that is no UTF-8."""
+    try:
+        return decoded(path.read_bytes())
+    except UnicodeDecodeError:
+        raise TableInvalid(f"{path} is no UTF-8 text; save it as UTF-8") from None

@@ -1,6 +1,7 @@
 """`prefect-kling film` and `demo`."""
 
 import asyncio
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
@@ -12,15 +13,17 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
 from prefect_kling.deployments.cli.chosen_blocks import Blocks, Refused
 from prefect_kling.deployments.cli.live_table import LiveTable
+from prefect_kling.deployments.cli.quote import rows_of
 from prefect_kling.deployments.cli.quote_table import show_quote
 from prefect_kling.deployments.cli.terminal import Styled, console, say
-from prefect_kling.flows import produce_film
-from prefect_kling.runs.picks import Picks, plan_with_picks
+from prefect_kling.flows import produce_film, produce_versions
+from prefect_kling.runs.picks import Picks, plan_story_with_picks
 from prefect_kling.runs.spending import Spending
+from prefect_kling.studio.errors import TakesNotPicked
 from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.quote import quote_film
-from prefect_kling.studio.film.reading.reader import load_storyboard
-from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.film.reading.reader import load_story
+from prefect_kling.studio.film.versions import Story, story_of
 from prefect_kling.studio.money.inputs import require_reachable
 from prefect_kling.telemetry.progress import subscribe
 
@@ -33,59 +36,68 @@ def demo(storyboard: Path | None = None, *, folder: Path = Path("demo-film")) ->
         folder: Where film, contact sheet and manifest are left.
     """
     # The S3 server belongs to the extra `demo`; nothing else needs it.
-    from prefect_kling.deployments.local.demo import example_storyboard, make_demo_film
+    from prefect_kling.deployments.local.demo import example_storyboard, make_demo_films
 
     if storyboard is None:
-        board = example_storyboard()
+        story = story_of(example_storyboard())
     else:
-        board = load_storyboard(storyboard)
+        story = load_story(storyboard)
 
     with LiveTable(console).on_screen() as table:
-        made = make_demo_film(board, folder, table)
-    say()
-    _print_film(made.film)
+        made = make_demo_films(story, folder, table)
+    for each in made.films:
+        say()
+        _print_film(each)
     say(f"It took {made.jobs} jobs; at the API they would have cost ${made.paid_usd}.")
-    for path in sorted(made.folder.iterdir()):
+    for path in sorted(path for path in made.folder.rglob("*") if path.is_file()):
         say(f"  {path}  ({path.stat().st_size:,} bytes)")
 
 
 def film(
     storyboard: Path,
     *,
+    version: Annotated[Sequence[str], Parameter(negative="")] = (),
+    table: Path | None = None,
     blocks: Annotated[Blocks, Parameter(name="*")] = Blocks(),
     budget_usd: Decimal | None = None,
     approve_above_usd: Decimal | None = None,
     picks: Picks = "first",
 ) -> None:
-    """Make a film from a storyboard.
+    """Make a film from a storyboard, or a film of each of its versions.
 
     Costs money for every shot that is not archived yet; see `quote`.
 
     Args:
         storyboard: A YAML or JSON file.
+        version: The versions to make, by name; all unless given.
+        table: A table with a version in each row, in place of versions in the storyboard.
         blocks: The blocks to use.
-        budget_usd: The most the film may cost in US dollars, earlier runs included.
+        budget_usd: The most the film, or all versions together, may cost in US dollars, earlier
+            runs included.
         approve_above_usd: Ask before sending anything when more than this is to be paid.
         picks: Where no take of a shot is picked: `first` uses its first take; `ask` makes what
             hangs on no such shot and stops, for you to pick with `prefect-kling pick`.
     """
-    board = load_storyboard(storyboard)
+    story = load_story(storyboard, rows_of(table)).chosen(version)
     spending = Spending(budget_usd=budget_usd)
-    made = asyncio.run(_make_film(board, blocks, spending, approve_above_usd, picks))
-    say()
-    _print_film(made)
+    films = _make_films(story, blocks, spending, approve_above_usd, picks)
+    for made in asyncio.run(films):
+        say()
+        _print_film(made)
 
 
-async def _make_film(
-    board: Storyboard,
+async def _make_films(
+    story: Story,
     blocks: Blocks,
     spending: Spending,
     approve_above_usd: Decimal | None,
     picks: Picks,
-) -> Film:
+) -> list[Film]:
+    if story.has_versions and picks == "ask":
+        raise TakesNotPicked("of versions, takes are picked one version at a time: --version NAME")
     credentials = await load_block(KlingCredentials, blocks.credentials)
     archive = await load_block(KlingArchive, blocks.archive)
-    plan = await plan_with_picks(board, archive)
+    plan = (await plan_story_with_picks(story, archive)).together
 
     if approve_above_usd is not None:
         access = credentials.input_access
@@ -98,7 +110,10 @@ async def _make_film(
 
     with LiveTable(console).on_screen() as table, subscribe(table.show):
         table.begin(plan)
-        made = await produce_film(board, credentials, archive, spending, picks)
+        if story.has_versions:
+            made = await produce_versions(story, credentials, archive, spending)
+        else:
+            made = [await produce_film(story.single(), credentials, archive, spending, picks)]
     if plan.open_picks:
         say(Styled("note ", "yellow"), plan.told_of_open_picks, "; see `prefect-kling pick`")
     return made

@@ -12,7 +12,7 @@ from prefect_kling.studio.film.mistakes import nearest
 from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
 from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.quote import quote_film
-from prefect_kling.studio.film.reading.reader import load_storyboard
+from prefect_kling.studio.film.reading.reader import load_story, load_storyboard
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.film.takes import keep_pick, read_picks
 from prefect_kling.studio.money.archive import Archive
@@ -30,7 +30,9 @@ class WrongPick(RuntimeError):
     """A pick names a shot or a take that does not exist, or one that the storyboard picks."""
 
 
-def pick(storyboard: Path, *picks: str, archive: str = "default") -> None:
+def pick(
+    storyboard: Path, *picks: str, version: str | None = None, archive: str = "default"
+) -> None:
     """Pick takes of shots, as in `prefect-kling pick film.yaml 1.2=3 2.1=1`.
 
     Free: says what changes, and what a run would then pay. Without picks it shows the
@@ -39,9 +41,13 @@ def pick(storyboard: Path, *picks: str, archive: str = "default") -> None:
     Args:
         storyboard: A YAML or JSON file.
         picks: Shots by number, or by title, each with the number of a take.
+        version: The version whose takes are picked, of a storyboard with versions.
         archive: Name of the KlingArchive block.
     """
-    board = load_storyboard(storyboard)
+    if version is None:
+        board = load_storyboard(storyboard)
+    else:
+        board = load_story(storyboard).chosen([version]).films[0].board
     block = asyncio.run(load_block(KlingArchive, archive))
     clips = block.get_archive()
     if picks:

@@ -1,33 +1,46 @@
 """`prefect-kling quote`: of a storyboard, or of a table."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import httpx
+from cyclopts import Parameter
 from prefect.settings import PREFECT_API_URL
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import BlockMissing, load_block
-from prefect_kling.deployments.cli.batch import is_table, plan_table
+from prefect_kling.deployments.cli.batch import is_table, plan_table, text_of_table
 from prefect_kling.deployments.cli.quote_table import show_batch_quote, show_quote
 from prefect_kling.kling.client import API_URL
 from prefect_kling.studio.batch.quote import quote_batch
-from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.planner import plan_story
 from prefect_kling.studio.film.quote import FilmQuote, quote_film
-from prefect_kling.studio.film.reading.reader import load_storyboard
-from prefect_kling.studio.film.storyboard import Storyboard
-from prefect_kling.studio.film.takes import read_picks
+from prefect_kling.studio.film.reading.reader import load_story
+from prefect_kling.studio.film.reading.version_table import VersionTable, read_versions
+from prefect_kling.studio.film.takes import read_story_picks
+from prefect_kling.studio.film.versions import Story
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.inputs import InputAccess
 
 
-def quote(storyboard: Path, *, archive: str | None = None, credentials: str | None = None) -> None:
+def quote(
+    storyboard: Path,
+    *,
+    version: Annotated[Sequence[str], Parameter(negative="")] = (),
+    table: Path | None = None,
+    archive: str | None = None,
+    credentials: str | None = None,
+) -> None:
     """Show what is to be paid for the shots of a storyboard, or for the rows of a table.
 
     Says what each costs and whether it exists already. Free, needs no key.
 
     Args:
         storyboard: A YAML or JSON file; or a table: CSV, TSV, JSON Lines, or a list.
+        version: The versions of the storyboard to quote, by name; all unless given.
+        table: A table with a version in each row, in place of versions in the storyboard.
         archive: Name of the KlingArchive block to look clips up in; `default` if a Prefect
             server is configured.
         credentials: Name of the KlingCredentials block that says where the API is, and so which
@@ -41,19 +54,27 @@ def quote(storyboard: Path, *, archive: str | None = None, credentials: str | No
             ledger = clips.ledger
         show_batch_quote(quote_batch(plan, ledger), note)
         return
-    found, note = asyncio.run(_quote(load_storyboard(storyboard), archive, credentials))
+    story = load_story(storyboard, rows_of(table)).chosen(version)
+    found, note = asyncio.run(_quote(story, archive, credentials))
     show_quote(found, note)
 
 
+def rows_of(table: Path | None) -> VersionTable | None:
+    """Return the versions of a table. Raises `TableInvalid`."""
+    if table is None:
+        return None
+    return read_versions(text_of_table(table), str(table))
+
+
 async def _quote(
-    board: Storyboard, archive: str | None, credentials: str | None
+    story: Story, archive: str | None, credentials: str | None
 ) -> tuple[FilmQuote, str]:
     access = await _input_access(credentials)
     clips, note = await _archive_to_ask(archive)
     picks = {}
     if clips is not None:
-        picks = read_picks(board, clips)
-    plan = plan_film(board, picks)
+        picks = read_story_picks(story, clips)
+    plan = plan_story(story, picks).together
     return await quote_film(plan, clips, access=access), note
 
 

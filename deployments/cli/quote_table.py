@@ -6,7 +6,7 @@ from prefect_kling.deployments.cli.terminal import Column, Styled, is_narrow, pr
 from prefect_kling.kling.models import find_model
 from prefect_kling.studio.batch.quote import BatchQuote
 from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
-from prefect_kling.studio.film.quote import FilmQuote
+from prefect_kling.studio.film.quote import FilmQuote, VersionCost
 from prefect_kling.studio.money.standing import Standing
 
 _COLUMNS = (
@@ -16,6 +16,13 @@ _COLUMNS = (
     Column("now", is_whole=True),
     Column("clip key", is_whole=True),
     Column("made from"),
+)
+_VERSION_COLUMNS = (
+    Column("version"),
+    Column("lasts", is_whole=True),
+    Column("clips", is_whole=True),
+    Column("shared with those above", is_whole=True),
+    Column("adds", is_whole=True),
 )
 _PRICE_COLUMNS = (
     Column("clips", is_whole=True),
@@ -57,6 +64,10 @@ def show_quote(quote: FilmQuote, archive_note: str) -> None:
         )
     print_table(_COLUMNS, rows, plan.title)
 
+    whole = "the whole film is"
+    if plan.has_versions:
+        whole = f"all {len(plan.versions)} versions are"
+        print_table(_VERSION_COLUMNS, [_version_row(each) for each in quote.by_version], "Versions")
     for note in plan.notes:
         say(Styled("note ", "yellow"), note)
     for obstacle in quote.obstacles:
@@ -65,11 +76,16 @@ def show_quote(quote: FilmQuote, archive_note: str) -> None:
     if quote.at_most_usd != quote.usd:
         at_most = f", at most ${quote.at_most_usd}"
     to_pay = Styled(f"To be paid: ${quote.usd}", "bold")
-    say(to_pay, f"{at_most}; the whole film is worth ${plan.usd}. {archive_note}")
+    say(to_pay, f"{at_most}; {whole} worth ${plan.usd}. {archive_note}")
     models = {clip.order.request.model for clip in plan.clips}
     for name in sorted(models):
         model = find_model(name)
         say(Styled(f"Prices of {name}: {model.source}, {model.as_of}.", "dim"))
+
+
+def _version_row(cost: VersionCost) -> tuple[str, ...]:
+    seconds = f"{cost.seconds:g} s"
+    return cost.version, seconds, str(cost.clips), str(cost.shared), f"${cost.usd}"
 
 
 def show_batch_quote(quote: BatchQuote, archive_note: str) -> None:
@@ -94,6 +110,8 @@ def show_batch_quote(quote: BatchQuote, archive_note: str) -> None:
 def _origin(plan: FilmPlan, clip: PlannedClip) -> str:
     """Return the name of the clip that this one is made from, or of an equal one."""
     first = plan.by_key[clip.clip_key]
+    if first.version != clip.version:
+        return f"the same clip as {first.name}"
     if first != clip:
         return f"the same clip as {first.name}; take: 2 makes another"
     if clip.needs is None:

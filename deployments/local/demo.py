@@ -16,12 +16,13 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.cli.live_table import LiveTable
 from prefect_kling.deployments.local.prefect_server import prefect_server
 from prefect_kling.deployments.local.seaweed import LocalS3, seaweed
-from prefect_kling.flows import produce_film
+from prefect_kling.flows import produce_film, produce_versions
 from prefect_kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.film.assembly import Film
-from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.planner import plan_story
 from prefect_kling.studio.film.reading.reader import load_storyboard
 from prefect_kling.studio.film.storyboard import Storyboard
+from prefect_kling.studio.film.versions import Story
 from prefect_kling.telemetry.progress import subscribe
 
 BUCKET = "films"
@@ -37,10 +38,10 @@ class LocalStudio:
 
 
 @dataclass(frozen=True)
-class DemoFilm:
-    """A finished demo: the film, and the folder to which its files were copied."""
+class DemoFilms:
+    """A finished demo: its films, and the folder to which their files were copied."""
 
-    film: Film
+    films: list[Film]
     folder: Path
     paid_usd: str
     jobs: int
@@ -81,11 +82,12 @@ def local_archive(s3: LocalS3, prefix: str = "kling") -> KlingArchive:
     return KlingArchive(bucket=S3Bucket(bucket_name=BUCKET, credentials=keys), prefix=prefix)
 
 
-def make_demo_film(storyboard: Storyboard, target: Path, table: LiveTable) -> DemoFilm:
-    """Make a film with local stand-ins and copy film, contact sheet and manifest into a folder.
+def make_demo_films(story: Story, target: Path, table: LiveTable) -> DemoFilms:
+    """Make the films of a story with local stand-ins, and copy their files into a folder.
 
+    These are film, contact sheet and manifest; of several versions each has a folder of its own.
     Costs nothing. Stops everything it started, also when it fails. Running it again overwrites
-    these three files.
+    these files.
     """
     with ExitStack() as running:
         temporary = TemporaryDirectory(prefix="prefect-kling-demo-", ignore_cleanup_errors=True)
@@ -94,12 +96,20 @@ def make_demo_film(storyboard: Storyboard, target: Path, table: LiveTable) -> De
         sandbox = running.enter_context(Sandbox(settings))
         table.say("starting an S3 server and a Prefect server on this machine …")
         studio = running.enter_context(local_studio(disk, sandbox))
-        table.begin(plan_film(storyboard), studio.ui)
+        table.begin(plan_story(story).together, studio.ui)
         with subscribe(table.show):
-            film = asyncio.run(produce_film(storyboard, studio.credentials, studio.archive))
+            films = asyncio.run(_make(story, studio))
         stats = sandbox.stats()
-        _copy_out(film, studio.archive, target)
-    return DemoFilm(film, target, str(stats["paid_usd"]), int(stats["created"]))
+        for film in films:
+            folder = target / film.slug if story.has_versions else target
+            _copy_out(film, studio.archive, folder)
+    return DemoFilms(films, target, str(stats["paid_usd"]), int(stats["created"]))
+
+
+async def _make(story: Story, studio: LocalStudio) -> list[Film]:
+    if story.has_versions:
+        return await produce_versions(story, studio.credentials, studio.archive)
+    return [await produce_film(story.single(), studio.credentials, studio.archive)]
 
 
 def _copy_out(film: Film, archive: KlingArchive, target: Path) -> None:

@@ -36,6 +36,8 @@ class Mistake:
     """The rule of the API, where it is one."""
     is_written: bool = False
     """Whether the field stands in the document at this place, and is not inherited."""
+    version: str = ""
+    """The version of the story that it is found in, where it is not in all of them."""
 
     def within(self, place: Place) -> "Mistake":
         """Return the mistake as one of the whole document. `place` is where its own begins."""
@@ -58,7 +60,10 @@ def describe(mistake: Mistake) -> str:
     where = mistake.document
     if mistake.line is not None:
         where = f"{where}, line {mistake.line}".removeprefix(", ")
-    sentence = ": ".join(filter(None, (where, _part(mistake), _text(mistake))))
+    version = ""
+    if mistake.version:
+        version = f"version {show(mistake.version)}"
+    sentence = ": ".join(filter(None, (where, version, _part(mistake), _text(mistake))))
     return shortened(sentence, MOST_CHARACTERS)
 
 
@@ -125,7 +130,7 @@ def _suggestion(mistake: Mistake, known: tuple[object, ...]) -> str:
 
     if mistake.rule in ("unknown_field", "unknown_and_missing"):
         return f"; possible are {_listed(known)}"
-    if mistake.rule == "unknown_column":
+    if mistake.rule in _LIST_ALL_KNOWN and known:
         return f"; there are {_listed(known)}"
     if mistake.rule not in ("no_reference", "no_character"):
         return ""
@@ -178,6 +183,9 @@ def _joined(names: object, word: str) -> str:
     *others, last = map(str, names[:_MOST_NAMES])
     return f" {word} ".join(filter(None, (", ".join(others), last)))
 
+
+# Without a near miss, all that is known helps.
+_LIST_ALL_KNOWN = ("unknown_column", "no_variable", "no_shot", "no_version")
 
 # In their sentences the field has a place of its own.
 _NAME_THEIR_FIELD = {
@@ -293,6 +301,41 @@ _WORDS = {
     "no_file_name": "{shown} is no name a file can have",
     "no_file_no_link": "{shown} is neither a file nor a link; a link begins with https://",
     "file_elsewhere": "{shown} is neither a link nor a file beside it or in a folder below",
+    # Versions of a story.
+    "no_variable": "there is no variable {shown}{suggestion}",
+    "variable_not_given": (
+        "it gives no variable {shown}, and the storyboard has none of that name under `variables:`"
+    ),
+    "unused_variable": "no text says {{{{{value}}}}}{suggestion}",
+    "unused_column": (
+        "no text says {{{{{value}}}}}; to carry the column along as one of your own, call it "
+        "'x_{value}'{suggestion}"
+    ),
+    "variable_in_variable": "a variable has no variables in it",
+    "almost_variable": "{value} is sent as it stands; write {{{{{limit}}}}} for the variable",
+    "variable_name": (
+        "the name of a variable has letters, digits, - and _; write '{limit}' for {shown}"
+    ),
+    "shot_in_quotes": "put a shot's number in quotes, as in '2.1'",
+    "no_shot": "there is no shot or scene {shown}{suggestion}",
+    "nothing_left": "it leaves out every shot",
+    "nothing_changed": (
+        "it says nothing that makes it another film; say what it is, as in `aspect_ratio: 16:9`"
+    ),
+    "version_twice": "{shown} is the name of a version already; the folder of a film is named so",
+    "version_alike": "its film has the same clips as that of '{limit}': nothing differs",
+    "too_many_versions": "these are {value} versions; the most is {limit}: make it several",
+    "too_many_shots_of_versions": (
+        "these versions have {value} shots together; the most is {limit}: make it several"
+    ),
+    "has_versions": (
+        "this storyboard has versions ({listed}), and this makes one film; `produce_versions`, the "
+        "deployment film-versions and `prefect-kling film` make them all"
+    ),
+    "no_version": "there is no version {shown}{suggestion}",
+    "versions_twice": (
+        "this storyboard has versions, and a table of versions is given, too; leave one of them out"
+    ),
     # What only planning finds.
     "name_of_place": "<<<{value}>>> already points at a place in a request; take another name",
     "nothing_shown": "no shot is shown, so there is no film",
@@ -401,6 +444,9 @@ _WORDS = {
     # Tables.
     "no_requests": "there is no request in it",
     "no_request": "this is no request; one has a prompt, as in `prompt: A lamp`",
+    "no_row": "this is no row; one has fields, as in `{{name: mug, product: the blue mug}}`",
+    "no_rows": "there is no row in it",
+    "too_many_rows": "this has more than {limit} rows; make it several tables",
     "too_many_requests": "this has more than {limit} requests; make it several tables",
     "unknown_column": "there is no column {shown}{suggestion}",
     "near_column": (

@@ -11,6 +11,8 @@ from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.orders import KEY_LENGTH
 from prefect_kling.studio.storage import layout
 
+_LATER_FIELDS = ("variables", "versions")
+
 
 class PendingFilm(BaseModel):
     """A film to be completed when its clips have landed, and what it may cost."""
@@ -28,8 +30,11 @@ class PendingFilm(BaseModel):
         return self._path(self.storyboard.slug)
 
     def _path(self, slug: str) -> str:
-        # Who pays is no part of what is made; and earlier versions knew no tags.
-        content = self.storyboard.model_dump_json(exclude={"tags"}).encode()
+        # Who pays is no part of what is made. What earlier versions of this package did not know
+        # counts only where it is said.
+        left_out = {"tags"}
+        left_out.update(name for name in _LATER_FIELDS if not getattr(self.storyboard, name))
+        content = self.storyboard.model_dump_json(exclude=left_out).encode()
         content_hash = hashlib.sha256(content).hexdigest()[:KEY_LENGTH]
         return layout.pending_film(slug, content_hash)
 

@@ -1,5 +1,6 @@
 """The plan of a film: every clip with its order, its inputs and its price."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import Literal
@@ -62,6 +63,8 @@ class PlannedClip(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    version: str = ""
+    """The version of the story it belongs to, where its plan has several."""
     scene: int
     shots: tuple[PlannedShot, ...]
     order: ClipOrder
@@ -123,7 +126,7 @@ class PlannedClip(BaseModel):
         numbers = f"{self.scene}.{first.number}"
         if last != first:
             numbers = f"{numbers}-{self.scene}.{last.number}"
-        return printable(f"{numbers} {first.title}".rstrip())
+        return _named(f"{numbers} {first.title}", self.version)
 
     @property
     def seconds(self) -> float:
@@ -139,6 +142,13 @@ class PlannedClip(BaseModel):
     def at_most_usd(self) -> Decimal:
         """Highest price in US dollars: what is set aside before it is sent."""
         return quote(self.order.request).at_most_usd
+
+
+def _named(words: str, version: str) -> str:
+    """Return the name of a part of a film, with the version it belongs to."""
+    if version:
+        words = f"{version}: {words}"
+    return printable(words.rstrip())
 
 
 def begins_anew(request: VideoRequest, needs: Handover | None, before: PlannedClip | None) -> bool:
@@ -164,11 +174,13 @@ class PlannedScene(BaseModel):
     title: str
     continuity: str
     clips: tuple[PlannedClip, ...]
+    version: str = ""
+    """The version of the story it belongs to, where its plan has several."""
 
     @property
     def name(self) -> str:
         """Number and title."""
-        return printable(f"scene {self.number} {self.title}".rstrip())
+        return _named(f"scene {self.number} {self.title}", self.version)
 
     @cached_property
     def priorities(self) -> dict[str, float]:
@@ -197,7 +209,11 @@ class PlannedScene(BaseModel):
             else:
                 clips.append(clip)
         return PlannedScene(
-            number=self.number, title=self.title, continuity=self.continuity, clips=tuple(clips)
+            number=self.number,
+            title=self.title,
+            continuity=self.continuity,
+            clips=tuple(clips),
+            version=self.version,
         )
 
 
@@ -214,6 +230,8 @@ class FilmPlan(BaseModel):
     remarks: tuple[str, ...] = ()
     tags: dict[str, str] = {}
     """Who pays for the film."""
+    versions: tuple[str, ...] = ()
+    """The versions of the story that it has, where it is the plan of several films."""
 
     @property
     def name(self) -> str:
@@ -248,6 +266,11 @@ class FilmPlan(BaseModel):
         """Each clip once, by key. Shots that are alike share a clip."""
         return {clip.clip_key: clip for clip in reversed(self.clips)}
 
+    @property
+    def has_versions(self) -> bool:
+        """Whether it is the plan of several films."""
+        return len(self.versions) > 1
+
     def only(self, scene: int) -> "FilmPlan":
         """Return the plan of one scene, counted from 1, as if it were the film."""
         return self._of((self.scenes[scene - 1],))
@@ -265,12 +288,22 @@ class FilmPlan(BaseModel):
             scenes=scenes,
             remarks=self.remarks,
             tags=self.tags,
+            versions=self.versions,
         )
 
     @property
     def usd(self) -> Decimal:
         """Expected price in US dollars when no clip is in the archive yet."""
         return sum((clip.price.usd for clip in self.by_key.values()), Decimal(0))
+
+    def of_version(self, version: str) -> "FilmPlan":
+        """Return the plan with the name of a version in the names of its scenes and clips."""
+        scenes = []
+        for scene in self.scenes:
+            clips = [clip.model_copy(update={"version": version}) for clip in scene.clips]
+            update = {"version": version, "clips": tuple(clips)}
+            scenes.append(scene.model_copy(update=update))
+        return self._of(tuple(scenes))
 
     @property
     def told_of_open_picks(self) -> str:
@@ -286,30 +319,71 @@ class FilmPlan(BaseModel):
     def notes(self) -> list[str]:
         """What somebody should know before paying, one sentence each."""
         told: list[str] = list(self.remarks)
-        shapes: set[str] = set()
-        modes: set[str] = set()
-
         if self.open_picks:
             told.append(self.told_of_open_picks)
         for clip in self.used:
-            request = clip.order.request
-            notes = [*clip.notes, *map(describe, request.disputes())]
+            notes = [*clip.notes, *map(describe, clip.order.request.disputes())]
             told.extend(f"{clip.shot_name}: {note}" for note in notes)
-
-            if clip.shown and not request.edits_video:
-                modes.add(request.mode)
-                # A first frame decides the shape of its clip by itself.
-                if request.image_of_type("first_frame") is None:
-                    shapes.add(f"{request.aspect_ratio} {request.mode}")
-
-        if len(shapes) > 1:
-            told.append(
-                f"shots differ in shape ({', '.join(sorted(shapes))}): the film takes the most "
-                "common one, the others get black bars, and all is encoded anew"
-            )
-        elif len(modes) > 1:
-            told.append(
-                f"shots differ in size (mode {', '.join(sorted(modes))}): "
-                "all of the film is encoded anew"
-            )
+        for version in self.versions or ("",):
+            clips = [clip for clip in self.used if clip.version == version]
+            told.extend(_named(note, version) for note in _differences(clips))
         return told
+
+
+def _differences(clips: Sequence[PlannedClip]) -> list[str]:
+    """Say where the clips of one film differ so that it must be encoded anew."""
+    shapes: set[str] = set()
+    modes: set[str] = set()
+    for clip in clips:
+        request = clip.order.request
+        if clip.shown and not request.edits_video:
+            modes.add(request.mode)
+            # A first frame decides the shape of its clip by itself.
+            if request.image_of_type("first_frame") is None:
+                shapes.add(f"{request.aspect_ratio} {request.mode}")
+
+    told = []
+    if len(shapes) > 1:
+        told.append(
+            f"shots differ in shape ({', '.join(sorted(shapes))}): the film takes the most "
+            "common one, the others get black bars, and all is encoded anew"
+        )
+    elif len(modes) > 1:
+        told.append(
+            f"shots differ in size (mode {', '.join(sorted(modes))}): "
+            "all of the film is encoded anew"
+        )
+    return told
+
+
+class StoryPlan(BaseModel):
+    """The plans of a story's films: one for each version, by name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    title: str
+    slug: str
+    """Names the folder of the page and the budget, which all versions share."""
+    earlier_slug: str = ""
+    films: dict[str, FilmPlan]
+    remarks: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
+
+    @cached_property
+    def together(self) -> FilmPlan:
+        """All films as one plan, to be quoted, approved and shown; a shared clip is in it once.
+
+        The names of its scenes and clips begin with the version.
+        """
+        scenes: list[PlannedScene] = []
+        for version, film in self.films.items():
+            scenes.extend(film.of_version(version).scenes)
+        return FilmPlan(
+            title=self.title,
+            slug=self.slug,
+            earlier_slug=self.earlier_slug,
+            scenes=tuple(scenes),
+            remarks=self.remarks,
+            tags=self.tags,
+            versions=tuple(self.films),
+        )

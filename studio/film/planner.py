@@ -13,6 +13,7 @@ from prefect_kling.studio.film.plan import (
     PlannedClip,
     PlannedScene,
     PlannedShot,
+    StoryPlan,
     begins_anew,
 )
 from prefect_kling.studio.film.prompts import BY_PLACE, ShotInvalid, exhibit, full_text
@@ -27,6 +28,7 @@ from prefect_kling.studio.film.shot_compiler import (
 from prefect_kling.studio.film.storyboard import Place, Shot, Storyboard
 from prefect_kling.studio.film.takes import with_takes
 from prefect_kling.studio.film.uploads import located
+from prefect_kling.studio.film.versions import MOST_SHOTS, Story, story_of
 from prefect_kling.studio.money.orders import ClipOrder
 
 
@@ -38,10 +40,11 @@ def plan_film(storyboard: Storyboard, picks: Mapping[str, int] | None = None) ->
     them. A shot that is made from one without a pick is planned on its take 1.
 
     Raises `StoryboardInvalid`, whose `mistakes` name the scene and shot whose request breaks a
-    rule, or the reference whose file is not usable.
+    rule, or the reference whose file is not usable; also for a storyboard with versions, which is
+    planned by `plan_story`.
     """
     try:
-        board = located(storyboard)
+        board = located(story_of(storyboard).single())
     except InputUnusable as error:
         raise _refused("other", ("references",), error.summary) from None
 
@@ -66,8 +69,46 @@ def plan_film(storyboard: Storyboard, picks: Mapping[str, int] | None = None) ->
     )
 
 
-def _refused(rule: str, place: Place, value: object = None) -> StoryboardInvalid:
-    return StoryboardInvalid.of([Mistake(rule, place, value=value)])
+def plan_story(story: Story, picks: Mapping[str, Mapping[str, int]] | None = None) -> StoryPlan:
+    """Turn the films of a story into plans, by version. Free and offline, as `plan_film` is.
+
+    `picks` are those of `plan_film`, by version.
+
+    Raises `StoryboardInvalid` as `plan_film` does, and for versions whose films have the same
+    clips.
+    """
+    given = picks or {}
+    films: dict[str, FilmPlan] = {}
+    named_after: dict[tuple[object, ...], str] = {}
+    shots = 0
+    for number, film in enumerate(story.films):
+        plan = plan_film(film.board, given.get(film.name))
+        films[film.name] = plan
+        shots += sum(len(clip.shots) for clip in plan.clips)
+        if shots > MOST_SHOTS:
+            raise _refused("too_many_shots_of_versions", ("versions",), shots, MOST_SHOTS)
+        seen = tuple((clip.clip_key, clip.shown, clip.crossfade) for clip in plan.clips)
+        if seen in named_after:
+            place = ("versions", number)
+            raise _refused("version_alike", place, film.name, named_after[seen])
+        named_after[seen] = film.name
+
+    board = story.board if story.has_versions else story.single()
+    remarks = dict.fromkeys(remark for plan in films.values() for remark in plan.remarks)
+    return StoryPlan(
+        title=board.title,
+        slug=board.slug,
+        earlier_slug=board.earlier_slug,
+        films=films,
+        remarks=tuple(remarks),
+        tags=board.tags,
+    )
+
+
+def _refused(
+    rule: str, place: Place, value: object = None, limit: object = None
+) -> StoryboardInvalid:
+    return StoryboardInvalid.of([Mistake(rule, place, value=value, limit=limit)])
 
 
 def _plan_scene(context: SceneContext) -> PlannedScene:

@@ -19,6 +19,21 @@ from prefect_kling.studio.storage.bucket import Bucket
 from prefect_kling.studio.storage.concurrency import in_thread
 
 
+class VersionCost(BaseModel):
+    """What one of several versions has, and what it adds to the price of those before it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    seconds: float
+    """Of what is shown."""
+    clips: int
+    shared: int
+    """How many of its clips a version before it has, too."""
+    usd: Decimal
+    """What is still to be paid for its other clips."""
+
+
 class FilmQuote(BaseModel):
     """A plan, and the standing of each of its clips by clip key.
 
@@ -46,6 +61,27 @@ class FilmQuote(BaseModel):
     def count(self, standing: Standing) -> int:
         """Return how many clips have this standing."""
         return list(self.standings.values()).count(standing)
+
+    @property
+    def by_version(self) -> list[VersionCost]:
+        """What each version adds, in order; nothing for the plan of a single film."""
+        costs = []
+        before: set[str] = set()
+        for version in self.plan.versions:
+            clips = [clip for clip in self.plan.clips if clip.version == version]
+            keys = {clip.clip_key for clip in clips}
+            added = keys - before
+            unpaid = [self.plan.by_key[key].price.usd for key in self._unpaid if key in added]
+            cost = VersionCost(
+                version=version,
+                seconds=sum(clip.seconds - clip.crossfade for clip in clips if clip.shown),
+                clips=len(keys),
+                shared=len(keys & before),
+                usd=sum(unpaid, NOTHING),
+            )
+            costs.append(cost)
+            before |= keys
+        return costs
 
     @property
     def obstacles(self) -> list[str]:

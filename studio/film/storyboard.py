@@ -26,6 +26,7 @@ from prefect_kling.studio.money.tags import Tags
 Name = Annotated[str, Field(pattern=r"^[^<>\s]+$", max_length=60)]
 MOST_TAKES = 10
 """Of one shot."""
+VariableName = Annotated[str, Field(pattern=r"^[\w-]+$", max_length=60)]
 Link = Literal["cut", "last_frame", "reference_video", "edit"]
 
 
@@ -226,6 +227,25 @@ class Scene(ShotSettings):
     """The shots in order."""
 
 
+class Version(ShotSettings):
+    """One version of the story, a film of its own: what is different in it.
+
+    Its settings count before the shots' own.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=60)]
+    """A short name: `tall`, `30 seconds`, `German`."""
+    title: Annotated[str, Field(max_length=120)] = ""
+    """Name of its film; the story's title and the version's name unless said."""
+    variables: dict[VariableName, str] = {}
+    """What `{{name}}` is in this version, by name."""
+    only: list[str] = []
+    """The shots it has, by number (`'2.1'`) or title, or whole scenes (`'2'`); all unless said."""
+    without: list[str] = []
+    """The shots or scenes it leaves out, named likewise. One that a later shot is made from is
+    made, and not shown."""
+
+
 class Storyboard(_Part):
     """A film: scenes of shots, and what they share."""
 
@@ -242,6 +262,11 @@ class Storyboard(_Part):
     """Recurring characters by name."""
     scenes: Annotated[list[Scene], Field(min_length=1)]
     """The scenes in order."""
+    variables: dict[VariableName, str] = {}
+    """What `{{name}}` stands for in any text, unless a version says otherwise."""
+    versions: list[Version] = []
+    """Versions of this story, such as other shapes, lengths or languages: a film each. They share
+    every clip that does not differ."""
     _remarks: tuple[str, ...] = PrivateAttr(default=())
 
     @property

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from prefect_kling.studio.film.plan import PlannedClip
 from prefect_kling.studio.film.prompts import ShotInvalid
 from prefect_kling.studio.film.storyboard import Scene, Shot, ShotSettings, Storyboard
+from prefect_kling.studio.film.versions import Story
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.storage import layout
@@ -90,6 +91,11 @@ def read_picks(board: Storyboard, archive: Archive) -> dict[str, int]:
         if pick is not None:
             found[path.removeprefix(folder).removesuffix(".json")] = pick.take
     return found
+
+
+def read_story_picks(story: Story, archive: Archive) -> dict[str, dict[str, int]]:
+    """Return what `read_picks` returns for each film of a story, by version."""
+    return {film.name: read_picks(film.board, archive) for film in story.films}
 
 
 def keep_pick(planned: PlannedClip, take: int, slug: str, archive: Archive) -> None:

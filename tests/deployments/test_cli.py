@@ -204,3 +204,45 @@ def test_the_sandbox_runs_alone(tmp_path: Path) -> None:
         assert s3.client().list_objects_v2(Bucket=known["KLING_BUCKET"])["KeyCount"] == 0
         key = log.read_text().split("key ")[1].split()[0]
         assert httpx.get(address, headers={"Authorization": f"Bearer {key}"}).json()["code"] == 200
+
+
+STORY = """\
+title: Commanded
+variables: {word: one}
+defaults: {duration: 3}
+scenes:
+  - shots: [{prompt: Shared by all}]
+  - shots: [{prompt: "Version {{word}}"}]
+versions:
+  - {name: first, variables: {word: one}}
+  - {name: second, variables: {word: two}}
+  - {name: third, variables: {word: three}}
+"""
+
+
+def test_versions_are_quoted_and_made_by_the_same_commands(
+    call: Call, prefect_ui: str, stored_blocks: str, tmp_path: Path
+) -> None:
+    """All of them, those that are named, or one for each row of a table; shared clips once."""
+    path = tmp_path / "story.yaml"
+    path.write_text(STORY)
+    quoted = call("quote", str(path))
+    assert quoted.returncode == 0, quoted.stderr
+    assert "To be paid: $0.7596; all 3 versions are worth $0.7596." in quoted.stdout
+    assert "the same clip as first: 1.1 " in quoted.stdout
+
+    template, table = tmp_path / "template.yaml", tmp_path / "rows.csv"
+    template.write_text(STORY.partition("versions:")[0])
+    table.write_text("name,word\nred,a red one\nblue,a blue one\n")
+    quoted = call("quote", str(template), "--table", str(table))
+    assert "all 2 versions are worth $0.5697" in quoted.stdout
+    missing = call("quote", str(path), "--version", "fist")
+    assert (missing.returncode, "did you mean 'first'?" in missing.stderr) == (1, True)
+
+    names = ("--credentials", stored_blocks, "--archive", stored_blocks)
+    chosen = ("--version", "first", "--version", "third")
+    done = call("film", str(path), *chosen, *names, PREFECT_API_URL=f"{prefect_ui}/api")
+    assert done.returncode == 0, done.stderr
+    assert "Commanded: first: 6.00 s, 2 shots" in done.stdout
+    assert "Commanded: third: 6.00 s, 2 shots" in done.stdout
+    assert "Commanded: second" not in done.stdout

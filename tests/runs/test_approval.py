@@ -7,6 +7,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prefect.artifacts import Artifact
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import arun_deployment
@@ -142,3 +143,51 @@ async def test_a_run_without_a_deployment_cannot_wait(
             board, credentials, archive_block, Spending.model_validate({"approve_above_usd": 0.1})
         )
     assert made(sandbox, archive) == 0
+
+
+STORY = """
+title: Ask all {tag}
+defaults: {{duration: 3}}
+scenes:
+  - shots: [{{prompt: "Shared {tag}"}}, {{prompt: "{{{{word}}}} {tag}"}}]
+versions:
+  - {{name: one, variables: {{word: One}}}}
+  - {{name: two, variables: {{word: Two}}}}
+  - {{name: three, variables: {{word: Three}}}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("served")
+async def test_all_versions_of_a_story_are_approved_at_once(
+    api: PrefectClient,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    sandbox: Sandbox,
+) -> None:
+    """One question, about the sum of the different clips; then all films are made."""
+    tag = archive.bucket.prefix.strip("/")
+    blocks = {
+        "credentials": await credentials.asave(tag, overwrite=True),
+        "archive": await archive_block.asave(tag, overwrite=True),
+    }
+    parameters: dict[str, Any] = {
+        "storyboard": STORY.format(tag=tag),
+        "spending": {"approve_above_usd": 0.7},
+        **{kind: {"$ref": {"block_document_id": str(block)}} for kind, block in blocks.items()},
+    }
+    run = await arun_deployment("produce-versions/film-versions", parameters=parameters, timeout=0)
+    paused = await until(StateType.PAUSED, run, api)
+    assert made(sandbox, archive) == 0
+    assert paused.state is not None
+    page = await Artifact.aget(f"ask-all-{tag}-quote")
+    assert page is not None
+    assert "$0.7596 are to be paid" in str(page.data)
+    assert "all 3 versions are worth $0.7596" in str(page.data)
+    answer = {"decision": "approve", "up_to_usd": 0.7596}
+    await api.resume_flow_run(run.id, run_input=answer)
+    done = await until(StateType.COMPLETED, run, api)
+    assert done.run_count == 2, "it was asked once"
+    assert made(sandbox, archive) == 4
+    assert sum(name.endswith("film.mp4") for name in archive.bucket.names("films/")) == 3

@@ -21,6 +21,7 @@ from prefect_kling.studio.film.storyboard import (
     Shot,
     ShotSettings,
     Storyboard,
+    Version,
     shortened,
 )
 from prefect_kling.studio.money.tags import MOST_TAGS
@@ -33,6 +34,7 @@ _PARTS: dict[type[BaseModel], tuple[str, str]] = {
     Shot: ("a shot", "prompt"),
     Reference: ("a reference", "image"),
     Character: ("a character", "description"),
+    Version: ("a version", "name"),
 }
 # How a thing is written down, for those who wrote a text or a list in its place.
 _WRITTEN: dict[int | str, str] = {
@@ -42,6 +44,8 @@ _WRITTEN: dict[int | str, str] = {
     "characters": "a name and below it its fields, as in `mara: {description: A woman of forty}`",
     "defaults": "fields, as in `duration: 5`",
     "tags": "names and texts, as in `project: spring`",
+    "versions": "a dash before each version, as in `- name: tall`",
+    "variables": "names and texts, as in `product: the blue mug`",
 }
 
 # pydantic's name of a mistake, and ours.
@@ -87,6 +91,8 @@ def mistake_of(error: ErrorDetails, root: type[BaseModel]) -> Mistake:
             return Mistake("one_of", place, value=context["given"], limit=known)
         case "literal_error":
             return _choice(place, given, root)
+        case "string_type" if place[-2:-1] in (("only",), ("without",)):
+            return Mistake("shot_in_quotes", place, value=given)
         case "string_type" if place and isinstance(place[-1], int):
             return Mistake("name_in_list", place, value=given)
         case "string_type":
@@ -94,6 +100,9 @@ def mistake_of(error: ErrorDetails, root: type[BaseModel]) -> Mistake:
         case "string_pattern_mismatch" if place[:1] == ("tags",):
             better = re.sub(r"[^\w-]+", "-", str(given)).strip("-")
             return Mistake("tag_name", place, value=given, limit=better or "project")
+        case "string_pattern_mismatch" if place[-2:-1] == ("variables",):
+            better = re.sub(r"[^\w-]+", "-", str(given)).strip("-")
+            return Mistake("variable_name", place, value=given, limit=better or "product")
         case "too_long" if place == ("tags",):
             return Mistake("too_many_tags", place, value=len(given), limit=MOST_TAGS)
         case "string_pattern_mismatch":
@@ -102,7 +111,7 @@ def mistake_of(error: ErrorDetails, root: type[BaseModel]) -> Mistake:
         case "int_type" | "int_parsing" | "int_parsing_size" | "int_from_float":
             number = re.match(r"\s*(\d{1,9})\s*[a-zA-Z]", str(given))
             return Mistake("whole_number", place, value=given, limit=number[1] if number else "5")
-        case "list_type" | "tuple_type" if place[-1:] in (("scenes",), ("shots",)):
+        case "list_type" | "tuple_type" if place[-1:] in _LISTS_OF_PARTS:
             return Mistake("list_of_parts", place, limit=_WRITTEN[place[-1]])
         case "list_type" | "tuple_type" if isinstance(given, str):
             return Mistake("list_of_one", place, value=given)
@@ -134,6 +143,7 @@ def _no_fields(place: Place, given: object, part: Any) -> Mistake:
     return Mistake("fields_of_part", place, value=example, limit=(words, field))
 
 
+_LISTS_OF_PARTS = (("scenes",), ("shots",), ("versions",))
 _NO_FIELDS = ("fields", "fields_below", "fields_of_part")
 
 
@@ -258,8 +268,12 @@ def _instead(place: Place, mistake: Mistake, document: Document, above: str) -> 
     if above in _WRITTEN:
         return Mistake("unindented_field", mistake.place, mistake.field, value=above)
     elsewhere = tuple(
-        words for part, (words, _) in _PARTS.items() if mistake.field in part.model_fields
+        words
+        for part, (words, _) in _PARTS.items()
+        if mistake.field in part.model_fields and part is not Version
     )
+    if not elsewhere and mistake.field in Version.model_fields:
+        elsewhere = (_PARTS[Version][0],)
     if elsewhere:
         return Mistake("misplaced_field", mistake.place, mistake.field, limit=elsewhere)
     if document.is_empty(place) and document.in_braces(mistake.place):

@@ -7,14 +7,19 @@ from tempfile import TemporaryDirectory
 from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
 
+from pydantic import ValidationError
+
 from prefect_kling.kling.links import is_link
 from prefect_kling.studio.errors import InputUnusable, LinkExpired, StoryboardInvalid, TableInvalid
 from prefect_kling.studio.film.mistakes import Mistake
 from prefect_kling.studio.film.reading.plain_text import decoded, spellings
-from prefect_kling.studio.film.reading.reader import read_storyboard
-from prefect_kling.studio.film.reading.yaml_text import parse
+from prefect_kling.studio.film.reading.reader import read_story
+from prefect_kling.studio.film.reading.version_table import VersionTable
+from prefect_kling.studio.film.reading.yaml_text import Document, parse
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.film.uploads import VIDEO_BYTES, local_file, upload_files
+from prefect_kling.studio.film.variables import values_of
+from prefect_kling.studio.film.versions import Story
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.storage.bucket import Bucket
 from prefect_kling.studio.storage.download import download
@@ -47,7 +52,17 @@ def redacted(address: str) -> str:
 def fetch_storyboard(
     address: str, archive: Archive, most_bytes: int = STORYBOARD_BYTES
 ) -> Storyboard:
-    """Read a storyboard, and store the files beside it that it names in the archive.
+    """Read a storyboard of one film. See `fetch_story`; raises `StoryboardInvalid` for several."""
+    return fetch_story(address, archive, most_bytes=most_bytes).single()
+
+
+def fetch_story(
+    address: str,
+    archive: Archive,
+    table: VersionTable | None = None,
+    most_bytes: int = STORYBOARD_BYTES,
+) -> Story:
+    """Read the films of a storyboard, and store the files beside it that they name in the archive.
 
     `address` is a link, an `s3://` address in the archive, or a path there such as
     `boards/film.yaml`. A text of more than `most_bytes` is not read.
@@ -62,13 +77,14 @@ def fetch_storyboard(
         try:
             place = Source(address.strip(), archive.bucket)
             text = place.text(Path(disk) / "text", most_bytes)
-            for file_name in _files_named(text, name):
+            for file_name in _files_named(text, name, table):
                 place.fetch_beside(file_name, folder)
         except SourceUnusable as error:
             raise StoryboardInvalid(str(error)) from None
-        board = read_storyboard(text, name, folder)
-        _require_within(board, folder, name)
-        return upload_files(board, archive)
+        story = read_story(text, name, folder, table)
+        for film in story.films:
+            _require_within(film.board, folder, name)
+        return story.changed(lambda board: upload_files(board, archive))
 
 
 def fetch_table(address: str, archive: Archive) -> str:
@@ -89,8 +105,8 @@ def fetch_table(address: str, archive: Archive) -> str:
             raise TableInvalid(str(error)) from None
 
 
-def _files_named(text: str, name: str) -> list[str]:
-    """Return the names of files beside the storyboard.
+def _files_named(text: str, name: str, table: VersionTable | None) -> list[str]:
+    """Return the names of files beside the storyboard, in any of its versions.
 
     Raises `StoryboardInvalid` for names that lead elsewhere. Other mistakes are the reader's.
     """
@@ -105,16 +121,31 @@ def _files_named(text: str, name: str) -> list[str]:
         if not isinstance(reference, dict):
             continue
         for field in ("image", "video"):
-            source = reference.get(field)
-            if source is None or (isinstance(source, str) and is_link(source)):
-                continue
-            if isinstance(source, str) and _is_beside(source):
-                files.append(source)
-            else:
-                mistakes.append(Mistake("file_elsewhere", ("references", key, field), value=source))
+            for source in _sources(reference.get(field), document, table):
+                if source is None or (isinstance(source, str) and is_link(source)):
+                    continue
+                if isinstance(source, str) and _is_beside(source):
+                    files.append(source)
+                else:
+                    place = ("references", key, field)
+                    mistakes.append(Mistake("file_elsewhere", place, value=source))
     if mistakes:
         raise StoryboardInvalid.of(document.located(mistakes, name))
     return files
+
+
+def _sources(written: object, document: Document, table: VersionTable | None) -> list[object]:
+    """Return what is written for a picture or video, with each version's variables filled in."""
+    if not isinstance(written, str) or "{{" not in written:
+        return [written]
+    try:
+        board = Storyboard.model_validate(document.data)
+        if table is not None:
+            board = table.applied_to(board)
+    except (ValidationError, StoryboardInvalid):
+        # Its mistakes are told when it is read, with their lines.
+        return [written]
+    return [*values_of(written, board)]
 
 
 def _is_beside(source: str) -> bool:

@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -115,6 +115,28 @@ def read_rows(text: str, name: str = "table") -> Iterator[TableRow]:
         raise TableInvalid.of([Mistake("no_requests", document=name)])
 
 
+def read_fields(
+    text: str, name: str, columns: Sequence[str], most: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows of any table or list as their lines and fields, as they are written.
+
+    A table's header has at least one of `columns`. Free; sends nothing. Raises `TableInvalid`,
+    perhaps after some rows, for a text that is broken in structure or has more than `most` rows.
+    """
+    number = 0
+    try:
+        for number, row in enumerate(_rows(unwrapped(text), name, columns), 1):
+            if number > most:
+                raise _refused("too_many_rows", row.line, limit=most)
+            if not isinstance(row.fields, dict):
+                raise TextInvalid(Mistake("no_row", line=row.line))
+            yield row.line, row.fields
+    except TextInvalid as error:
+        raise TableInvalid.of(replace(each, document=name) for each in error.mistakes) from None
+    if number == 0:
+        raise TableInvalid.of([Mistake("no_rows", document=name)])
+
+
 def _table_row(row: _Row, name: str) -> TableRow:
     mistakes = list(row.mistakes)
     order = None
@@ -176,17 +198,20 @@ def _near_misses(names: Iterable[str], place: Place = ()) -> Iterator[Mistake]:
             yield Mistake(rule, place, value=name, limit=(near, OWN + name))
 
 
-def _rows(text: str, name: str) -> Iterator[_Row]:
-    """Yield each request's fields with the place it is written at. Raises `TextInvalid`."""
+def _rows(text: str, name: str, columns: Sequence[str] = COLUMNS) -> Iterator[_Row]:
+    """Yield each row's fields with the place it is written at. Raises `TextInvalid`.
+
+    Values and near misses of columns are looked at in tables of requests only.
+    """
     beginning = text.lstrip()[:1]
     if beginning == "{":
-        return _from_lines(text)
+        return _from_lines(text, columns)
     if beginning in ("[", "-"):
-        return _from_list(text, name)
-    return _from_table(text)
+        return _from_list(text, name, columns)
+    return _from_table(text, columns)
 
 
-def _from_lines(text: str) -> Iterator[_Row]:
+def _from_lines(text: str, columns: Sequence[str]) -> Iterator[_Row]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -198,10 +223,10 @@ def _from_lines(text: str) -> Iterator[_Row]:
             raise TextInvalid(*(replace(each, line=number) for each in error.mistakes)) from None
         except RecursionError:
             raise _refused("too_deep", number) from None
-        yield _list_row(data, number, ())
+        yield _list_row(data, number, (), columns)
 
 
-def _from_list(text: str, name: str) -> Iterator[_Row]:
+def _from_list(text: str, name: str, columns: Sequence[str]) -> Iterator[_Row]:
     document = read_text(text, name)
     if not isinstance(document.data, list):
         return
@@ -211,17 +236,17 @@ def _from_list(text: str, name: str) -> Iterator[_Row]:
         raise TextInvalid(*cut)
     for number, fields in enumerate(document.data):
         line, _ = document.position((number,))
-        yield _list_row(fields, line, ("requests", number))
+        yield _list_row(fields, line, ("requests", number), columns)
 
 
-def _list_row(fields: Any, line: int, place: Place) -> _Row:
-    if not isinstance(fields, dict):
+def _list_row(fields: Any, line: int, place: Place, columns: Sequence[str]) -> _Row:
+    if not isinstance(fields, dict) or columns != COLUMNS:
         return _Row(fields, line, place)
     names = [str(name) for name in fields]
     return _Row(fields, line, place, tuple(_near_misses(names, place)))
 
 
-def _from_table(text: str) -> Iterator[_Row]:
+def _from_table(text: str, known: Sequence[str]) -> Iterator[_Row]:
     table = text.lstrip()
     above = text.count("\n", 0, len(text) - len(table))
     # Excel's own first line says what separates cells.
@@ -242,8 +267,11 @@ def _from_table(text: str) -> Iterator[_Row]:
     lines = _filled_lines(table, delimiter, above)
     nothing: tuple[int, list[str]] = (above + 1, [])
     line, header = next(lines, nothing)
-    columns = _columns(header, line)
+    columns = _columns(header, line, known)
     for begun, cells in lines:
+        if known != COLUMNS:
+            yield _as_written(cells, columns, begun)
+            continue
         yield _by_column(unescaped(columns, cells), columns, begun)
 
 
@@ -263,7 +291,7 @@ def _filled_lines(table: str, delimiter: str, above: int) -> Iterator[tuple[int,
         raise _csv_mistake(str(error), begun) from None
 
 
-def _columns(header: list[str], line: int) -> list[str]:
+def _columns(header: list[str], line: int, known: Sequence[str]) -> list[str]:
     """Return the names of the columns. Spreadsheets export empty ones at the right."""
     header = list(header)
     while header and not header[-1]:
@@ -273,9 +301,12 @@ def _columns(header: list[str], line: int) -> list[str]:
     if len(header) > MOST_COLUMNS:
         raise _refused("too_many_columns", line, len(header), MOST_COLUMNS)
     # A table without a header looks like this, too.
-    if not any(column in COLUMNS or near_column(column) for column in header):
-        raise _refused("unknown_column", line, header[0], COLUMNS)
-    mistakes = [replace(each, line=line) for each in _near_misses(header)]
+    is_of_requests = known == COLUMNS
+    if not any(column in known or (is_of_requests and near_column(column)) for column in header):
+        raise _refused("unknown_column", line, header[0], tuple(known))
+    mistakes = []
+    if is_of_requests:
+        mistakes += [replace(each, line=line) for each in _near_misses(header)]
     for column, times in Counter(header).items():
         if not column:
             mistakes.append(Mistake("column_without_name", line=line))
@@ -284,6 +315,13 @@ def _columns(header: list[str], line: int) -> list[str]:
     if mistakes:
         raise TextInvalid(*mistakes)
     return header
+
+
+def _as_written(cells: list[str], columns: list[str], line: int) -> _Row:
+    """Return the cells that are filled, as they are written."""
+    if any(cells[len(columns) :]):
+        raise _refused("too_many_cells", line)
+    return _Row({name: cell for name, cell in zip(columns, cells, strict=False) if cell}, line)
 
 
 def _by_column(cells: list[str], columns: list[str], line: int) -> _Row:
