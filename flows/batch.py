@@ -10,6 +10,7 @@ from prefect_kling.flows.clip import make_clip
 from prefect_kling.runs.authorization import authorize_batch, cap_of_batch
 from prefect_kling.runs.batch_chunks import heartbeat, spread
 from prefect_kling.runs.batch_work import merge_and_log, work_on_rows
+from prefect_kling.runs.failures import fails_in_words, fails_without_traceback
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_table
 from prefect_kling.runs.resources import RunResources
@@ -28,6 +29,7 @@ from prefect_kling.telemetry.batch_page import BatchPage
     persist_result=False,
     on_failure=[name_missing_blocks],
 )
+@fails_in_words("batch")
 async def generate_batch(
     requests: RequestsInput,
     credentials: KlingCredentials,
@@ -71,6 +73,7 @@ async def generate_batch(
     persist_result=False,
     on_failure=[name_missing_blocks],
 )
+@fails_without_traceback
 async def make_batch_chunk(
     table: str,
     first: int,
@@ -120,6 +123,7 @@ async def _make_rows(
     persist_result=False,
     on_failure=[name_missing_blocks],
 )
+@fails_in_words("batch")
 async def submit_batch(
     requests: RequestsInput,
     credentials: KlingCredentials,

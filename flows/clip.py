@@ -12,6 +12,7 @@ from prefect_kling.kling.errors import JobFailed
 from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.runs.authorization import authorize_clip, cap_of_clip
+from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.job_limiter import Lease
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.parameters import as_it_is
@@ -30,6 +31,7 @@ from prefect_kling.telemetry.progress import ShotProgress, Stage
 @flow(
     flow_run_name="clip {request.headline}", persist_result=False, on_failure=[name_missing_blocks]
 )
+@fails_in_words("clip")
 async def generate_clip(
     request: VideoRequest,
     credentials: KlingCredentials,

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.runs.batch_work import complete_and_tell
+from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.overdue import AlarmAges
@@ -32,6 +33,7 @@ ALARMS = ("held", "expiring", "overdue", "quarantined", "gone")
 
 
 @flow(persist_result=False, on_failure=[name_missing_blocks])
+@fails_in_words("sweep")
 async def collect_finished(
     credentials: KlingCredentials,
     archive: KlingArchive,

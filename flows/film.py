@@ -8,6 +8,7 @@ from prefect import flow
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.scene import make_scene
 from prefect_kling.runs.authorization import authorize_film
+from prefect_kling.runs.failures import fails_in_words, fails_without_traceback
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
 from prefect_kling.runs.prefect_busy import attempts_while_prefect_is_busy
@@ -33,6 +34,7 @@ SCENES_BEGINNING = 8
     persist_result=False,
     on_failure=[name_missing_blocks],
 )
+@fails_in_words("film")
 async def produce_film(
     storyboard: StoryboardInput,
     credentials: KlingCredentials,
@@ -93,6 +95,7 @@ async def _make_scenes(
         flow_run_name="{scene.name}",
         persist_result=False,
     )
+    @fails_without_traceback
     async def film_scene(scene: PlannedScene) -> dict[str, Clip]:
         """Make one planned scene of a film; see `produce_scene`."""
         begun[scene.number].set()

@@ -10,6 +10,7 @@ from prefect_kling.flows.clip import make_clip
 from prefect_kling.kling.form import FormModel
 from prefect_kling.kling.request import Url, VideoRequest
 from prefect_kling.runs.authorization import authorize_clip, cap_of_clip
+from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
@@ -81,6 +82,7 @@ class ClipForm(FormModel):
     persist_result=False,
     on_failure=[name_missing_blocks],
 )
+@fails_in_words("clip")
 async def quick_clip(
     clip: ClipForm,
     credentials: KlingCredentials,

@@ -3,6 +3,7 @@
 from prefect import flow
 
 from prefect_kling.blocks import KlingArchive
+from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.studio.film.accounts import report_archive
 from prefect_kling.studio.money.report import Report, parse_dimensions
@@ -13,6 +14,7 @@ from prefect_kling.telemetry.report_page import report_page
 
 
 @flow(persist_result=False, on_failure=[name_missing_blocks])
+@fails_in_words("report")
 async def report_spending(archive: KlingArchive, by: str = "month,film") -> Report:
     """Sum up what the clips of an archive have cost, and show it as a page of the run.
 

@@ -8,6 +8,7 @@ from prefect import flow
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
 from prefect_kling.runs.authorization import authorize_film
+from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.job_limiter import Lease
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
@@ -27,6 +28,7 @@ from prefect_kling.telemetry.progress import ShotProgress, Stage
     persist_result=False,
     on_failure=[name_missing_blocks],
 )
+@fails_in_words("film")
 async def produce_scene(
     storyboard: StoryboardInput,
     credentials: KlingCredentials,

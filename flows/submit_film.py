@@ -11,6 +11,7 @@ from prefect_kling.kling.error_details import in_words
 from prefect_kling.kling.errors import KlingError, Unavailable
 from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.batch_work import complete_and_tell
+from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
 from prefect_kling.runs.resources import RunResources
@@ -66,6 +67,7 @@ class Step:
     persist_result=False,
     on_failure=[name_missing_blocks],
 )
+@fails_in_words("film")
 async def submit_film(
     storyboard: StoryboardInput,
     credentials: KlingCredentials,
@@ -102,6 +104,7 @@ async def submit_film(
 
 
 @flow(persist_result=False, on_failure=[name_missing_blocks])
+@fails_in_words("sweep")
 async def advance_films(credentials: KlingCredentials, archive: KlingArchive) -> list[Step]:
     """Advance every pending film, again and again until there is nothing left to do now.
 
