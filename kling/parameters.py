@@ -194,6 +194,12 @@ class RequestParameters(FormModel):
         return "without a prompt"
 
     @property
+    def spoken_prompt(self) -> str:
+        """All that is asked for in words, those of a multi-shot clip one after the other."""
+        texts = [self.prompt, *(segment.prompt for segment in self.multi_prompt)]
+        return " / ".join(text for text in texts if text)
+
+    @property
     def video(self) -> VideoInput | None:
         """The input video, if there is one."""
         if self.video_list:

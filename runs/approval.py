@@ -1,22 +1,35 @@
 """A person's approval of what a run will cost.
 
-A run that waits for approval is suspended: it has no process and holds no worker meanwhile.
+A run that waits for approval is suspended: it has no process and holds no worker meanwhile. Its
+state says what is asked, a page shows it, and an event calls whoever is to answer.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Literal, cast
+from typing import Literal
+from uuid import UUID
 
-from prefect.flow_runs import suspend_flow_run
-from prefect.input import RunInput, aread_flow_run_input
+from prefect.client.orchestration import get_client
+from prefect.exceptions import Pause
+from prefect.input import RunInput, keyset_from_paused_state
+from prefect.input.actions import aread_flow_run_input
 from prefect.runtime import deployment, flow_run
+from prefect.states import Suspended
+from prefect.utilities.engine import propose_state
 from pydantic import Field, create_model
 
 from prefect_kling.runs.spending import Spending, Usd
 from prefect_kling.studio.errors import NotApproved
+from prefect_kling.telemetry.events import announce_approval, run_link
 from prefect_kling.telemetry.logs import run_logger
-from prefect_kling.telemetry.markdown import Markdown, write_page
+from prefect_kling.telemetry.markdown import Markdown, log_view_errors, page, write_page
+
+_HOW = Markdown(
+    "Press *Resume* on the page of the run (in the newer UI it is in the menu at the upper right), "
+    "decide, and send the form."
+)
 
 
 @dataclass(frozen=True)
@@ -26,9 +39,11 @@ class Offer:
     at_most_usd: Decimal
     """The most that the run may pay, in US dollars."""
     page: Markdown
-    """What it is paid for."""
+    """What it is paid for; the form shows it."""
     name: str
     """A name for the page: small letters, digits and dashes."""
+    with_pictures: Callable[[], Awaitable[Markdown]] | None = None
+    """Makes the same page with the pictures that clips begin with or refer to."""
 
 
 class Approval(RunInput):
@@ -86,13 +101,66 @@ async def _suspend_for_answer(form: type[Approval], offer: Offer, spending: Spen
     if flow_run.parent_flow_run_id is not None:
         raise NotApproved(f"{reason}, and a flow inside another cannot wait; ask in the outer one")
 
-    await write_page(f"{offer.name}-quote", offer.page, "waits for approval")
-    answer = suspend_flow_run(
-        wait_for_input=form,
-        timeout=round(spending.approve_within_hours * 3600),
-        key=_pause_key(flow_run.run_count),
+    run_id = UUID(flow_run.id)
+    until = datetime.now(UTC) + timedelta(hours=spending.approve_within_hours)
+    await _show(offer, reason, run_id, until)
+    told = (
+        f"{reason}: see the quote under Artifacts, and press Resume, until"
+        f" {until:%Y-%m-%d %H:%M} UTC"
     )
-    return await cast("Awaitable[Approval]", answer)
+    run_logger().warning("%s %s", told, run_link(run_id))
+    return await _suspend(form, told, run_id, until, offer, spending)
+
+
+async def _show(offer: Offer, reason: str, run_id: UUID, until: datetime) -> None:
+    """Write the page of the offer, with what to do about it at its head."""
+    lines = [
+        Markdown("## Your approval is wanted"),
+        Markdown(),
+        Markdown("{}. The run waits and holds no worker.").format(reason),
+        Markdown(),
+        Markdown("{} Until **{}**; without an answer it fails, and nothing is paid.").format(
+            _HOW, f"{until:%Y-%m-%d %H:%M} UTC"
+        ),
+        Markdown(),
+    ]
+    link = run_link(run_id)
+    if link:
+        # The address of Prefect's own UI, as its settings say.
+        lines += [Markdown(f"[The run]({link})"), Markdown()]
+    content = offer.page
+    with log_view_errors():
+        if offer.with_pictures is not None:
+            content = await offer.with_pictures()
+        await write_page(f"{offer.name}-quote", page([*lines, content]), "waits for approval")
+
+
+async def _suspend(
+    form: type[Approval],
+    told: str,
+    run_id: UUID,
+    until: datetime,
+    offer: Offer,
+    spending: Spending,
+) -> Approval:
+    """Suspend the run as `suspend_flow_run` does, with a message in its state.
+
+    Prefect's own function takes none: people would see that a run is suspended, and not why.
+    """
+    state = Suspended(
+        pause_expiration_time=until, pause_key=_pause_key(flow_run.run_count), message=told
+    )
+    keys = keyset_from_paused_state(state)
+    state.state_details.run_input_keyset = keys
+    async with get_client() as client:
+        state = await propose_state(client, state, flow_run_id=run_id)
+    if state.is_running():
+        # It was suspended with this key before, and has been answered.
+        return await form.aload(keys)
+    await form.asave(keys)
+    limit = spending.approve_above_usd or Decimal(0)
+    announce_approval(run_id, str(flow_run.name), offer.at_most_usd, limit, until)
+    raise Pause(state=state)
 
 
 def _form(description: str, at_most_usd: Decimal) -> type[Approval]:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.kling.prices import Quote
+from prefect_kling.kling.prices import quote as price_of
 from prefect_kling.studio.batch.frozen import BatchPlan
 from prefect_kling.studio.batch.quote import BatchQuote
 from prefect_kling.studio.batch.results import BatchResult, BatchRow, RowState
@@ -166,8 +167,16 @@ def _clips(clips: Sequence[tuple[BatchRow, str]], watch: Sequence[Markdown]) -> 
     return [Markdown("## Clips"), Markdown(), *table(headings, cells)]
 
 
-def batch_quote_page(quote: BatchQuote) -> Markdown:
-    """Return what a batch will cost as a page."""
+def batch_quote_page(
+    quote: BatchQuote,
+    orders: Sequence[ClipOrder] = (),
+    standings: Sequence[Standing] = (),
+    pictures: Sequence[Markdown] = (),
+) -> Markdown:
+    """Return what a batch will cost as a page, with its first orders.
+
+    `standings` and `pictures` are those of the orders; without pictures there is no such column.
+    """
     plan = quote.plan
     worst_case = ""
     if quote.at_most_usd != quote.usd:
@@ -192,12 +201,37 @@ def batch_quote_page(quote: BatchQuote) -> Markdown:
     ]
     lines += table(("clips", "each lasts", "each costs", "together"), cells)
     lines += [Markdown(), Markdown("The first of them:"), Markdown()]
-    lines += bullets(plan.samples)
+    if orders:
+        lines += _orders(orders, standings, pictures)
+    else:
+        lines += bullets(plan.samples)
     return page(lines)
 
 
-def clip_quote_page(order: ClipOrder, price: Quote) -> Markdown:
-    """Return what a single clip will cost as a page."""
+def _orders(
+    orders: Sequence[ClipOrder], standings: Sequence[Standing], pictures: Sequence[Markdown]
+) -> list[Markdown]:
+    """Return orders as a table: what is asked for, its price, and what is there already."""
+    headings = ["prompt", "lasts", "price", "now"]
+    if any(pictures):
+        headings.insert(1, "pictures")
+    rows = []
+    for number, (order, standing) in enumerate(zip(orders, standings, strict=True)):
+        price = price_of(order.request)
+        row = [
+            order.request.spoken_prompt,
+            f"{price.seconds} s",
+            f"${price.usd}",
+            standing.value,
+        ]
+        if any(pictures):
+            row.insert(1, pictures[number])
+        rows.append(row)
+    return table(headings, rows)
+
+
+def clip_quote_page(order: ClipOrder, price: Quote, pictures: Markdown = Markdown()) -> Markdown:
+    """Return what a single clip will cost as a page, with its pictures if they are given."""
     request = order.request
     worst_case = ""
     if price.at_most_usd != price.usd:
@@ -207,8 +241,10 @@ def clip_quote_page(order: ClipOrder, price: Quote) -> Markdown:
             price.seconds, price.usd, worst_case
         ),
         Markdown(),
-        Markdown("- prompt: {}").format(request.prompt or request.headline),
+        Markdown("- prompt: {}").format(request.spoken_prompt),
         Markdown("- model: {}").format(request.model),
     ]
+    if pictures:
+        lines.append(Markdown("- pictures: {}").format(pictures))
     lines += bullets(price.notes)
     return page(lines)

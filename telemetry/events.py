@@ -212,7 +212,10 @@ def announce_stopped_film(slug: str, title: str, why: str) -> None:
 def announce_receiver(name: str, *, stopped: bool = False) -> None:
     """Emit `kling.receiver.alive`, or `kling.receiver.stopped` when it ends as it should."""
     resource = {"prefect.resource.id": f"kling.receiver.{name}", "prefect.resource.name": name}
-    emit_event(f"kling.receiver.{'stopped' if stopped else 'alive'}", resource=resource)
+    event = "kling.receiver.alive"
+    if stopped:
+        event = "kling.receiver.stopped"
+    emit_event(event, resource=resource)
 
 
 def run_link(run_id: UUID) -> str:

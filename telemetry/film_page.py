@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from uuid import UUID
@@ -181,22 +181,37 @@ def _paid_by_this_run(film: Film, quote: FilmQuote) -> Decimal:
     return paid
 
 
-def quote_page(quote: FilmQuote) -> Markdown:
-    """Return what a film will cost as a page: the sum, the notes of its plan, and every clip."""
+def quote_page(quote: FilmQuote, pictures: Sequence[Markdown] = ()) -> Markdown:
+    """Return what a film will cost as a page: the sum, the notes of its plan, and every clip.
+
+    `pictures` has those of each clip, in their order; without it there is no such column.
+    """
     plan = quote.plan
     worst_case = ""
     if quote.at_most_usd != quote.usd:
         worst_case = f" (at most ${quote.at_most_usd})"
+    has_pictures = any(pictures)
     rows = []
-    for clip in plan.clips:
-        standing = quote.standings[clip.clip_key]
-        rows.append([clip.name, f"{clip.seconds:g} s", f"${clip.price.usd}", standing.value])
+    for number, clip in enumerate(plan.clips):
+        row = [
+            clip.name,
+            clip.order.request.spoken_prompt,
+            f"{clip.seconds:g} s",
+            f"${clip.price.usd}",
+            quote.standings[clip.clip_key].value,
+        ]
+        if has_pictures:
+            row.insert(2, pictures[number])
+        rows.append(row)
 
     summary = Markdown("**{}: ${} are to be paid{}**, the whole film is worth ${}.")
     lines = [summary.format(plan.title, quote.usd, worst_case, plan.usd), Markdown()]
     lines += bullets(plan.notes)
     lines += bullets(quote.obstacles, "- **cannot be made**: {}")
-    lines += [Markdown(), *table(("shot", "lasts", "price", "now"), rows)]
+    headings = ["shot", "prompt", "lasts", "price", "now"]
+    if has_pictures:
+        headings.insert(2, "pictures")
+    lines += [Markdown(), *table(headings, rows)]
     return page(lines)
 
 

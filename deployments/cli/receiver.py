@@ -10,7 +10,7 @@ from prefect_kling.deployments.receiver import Receiver
 from prefect_kling.deployments.receiver_server import receiver_server
 from prefect_kling.studio.money.ledger import Entry
 from prefect_kling.studio.money.settlement import Collected
-from prefect_kling.telemetry.events import announce_ended
+from prefect_kling.telemetry.events import announce_ended, announce_receiver
 
 
 def receiver(
@@ -51,7 +51,14 @@ async def _load_receiver(credentials: str, archive: str) -> tuple[Receiver, str]
 
     path = urlsplit(addresses.base_url).path.rstrip("/")
     client = credentials_block.get_client()
-    return Receiver(addresses, client, archive_block.get_archive(), _announce), path
+    service = Receiver(
+        addresses,
+        client,
+        archive_block.get_archive(),
+        _announce,
+        show_life=lambda stopped: announce_receiver(credentials, stopped=stopped),
+    )
+    return service, path
 
 
 async def _announce(entry: Entry, collected: Collected) -> None:
