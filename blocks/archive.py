@@ -56,10 +56,8 @@ class KlingArchive(CachedSchema, Block):
         "The S3 bucket in which clips and films are kept for good, "
         "with the ledger of what was paid."
     )
-    # Prefect declares both as HttpUrl and reads them from text.
-    # Prefect declares pydantic's HttpUrl for both, and takes a string as well.
-    _logo_url = LOGO_URL  # type: ignore[assignment]
-    _documentation_url = DOCUMENTATION_URL  # type: ignore[assignment]
+    _logo_url = LOGO_URL
+    _documentation_url = DOCUMENTATION_URL
 
     bucket: S3Bucket = Field(
         title="Bucket", description="The S3 Bucket block with the bucket's name and credentials."

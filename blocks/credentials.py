@@ -54,10 +54,8 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
     _description = (
         "Access to the Kling Omni-Video API: the key, the address, and how patiently to ask."
     )
-    # Prefect declares both as HttpUrl and reads them from text.
-    # Prefect declares pydantic's HttpUrl for both, and takes a string as well.
-    _logo_url = LOGO_URL  # type: ignore[assignment]
-    _documentation_url = DOCUMENTATION_URL  # type: ignore[assignment]
+    _logo_url = LOGO_URL
+    _documentation_url = DOCUMENTATION_URL
 
     api_key: SecretStr = Field(
         title="API key", description="The key from the apimodels.app console, sk_…."

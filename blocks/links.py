@@ -1,5 +1,10 @@
-"""Web addresses that the Prefect UI shows with our blocks."""
+"""Web addresses that the Prefect UI shows with our blocks.
 
-# The UI takes the picture of a block only from the web.
-LOGO_URL = "https://raw.githubusercontent.com/prefect-kling/prefect-kling/main/docs/logo.png"
-DOCUMENTATION_URL = "https://github.com/prefect-kling/prefect-kling#blocks"
+There is no public home of this package yet, and no address here may lead nowhere. The UI shows a
+picture of its own for a block without one.
+"""
+
+LOGO_URL = None
+"""A picture on the web, by https; the UI takes it from nowhere else."""
+DOCUMENTATION_URL = None
+"""Where the documents are on the web. Those of this version are installed with it."""

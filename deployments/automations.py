@@ -14,8 +14,8 @@ from prefect.automations import Automation
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events.actions import RunDeployment, SendNotification
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.automations import Automation as StoredAutomation
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectNotFound
 from prefect.utilities.urls import url_for
 
@@ -130,9 +130,9 @@ ALARM_MESSAGES = {
         subject="Kling: {{ event.resource.name }} has failed",
         body=(
             f"{_WHY}\n"
-            "{% if event.payload.paid_usd %}"
-            "Finished by it and paid: {{ event.payload.made }} clips, "
-            "${{ event.payload.paid_usd }}.\n{% endif %}"
+            "{% if event.payload.made %}Clips it has made: {{ event.payload.made }}"
+            "{% if event.payload.paid_usd %}, paid ${{ event.payload.paid_usd }}{% endif %}\n"
+            "{% endif %}"
             "{% if event.payload.failed %}Not made: {{ event.payload.failed }}\n{% endif %}"
             "{% if event.payload.results_uri %}"
             "Results: {{ event.payload.results_uri }}\n{% endif %}"
@@ -231,8 +231,9 @@ def silence_messages(deployments: Sequence[DeploymentResponse]) -> dict[str, Sil
             resource="kling.receiver.*",
             subject="Kling: the receiver {{ event.resource.name }} is gone",
             body=(
-                f"Nothing has been heard of it for {RECEIVER_WITHIN // timedelta(minutes=1)} minutes, "
-                "and it was not stopped. Runs find the ends of jobs by polling, up to half an hour late.\n"
+                "Nothing has been heard of it for "
+                f"{RECEIVER_WITHIN // timedelta(minutes=1)} minutes, and it was not stopped. Runs "
+                "find the ends of jobs by polling, up to half an hour late.\n"
                 "Start it again: prefect-kling receiver"
             ),
         )
@@ -424,9 +425,9 @@ async def _bring_one_up_to_date(
     (stored,) = kept
     if _fingerprint(stored) == _fingerprint(automation):
         return "left as it is"
-    renewed = AutomationCore.model_validate(automation.model_dump(exclude={"id", "enabled"}))
-    renewed.enabled = stored.enabled
-    await client.update_automation(stored.id, renewed)
+    automation.id = stored.id
+    automation.enabled = stored.enabled
+    await automation.aupdate()
     return "renewed"
 
 

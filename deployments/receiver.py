@@ -44,8 +44,8 @@ NO_SECRETS = SentSecrets("")
 """A call is not answered with what it says, and only the id in it is kept."""
 
 Announce = Callable[[Entry, Collected], Awaitable[None]]
-ShowLife = Callable[[bool], None]
-"""Tells others that the receiver lives, or (True) that it was stopped. It must not block."""
+ShowLife = Callable[[bool], Awaitable[None]]
+"""Tells others that the receiver lives, or (True) that it was stopped."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +134,11 @@ class Receiver:
         finally:
             showing.cancel()
             await asyncio.gather(showing, return_exceptions=True)
-            self._show_life(True)
+            await self._show_life(True)
 
     async def _show_on(self, show_life: ShowLife) -> None:
         while True:
-            show_life(False)
+            await show_life(False)
             await asyncio.sleep(self._settings.alive_seconds)
 
     async def _end_tasks(self) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 from prefect import flow
 
-from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.blocks import KlingArchive
 from prefect_kling.flows.scene import make_scene
 from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.failures import fails_in_words, fails_without_traceback
+from prefect_kling.runs.form_fields import Account, ArchiveBlock, Limits, StoryboardText
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
 from prefect_kling.runs.prefect_busy import attempts_while_prefect_is_busy
@@ -20,7 +21,7 @@ from prefect_kling.studio.film.plan import FilmPlan, PlannedScene
 from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.submission import SubmitOptions
-from prefect_kling.tasks import StoryboardInput, assemble_film, prepare_storyboard
+from prefect_kling.tasks import assemble_film, prepare_storyboard
 from prefect_kling.telemetry.assets import materializing
 from prefect_kling.telemetry.events import announce_film
 from prefect_kling.telemetry.film_page import FilmPage
@@ -36,10 +37,10 @@ SCENES_BEGINNING = 8
 )
 @fails_in_words("film")
 async def produce_film(
-    storyboard: StoryboardInput,
-    credentials: KlingCredentials,
-    archive: KlingArchive,
-    spending: Spending = Spending(),
+    storyboard: StoryboardText,
+    credentials: Account,
+    archive: ArchiveBlock,
+    spending: Limits = Spending(),
 ) -> Film:
     """Make every shot of a storyboard, join them, and keep film, contact sheet and manifest in S3.
 
@@ -50,8 +51,9 @@ async def produce_film(
     Args:
         storyboard: A storyboard (YAML or JSON), or where one is: a link, or a path in the archive
             such as boards/film.yaml. Pictures and videos it names may lie beside it.
-        credentials: Access to the Kling API.
-        archive: Where clips, films and the ledger are kept.
+        credentials: The block with the key of the Kling API. Left as it is: the one named default.
+        archive: The block with the bucket for clips, films and the ledger. Left as it is: the one
+            named default.
         spending: How much the film may cost, and above what price a person is asked.
     """
     plan = plan_film(await prepare_storyboard(storyboard, archive))

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 
 from prefect import flow
 
-from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.film import join_film
 from prefect_kling.kling.error_details import in_words
 from prefect_kling.kling.errors import KlingError, Unavailable
 from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.batch_work import complete_and_tell
 from prefect_kling.runs.failures import fails_in_words
+from prefect_kling.runs.form_fields import Account, ArchiveBlock, Limits, StoryboardText
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
 from prefect_kling.runs.resources import RunResources
@@ -25,7 +25,6 @@ from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.tasks import (
-    StoryboardInput,
     hand_over_clip,
     prepare_storyboard,
     submit_video,
@@ -69,10 +68,10 @@ class Step:
 )
 @fails_in_words("film")
 async def submit_film(
-    storyboard: StoryboardInput,
-    credentials: KlingCredentials,
-    archive: KlingArchive,
-    spending: Spending = Spending(),
+    storyboard: StoryboardText,
+    credentials: Account,
+    archive: ArchiveBlock,
+    spending: Limits = Spending(),
 ) -> Step:
     """Send every clip of a film that can be sent now, and end.
 
@@ -84,8 +83,9 @@ async def submit_film(
     Args:
         storyboard: A storyboard (YAML or JSON), or where one is: a link, or a path in the archive
             such as boards/film.yaml. Pictures and videos it names may lie beside it.
-        credentials: Access to the Kling API.
-        archive: Where clips, films and the ledger are kept.
+        credentials: The block with the key of the Kling API. Left as it is: the one named default.
+        archive: The block with the bucket for clips, films and the ledger. Left as it is: the one
+            named default.
         spending: How much the film may cost, and above what price a person is asked. What it says
             about lost answers holds for this run; `advance_films` holds such clips.
     """
@@ -105,7 +105,7 @@ async def submit_film(
 
 @flow(persist_result=False, on_failure=[name_missing_blocks])
 @fails_in_words("sweep")
-async def advance_films(credentials: KlingCredentials, archive: KlingArchive) -> list[Step]:
+async def advance_films(credentials: Account, archive: ArchiveBlock) -> list[Step]:
     """Advance every pending film, again and again until there is nothing left to do now.
 
     Batches that were sent and left are completed, too, when their last clip has landed.
@@ -114,8 +114,8 @@ async def advance_films(credentials: KlingCredentials, archive: KlingArchive) ->
     all there. Waits for no job. Safe to repeat and to run twice at once.
 
     Args:
-        credentials: Access to the Kling API.
-        archive: The archive whose pending films are advanced.
+        credentials: The block with the key of the Kling API. Left as it is: the one named default.
+        archive: The block of the archive whose films wait. Left as it is: the one named default.
     """
     resources = RunResources(credentials, archive)
     completed: list[Step] = []

@@ -1,5 +1,6 @@
 """Before anything is paid: a quote, the budgets, and a person's approval."""
 
+import asyncio
 from decimal import Decimal
 from itertools import islice
 
@@ -138,7 +139,8 @@ async def authorize_batch(
     worst_case = _worst_case(quote.at_most_usd, spending)
     rows = await in_thread(_first_rows, plan, clips)
     orders = [row.order for row in rows if row.order is not None]
-    standings = await in_thread(lambda: [standing_of(each.clip_key, clips.ledger) for each in orders])
+    lookups = [in_thread(standing_of, each.clip_key, clips.ledger) for each in orders]
+    standings = await asyncio.gather(*lookups)
 
     async def with_pictures() -> Markdown:
         cells = await input_cells([each.request for each in orders], archive)

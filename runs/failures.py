@@ -6,7 +6,7 @@ exception all the same: it is the data of that state.
 """
 
 import functools
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 

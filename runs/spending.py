@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from prefect_kling.kling.form import FormModel
 from prefect_kling.studio.film.plan import FilmPlan
@@ -26,6 +26,8 @@ FormTags = Annotated[
 
 class Spending(FormModel):
     """Limits of what a run may spend. They are checked before anything is sent."""
+
+    model_config = ConfigDict(title="Limits and who pays")
 
     budget_usd: Usd | None = Field(default=None, title="Budget (US$)")
     """The most that the film, the batch or the clip may cost, earlier runs included. Left empty,

@@ -230,7 +230,7 @@ def _orders(
     return table(headings, rows)
 
 
-def clip_quote_page(order: ClipOrder, price: Quote, pictures: Markdown = Markdown()) -> Markdown:
+def clip_quote_page(order: ClipOrder, price: Quote, pictures: Markdown | None = None) -> Markdown:
     """Return what a single clip will cost as a page, with its pictures if they are given."""
     request = order.request
     worst_case = ""

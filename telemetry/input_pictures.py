@@ -36,8 +36,8 @@ async def input_cells(requests: Sequence[VideoRequest], archive: KlingArchive) -
                 room = len(shown) < MOST_PICTURES
                 shown[url] = await in_thread(_picture, url, archive, with_bytes=room)
             parts.append(Markdown("{} {}").format(shown[url], _ROLES[image.type]))
-        for video in request.video_list:
-            parts.append(Markdown("{} video").format(_link(video.video_url)))
+        links = [_link(video.video_url) for video in request.video_list]
+        parts += [Markdown("{} video").format(link) for link in links]
         cells.append(Markdown(" ".join(parts)))
     return cells
 

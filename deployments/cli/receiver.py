@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+from functools import partial
 from urllib.parse import urlsplit
+
+from prefect.events.worker import EventsWorker
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import BlockMissing, load_block
@@ -56,9 +59,16 @@ async def _load_receiver(credentials: str, archive: str) -> tuple[Receiver, str]
         client,
         archive_block.get_archive(),
         _announce,
-        show_life=lambda stopped: announce_receiver(credentials, stopped=stopped),
+        show_life=partial(_show_life, credentials),
     )
     return service, path
+
+
+async def _show_life(name: str, stopped: bool) -> None:
+    announce_receiver(name, stopped=stopped)
+    if stopped:
+        # The signal that stops this process ends it before Prefect would send what is left.
+        await asyncio.to_thread(EventsWorker.drain_all, timeout=5)
 
 
 async def _announce(entry: Entry, collected: Collected) -> None:

@@ -275,22 +275,22 @@ async def test_what_fails_is_a_message_that_says_why_what_was_paid_and_where(
         await produce_film(film, credentials, archive_block)
     with pytest.raises(StoryboardInvalid):
         await produce_film(f"title: Wrong {tag}\nshotz: []\n", credentials, archive_block)
+    refused = VideoRequest(model="kling-v3-omni", prompt=f"{bad} clip", duration=3)
     with pytest.raises(JobFailed):
-        refused = VideoRequest(model="kling-v3-omni", prompt=f"{bad} clip", duration=3)
         await generate_clip(refused, credentials, archive_block)
     table = f"prompt,duration\nA mug {tag},3\n{bad} row,3\n"
     await generate_batch(table, credentials, archive_block)
 
     (half,) = await notified.about(f"Half {tag}")
     assert half["subject"] == f"Kling: film Half {tag} has failed"
-    assert "Finished by it and paid: 1 clips, $0.1899." in half["text"]
+    assert "Clips it has made: 1, paid $0.1899" in half["text"]
     assert "Not made: 1.2" in half["text"]
     (clip,) = [each for each in notified.messages if each["subject"].startswith("Kling: clip [")]
     assert "CONTENT_MODERATION" in clip["text"]
     (batch,) = await notified.about("1 of 2 rows have failed, 0 are held")
     assert "results.csv" in batch["text"]
     (wrong,) = await notified.about("there is no field 'shotz'")
-    assert wrong["text"].startswith("line 2")
+    assert wrong["text"].startswith("storyboard, line 2")
     for message in (half, clip, batch, wrong):
         assert message["text"].splitlines()[-1].startswith(f"{prefect_ui}/runs/flow-run/")
 
