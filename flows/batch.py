@@ -48,9 +48,9 @@ async def generate_batch(
         requests: A table with a clip in each line and a header of prompt, duration, sound and so
             on, or where one is: a link, or a path in the archive such as tables/mugs.csv. Columns
             of your own, such as id, are in the results. Programs may hand over `VideoRequest`s.
-        credentials: The block with the key of the Kling API. Left as it is: the one named default.
-        archive: The block with the bucket for clips, tables and the ledger. Left as it is: the one
-            named default.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block with the bucket for clips, tables and the ledger. Empty means the block named
+            default.
         spending: How much the batch may cost, and above what price a person is asked.
         wrong_rows: What to do with a table some of whose rows have mistakes: refuse it, or skip
             them and say so in the results.
@@ -93,7 +93,7 @@ async def make_batch_chunk(
         table: The id of a frozen table.
         first: The first row, counted from 1.
         last: The last row.
-        credentials: The block with the key of the Kling API. Left as it is: the one named default.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
         archive: Where the table, the clips and the ledger are kept.
         spending: How much the whole batch may cost.
     """
@@ -143,9 +143,9 @@ async def submit_batch(
         requests: A table with a clip in each line and a header of prompt, duration, sound and so
             on, or where one is: a link, or a path in the archive such as tables/mugs.csv. Columns
             of your own, such as id, are in the results. Programs may hand over `VideoRequest`s.
-        credentials: The block with the key of the Kling API. Left as it is: the one named default.
-        archive: The block with the bucket for clips, tables and the ledger. Left as it is: the one
-            named default.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block with the bucket for clips, tables and the ledger. Empty means the block named
+            default.
         spending: How much the batch may cost, and above what price a person is asked.
         wrong_rows: What to do with a table some of whose rows have mistakes: refuse it, or skip
             them and say so in the results.

@@ -15,6 +15,7 @@ from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.form_fields import Account, ArchiveBlock, Limits, Take, WhenUnknown
 from prefect_kling.runs.job_limiter import Lease
 from prefect_kling.runs.missing_blocks import name_missing_blocks
+from prefect_kling.runs.names import named
 from prefect_kling.runs.parameters import as_it_is
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
@@ -29,7 +30,9 @@ from prefect_kling.telemetry.progress import ShotProgress, Stage
 
 
 @flow(
-    flow_run_name="clip {request.headline}", persist_result=False, on_failure=[name_missing_blocks]
+    flow_run_name=named("clip {request.headline}"),
+    persist_result=False,
+    on_failure=[name_missing_blocks],
 )
 @fails_in_words("clip")
 async def generate_clip(
@@ -47,9 +50,9 @@ async def generate_clip(
 
     Args:
         request: What to make.
-        credentials: The block with the key of the Kling API. Left as it is: the one named default.
-        archive: The block with the bucket for the clip and the ledger. Left as it is: the one
-            named default.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block with the bucket for the clip and the ledger. Empty means the block named
+            default.
         take: Raise it to have the same request made, and paid, once more.
         on_unknown: What to do when the answer to a paid request is lost: hold the clip until
             somebody decides, or send it again, which can pay twice. The same can be said in

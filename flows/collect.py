@@ -11,6 +11,7 @@ from prefect_kling.runs.batch_work import complete_and_tell
 from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.form_fields import Account, ArchiveBlock
 from prefect_kling.runs.missing_blocks import name_missing_blocks
+from prefect_kling.runs.names import named
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.overdue import AlarmAges
 from prefect_kling.studio.money.reconcile import Findings, ReconcileSettings, reconcile
@@ -32,7 +33,7 @@ ATTENTION = ("held", "expiring", "overdue", "quarantined", "gone", "trouble")
 ALARMS = ("held", "expiring", "overdue", "quarantined", "gone")
 
 
-@flow(persist_result=False, on_failure=[name_missing_blocks])
+@flow(flow_run_name=named("sweep {now}"), persist_result=False, on_failure=[name_missing_blocks])
 @fails_in_words("sweep")
 async def collect_finished(
     credentials: Account,
@@ -56,8 +57,8 @@ async def collect_finished(
     anything else.
 
     Args:
-        credentials: The block with the key of the Kling API. Left as it is: the one named default.
-        archive: The block of the archive that is swept. Left as it is: the one named default.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block of the archive that is swept. Empty means the block named default.
         at_once: How many clips to look at in parallel.
         overdue_after_hours: Report whatever is still open so long after it was sent.
         expiring_after_hours: Report it as about to be deleted; the API keeps results for 168 h.

@@ -50,10 +50,11 @@ async def produce_film(
 
     Args:
         storyboard: A storyboard (YAML or JSON), or where one is: a link, or a path in the archive
-            such as boards/film.yaml. Pictures and videos it names may lie beside it.
-        credentials: The block with the key of the Kling API. Left as it is: the one named default.
-        archive: The block with the bucket for clips, films and the ledger. Left as it is: the one
-            named default.
+            such as boards/film.yaml. Pictures and videos it names may lie beside it. The box grows
+            when its corner is pulled.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block with the bucket for clips, films and the ledger. Empty means the block named
+            default.
         spending: How much the film may cost, and above what price a person is asked.
     """
     plan = plan_film(await prepare_storyboard(storyboard, archive))

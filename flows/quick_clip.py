@@ -13,6 +13,7 @@ from prefect_kling.runs.authorization import authorize_clip, cap_of_clip
 from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.form_fields import Account, ArchiveBlock, Limits, Take
 from prefect_kling.runs.missing_blocks import name_missing_blocks
+from prefect_kling.runs.names import named
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.money.archive import Clip
@@ -52,7 +53,7 @@ def _rates(kind: RateKind) -> str:
 class ClipForm(FormModel):
     """The choices most clips need; everything else is in the `clip` deployment."""
 
-    model_config = ConfigDict(title="Clip")
+    model_config = ConfigDict(title="What to make")
 
     prompt: Annotated[
         str,
@@ -118,7 +119,7 @@ class ClipForm(FormModel):
 
 @flow(
     name="quick-clip",
-    flow_run_name="clip {clip.headline}",
+    flow_run_name=named("clip {clip.headline}"),
     persist_result=False,
     on_failure=[name_missing_blocks],
 )
@@ -136,9 +137,9 @@ async def quick_clip(
 
     Args:
         clip: What to make.
-        credentials: The block with the key of the Kling API. Left as it is: the one named default.
-        archive: The block with the bucket for the clip and the ledger. Left as it is: the one
-            named default.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block with the bucket for the clip and the ledger. Empty means the block named
+            default.
         take: Raise it to have another version made, and paid, of a clip that exists.
         spending: How much the clip may cost, and above what price a person is asked.
     """

@@ -8,6 +8,7 @@ from pydantic import Field
 from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.form_fields import ArchiveBlock
 from prefect_kling.runs.missing_blocks import name_missing_blocks
+from prefect_kling.runs.names import named
 from prefect_kling.studio.film.accounts import report_archive
 from prefect_kling.studio.money.report import Report, parse_dimensions
 from prefect_kling.studio.storage.concurrency import in_thread
@@ -16,7 +17,7 @@ from prefect_kling.telemetry.markdown import log_view_errors, write_page
 from prefect_kling.telemetry.report_page import report_page
 
 
-@flow(persist_result=False, on_failure=[name_missing_blocks])
+@flow(flow_run_name=named("report by {by}"), persist_result=False, on_failure=[name_missing_blocks])
 @fails_in_words("report")
 async def report_spending(
     archive: ArchiveBlock,
@@ -29,7 +30,7 @@ async def report_spending(
     rather than leave out what cannot be read.
 
     Args:
-        archive: The block of the archive that is summed up. Left as it is: the one named default.
+        archive: The block of the archive that is summed up. Empty means the block named default.
         by: What to group by, with commas between: project, client, film, month, day, model, mode,
             clip, and tag.NAME for a tag of your own.
     """

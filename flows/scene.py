@@ -45,8 +45,8 @@ async def produce_scene(
 
     Args:
         storyboard: The film's storyboard (YAML or JSON), or where it is; see `produce_film`.
-        credentials: The block with the key of the Kling API. Left as it is: the one named default.
-        archive: The block with the bucket for clips and the ledger. Left as it is: the one named
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block with the bucket for clips and the ledger. Empty means the block named
             default.
         scene: Number of the scene, counted from 1.
         spending: How much the film may cost, other scenes included, and above what price a person

@@ -13,7 +13,7 @@ from prefect_kling.runs.batch_work import complete_and_tell
 from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.form_fields import Account, ArchiveBlock, Limits, StoryboardText
 from prefect_kling.runs.missing_blocks import name_missing_blocks
-from prefect_kling.runs.names import named_after_film
+from prefect_kling.runs.names import named, named_after_film
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.errors import StudioError
@@ -82,10 +82,11 @@ async def submit_film(
 
     Args:
         storyboard: A storyboard (YAML or JSON), or where one is: a link, or a path in the archive
-            such as boards/film.yaml. Pictures and videos it names may lie beside it.
-        credentials: The block with the key of the Kling API. Left as it is: the one named default.
-        archive: The block with the bucket for clips, films and the ledger. Left as it is: the one
-            named default.
+            such as boards/film.yaml. Pictures and videos it names may lie beside it. The box grows
+            when its corner is pulled.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block with the bucket for clips, films and the ledger. Empty means the block named
+            default.
         spending: How much the film may cost, and above what price a person is asked. What it says
             about lost answers holds for this run; `advance_films` holds such clips.
     """
@@ -103,7 +104,11 @@ async def submit_film(
     return await _advance(pending, plan, resources, options)
 
 
-@flow(persist_result=False, on_failure=[name_missing_blocks])
+@flow(
+    flow_run_name=named("films and batches on their way {now}"),
+    persist_result=False,
+    on_failure=[name_missing_blocks],
+)
 @fails_in_words("sweep")
 async def advance_films(credentials: Account, archive: ArchiveBlock) -> list[Step]:
     """Advance every pending film, again and again until there is nothing left to do now.
@@ -114,8 +119,8 @@ async def advance_films(credentials: Account, archive: ArchiveBlock) -> list[Ste
     all there. Waits for no job. Safe to repeat and to run twice at once.
 
     Args:
-        credentials: The block with the key of the Kling API. Left as it is: the one named default.
-        archive: The block of the archive whose films wait. Left as it is: the one named default.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block of the archive whose films wait. Empty means the block named default.
     """
     resources = RunResources(credentials, archive)
     completed: list[Step] = []

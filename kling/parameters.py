@@ -174,7 +174,7 @@ class WatermarkInfo(FormModel):
 class RequestParameters(FormModel):
     """The fields of a request, each right by itself; rules about several fields are in `rules`."""
 
-    model_config = ConfigDict(title="Clip")
+    model_config = ConfigDict(title="What to make")
 
     model: Annotated[ModelName, Field(title="Model")]
     """Which model makes the clip."""

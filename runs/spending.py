@@ -27,7 +27,7 @@ FormTags = Annotated[
 class Spending(FormModel):
     """Limits of what a run may spend. They are checked before anything is sent."""
 
-    model_config = ConfigDict(title="Limits and who pays")
+    model_config = ConfigDict(title="Limits")
 
     budget_usd: Usd | None = Field(default=None, title="Budget (US$)")
     """The most that the film, the batch or the clip may cost, earlier runs included. Left empty,

@@ -45,6 +45,8 @@ class BatchPage:
 
     def __init__(self, plan: BatchPlan) -> None:
         self._plan = plan
+        # Keys of artifacts take small letters, digits and dashes, as names of tables do.
+        self._key = f"batch-{plan.table.name}"
         self._begun = time.monotonic()
         self._counts: Counter[RowState] = Counter()
         if plan.wrong:
@@ -118,7 +120,7 @@ class BatchPage:
 
     async def _write(self, content: Markdown, description: str) -> None:
         if self._artifact_id is None:
-            self._artifact_id = await write_page("batch", content, description)
+            self._artifact_id = await write_page(self._key, content, description)
         else:
             await update_page(self._artifact_id, content, description)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
@@ -66,19 +68,20 @@ async def test_a_worker_a_receiver_and_sweeps_that_are_gone_are_messages(
             "receiver_secret": SecretStr("nobody-may-read-this"),
         }
     )
-    await called.asave("silence", overwrite=True)
-    await archive_block.asave("silence", overwrite=True)
+    name = f"silent-{secrets.token_hex(4)}"
+    await called.asave(name, overwrite=True)
+    await archive_block.asave(name, overwrite=True)
     async with get_client() as api:
-        await api.create_work_pool(WorkPoolCreate(name="silent", type="process"))
-    sweep = await deployed("collect-finished", "silent")
+        pool = await api.create_work_pool(WorkPoolCreate(name=name, type="process"))
+    sweep = await deployed("collect-finished", name)
     monkeypatch.setattr(automations, "silence_messages", soon)
 
     async with watched([sweep], (SWEEP_NAME, WORKERS_NAME, RECEIVER_NAME)) as inbox:
-        await kill_worker_and_stop_receiver(prefect_ui, port, tmp_path)
+        await kill_worker_and_stop_receiver(name, pool.id, prefect_ui, port, tmp_path)
         announce_receiver("killed")
-        (worker,) = await inbox.about("prefect worker start --pool silent")
-        assert worker["subject"] == "Kling: the work pool silent has no worker"
-        assert f"{prefect_ui}/work-pools/work-pool/silent" in worker["text"]
+        (worker,) = await inbox.about(f"prefect worker start --pool {name}")
+        assert worker["subject"] == f"Kling: the work pool {name} has no worker"
+        assert f"{prefect_ui}/work-pools/work-pool/{name}" in worker["text"]
         swept = (await inbox.about("collect-finished"))[0]
         assert "no sweep" in swept["subject"]
         assert swept["text"].endswith(f"{prefect_ui}/deployments/deployment/{sweep.id}")
@@ -86,7 +89,7 @@ async def test_a_worker_a_receiver_and_sweeps_that_are_gone_are_messages(
         assert gone["subject"] == "Kling: the receiver killed is gone"
     async with get_client() as api:
         await api.delete_deployment(sweep.id)
-        await api.delete_work_pool("silent")
+        await api.delete_work_pool(name)
 
 
 async def test_deployments_that_nobody_serves_are_a_message(
@@ -133,22 +136,24 @@ async def watched(
                 await (await Automation.aread(name=name)).adelete()
 
 
-async def kill_worker_and_stop_receiver(prefect_ui: str, port: int, folder: Path) -> None:
+async def kill_worker_and_stop_receiver(
+    name: str, pool: UUID, prefect_ui: str, port: int, folder: Path
+) -> None:
     """Kill a worker that has asked for work; stop a receiver as it should be stopped."""
     api = {"PREFECT_API_URL": f"{prefect_ui}/api"}
-    work = [str(BIN / "prefect"), "worker", "start", "--pool", "silent"]
+    work = [str(BIN / "prefect"), "worker", "start", "--pool", name]
     quick = {"PREFECT_WORKER_HEARTBEAT_SECONDS": "1"}
     receive = [str(BIN / "prefect-kling"), "receiver", "--port", str(port)]
-    receive += ["--credentials", "silence", "--archive", "silence"]
+    receive += ["--credentials", name, "--archive", name]
     with (
         started(work, api | quick, folder / "worker") as worker,
         started(receive, api, folder / "receiver") as receiver,
     ):
-        await heard(prefect_ui, "kling.receiver.alive")
-        await heard(prefect_ui, "prefect.work-pool.ready")
+        await heard(prefect_ui, "kling.receiver.alive", f"kling.receiver.{name}")
+        await heard(prefect_ui, "prefect.work-pool.ready", f"prefect.work-pool.{pool}")
         worker.send_signal(signal.SIGKILL)
         receiver.send_signal(signal.SIGTERM)
-        await heard(prefect_ui, "kling.receiver.stopped")
+        await heard(prefect_ui, "kling.receiver.stopped", f"kling.receiver.{name}")
 
 
 @contextmanager
@@ -165,9 +170,9 @@ def started(
         process.wait()
 
 
-async def heard(prefect_ui: str, event: str) -> None:
+async def heard(prefect_ui: str, event: str, resource: str) -> None:
     """Wait until the server knows of such an event."""
-    asked = {"filter": {"event": {"name": [event]}}}
+    asked = {"filter": {"event": {"name": [event]}, "resource": {"id": [resource]}}}
     async with httpx.AsyncClient() as http, asyncio.timeout(ENOUGH_SECONDS):
         while True:
             answer = await http.post(f"{prefect_ui}/api/events/filter", json=asked)

@@ -94,7 +94,7 @@ async def test_a_batch_from_a_table(
     assert mug.clip is not None
     assert "CONTENT_MODERATION" in bad.trouble
     assert made(sandbox, archive) == 2
-    page = await Artifact.get(key="batch")
+    page = await Artifact.get(key=f"batch-{'mugs' if where == 'in the bucket' else 'table'}")
     assert page is not None
     assert page.description == "1 of 2 rows are archived"
     trouble, _, clips = str(page.data).partition("## Clips")
