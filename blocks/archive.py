@@ -9,7 +9,7 @@ from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials, MinIOCredentials, S3Bucket
 from pydantic import Field, WithJsonSchema
 
-from prefect_kling.blocks.links import DOCUMENTATION_URL
+from prefect_kling.blocks.links import BUCKET_LOGO_URL, DOCUMENTATION_URL
 from prefect_kling.blocks.schema import CachedSchema
 from prefect_kling.studio.media.picture_checks import PictureChecks
 from prefect_kling.studio.money.archive import Archive
@@ -56,8 +56,7 @@ class KlingArchive(CachedSchema, Block):
         "The S3 bucket in which clips and films are kept for good, "
         "with the ledger of what was paid."
     )
-    # Prefect's newer UI draws a broken picture for a block without one.
-    _logo_url = S3Bucket._logo_url
+    _logo_url = BUCKET_LOGO_URL
     _documentation_url = DOCUMENTATION_URL
 
     bucket: S3Bucket = Field(

@@ -1,19 +1,20 @@
 """The block that holds the API key and hands out clients."""
 
 import functools
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from prefect.blocks.abstract import CredentialsBlock
-from prefect.blocks.system import Secret
 from pydantic import Field, PrivateAttr, SecretStr, WithJsonSchema, model_validator
 
-from prefect_kling.blocks.links import DOCUMENTATION_URL
+from prefect_kling.blocks.links import DOCUMENTATION_URL, KEY_LOGO_URL
 from prefect_kling.blocks.schema import CachedSchema
 from prefect_kling.kling.addresses import host_of
 from prefect_kling.kling.client import ClientSettings, KlingClient, WebAddress
+from prefect_kling.kling.errors import KeyRefused
 from prefect_kling.kling.links import is_link
 from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.studio.money.callbacks import CallbackAddresses
@@ -22,6 +23,9 @@ from prefect_kling.studio.money.ledger import Entry
 
 # The form explains the client's settings. Their defaults stand in `ClientSettings`.
 DEFAULTS = ClientSettings()
+ADDRESS_VARIABLE = "APIMODELS_BASE_URL"
+"""The environment variable with the address of the API, where a block gives none."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # In forms, what may be left out is a plain field. For pydantic's own schema they would offer a
 # choice between types.
 PASSWORD = {"type": "string", "format": "password", "writeOnly": True}
@@ -55,8 +59,7 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
     _description = (
         "Access to the Kling Omni-Video API: the key, the address, and how patiently to ask."
     )
-    # Prefect's newer UI draws a broken picture for a block without one.
-    _logo_url = Secret._logo_url
+    _logo_url = KEY_LOGO_URL
     _documentation_url = DOCUMENTATION_URL
 
     # What one must know comes first. The rest has good defaults and is grouped by its titles: a
@@ -177,6 +180,28 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
         "(Kling's own API).",
     )
     _safety_polls: PollPolicy = PrivateAttr(default=SAFETY_POLLS)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_address_of_practice(cls, given: Any) -> Any:
+        """Take `APIMODELS_BASE_URL` where no address is given: practice stays practice."""
+        address = os.environ.get(ADDRESS_VARIABLE)
+        if address and isinstance(given, dict) and "base_url" not in given:
+            return {**given, "base_url": address.rstrip("/")}
+        return given
+
+    def require_meant(self) -> None:
+        """Raise `KeyRefused` if this process practises on this machine and the block does not.
+
+        Practice must not reach the real API by accident. Free; sends nothing.
+        """
+        meant = os.environ.get(ADDRESS_VARIABLE, "")
+        if host_of(meant) in LOOPBACK and host_of(self.base_url) not in LOOPBACK:
+            raise KeyRefused(
+                f"{ADDRESS_VARIABLE} names {meant}, which is practice, and this KlingCredentials "
+                f"block would send to {self.base_url} and pay; take another block, or unset the "
+                "variable"
+            )
 
     def get_client(self) -> KlingClient:
         """Return a client, to be used as an async context manager. Opens no connection yet.

@@ -20,7 +20,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.utilities.urls import url_for
 
 from prefect_kling.blocks.load import BlockMissing
-from prefect_kling.deployments.catalogue import import_flow, read_deployments
+from prefect_kling.deployments.catalogue import import_flow, our_deployments, read_deployments
 from prefect_kling.deployments.cli.terminal import say
 
 # Every run and sweep that meets a problem emits its event, every ten minutes perhaps. A message
@@ -472,7 +472,7 @@ def automations(*, notify: str | None = None, replace: bool = False) -> None:
 
 async def _create(notify: str | None, *, replace: bool = False) -> list[str]:
     """Bring all automations up to date, and return a line about each."""
-    deployments = await _our_deployments()
+    deployments = await our_deployments()
     wanted = []
     if notify:
         wanted.extend(message_automations(await _block_id(notify), deployments))
@@ -491,19 +491,6 @@ async def _create(notify: str | None, *, replace: bool = False) -> list[str]:
         if not deployments:
             lines.append(f"left out, nothing is deployed: {WORKERS_NAME}")
     return await bring_up_to_date(wanted, replace=replace) + lines
-
-
-async def _our_deployments() -> list[DeploymentResponse]:
-    """Return the deployments of this package that the server has, in the order of the catalogue."""
-    found = []
-    async with get_client() as client:
-        for each in read_deployments():
-            name = f"{import_flow(each['entrypoint']).name}/{each['name']}"
-            try:
-                found.append(await client.read_deployment_by_name(name))
-            except ObjectNotFound:
-                continue
-    return found
 
 
 async def _twin_of_advance(deployment: UUID) -> str | None:

@@ -7,11 +7,11 @@ from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
+from prefect_kling.flows.form_fields import Account, ArchiveBlock, Limits, RowsWithMistakes, Table
 from prefect_kling.runs.authorization import authorize_batch, cap_of_batch
 from prefect_kling.runs.batch_chunks import heartbeat, spread
 from prefect_kling.runs.batch_work import merge_and_log, work_on_rows
 from prefect_kling.runs.failures import fails_in_words, fails_without_traceback
-from prefect_kling.runs.form_fields import Account, ArchiveBlock, Limits, RowsWithMistakes, Table
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_table
 from prefect_kling.runs.resources import RunResources
@@ -49,8 +49,8 @@ async def generate_batch(
             on, or where one is: a link, or a path in the archive such as tables/mugs.csv. Columns
             of your own, such as id, are in the results. Programs may hand over `VideoRequest`s.
         credentials: The block with the key of the Kling API. Empty means the block named default.
-        archive: The block with the bucket for clips, tables and the ledger. Empty means the block named
-            default.
+        archive: The block with the bucket for clips, tables and the ledger. Empty means the block
+            named default.
         spending: How much the batch may cost, and above what price a person is asked.
         wrong_rows: What to do with a table some of whose rows have mistakes: refuse it, or skip
             them and say so in the results.
@@ -94,7 +94,8 @@ async def make_batch_chunk(
         first: The first row, counted from 1.
         last: The last row.
         credentials: The block with the key of the Kling API. Empty means the block named default.
-        archive: Where the table, the clips and the ledger are kept.
+        archive: The block with the bucket for the table, the clips and the ledger. Empty means the
+            block named default.
         spending: How much the whole batch may cost.
     """
     bucket = archive.get_archive().bucket
@@ -144,8 +145,8 @@ async def submit_batch(
             on, or where one is: a link, or a path in the archive such as tables/mugs.csv. Columns
             of your own, such as id, are in the results. Programs may hand over `VideoRequest`s.
         credentials: The block with the key of the Kling API. Empty means the block named default.
-        archive: The block with the bucket for clips, tables and the ledger. Empty means the block named
-            default.
+        archive: The block with the bucket for clips, tables and the ledger. Empty means the block
+            named default.
         spending: How much the batch may cost, and above what price a person is asked.
         wrong_rows: What to do with a table some of whose rows have mistakes: refuse it, or skip
             them and say so in the results.

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field
 
+from prefect_kling.flows.form_fields import Account, ArchiveBlock, Limits, Take, WhenUnknown
 from prefect_kling.kling.errors import JobFailed
 from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.runs.authorization import authorize_clip, cap_of_clip
 from prefect_kling.runs.failures import fails_in_words
-from prefect_kling.runs.form_fields import Account, ArchiveBlock, Limits, Take, WhenUnknown
 from prefect_kling.runs.job_limiter import Lease
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named

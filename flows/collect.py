@@ -7,9 +7,9 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
+from prefect_kling.flows.form_fields import Account, ArchiveBlock
 from prefect_kling.runs.batch_work import complete_and_tell
 from prefect_kling.runs.failures import fails_in_words
-from prefect_kling.runs.form_fields import Account, ArchiveBlock
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named
 from prefect_kling.studio.money.archive import Archive

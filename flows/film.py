@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from prefect import flow
 
 from prefect_kling.blocks import KlingArchive
+from prefect_kling.flows.form_fields import Account, ArchiveBlock, Limits, StoryboardText
 from prefect_kling.flows.scene import make_scene
 from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.failures import fails_in_words, fails_without_traceback
-from prefect_kling.runs.form_fields import Account, ArchiveBlock, Limits, StoryboardText
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
 from prefect_kling.runs.prefect_busy import attempts_while_prefect_is_busy
@@ -53,8 +53,8 @@ async def produce_film(
             such as boards/film.yaml. Pictures and videos it names may lie beside it. The box grows
             when its corner is pulled.
         credentials: The block with the key of the Kling API. Empty means the block named default.
-        archive: The block with the bucket for clips, films and the ledger. Empty means the block named
-            default.
+        archive: The block with the bucket for clips, films and the ledger. Empty means the block
+            named default.
         spending: How much the film may cost, and above what price a person is asked.
     """
     plan = plan_film(await prepare_storyboard(storyboard, archive))

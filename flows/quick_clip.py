@@ -6,12 +6,12 @@ from prefect import flow
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from prefect_kling.flows.clip import make_clip
+from prefect_kling.flows.form_fields import Account, ArchiveBlock, Limits, Take
 from prefect_kling.kling.form import FormModel
 from prefect_kling.kling.models import RateKind, find_model
 from prefect_kling.kling.request import Url, VideoRequest
 from prefect_kling.runs.authorization import authorize_clip, cap_of_clip
 from prefect_kling.runs.failures import fails_in_words
-from prefect_kling.runs.form_fields import Account, ArchiveBlock, Limits, Take
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named
 from prefect_kling.runs.resources import RunResources

@@ -5,8 +5,8 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
+from prefect_kling.flows.form_fields import ArchiveBlock
 from prefect_kling.runs.failures import fails_in_words
-from prefect_kling.runs.form_fields import ArchiveBlock
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named
 from prefect_kling.studio.film.accounts import report_archive

@@ -8,9 +8,9 @@ from prefect import flow
 from pydantic import Field
 
 from prefect_kling.flows.clip import make_clip
+from prefect_kling.flows.form_fields import Account, ArchiveBlock, Limits, StoryboardText
 from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.failures import fails_in_words
-from prefect_kling.runs.form_fields import Account, ArchiveBlock, Limits, StoryboardText
 from prefect_kling.runs.job_limiter import Lease
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film

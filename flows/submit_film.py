@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from prefect import flow
 
 from prefect_kling.flows.film import join_film
+from prefect_kling.flows.form_fields import Account, ArchiveBlock, Limits, StoryboardText
 from prefect_kling.kling.error_details import in_words
 from prefect_kling.kling.errors import KlingError, Unavailable
 from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.batch_work import complete_and_tell
 from prefect_kling.runs.failures import fails_in_words
-from prefect_kling.runs.form_fields import Account, ArchiveBlock, Limits, StoryboardText
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named, named_after_film
 from prefect_kling.runs.resources import RunResources
@@ -85,8 +85,8 @@ async def submit_film(
             such as boards/film.yaml. Pictures and videos it names may lie beside it. The box grows
             when its corner is pulled.
         credentials: The block with the key of the Kling API. Empty means the block named default.
-        archive: The block with the bucket for clips, films and the ledger. Empty means the block named
-            default.
+        archive: The block with the bucket for clips, films and the ledger. Empty means the block
+            named default.
         spending: How much the film may cost, and above what price a person is asked. What it says
             about lost answers holds for this run; `advance_films` holds such clips.
     """

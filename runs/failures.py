@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 from prefect.client.schemas.objects import State
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.states import exception_to_failed_state
 from pydantic import ValidationError
 
@@ -65,14 +65,18 @@ def fails_in_words(kind: str, *, page: bool = True) -> Callable[[FlowFunction[P,
 
 
 def fails_without_traceback(function: FlowFunction[P, R]) -> FlowFunction[P, R]:
-    """Decorate a sub-flow: an expected error fails it with its sentence; the outer run tells it."""
+    """Decorate a sub-flow or a task: an expected error fails it with its sentence.
+
+    The run around it tells the error. Transient errors of a task are retried as if they were
+    raised.
+    """
 
     @functools.wraps(function)
     async def told(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return await function(*args, **kwargs)
         except Exception as error:
-            if _run_of(told) is None or not is_expected(error):
+            if not (_is_run_as_task(told) or _run_of(told)) or not is_expected(error):
                 raise
             return cast("R", await failed_state(error))
 
@@ -112,6 +116,21 @@ def _run_of(function: Callable[..., Any]) -> FlowRunContext | None:
     if context is None or context.flow is None or context.flow.fn is not function:
         return None
     return context
+
+
+async def result_of(given: R) -> R:
+    """Return what a task returned; raise its error if that is a failed state.
+
+    Prefect raises it for flows, and hands over the state for tasks.
+    """
+    if isinstance(given, State):
+        return cast("R", await given.aresult())
+    return given
+
+
+def _is_run_as_task(function: Callable[..., Any]) -> bool:
+    context = TaskRunContext.get()
+    return context is not None and context.task.fn is function
 
 
 async def _tell(

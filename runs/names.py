@@ -23,8 +23,8 @@ _GREEK = (
 GIVEN_BY_PREFECT = re.compile(
     rf"[a-z]+-[a-z]+|[A-Z][a-z]+-[A-Z][a-z]+|({_GREEK})[0-9]*(-[a-z]+){{1,3}}"
 )
-"""Names that Prefect makes up: its server's fearless-gecko, its newer form's Tasty-Jerboa, its older
-form's psi504-jacawitz-boundary."""
+"""Names that Prefect makes up: its server's fearless-gecko, its newer form's Tasty-Jerboa, its
+older form's psi504-jacawitz-boundary."""
 _LONGEST_PROMPT = 40
 UNREADABLE = "from a storyboard with mistakes"
 

@@ -6,6 +6,7 @@ from prefect import task
 from pydantic import WithJsonSchema
 
 from prefect_kling.blocks import KlingArchive
+from prefect_kling.runs.failures import fails_without_traceback, result_of
 from prefect_kling.runs.retries import IDEMPOTENT_TASK
 from prefect_kling.studio.errors import StoryboardInvalid
 from prefect_kling.studio.film.reading.reader import read_storyboard
@@ -29,10 +30,10 @@ async def prepare_storyboard(given: StoryboardInput, archive: KlingArchive) -> S
     """
     if isinstance(given, Storyboard):
         if has_files(given):
-            return await _upload(given, archive)
+            return await result_of(await _upload(given, archive))
         return given
     if is_address(given):
-        return await _fetch(given, archive, redacted(given))
+        return await result_of(await _fetch(given, archive, redacted(given)))
 
     pasted = await in_thread(read_storyboard, given)
     if has_files(pasted):
@@ -44,6 +45,7 @@ async def prepare_storyboard(given: StoryboardInput, archive: KlingArchive) -> S
 
 
 @task(task_run_name="read {label}", **IDEMPOTENT_TASK)
+@fails_without_traceback
 async def _fetch(address: str, archive: KlingArchive, label: str) -> Storyboard:
     storyboard = await in_thread(fetch_storyboard, address, archive.get_archive())
     run_logger().info("%s: %d scenes, from %s", storyboard.title, len(storyboard.scenes), label)
@@ -51,6 +53,7 @@ async def _fetch(address: str, archive: KlingArchive, label: str) -> Storyboard:
 
 
 @task(task_run_name="upload references of {storyboard.name}", **IDEMPOTENT_TASK)
+@fails_without_traceback
 async def _upload(storyboard: Storyboard, archive: KlingArchive) -> Storyboard:
     uploaded = await in_thread(upload_files, storyboard, archive.get_archive())
     for name, reference in uploaded.references.items():
