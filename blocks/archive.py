@@ -56,7 +56,8 @@ class KlingArchive(CachedSchema, Block):
         "The S3 bucket in which clips and films are kept for good, "
         "with the ledger of what was paid."
     )
-    _logo_url = BUCKET_LOGO_URL
+    # Prefect declares an HttpUrl, and takes a string as well, as its own blocks do.
+    _logo_url = BUCKET_LOGO_URL  # type: ignore[assignment]
     _documentation_url = DOCUMENTATION_URL
 
     bucket: S3Bucket = Field(

@@ -447,8 +447,7 @@ def _fingerprint(automation: AutomationCore) -> str:
             "after": sorted(trigger.after),
             "expect": sorted(trigger.expect),
             "for_each": sorted(trigger.for_each),
-            "match": trigger.match.model_dump(mode="json"),
-            "related": str(trigger.match_related),
+            **trigger.model_dump(mode="json", include={"match", "match_related"}),
             "posture": str(trigger.posture),
             "within": trigger.within.total_seconds(),
         }

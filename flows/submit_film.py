@@ -9,9 +9,10 @@ from prefect_kling.flows.film import join_film
 from prefect_kling.flows.form_fields import Account, ArchiveBlock, Limits, StoryboardText
 from prefect_kling.kling.error_details import in_words
 from prefect_kling.kling.errors import KlingError, Unavailable
+from prefect_kling.kling.server_words import words
 from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.batch_work import complete_and_tell
-from prefect_kling.runs.failures import fails_in_words
+from prefect_kling.runs.failures import LONGEST_WHY, fails_in_words
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named, named_after_film
 from prefect_kling.runs.resources import RunResources
@@ -29,6 +30,7 @@ from prefect_kling.tasks import (
     prepare_storyboard,
     submit_video,
 )
+from prefect_kling.telemetry.events import announce_stopped_film
 from prefect_kling.telemetry.logs import run_logger
 
 # How long to wait for an API that is full. What is not sent by then is sent by the next step.
@@ -167,6 +169,7 @@ async def _advance_pending(name: str, resources: RunResources) -> Step | None:
         return await _advance(pending, plan, resources, options)
     except Exception as error:
         run_logger().error("%s: %s", title, in_words(error))
+        announce_stopped_film(name, title, words(in_words(error), LONGEST_WHY))
         return Step(title, stopped={"film": in_words(error)})
 
 
@@ -220,6 +223,9 @@ async def _advance(
         else:
             raise error
     run_logger().info("%s", step)
+    if step.stopped:
+        why = "; ".join(f"{name}: {trouble}" for name, trouble in step.stopped.items())
+        announce_stopped_film(plan.slug, step.title, words(why, LONGEST_WHY))
     return step
 
 

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.exceptions import Pause
 from prefect.input import RunInput, keyset_from_paused_state
 from prefect.input.actions import aread_flow_run_input
@@ -147,13 +148,13 @@ async def _suspend(
 
     Prefect's own function takes none: people would see that a run is suspended, and not why.
     """
-    state = Suspended(
+    suspended: State[Any] = Suspended(
         pause_expiration_time=until, pause_key=_pause_key(flow_run.run_count), message=told
     )
-    keys = keyset_from_paused_state(state)
-    state.state_details.run_input_keyset = keys
+    keys = keyset_from_paused_state(suspended)
+    suspended.state_details.run_input_keyset = {str(name): key for name, key in keys.items()}
     async with get_client() as client:
-        state = await propose_state(client, state, flow_run_id=run_id)
+        state = await propose_state(client, suspended, flow_run_id=run_id)
     if state.is_running():
         # It was suspended with this key before, and has been answered.
         return await form.aload(keys)

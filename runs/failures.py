@@ -33,7 +33,9 @@ LONGEST_WHY = 1000
 """Characters of an error that an event carries; the page has all of them."""
 
 
-def fails_in_words(kind: str, *, page: bool = True) -> Callable[[FlowFunction[P, R]], Any]:
+def fails_in_words(
+    kind: str, *, page: bool = True
+) -> Callable[[FlowFunction[P, R]], FlowFunction[P, R]]:
     """Return a decorator for the function of a flow, to stand below `@flow`.
 
     An expected error fails the run with its sentence and without a traceback; any other one is

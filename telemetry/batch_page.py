@@ -191,8 +191,8 @@ def batch_quote_page(
     ]
     if plan.wrong:
         lines.append(Markdown("- {} rows have mistakes and are left out").format(plan.wrong))
-    standings = [[each.value, str(quote.count(each))] for each in Standing if quote.count(each)]
-    lines += [Markdown(), *table(("now", "clips"), standings), Markdown()]
+    counts = [[each.value, str(quote.count(each))] for each in Standing if quote.count(each)]
+    lines += [Markdown(), *table(("now", "clips"), counts), Markdown()]
 
     prices: Counter[tuple[int, Decimal]] = Counter()
     for price in plan.quotes.values():

@@ -134,7 +134,7 @@ async def test_an_approved_film_is_made(
     assert str(asked.state.message).startswith("$0.3798 may be paid, above $0.1 somebody must")
     assert "see the quote under Artifacts, and press Resume" in str(asked.state.message)
     page_of_quote = await quote_of(asked, api)
-    for part in (f"Asked for {tag} too", "$0.1899", "to pay", "Press *Resume*", "Until **"):
+    for part in (f"Asked for {tag} too", "$0.1899", "to be paid", "Press *Resume*", "Until **"):
         assert part in page_of_quote
     async with browser_page() as page:
         await page.route("**/resume", answer_busy, times=1)
