@@ -42,12 +42,13 @@ async def generate_batch(
     """Make the clips of a table, and keep a table of results beside a copy of it in S3.
 
     **Costs the sum of the clips that are not archived yet**, equal requests once. A clip that fails
-    stops no other. Run again it makes and pays only what is missing.
+    stops no other. Run again it makes and pays only what is missing. Programs may hand over a list
+    of `VideoRequest`.
 
     Args:
         requests: A table with a clip in each line and a header of prompt, duration, sound and so
             on, or where one is: a link, or a path in the archive such as tables/mugs.csv. Columns
-            of your own, such as id, are in the results. Programs may hand over `VideoRequest`s.
+            of your own, such as id, are in the results.
         credentials: The block with the key of the Kling API. Empty means the block named default.
         archive: The block with the bucket for clips, tables and the ledger. Empty means the block
             named default.
@@ -138,12 +139,13 @@ async def submit_batch(
 
     **Costs the sum of the clips that were never sent**, equal requests once. Sending the same batch
     again sends what is missing. `advance_films` or `collect_finished` completes the table of
-    results when the last clip has landed, and tells it as an event.
+    results when the last clip has landed, and tells it as an event. Programs may hand over a list
+    of `VideoRequest`.
 
     Args:
         requests: A table with a clip in each line and a header of prompt, duration, sound and so
             on, or where one is: a link, or a path in the archive such as tables/mugs.csv. Columns
-            of your own, such as id, are in the results. Programs may hand over `VideoRequest`s.
+            of your own, such as id, are in the results.
         credentials: The block with the key of the Kling API. Empty means the block named default.
         archive: The block with the bucket for clips, tables and the ledger. Empty means the block
             named default.

@@ -55,8 +55,7 @@ async def generate_clip(
             default.
         take: Raise it to have the same request made, and paid, once more.
         on_unknown: What to do when the answer to a paid request is lost: hold the clip until
-            somebody decides, or send it again, which can pay twice. The same can be said in
-            `spending`.
+            somebody decides, or send it again, which can pay twice. The limits below say the same.
         spending: How much the clip may cost, and above what price a person is asked.
     """
     order = ClipOrder(request=request, take=take)

@@ -46,8 +46,8 @@ class Spending(FormModel):
     or send it again, which can pay twice."""
 
     tags: FormTags = Field(default_factory=dict, title="Tags")
-    """Who pays: `project=spring`, `client=Acme` or names of your own, kept in the ledger for
-    `prefect-kling report`. What the storyboard or a row of the table says wins."""
+    """Who pays: project=spring, client=Acme or names of your own; reports sum up by them. What the
+    storyboard or a row of the table says wins."""
 
     @property
     def resubmits(self) -> bool:
