@@ -35,7 +35,10 @@ async def name_missing_blocks(flow: Flow[..., Any], flow_run: FlowRun, state: St
         for line in told:
             flow_run_logger(flow_run, flow).error(line)
     elif _PARAMETERS in message:
-        told = ["the values of the form do not fit", *message.splitlines()]
+        # Prefect's first line names its own classes; a value in error follows in each other one.
+        lines = message.splitlines()
+        wrong = [line.strip(" -") for line in lines[1:] or lines]
+        told = ["the values of the form do not fit", *wrong]
     if not told:
         return
 

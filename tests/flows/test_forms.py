@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
 from prefect.flow_engine import run_flow_async
 from prefect.utilities.callables import parameter_schema
@@ -16,6 +17,7 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.catalogue import import_flow, read_deployments
 from prefect_kling.flows import (
     generate_batch,
+    generate_clip,
     produce_film,
     produce_scene,
     quick_clip,
@@ -324,3 +326,34 @@ async def test_names_that_people_give_are_kept(
                     },
                 )
     assert names == ["For Anna", *["batch Mugs, on a table …"] * 3]
+
+
+@pytest.mark.parametrize("what", ["a missing block", "a wrong value"])
+async def test_a_run_that_cannot_begin_is_told_as_well(
+    what: str, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
+    """Prefect fails it with a message of its own; the page names the block or the value."""
+    parameters: dict[str, Any] = {
+        "request": {"model": DEFAULT_MODEL, "prompt": "A lamp"},
+        "credentials": credentials,
+        "archive": archive_block,
+    }
+    if what == "a missing block":
+        parameters["credentials"] = {"$ref": {"block_document_slug": "kling-credentials/nobody"}}
+        shown = "`prefect-kling setup`"
+    else:
+        parameters["request"]["duration"] = 99
+        shown = "99"
+    async with get_client() as api:
+        sent = {name: each for name, each in parameters.items() if isinstance(each, dict)}
+        run = await api.create_flow_run(generate_clip, parameters=sent)
+        state = await run_flow_async(
+            generate_clip, flow_run=run, parameters=parameters, return_type="state"
+        )
+        assert state.is_failed()
+        of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+        # Prefect notes the stored exception as an artifact, too.
+        written = await api.read_artifacts(artifact_filter=of_run)
+    (page,) = [each for each in written if each.type == "markdown"]
+    assert page.key == "why-it-failed"
+    assert shown in str(page.data).replace("\\`", "`")
