@@ -27,8 +27,8 @@ def failure_page(kind: str, told: str, tally: RunTally, *, is_expected: bool = T
     lines += _money(tally)
     lines.append(
         Markdown(
-            "Run it again when this is mended (*Retry* above, or a new run): what is archived is "
-            "used again and costs nothing."
+            "Run it again when this is mended (*Retry* on its page, or a new run): what is "
+            "archived is used again and costs nothing."
         )
     )
     return page(lines)
