@@ -37,7 +37,14 @@ from prefect_kling.deployments.automations import (
     bring_up_to_date,
     message_automations,
 )
-from prefect_kling.flows import collect_finished, generate_batch, generate_clip, produce_film
+from prefect_kling.flows import (
+    advance_films,
+    collect_finished,
+    generate_batch,
+    generate_clip,
+    produce_film,
+    submit_film,
+)
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobFailed
 from prefect_kling.kling.request import VideoRequest
@@ -266,7 +273,10 @@ async def test_what_fails_is_a_message_that_says_why_what_was_paid_and_where(
     archive: Archive,
     prefect_ui: str,
 ) -> None:
-    """A film, a clip, a batch and a storyboard with a mistake: one message each, with a link."""
+    """A film, a clip, a batch and a storyboard with a mistake: one message each, with a link.
+
+    So is a film that was sent and left and cannot go on.
+    """
     tag = archive.bucket.prefix.strip("/")
     bad = f"[fail:CONTENT_MODERATION] {tag}"
     shots = f"[{{prompt: Good {tag}, duration: 3}}, {{prompt: '{bad} film', duration: 3}}]"
@@ -281,6 +291,13 @@ async def test_what_fails_is_a_message_that_says_why_what_was_paid_and_where(
     table = f"prompt,duration\nA mug {tag},3\n{bad} row,3\n"
     await generate_batch(table, credentials, archive_block)
 
+    left = f"title: Left {tag}\nscenes:\n  - shots: [{{prompt: '{bad} left', duration: 3}}]\n"
+    await submit_film(left, credentials, archive_block)
+    async with asyncio.timeout(ENOUGH_SECONDS):
+        while not (await collect_finished(credentials, archive_block)).counts.get("failed"):
+            await asyncio.sleep(0.1)
+    await advance_films(credentials, archive_block)
+
     (half,) = await notified.about(f"Half {tag}")
     assert half["subject"] == f"Kling: film Half {tag} has failed"
     assert "Clips it has made: 1, paid $0.1899" in half["text"]
@@ -289,6 +306,11 @@ async def test_what_fails_is_a_message_that_says_why_what_was_paid_and_where(
     assert "CONTENT_MODERATION" in clip["text"]
     (batch,) = await notified.about("1 of 2 rows have failed, 0 are held")
     assert "results.csv" in batch["text"]
+    async with asyncio.timeout(ENOUGH_SECONDS):
+        while f"Kling: Left {tag} has failed" not in {
+            each["subject"] for each in notified.messages
+        }:
+            await asyncio.sleep(0.05)
     (wrong,) = await notified.about("there is no field 'shotz'")
     assert wrong["text"].startswith("storyboard, line 2")
     for message in (half, clip, batch, wrong):
