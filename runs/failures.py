@@ -33,14 +33,12 @@ LONGEST_WHY = 1000
 """Characters of an error that an event carries; the page has all of them."""
 
 
-def fails_in_words(
-    kind: str, *, page: bool = True
-) -> Callable[[FlowFunction[P, R]], FlowFunction[P, R]]:
+def fails_in_words(kind: str) -> Callable[[FlowFunction[P, R]], FlowFunction[P, R]]:
     """Return a decorator for the function of a flow, to stand below `@flow`.
 
     An expected error fails the run with its sentence and without a traceback; any other one is
     raised as it is. Both are told on a page of the run and by the event `kling.{kind}.failed`.
-    `page` is False where the flow shows its own. The caller of the flow gets the exception.
+    The caller of the flow gets the exception.
     """
 
     def decorate(function: FlowFunction[P, R]) -> FlowFunction[P, R]:
@@ -53,7 +51,7 @@ def fails_in_words(
                 try:
                     return await function(*args, **kwargs)
                 except Exception as error:
-                    await _tell(error, kind, run, tally, page=page)
+                    await _tell(error, kind, run, tally)
                     if not is_expected(error):
                         raise
                     # Prefect takes a state for the flow's result; its type says otherwise.
@@ -135,17 +133,14 @@ def _is_run_as_task(function: Callable[..., Any]) -> bool:
     return context is not None and context.task.fn is function
 
 
-async def _tell(
-    error: Exception, kind: str, run: FlowRunContext, tally: RunTally, *, page: bool
-) -> None:
+async def _tell(error: Exception, kind: str, run: FlowRunContext, tally: RunTally) -> None:
     """Write the page and emit the event. Trouble on the way never takes the error's place."""
     if run.flow_run is None:
         return
     told = sentence(error)
     with log_view_errors():
-        if page:
-            content = failure_page(kind, told, tally, is_expected=is_expected(error))
-            await write_page("why-it-failed", content, words(told, 200))
+        content = failure_page(kind, told, tally, is_expected=is_expected(error))
+        await write_page("why-it-failed", content, words(told, 200))
     announce_failed(
         kind,
         run.flow_run.id,
