@@ -9,7 +9,7 @@ from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials, MinIOCredentials, S3Bucket
 from pydantic import Field, WithJsonSchema
 
-from prefect_kling.blocks.links import DOCUMENTATION_URL, LOGO_URL
+from prefect_kling.blocks.links import BUCKET_LOGO_URL, DOCUMENTATION_URL
 from prefect_kling.blocks.schema import CachedSchema
 from prefect_kling.studio.media.picture_checks import PictureChecks
 from prefect_kling.studio.money.archive import Archive
@@ -56,22 +56,23 @@ class KlingArchive(CachedSchema, Block):
         "The S3 bucket in which clips and films are kept for good, "
         "with the ledger of what was paid."
     )
-    # Prefect declares both as HttpUrl and reads them from text.
-    # Prefect declares pydantic's HttpUrl for both, and takes a string as well.
-    _logo_url = LOGO_URL  # type: ignore[assignment]
-    _documentation_url = DOCUMENTATION_URL  # type: ignore[assignment]
+    # Prefect declares an HttpUrl, and takes a string as well, as its own blocks do.
+    _logo_url = BUCKET_LOGO_URL  # type: ignore[assignment]
+    _documentation_url = DOCUMENTATION_URL
 
     bucket: S3Bucket = Field(
         title="Bucket", description="The S3 Bucket block with the bucket's name and credentials."
     )
     prefix: str = Field(
-        default="kling", description="Folder inside the bucket under which everything is kept."
+        default="kling",
+        title="Folder",
+        description="Folder inside the bucket under which everything is kept.",
     )
 
     cap_usd: Annotated[Decimal | None, WithJsonSchema({"type": "number", "minimum": 0})] = Field(
         default=None,
         ge=0,
-        title="Cap (USD)",
+        title="Cap (US$)",
         description="The most that may be spent in this archive in US dollars, counted from when a "
         "cap was first set.",
     )

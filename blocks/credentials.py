@@ -1,18 +1,20 @@
 """The block that holds the API key and hands out clients."""
 
 import functools
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, PrivateAttr, SecretStr, WithJsonSchema, model_validator
 
-from prefect_kling.blocks.links import DOCUMENTATION_URL, LOGO_URL
+from prefect_kling.blocks.links import DOCUMENTATION_URL, KEY_LOGO_URL
 from prefect_kling.blocks.schema import CachedSchema
 from prefect_kling.kling.addresses import host_of
 from prefect_kling.kling.client import ClientSettings, KlingClient, WebAddress
+from prefect_kling.kling.errors import KeyRefused
 from prefect_kling.kling.links import is_link
 from prefect_kling.kling.polling import PollPolicy
 from prefect_kling.studio.money.callbacks import CallbackAddresses
@@ -21,6 +23,9 @@ from prefect_kling.studio.money.ledger import Entry
 
 # The form explains the client's settings. Their defaults stand in `ClientSettings`.
 DEFAULTS = ClientSettings()
+ADDRESS_VARIABLE = "APIMODELS_BASE_URL"
+"""The environment variable with the address of the API, where a block gives none."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # In forms, what may be left out is a plain field. For pydantic's own schema they would offer a
 # choice between types.
 PASSWORD = {"type": "string", "format": "password", "writeOnly": True}
@@ -54,46 +59,18 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
     _description = (
         "Access to the Kling Omni-Video API: the key, the address, and how patiently to ask."
     )
-    # Prefect declares both as HttpUrl and reads them from text.
-    # Prefect declares pydantic's HttpUrl for both, and takes a string as well.
-    _logo_url = LOGO_URL  # type: ignore[assignment]
-    _documentation_url = DOCUMENTATION_URL  # type: ignore[assignment]
+    _logo_url = KEY_LOGO_URL
+    _documentation_url = DOCUMENTATION_URL
 
+    # What one must know comes first. The rest has good defaults and is grouped by its titles: a
+    # form of Prefect's shows all fields of a block, and sub-models would change stored blocks.
     api_key: SecretStr = Field(
         title="API key", description="The key from the apimodels.app console, sk_…."
     )
     base_url: WebAddress = Field(
         default=DEFAULTS.base_url,
         title="Base URL",
-        description="Address of the API up to its version.",
-    )
-    connect_seconds: float = Field(
-        default=DEFAULTS.connect_seconds,
-        gt=0,
-        description="Longest wait for a connection, in seconds.",
-    )
-    read_seconds: float = Field(
-        default=DEFAULTS.read_seconds,
-        gt=0,
-        description="Longest wait for an answer to a read, in seconds.",
-    )
-    create_seconds: float = Field(
-        default=DEFAULTS.create_seconds,
-        gt=0,
-        description="Longest wait for the answer to a paid request, in seconds; a later answer is "
-        "an unknown outcome.",
-    )
-    first_poll_seconds: float = Field(
-        default=5.0, gt=0, description="Pause between polls at first, in seconds."
-    )
-    longest_poll_seconds: float = Field(
-        default=10.0, gt=0, description="Pause between polls later on, in seconds."
-    )
-    wait_minutes: float = Field(
-        default=60.0,
-        gt=0,
-        description="How long to wait for one video, in minutes; the job itself goes on and is "
-        "adopted by a later run.",
+        description="Address of the API up to its version. Leave it as it is, but for the sandbox.",
     )
     parallel_jobs: Annotated[int | None, WithJsonSchema({"type": "integer", "minimum": 1})] = Field(
         default=None,
@@ -103,63 +80,128 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
         "head of the longest chain goes first. Left empty, everything is sent at once and the API "
         "says when it is too much.",
     )
+    upload_inputs: bool = Field(
+        default=False,
+        title="Upload inputs",
+        description="Upload pictures, videos and hand-overs of the archive to the API instead of "
+        "giving it signed links. For stores that the API cannot reach. This publishes them: "
+        "whoever has the address of an upload can see it for 7 days.",
+    )
     receiver_url: Annotated[WebAddress | None, WithJsonSchema({"type": "string"})] = Field(
         default=None,
-        title="Receiver URL",
+        title="Callbacks: receiver URL",
         description="Where the API can reach `prefect-kling receiver`, https. A run then polls "
         "only about 3, 10½ and 29 minutes after sending and at its end: few reads of the API, but "
         "where calls are lost a clip is found minutes late. Left empty, jobs are polled as set "
-        "above.",
+        "below.",
     )
     receiver_secret: Annotated[SecretStr | None, WithJsonSchema(PASSWORD)] = Field(
         default=None,
-        title="Receiver secret",
+        title="Callbacks: receiver secret",
         min_length=16,
         description="What callback addresses are made unguessable with; the receiver reads it from "
         "this same block.",
     )
     webhook_url: Annotated[SecretStr | None, WithJsonSchema(PASSWORD)] = Field(
         default=None,
-        title="Webhook URL",
+        title="Callbacks: webhook URL",
         description="Instead of a receiver: an address the API calls as it is when a job ends, "
         "such as a webhook of Prefect Cloud. Jobs are polled all the same.",
     )
-    upload_inputs: bool = Field(
-        default=False,
-        description="Upload pictures, videos and hand-overs of the archive to the API instead of "
-        "giving it signed links. For stores that the API cannot reach. This publishes them: "
-        "whoever has the address of an upload can see it for 7 days.",
-    )
     check_links: bool = Field(
         default=True,
+        title="Safety: check links",
         description="Refuse, before anything is paid, links that the API cannot reach: those to "
         "private and loopback addresses while the API is elsewhere. Turn it off where the API does "
         "reach them.",
     )
     private_results: bool = Field(
         default=DEFAULTS.private_results,
+        title="Safety: take private results",
         description="Fetch videos from private addresses, too. Without it they are fetched from "
         "public addresses and from the API's own host only, so that no answer of the API can lead "
         "into this network.",
     )
     account_is_ours_alone: bool = Field(
         default=False,
-        title="Account is ours alone",
+        title="Safety: the account is ours alone",
         description="Nothing but this archive's ledger spends money of this account, top-ups "
         "apart. Only then `prefect-kling ledger audit --decide` may decide about held clips by "
         "the account's books.",
     )
+    first_poll_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        title="Polling: first pause (seconds)",
+        description="Pause between polls at first, in seconds.",
+    )
+    longest_poll_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        title="Polling: longest pause (seconds)",
+        description="Pause between polls later on, in seconds.",
+    )
+    wait_minutes: float = Field(
+        default=60.0,
+        gt=0,
+        title="Polling: longest wait for a video (minutes)",
+        description="How long to wait for one video, in minutes; the job itself goes on and is "
+        "adopted by a later run.",
+    )
+    connect_seconds: float = Field(
+        default=DEFAULTS.connect_seconds,
+        gt=0,
+        title="Patience: connecting (seconds)",
+        description="Longest wait for a connection, in seconds.",
+    )
+    read_seconds: float = Field(
+        default=DEFAULTS.read_seconds,
+        gt=0,
+        title="Patience: an answer to a read (seconds)",
+        description="Longest wait for an answer to a read, in seconds.",
+    )
+    create_seconds: float = Field(
+        default=DEFAULTS.create_seconds,
+        gt=0,
+        title="Patience: the answer to a paid request (seconds)",
+        description="Longest wait for the answer to a paid request, in seconds; a later answer is "
+        "an unknown outcome.",
+    )
     disputed_rules: Literal["warn", "refuse"] = Field(
         default=DEFAULTS.disputed_rules,
+        title="Expert: rules on which sources disagree",
         description="What to do with requests on which the API's page and Kling's own "
-        "documentation disagree.",
+        "documentation disagree: warn, or refuse to send them.",
     )
     multi_prompt_as: Literal["string", "array"] = Field(
         default=DEFAULTS.multi_prompt_as,
+        title="Expert: how shots are written",
         description="How multi_prompt is written: a JSON string (the API's page) or an array "
         "(Kling's own API).",
     )
     _safety_polls: PollPolicy = PrivateAttr(default=SAFETY_POLLS)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_address_of_practice(cls, given: Any) -> Any:
+        """Take `APIMODELS_BASE_URL` where no address is given: practice stays practice."""
+        address = os.environ.get(ADDRESS_VARIABLE)
+        if address and isinstance(given, dict) and "base_url" not in given:
+            return {**given, "base_url": address.rstrip("/")}
+        return given
+
+    def require_meant(self) -> None:
+        """Raise `KeyRefused` if this process practises on this machine and the block does not.
+
+        Practice must not reach the real API by accident. Free; sends nothing.
+        """
+        meant = os.environ.get(ADDRESS_VARIABLE, "")
+        if host_of(meant) in LOOPBACK and host_of(self.base_url) not in LOOPBACK:
+            raise KeyRefused(
+                f"{ADDRESS_VARIABLE} names {meant}, which is practice, and this KlingCredentials "
+                f"block would send to {self.base_url} and pay; take another block, or unset the "
+                "variable"
+            )
 
     def get_client(self) -> KlingClient:
         """Return a client, to be used as an async context manager. Opens no connection yet.

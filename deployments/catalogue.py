@@ -5,10 +5,13 @@ from importlib.resources import files
 from typing import Any
 
 import yaml
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow
 from prefect.types.entrypoint import EntrypointType
 
@@ -44,6 +47,19 @@ async def load_deployments() -> list[RunnerDeployment]:
         )
         loaded.append(deployment)
     return loaded
+
+
+async def our_deployments() -> list[DeploymentResponse]:
+    """Return the deployments of this package that the Prefect server has, in this order."""
+    found = []
+    async with get_client() as client:
+        for each in read_deployments():
+            name = f"{import_flow(each['entrypoint']).name}/{each['name']}"
+            try:
+                found.append(await client.read_deployment_by_name(name))
+            except ObjectNotFound:
+                continue
+    return found
 
 
 def _schedule(description: dict[str, Any]) -> DeploymentScheduleCreate:

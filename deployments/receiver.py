@@ -44,6 +44,8 @@ NO_SECRETS = SentSecrets("")
 """A call is not answered with what it says, and only the id in it is kept."""
 
 Announce = Callable[[Entry, Collected], Awaitable[None]]
+ShowLife = Callable[[bool], Awaitable[None]]
+"""Tells others that the receiver lives, or (True) that it was stopped."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class ReceiverSettings:
     number."""
     confirm_seconds: float = CONFIRM_SECONDS
     """Seconds before a job that failed is read once more. Only then the failure is believed."""
+    alive_seconds: float = 300.0
+    """How often the receiver shows that it lives; an automation waits three times as long."""
     stop_seconds: float = 6.0
     """How long work goes on when the receiver is stopped; then it is cancelled, which leaves
     nothing half done."""
@@ -85,7 +89,9 @@ class Receiver:
         archive: Archive,
         announce: Announce,
         settings: ReceiverSettings = DEFAULTS,
+        show_life: ShowLife | None = None,
     ) -> None:
+        self._show_life = show_life
         self._addresses = addresses
         self._client = client
         self._archive = archive
@@ -110,11 +116,30 @@ class Receiver:
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        async with self._client:
+        async with self._client, self._shown_alive():
             yield
             # Calls that wait for a retry are tried once more; a running download may be finished.
             self._closing.set()
             await self._end_tasks()
+
+    @asynccontextmanager
+    async def _shown_alive(self) -> AsyncIterator[None]:
+        """Show now and then, until the block ends, that this receiver lives; then that it ended."""
+        if self._show_life is None:
+            yield
+            return
+        showing = asyncio.create_task(self._show_on(self._show_life))
+        try:
+            yield
+        finally:
+            showing.cancel()
+            await asyncio.gather(showing, return_exceptions=True)
+            await self._show_life(True)
+
+    async def _show_on(self, show_life: ShowLife) -> None:
+        while True:
+            await show_life(False)
+            await asyncio.sleep(self._settings.alive_seconds)
 
     async def _end_tasks(self) -> None:
         if not self._tasks:

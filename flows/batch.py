@@ -7,9 +7,11 @@ from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
+from prefect_kling.flows.form_fields import Account, ArchiveBlock, Limits, RowsWithMistakes, Table
 from prefect_kling.runs.authorization import authorize_batch, cap_of_batch
 from prefect_kling.runs.batch_chunks import heartbeat, spread
 from prefect_kling.runs.batch_work import merge_and_log, work_on_rows
+from prefect_kling.runs.failures import fails_in_words, fails_without_traceback
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_table
 from prefect_kling.runs.resources import RunResources
@@ -19,7 +21,7 @@ from prefect_kling.studio.batch.frozen import BatchPlan, FrozenRow, FrozenTable,
 from prefect_kling.studio.batch.results import BatchResult, BatchRow
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.storage.concurrency import in_thread
-from prefect_kling.tasks import RequestsInput, WrongRows, prepare_batch, submit_video
+from prefect_kling.tasks import prepare_batch, submit_video
 from prefect_kling.telemetry.batch_page import BatchPage
 
 
@@ -28,25 +30,28 @@ from prefect_kling.telemetry.batch_page import BatchPage
     persist_result=False,
     on_failure=[name_missing_blocks],
 )
+@fails_in_words("batch")
 async def generate_batch(
-    requests: RequestsInput,
-    credentials: KlingCredentials,
-    archive: KlingArchive,
-    spending: Spending = Spending(),
-    wrong_rows: WrongRows = "refuse",
-    workers: Annotated[int, Field(ge=1, le=100)] = 1,
+    requests: Table,
+    credentials: Account,
+    archive: ArchiveBlock,
+    spending: Limits = Spending(),
+    wrong_rows: RowsWithMistakes = "refuse",
+    workers: Annotated[int, Field(ge=1, le=100, json_schema_extra={"title": "Runs at a time"})] = 1,
 ) -> BatchResult:
     """Make the clips of a table, and keep a table of results beside a copy of it in S3.
 
     **Costs the sum of the clips that are not archived yet**, equal requests once. A clip that fails
-    stops no other. Run again it makes and pays only what is missing.
+    stops no other. Run again it makes and pays only what is missing. Programs may hand over a list
+    of `VideoRequest`.
 
     Args:
         requests: A table with a clip in each line and a header of prompt, duration, sound and so
             on, or where one is: a link, or a path in the archive such as tables/mugs.csv. Columns
-            of your own, such as id, are in the results. Programs may hand over `VideoRequest`s.
-        credentials: Access to the Kling API.
-        archive: Where clips, tables and the ledger are kept.
+            of your own, such as id, are in the results.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block with the bucket for clips, tables and the ledger. Empty means the block
+            named default.
         spending: How much the batch may cost, and above what price a person is asked.
         wrong_rows: What to do with a table some of whose rows have mistakes: refuse it, or skip
             them and say so in the results.
@@ -71,13 +76,14 @@ async def generate_batch(
     persist_result=False,
     on_failure=[name_missing_blocks],
 )
+@fails_without_traceback
 async def make_batch_chunk(
-    table: str,
-    first: int,
-    last: int,
-    credentials: KlingCredentials,
-    archive: KlingArchive,
-    spending: Spending = Spending(),
+    table: Annotated[str, Field(json_schema_extra={"title": "Frozen table"})],
+    first: Annotated[int, Field(json_schema_extra={"title": "First row"})],
+    last: Annotated[int, Field(json_schema_extra={"title": "Last row"})],
+    credentials: Account,
+    archive: ArchiveBlock,
+    spending: Limits = Spending(),
 ) -> None:
     """Make some rows of a frozen table; `batch` starts such runs and merges their results.
 
@@ -88,8 +94,9 @@ async def make_batch_chunk(
         table: The id of a frozen table.
         first: The first row, counted from 1.
         last: The last row.
-        credentials: Access to the Kling API.
-        archive: Where the table, the clips and the ledger are kept.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block with the bucket for the table, the clips and the ledger. Empty means the
+            block named default.
         spending: How much the whole batch may cost.
     """
     bucket = archive.get_archive().bucket
@@ -120,25 +127,28 @@ async def _make_rows(
     persist_result=False,
     on_failure=[name_missing_blocks],
 )
+@fails_in_words("batch")
 async def submit_batch(
-    requests: RequestsInput,
-    credentials: KlingCredentials,
-    archive: KlingArchive,
-    spending: Spending = Spending(),
-    wrong_rows: WrongRows = "refuse",
+    requests: Table,
+    credentials: Account,
+    archive: ArchiveBlock,
+    spending: Limits = Spending(),
+    wrong_rows: RowsWithMistakes = "refuse",
 ) -> BatchResult:
     """Send the clips of a table and end without waiting; the receiver or a sweep archives them.
 
     **Costs the sum of the clips that were never sent**, equal requests once. Sending the same batch
     again sends what is missing. `advance_films` or `collect_finished` completes the table of
-    results when the last clip has landed, and tells it as an event.
+    results when the last clip has landed, and tells it as an event. Programs may hand over a list
+    of `VideoRequest`.
 
     Args:
         requests: A table with a clip in each line and a header of prompt, duration, sound and so
             on, or where one is: a link, or a path in the archive such as tables/mugs.csv. Columns
-            of your own, such as id, are in the results. Programs may hand over `VideoRequest`s.
-        credentials: Access to the Kling API.
-        archive: Where clips, tables and the ledger are kept.
+            of your own, such as id, are in the results.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block with the bucket for clips, tables and the ledger. Empty means the block
+            named default.
         spending: How much the batch may cost, and above what price a person is asked.
         wrong_rows: What to do with a table some of whose rows have mistakes: refuse it, or skip
             them and say so in the results.

@@ -2,18 +2,20 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from prefect import flow
 from pydantic import Field
 
-from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.flows.form_fields import Account, ArchiveBlock, Limits, Take, WhenUnknown
 from prefect_kling.kling.errors import JobFailed
 from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.runs.authorization import authorize_clip, cap_of_clip
+from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.job_limiter import Lease
 from prefect_kling.runs.missing_blocks import name_missing_blocks
+from prefect_kling.runs.names import named
 from prefect_kling.runs.parameters import as_it_is
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
@@ -28,15 +30,18 @@ from prefect_kling.telemetry.progress import ShotProgress, Stage
 
 
 @flow(
-    flow_run_name="clip {request.headline}", persist_result=False, on_failure=[name_missing_blocks]
+    flow_run_name=named("clip {request.headline}"),
+    persist_result=False,
+    on_failure=[name_missing_blocks],
 )
+@fails_in_words("clip")
 async def generate_clip(
-    request: VideoRequest,
-    credentials: KlingCredentials,
-    archive: KlingArchive,
-    take: Annotated[int, Field(ge=1)] = 1,
-    on_unknown: Literal["hold", "resubmit"] = "hold",
-    spending: Spending = Spending(),
+    request: Annotated[VideoRequest, Field(json_schema_extra={"title": "Clip"})],
+    credentials: Account,
+    archive: ArchiveBlock,
+    take: Take = 1,
+    on_unknown: WhenUnknown = "hold",
+    spending: Limits = Spending(),
 ) -> Clip:
     """Make one clip and keep it in S3; a clip that was made before is returned and costs nothing.
 
@@ -45,12 +50,12 @@ async def generate_clip(
 
     Args:
         request: What to make.
-        credentials: Access to the Kling API.
-        archive: Where the clip and the ledger are kept.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block with the bucket for the clip and the ledger. Empty means the block named
+            default.
         take: Raise it to have the same request made, and paid, once more.
         on_unknown: What to do when the answer to a paid request is lost: hold the clip until
-            somebody decides, or send it again, which can pay twice. The same can be said in
-            `spending`.
+            somebody decides, or send it again, which can pay twice. The limits below say the same.
         spending: How much the clip may cost, and above what price a person is asked.
     """
     order = ClipOrder(request=request, take=take)

@@ -7,9 +7,11 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
-from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.flows.form_fields import Account, ArchiveBlock
 from prefect_kling.runs.batch_work import complete_and_tell
+from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.missing_blocks import name_missing_blocks
+from prefect_kling.runs.names import named
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.overdue import AlarmAges
 from prefect_kling.studio.money.reconcile import Findings, ReconcileSettings, reconcile
@@ -31,13 +33,20 @@ ATTENTION = ("held", "expiring", "overdue", "quarantined", "gone", "trouble")
 ALARMS = ("held", "expiring", "overdue", "quarantined", "gone")
 
 
-@flow(persist_result=False, on_failure=[name_missing_blocks])
+@flow(flow_run_name=named("sweep {now}"), persist_result=False, on_failure=[name_missing_blocks])
+@fails_in_words("sweep")
 async def collect_finished(
-    credentials: KlingCredentials,
-    archive: KlingArchive,
-    at_once: Annotated[int, Field(ge=1, le=256)] = 32,
-    overdue_after_hours: Annotated[float, Field(gt=0)] = 24.0,
-    expiring_after_hours: Annotated[float, Field(gt=0)] = 144.0,
+    credentials: Account,
+    archive: ArchiveBlock,
+    at_once: Annotated[
+        int, Field(ge=1, le=256, json_schema_extra={"title": "Clips at a time"})
+    ] = 32,
+    overdue_after_hours: Annotated[
+        float, Field(gt=0, json_schema_extra={"title": "Overdue after (hours)"})
+    ] = 24.0,
+    expiring_after_hours: Annotated[
+        float, Field(gt=0, json_schema_extra={"title": "About to expire after (hours)"})
+    ] = 144.0,
 ) -> Findings:
     """Look once at every clip that is paid and not finished, whoever started it.
 
@@ -48,8 +57,8 @@ async def collect_finished(
     anything else.
 
     Args:
-        credentials: Access to the Kling API.
-        archive: The archive whose ledger is swept.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block of the archive that is swept. Empty means the block named default.
         at_once: How many clips to look at in parallel.
         overdue_after_hours: Report whatever is still open so long after it was sent.
         expiring_after_hours: Report it as about to be deleted; the API keeps results for 168 h.

@@ -5,12 +5,20 @@ from collections.abc import Sequence
 
 from prefect import flow
 
-from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.blocks import KlingArchive
+from prefect_kling.flows.form_fields import (
+    Account,
+    ArchiveBlock,
+    Limits,
+    StoryboardText,
+    WhichTakes,
+)
 from prefect_kling.flows.scene import make_scene
 from prefect_kling.runs.authorization import authorize_film
+from prefect_kling.runs.failures import fails_in_words, fails_without_traceback
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
-from prefect_kling.runs.picks import Picks, ask_for_picks, plan_with_answers
+from prefect_kling.runs.picks import ask_for_picks, plan_with_answers
 from prefect_kling.runs.prefect_busy import attempts_while_prefect_is_busy
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
@@ -19,12 +27,7 @@ from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.plan import FilmPlan, PlannedScene
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.submission import SubmitOptions
-from prefect_kling.tasks import (
-    StoryboardInput,
-    assemble_film,
-    compare_takes,
-    prepare_storyboard,
-)
+from prefect_kling.tasks import assemble_film, compare_takes, prepare_storyboard
 from prefect_kling.telemetry.assets import materializing
 from prefect_kling.telemetry.events import announce_film
 from prefect_kling.telemetry.film_page import FilmPage
@@ -38,12 +41,13 @@ from prefect_kling.telemetry.takes_page import takes_page
     persist_result=False,
     on_failure=[name_missing_blocks],
 )
+@fails_in_words("film")
 async def produce_film(
-    storyboard: StoryboardInput,
-    credentials: KlingCredentials,
-    archive: KlingArchive,
-    spending: Spending = Spending(),
-    picks: Picks = "first",
+    storyboard: StoryboardText,
+    credentials: Account,
+    archive: ArchiveBlock,
+    spending: Limits = Spending(),
+    picks: WhichTakes = "first",
 ) -> Film:
     """Make every shot of a storyboard, join them, and keep film, contact sheet and manifest in S3.
 
@@ -54,9 +58,11 @@ async def produce_film(
 
     Args:
         storyboard: A storyboard (YAML or JSON), or where one is: a link, or a path in the archive
-            such as boards/film.yaml. Pictures and videos it names may lie beside it.
-        credentials: Access to the Kling API.
-        archive: Where clips, films and the ledger are kept.
+            such as boards/film.yaml. Pictures and videos it names may lie beside it. The box grows
+            when its corner is pulled.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block with the bucket for clips, films and the ledger. Empty means the block
+            named default.
         spending: How much the film may cost, and above what price a person is asked.
         picks: Where a shot has several takes and none is picked: *ask* suspends the run until
             somebody has picked in the Prefect UI, within the hours of *Answer within*; *first* uses
@@ -132,6 +138,7 @@ async def make_scenes(
         flow_run_name="{scene.name}",
         persist_result=False,
     )
+    @fails_without_traceback
     async def film_scene(scene: PlannedScene) -> dict[str, Clip]:
         """Make one planned scene of a film; see `produce_scene`."""
         begun[scene.number].set()

@@ -1,9 +1,14 @@
 """What an archive has cost, as a page: for a schedule, and for whoever pays."""
 
-from prefect import flow
+from typing import Annotated
 
-from prefect_kling.blocks import KlingArchive
+from prefect import flow
+from pydantic import Field
+
+from prefect_kling.flows.form_fields import ArchiveBlock
+from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.missing_blocks import name_missing_blocks
+from prefect_kling.runs.names import named
 from prefect_kling.studio.film.accounts import report_archive
 from prefect_kling.studio.money.report import Report, parse_dimensions
 from prefect_kling.studio.storage.concurrency import in_thread
@@ -12,8 +17,12 @@ from prefect_kling.telemetry.markdown import log_view_errors, write_page
 from prefect_kling.telemetry.report_page import report_page
 
 
-@flow(persist_result=False, on_failure=[name_missing_blocks])
-async def report_spending(archive: KlingArchive, by: str = "month,film") -> Report:
+@flow(flow_run_name=named("report by {by}"), persist_result=False, on_failure=[name_missing_blocks])
+@fails_in_words("report")
+async def report_spending(
+    archive: ArchiveBlock,
+    by: Annotated[str, Field(json_schema_extra={"title": "Group by"})] = "month,film",
+) -> Report:
     """Sum up what the clips of an archive have cost, and show it as a page of the run.
 
     Free, and safe beside anything else: it reads records, clips and films, and changes nothing.
@@ -21,7 +30,7 @@ async def report_spending(archive: KlingArchive, by: str = "month,film") -> Repo
     rather than leave out what cannot be read.
 
     Args:
-        archive: The archive whose records are summed up.
+        archive: The block of the archive that is summed up. Empty means the block named default.
         by: What to group by, with commas between: project, client, film, month, day, model, mode,
             clip, and tag.NAME for a tag of your own.
     """

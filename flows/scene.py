@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Annotated
 
 from prefect import flow
+from pydantic import Field
 
-from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.clip import make_clip
+from prefect_kling.flows.form_fields import Account, ArchiveBlock, Limits, StoryboardText
 from prefect_kling.runs.authorization import authorize_film
+from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.job_limiter import Lease
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
@@ -18,7 +21,7 @@ from prefect_kling.studio.errors import FilmIncomplete, StoryboardInvalid
 from prefect_kling.studio.film.plan import Handover, PlannedClip, PlannedScene
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.submission import SubmitOptions
-from prefect_kling.tasks import StoryboardInput, hand_over_clip, prepare_storyboard
+from prefect_kling.tasks import hand_over_clip, prepare_storyboard
 from prefect_kling.telemetry.progress import ShotProgress, Stage
 
 
@@ -27,12 +30,13 @@ from prefect_kling.telemetry.progress import ShotProgress, Stage
     persist_result=False,
     on_failure=[name_missing_blocks],
 )
+@fails_in_words("film")
 async def produce_scene(
-    storyboard: StoryboardInput,
-    credentials: KlingCredentials,
-    archive: KlingArchive,
-    scene: int = 1,
-    spending: Spending = Spending(),
+    storyboard: StoryboardText,
+    credentials: Account,
+    archive: ArchiveBlock,
+    scene: Annotated[int, Field(json_schema_extra={"title": "Scene number"})] = 1,
+    spending: Limits = Spending(),
 ) -> list[Clip]:
     """Make all shots of one scene and return their clips in order; the film finds them later.
 
@@ -42,8 +46,9 @@ async def produce_scene(
 
     Args:
         storyboard: The film's storyboard (YAML or JSON), or where it is; see `produce_film`.
-        credentials: Access to the Kling API.
-        archive: Where clips and the ledger are kept.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block with the bucket for clips and the ledger. Empty means the block named
+            default.
         scene: Number of the scene, counted from 1.
         spending: How much the film may cost, other scenes included, and above what price a person
             is asked.

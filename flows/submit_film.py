@@ -5,14 +5,16 @@ from dataclasses import dataclass, field, replace
 
 from prefect import flow
 
-from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.film import join_film
+from prefect_kling.flows.form_fields import Account, ArchiveBlock, Limits, StoryboardText
 from prefect_kling.kling.error_details import in_words
 from prefect_kling.kling.errors import KlingError, Unavailable
+from prefect_kling.kling.server_words import words
 from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.batch_work import complete_and_tell
+from prefect_kling.runs.failures import LONGEST_WHY, fails_in_words
 from prefect_kling.runs.missing_blocks import name_missing_blocks
-from prefect_kling.runs.names import named_after_film
+from prefect_kling.runs.names import named, named_after_film
 from prefect_kling.runs.picks import plan_with_picks
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
@@ -24,11 +26,11 @@ from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.tasks import (
-    StoryboardInput,
     hand_over_clip,
     prepare_storyboard,
     submit_video,
 )
+from prefect_kling.telemetry.events import announce_stopped_film
 from prefect_kling.telemetry.logs import run_logger
 
 # How long to wait for an API that is full. What is not sent by then is sent by the next step.
@@ -66,11 +68,12 @@ class Step:
     persist_result=False,
     on_failure=[name_missing_blocks],
 )
+@fails_in_words("film")
 async def submit_film(
-    storyboard: StoryboardInput,
-    credentials: KlingCredentials,
-    archive: KlingArchive,
-    spending: Spending = Spending(),
+    storyboard: StoryboardText,
+    credentials: Account,
+    archive: ArchiveBlock,
+    spending: Limits = Spending(),
 ) -> Step:
     """Send every clip of a film that can be sent now, and end.
 
@@ -81,9 +84,11 @@ async def submit_film(
 
     Args:
         storyboard: A storyboard (YAML or JSON), or where one is: a link, or a path in the archive
-            such as boards/film.yaml. Pictures and videos it names may lie beside it.
-        credentials: Access to the Kling API.
-        archive: Where clips, films and the ledger are kept.
+            such as boards/film.yaml. Pictures and videos it names may lie beside it. The box grows
+            when its corner is pulled.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block with the bucket for clips, films and the ledger. Empty means the block
+            named default.
         spending: How much the film may cost, and above what price a person is asked. What it says
             about lost answers holds for this run; `advance_films` holds such clips.
     """
@@ -101,8 +106,13 @@ async def submit_film(
     return await _advance(pending, plan, resources, options)
 
 
-@flow(persist_result=False, on_failure=[name_missing_blocks])
-async def advance_films(credentials: KlingCredentials, archive: KlingArchive) -> list[Step]:
+@flow(
+    flow_run_name=named("films and batches on their way {now}"),
+    persist_result=False,
+    on_failure=[name_missing_blocks],
+)
+@fails_in_words("sweep")
+async def advance_films(credentials: Account, archive: ArchiveBlock) -> list[Step]:
     """Advance every pending film, again and again until there is nothing left to do now.
 
     Batches that were sent and left are completed, too, when their last clip has landed.
@@ -111,8 +121,8 @@ async def advance_films(credentials: KlingCredentials, archive: KlingArchive) ->
     all there. Waits for no job. Safe to repeat and to run twice at once.
 
     Args:
-        credentials: Access to the Kling API.
-        archive: The archive whose pending films are advanced.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block of the archive whose films wait. Empty means the block named default.
     """
     resources = RunResources(credentials, archive)
     completed: list[Step] = []
@@ -159,6 +169,7 @@ async def _advance_pending(name: str, resources: RunResources) -> Step | None:
         return await _advance(pending, plan, resources, options)
     except Exception as error:
         run_logger().error("%s: %s", title, in_words(error))
+        announce_stopped_film(name, title, words(in_words(error), LONGEST_WHY))
         return Step(title, stopped={"film": in_words(error)})
 
 
@@ -214,6 +225,9 @@ async def _advance(
         else:
             raise error
     run_logger().info("%s", step)
+    if step.stopped:
+        why = "; ".join(f"{name}: {trouble}" for name, trouble in step.stopped.items())
+        announce_stopped_film(plan.slug, step.title, words(why, LONGEST_WHY))
     return step
 
 

@@ -4,9 +4,17 @@ import asyncio
 
 from prefect import flow
 
-from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.film import join_film, make_scenes
+from prefect_kling.flows.form_fields import (
+    Account,
+    ArchiveBlock,
+    Limits,
+    StoryText,
+    VersionNames,
+    VersionsTable,
+)
 from prefect_kling.runs.authorization import authorize_film
+from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named_after_film
 from prefect_kling.runs.picks import plan_story_with_picks
@@ -15,7 +23,7 @@ from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.errors import FilmIncomplete
 from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.plan import FilmPlan
-from prefect_kling.tasks import StoryInput, prepare_story
+from prefect_kling.tasks import prepare_story
 from prefect_kling.telemetry.versions_page import VersionsPage
 
 JOINS_AT_ONCE = 4
@@ -27,13 +35,14 @@ JOINS_AT_ONCE = 4
     persist_result=False,
     on_failure=[name_missing_blocks],
 )
+@fails_in_words("film")
 async def produce_versions(
-    storyboard: StoryInput,
-    credentials: KlingCredentials,
-    archive: KlingArchive,
-    spending: Spending = Spending(),
-    table: str = "",
-    versions: tuple[str, ...] = (),
+    storyboard: StoryText,
+    credentials: Account,
+    archive: ArchiveBlock,
+    spending: Limits = Spending(),
+    table: VersionsTable = "",
+    versions: VersionNames = (),
 ) -> list[Film]:
     """Make a film of each version of a storyboard, or of each row of a table.
 
@@ -45,8 +54,9 @@ async def produce_versions(
     Args:
         storyboard: A storyboard (YAML or JSON) with `versions`, or where one is: a link, or a path
             in the archive such as boards/mug.yaml.
-        credentials: Access to the Kling API.
-        archive: Where clips, films and the ledger are kept.
+        credentials: The block with the key of the Kling API. Empty means the block named default.
+        archive: The block with the bucket for clips, films and the ledger. Empty means the block
+            named default.
         spending: How much all versions together may cost, and above what price a person is asked.
         table: In place of versions in the storyboard, a table with a version in each row, or where
             one is. Its columns are name, settings such as aspect_ratio, and variables of your own:

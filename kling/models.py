@@ -226,6 +226,17 @@ def find_model(name: str) -> ModelSpecification:
     return _registry.models[name]
 
 
+def prices_in_words(model: ModelSpecification) -> str:
+    """Return what a second of a model costs by its modes, as forms say it."""
+    parts = []
+    for mode in model.modes:
+        told = f"{mode} ${model.rate(mode, 'plain')}"
+        if "sound" in model.rates[mode]:
+            told += f" (with sound ${model.rate(mode, 'sound')})"
+        parts.append(told)
+    return ", ".join(parts)
+
+
 def register_model(specification: ModelSpecification) -> None:
     """Make a model known in this process, or replace the limits and prices of a known one.
 

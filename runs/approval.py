@@ -1,13 +1,19 @@
 """A person's approval of what a run will cost.
 
-A run that waits for approval is suspended: it has no process and holds no worker meanwhile.
+A run that waits for approval is suspended: it has no process and holds no worker meanwhile. Its
+state says what is asked, a page shows it, and an event calls whoever is to answer.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
+from uuid import UUID
 
+from prefect.exceptions import Pause
 from prefect.input import RunInput
+from prefect.runtime import flow_run
 from pydantic import Field, create_model
 
 from prefect_kling.runs.question import (
@@ -17,8 +23,14 @@ from prefect_kling.runs.question import (
 )
 from prefect_kling.runs.spending import Spending, Usd
 from prefect_kling.studio.errors import NotApproved
+from prefect_kling.telemetry.events import announce_approval, run_link
 from prefect_kling.telemetry.logs import run_logger
-from prefect_kling.telemetry.markdown import Markdown, write_page
+from prefect_kling.telemetry.markdown import Markdown, log_view_errors, page, write_page
+
+_HOW = Markdown(
+    "Press *Resume* on the page of the run (in the newer UI it is in the menu at the upper right), "
+    "decide, and send the form."
+)
 
 _KIND = "approval"
 
@@ -30,9 +42,11 @@ class Offer:
     at_most_usd: Decimal
     """The most that the run may pay, in US dollars."""
     page: Markdown
-    """What it is paid for."""
+    """What it is paid for; the form shows it."""
     name: str
     """A name for the page: small letters, digits and dashes."""
+    with_pictures: Callable[[], Awaitable[Markdown]] | None = None
+    """Makes the same page with the pictures that clips begin with or refer to."""
 
 
 class Approval(RunInput):
@@ -88,8 +102,43 @@ async def _suspend_for_answer(form: type[Approval], offer: Offer, spending: Spen
     if obstacle:
         raise NotApproved(f"{reason}, and {obstacle}, or raise approve_above_usd")
 
-    await write_page(f"{offer.name}-quote", offer.page, "waits for approval")
-    return await suspend_until_answered(_KIND, form, offer.page, spending.approve_within_hours)
+    run_id = UUID(flow_run.id)
+    until = datetime.now(UTC) + timedelta(hours=spending.approve_within_hours)
+    await _show(offer, reason, run_id, until)
+    told = (
+        f"{reason}: see the quote under Artifacts, and press Resume, until"
+        f" {until:%Y-%m-%d %H:%M} UTC"
+    )
+    run_logger().warning("%s %s", told, run_link(run_id))
+    try:
+        return await suspend_until_answered(_KIND, form, offer.page, told, until)
+    except Pause:
+        limit = spending.approve_above_usd or Decimal(0)
+        announce_approval(run_id, str(flow_run.name), offer.at_most_usd, limit, until)
+        raise
+
+
+async def _show(offer: Offer, reason: str, run_id: UUID, until: datetime) -> None:
+    """Write the page of the offer, with what to do about it at its head."""
+    lines = [
+        Markdown("## Your approval is wanted"),
+        Markdown(),
+        Markdown("{}. The run waits and holds no worker.").format(reason),
+        Markdown(),
+        Markdown("{} Until **{}**; without an answer it fails, and nothing is paid.").format(
+            _HOW, f"{until:%Y-%m-%d %H:%M} UTC"
+        ),
+        Markdown(),
+    ]
+    link = run_link(run_id)
+    if link:
+        # The address of Prefect's own UI, as its settings say.
+        lines += [Markdown(f"[The run]({link})"), Markdown()]
+    content = offer.page
+    with log_view_errors():
+        if offer.with_pictures is not None:
+            content = await offer.with_pictures()
+        await write_page(f"{offer.name}-quote", page([*lines, content]), "waits for approval")
 
 
 def _form(at_most_usd: Decimal) -> type[Approval]:

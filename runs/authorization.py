@@ -1,12 +1,14 @@
 """Before anything is paid: a quote, the budgets, and a person's approval."""
 
+import asyncio
 from decimal import Decimal
+from itertools import islice
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.kling.prices import quote as price_of
 from prefect_kling.runs.approval import Offer, require_approval
 from prefect_kling.runs.spending import Spending
-from prefect_kling.studio.batch.frozen import BatchPlan
+from prefect_kling.studio.batch.frozen import BatchPlan, FrozenRow, read_frozen
 from prefect_kling.studio.batch.quote import BatchQuote, quote_batch
 from prefect_kling.studio.film.plan import FilmPlan
 from prefect_kling.studio.film.quote import FilmQuote, quote_film
@@ -19,7 +21,12 @@ from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.batch_page import batch_quote_page, clip_quote_page
 from prefect_kling.telemetry.film_page import quote_page
+from prefect_kling.telemetry.input_pictures import input_cells
 from prefect_kling.telemetry.logs import run_logger
+from prefect_kling.telemetry.markdown import Markdown
+
+ROWS_SHOWN = 50
+"""Rows of a table that are shown to whoever is to approve it."""
 
 
 async def authorize_film(
@@ -55,13 +62,23 @@ async def authorize_film(
     if credentials.uploads is not None and quote.needs_archive_inputs:
         await in_thread(credentials.uploads.prove)
     await in_thread(clips.budget.check, quote.at_most_usd, spending.cap_of(plan))
-    await require_approval(offer_of_film(quote, spending), spending)
+    await require_approval(offer_of_film(quote, spending, archive), spending)
     return quote
 
 
-def offer_of_film(quote: FilmQuote, spending: Spending = Spending()) -> Offer:
-    """Return what somebody is asked about a film."""
-    return Offer(_worst_case(quote.at_most_usd, spending), quote_page(quote), quote.plan.slug)
+def offer_of_film(
+    quote: FilmQuote, spending: Spending = Spending(), archive: KlingArchive | None = None
+) -> Offer:
+    """Return what somebody is asked about a film; with the archive, its pictures can be shown."""
+    requests = [clip.order.request for clip in quote.plan.clips]
+
+    async def with_pictures() -> Markdown:
+        if archive is None:
+            return quote_page(quote)
+        return quote_page(quote, await input_cells(requests, archive))
+
+    at_most_usd = _worst_case(quote.at_most_usd, spending)
+    return Offer(at_most_usd, quote_page(quote), quote.plan.slug, with_pictures)
 
 
 def _worst_case(at_most_usd: Decimal, spending: Spending) -> Decimal:
@@ -117,10 +134,27 @@ async def authorize_batch(
             "the API cannot call %s: ends of jobs are found by polling only", callback
         )
     await in_thread(clips.budget.check, quote.at_most_usd, cap_of_batch(plan, spending))
+    if spending.approve_above_usd is None:
+        return quote
     worst_case = _worst_case(quote.at_most_usd, spending)
-    offer = Offer(worst_case, batch_quote_page(quote), plan.table.name)
+    rows = await in_thread(_first_rows, plan, clips)
+    orders = [row.order for row in rows if row.order is not None]
+    lookups = [in_thread(standing_of, each.clip_key, clips.ledger) for each in orders]
+    standings = await asyncio.gather(*lookups)
+
+    async def with_pictures() -> Markdown:
+        cells = await input_cells([each.request for each in orders], archive)
+        return batch_quote_page(quote, orders, standings, cells)
+
+    offer = Offer(
+        worst_case, batch_quote_page(quote, orders, standings), plan.table.name, with_pictures
+    )
     await require_approval(offer, spending)
     return quote
+
+
+def _first_rows(plan: BatchPlan, archive: Archive) -> list[FrozenRow]:
+    return list(islice(read_frozen(plan.table, archive.bucket), ROWS_SHOWN))
 
 
 def _tell_price(quote: BatchQuote) -> None:
@@ -156,5 +190,11 @@ async def authorize_clip(order: ClipOrder, archive: KlingArchive, spending: Spen
     price = price_of(order.request)
     await in_thread(clips.budget.check, price.at_most_usd, cap_of_clip(order, spending))
     worst_case = _worst_case(price.at_most_usd, spending)
-    offer = Offer(worst_case, clip_quote_page(order, price), f"clip-{order.clip_key[:8]}")
+
+    async def with_pictures() -> Markdown:
+        (cell,) = await input_cells([order.request], archive)
+        return clip_quote_page(order, price, cell)
+
+    name = f"clip-{order.clip_key[:8]}"
+    offer = Offer(worst_case, clip_quote_page(order, price), name, with_pictures)
     await require_approval(offer, spending)

@@ -5,8 +5,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
+from prefect.runtime import flow_run
+
 from prefect_kling.kling.error_details import in_words
 from prefect_kling.kling.errors import StillRunning
+from prefect_kling.runs.failures import as_run_id
 from prefect_kling.studio.batch.completion import complete_batches
 from prefect_kling.studio.batch.frozen import BatchPlan, FrozenRow, in_groups, read_frozen
 from prefect_kling.studio.batch.results import (
@@ -21,7 +24,7 @@ from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.storage.concurrency import in_thread, uninterrupted
 from prefect_kling.telemetry.batch_page import BatchPage
-from prefect_kling.telemetry.events import announce_batch
+from prefect_kling.telemetry.events import announce_batch, announce_batch_trouble
 from prefect_kling.telemetry.logs import run_logger
 
 CLIPS_AT_ONCE = 5_000
@@ -177,10 +180,14 @@ class _Results:
 
 
 async def merge_and_log(plan: BatchPlan, archive: Archive) -> BatchResult:
-    """Write the results of a table and log them. Free, safe to repeat."""
+    """Write the results of a table and log them; rows in trouble are an event, too.
+
+    Free, safe to repeat.
+    """
     result = await in_thread(merge_results, plan.table, archive)
     trouble = result.count(RowState.FAILED) + result.count(RowState.HELD)
     if trouble:
+        announce_batch_trouble(result, as_run_id(flow_run.id))
         run_logger().warning("%s; results: %s", result, result.csv_uri)
     else:
         run_logger().info("%s; results: %s", result, result.csv_uri)
@@ -195,3 +202,4 @@ async def complete_and_tell(archive: Archive) -> None:
     for result in await in_thread(lambda: list(complete_batches(archive))):
         run_logger().info("%s; it is complete: %s", result, result.csv_uri)
         announce_batch(result)
+        announce_batch_trouble(result)

@@ -2,9 +2,13 @@
 
 from collections import ChainMap
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NoReturn
+from uuid import UUID
 
+from prefect.exceptions import Pause
 from prefect.input import RunInput
+from prefect.runtime import flow_run
 from pydantic import Field, create_model
 
 from prefect_kling.blocks import KlingArchive
@@ -21,6 +25,7 @@ from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.film.takes import keep_first_pick, read_picks, read_story_picks
 from prefect_kling.studio.film.versions import Story
 from prefect_kling.studio.storage.concurrency import in_thread
+from prefect_kling.telemetry.events import announce_open_picks, run_link
 from prefect_kling.telemetry.logs import run_logger
 from prefect_kling.telemetry.markdown import Markdown
 
@@ -78,7 +83,20 @@ async def ask_for_picks(plan: FilmPlan, page: Markdown, spending: Spending) -> N
     obstacle = why_nobody_can_be_asked()
     if obstacle:
         raise TakesNotPicked(f"{plan.told_of_open_picks}; {obstacle}")
-    await suspend_until_answered(_KIND, _form(plan.open_picks), page, spending.approve_within_hours)
+
+    run_id = UUID(flow_run.id)
+    until = datetime.now(UTC) + timedelta(hours=spending.approve_within_hours)
+    shots = len(plan.open_picks)
+    told = (
+        f"takes of {shots} shots are to be picked: see them under Artifacts, and press Resume,"
+        f" until {until:%Y-%m-%d %H:%M} UTC"
+    )
+    run_logger().warning("%s %s", told, run_link(run_id))
+    try:
+        await suspend_until_answered(_KIND, _form(plan.open_picks), page, told, until)
+    except Pause:
+        announce_open_picks(run_id, str(flow_run.name), shots, until)
+        raise
     raise TakesNotPicked(plan.told_of_open_picks)
 
 

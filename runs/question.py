@@ -4,12 +4,17 @@ A suspended run has no process and holds no worker. Once it is answered, Prefect
 from its beginning, and it finds the answer among those of its earlier attempts.
 """
 
-from collections.abc import Awaitable
+from datetime import datetime
 from typing import Any, TypeVar, cast
+from uuid import UUID
 
-from prefect.flow_runs import suspend_flow_run
-from prefect.input import RunInput, aread_flow_run_input
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.exceptions import Pause
+from prefect.input import RunInput, aread_flow_run_input, keyset_from_paused_state
 from prefect.runtime import deployment, flow_run
+from prefect.states import Suspended
+from prefect.utilities.engine import propose_state
 
 from prefect_kling.telemetry.markdown import Markdown
 
@@ -45,22 +50,30 @@ async def _answers(kind: str, run_count: int) -> list[dict[str, Any]]:
 
 
 async def suspend_until_answered(
-    kind: str, form: type[Form], description: Markdown, within_hours: float
+    kind: str, form: type[Form], description: Markdown, told: str, until: datetime
 ) -> Form:
-    """Suspend the run: its process ends. Not answered in time, the run fails.
+    """Suspend the run as `suspend_flow_run` does, with a message in its state.
 
-    `kind`, in small letters, tells questions of a run apart. The description stands above the form.
+    Prefect's own function takes none: people would see that a run is suspended, and not why. The
+    process of the run ends; not answered until then, it fails. `kind`, in small letters, tells
+    questions of a run apart. The description stands above the form.
+
+    Raises Prefect's `Pause` once the run is suspended, which a flow must let pass.
     """
     # A run that goes on after an answer is the same attempt: Prefect does not count it.
     run_count = flow_run.run_count
-    number = len(await _answers(kind, run_count)) + 1
+    key = _pause_key(kind, run_count, len(await _answers(kind, run_count)) + 1)
     form._description = description  # noqa: SLF001  where Prefect's own with_initial_data puts it
-    answer = suspend_flow_run(
-        wait_for_input=form,
-        timeout=round(within_hours * 3600),
-        key=_pause_key(kind, run_count, number),
-    )
-    return await cast("Awaitable[Form]", answer)
+    suspended: State[Any] = Suspended(pause_expiration_time=until, pause_key=key, message=told)
+    keys = keyset_from_paused_state(suspended)
+    suspended.state_details.run_input_keyset = {str(name): key for name, key in keys.items()}
+    async with get_client() as client:
+        state = await propose_state(client, suspended, flow_run_id=UUID(flow_run.id))
+    if state.is_running():
+        # It was suspended with this key before, and has been answered.
+        return await form.aload(keys)
+    await form.asave(keys)
+    raise Pause(state=state)
 
 
 def _pause_key(kind: str, run_count: int, number: int) -> str:

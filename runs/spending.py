@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from prefect_kling.kling.form import FormModel
 from prefect_kling.studio.film.plan import FilmPlan
@@ -27,6 +27,8 @@ FormTags = Annotated[
 class Spending(FormModel):
     """Limits of what a run may spend. They are checked before anything is sent."""
 
+    model_config = ConfigDict(title="Limits")
+
     budget_usd: Usd | None = Field(default=None, title="Budget (US$)")
     """The most that the film, the batch or the clip may cost, earlier runs included. Left empty,
     there is no limit."""
@@ -45,8 +47,8 @@ class Spending(FormModel):
     or send it again, which can pay twice."""
 
     tags: FormTags = Field(default_factory=dict, title="Tags")
-    """Who pays: `project=spring`, `client=Acme` or names of your own, kept in the ledger for
-    `prefect-kling report`. What the storyboard or a row of the table says wins."""
+    """Who pays: project=spring, client=Acme or names of your own; reports sum up by them. What the
+    storyboard or a row of the table says wins."""
 
     @property
     def resubmits(self) -> bool:

@@ -8,6 +8,7 @@ from pydantic import WithJsonSchema
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.runs.failures import fails_without_traceback, result_of
 from prefect_kling.runs.frozen_table import remember_table, remembered_table
 from prefect_kling.runs.retries import IDEMPOTENT_TASK
 from prefect_kling.studio.batch.frozen import (
@@ -68,7 +69,8 @@ async def prepare_batch(
                 "to be refused"
             )
     elif is_address(given):
-        plan = await _fetch(given, archive, redacted(given), skip_wrong=skip_wrong)
+        fetched = await _fetch(given, archive, redacted(given), skip_wrong=skip_wrong)
+        plan = await result_of(fetched)
     else:
         _require_short(given)
         rows = read_rows(given)
@@ -105,6 +107,7 @@ def _require_short(text: str) -> None:
 
 
 @task(task_run_name="read {label}", **IDEMPOTENT_TASK)
+@fails_without_traceback
 async def _fetch(address: str, archive: KlingArchive, label: str, *, skip_wrong: bool) -> BatchPlan:
     clips = archive.get_archive()
     text = await in_thread(fetch_table, address, clips)

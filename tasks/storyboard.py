@@ -6,6 +6,7 @@ from prefect import task
 from pydantic import WithJsonSchema
 
 from prefect_kling.blocks import KlingArchive
+from prefect_kling.runs.failures import fails_without_traceback, result_of
 from prefect_kling.runs.retries import IDEMPOTENT_TASK
 from prefect_kling.studio.errors import StoryboardInvalid
 from prefect_kling.studio.film.mistakes import Mistake
@@ -62,13 +63,13 @@ async def prepare_story(given: StoryInput, archive: KlingArchive, table: str = "
     elif rows is not None:
         raise StoryboardInvalid.of([Mistake("versions_twice")])
     if _has_files(story):
-        return await _upload(story, archive)
+        return await result_of(await _upload(story, archive))
     return story
 
 
 async def _read(given: str, archive: KlingArchive, rows: VersionTable | None) -> Story:
     if is_address(given):
-        return await _fetch(given, archive, redacted(given), rows)
+        return await result_of(await _fetch(given, archive, redacted(given), rows))
     pasted = await in_thread(read_story, given, table=rows)
     if _has_files(pasted):
         raise StoryboardInvalid(
@@ -90,6 +91,7 @@ def _has_files(story: Story) -> bool:
 
 
 @task(task_run_name="read {label}", **IDEMPOTENT_TASK)
+@fails_without_traceback
 async def _fetch(
     address: str, archive: KlingArchive, label: str, rows: VersionTable | None
 ) -> Story:
@@ -100,6 +102,7 @@ async def _fetch(
 
 
 @task(task_run_name="upload references of {story.board.name}", **IDEMPOTENT_TASK)
+@fails_without_traceback
 async def _upload(story: Story, archive: KlingArchive) -> Story:
     clips = archive.get_archive()
     uploaded = await in_thread(story.changed, lambda board: upload_files(board, clips))

@@ -40,6 +40,8 @@ async def submit_video(
     job failed for good, and the client's refusals, after which nothing was paid.
     """
     log = run_logger()
+    host = host_of(credentials.base_url)
+    credentials.require_meant()
     studio = archive.get_archive()
     studio.uploads = credentials.uploads
     await in_thread(require_sendable, order, studio, credentials.input_access)
@@ -56,13 +58,22 @@ async def submit_video(
                 retry_pause=2 * credentials.poll_policy.confirm_seconds,
             )
             entry = await submit_once(
-                order, client, studio, terms, lambda text: log.info("%s: %s", label, text)
+                order,
+                client,
+                studio,
+                terms,
+                lambda text: log.info("%s: %s (API %s)", label, text, host),
             )
     except ClipHeld as error:
         await _tell_of_held(error, order, studio)
         raise
     log.info(
-        "%s: job %s, clip %s, at most $%s", label, entry.job_id, entry.clip_key, entry.at_most_usd
+        "%s: job %s of %s, clip %s, at most $%s",
+        label,
+        entry.job_id,
+        host,
+        entry.clip_key,
+        entry.at_most_usd,
     )
     await _tell_of_budget(entry, studio, terms.film)
     return entry

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.kling.prices import Quote
+from prefect_kling.kling.prices import quote as price_of
 from prefect_kling.studio.batch.frozen import BatchPlan
 from prefect_kling.studio.batch.quote import BatchQuote
 from prefect_kling.studio.batch.results import BatchResult, BatchRow, RowState
@@ -44,6 +45,8 @@ class BatchPage:
 
     def __init__(self, plan: BatchPlan) -> None:
         self._plan = plan
+        # Keys of artifacts take small letters, digits and dashes, as names of tables do.
+        self._key = f"batch-{plan.table.name}"
         self._begun = time.monotonic()
         self._counts: Counter[RowState] = Counter()
         if plan.wrong:
@@ -117,7 +120,7 @@ class BatchPage:
 
     async def _write(self, content: Markdown, description: str) -> None:
         if self._artifact_id is None:
-            self._artifact_id = await write_page("batch", content, description)
+            self._artifact_id = await write_page(self._key, content, description)
         else:
             await update_page(self._artifact_id, content, description)
 
@@ -166,8 +169,16 @@ def _clips(clips: Sequence[tuple[BatchRow, str]], watch: Sequence[Markdown]) -> 
     return [Markdown("## Clips"), Markdown(), *table(headings, cells)]
 
 
-def batch_quote_page(quote: BatchQuote) -> Markdown:
-    """Return what a batch will cost as a page."""
+def batch_quote_page(
+    quote: BatchQuote,
+    orders: Sequence[ClipOrder] = (),
+    standings: Sequence[Standing] = (),
+    pictures: Sequence[Markdown] = (),
+) -> Markdown:
+    """Return what a batch will cost as a page, with its first orders.
+
+    `standings` and `pictures` are those of the orders; without pictures there is no such column.
+    """
     plan = quote.plan
     worst_case = ""
     if quote.at_most_usd != quote.usd:
@@ -180,8 +191,8 @@ def batch_quote_page(quote: BatchQuote) -> Markdown:
     ]
     if plan.wrong:
         lines.append(Markdown("- {} rows have mistakes and are left out").format(plan.wrong))
-    standings = [[each.value, str(quote.count(each))] for each in Standing if quote.count(each)]
-    lines += [Markdown(), *table(("now", "clips"), standings), Markdown()]
+    counts = [[each.value, str(quote.count(each))] for each in Standing if quote.count(each)]
+    lines += [Markdown(), *table(("now", "clips"), counts), Markdown()]
 
     prices: Counter[tuple[int, Decimal]] = Counter()
     for price in plan.quotes.values():
@@ -192,12 +203,37 @@ def batch_quote_page(quote: BatchQuote) -> Markdown:
     ]
     lines += table(("clips", "each lasts", "each costs", "together"), cells)
     lines += [Markdown(), Markdown("The first of them:"), Markdown()]
-    lines += bullets(plan.samples)
+    if orders:
+        lines += _orders(orders, standings, pictures)
+    else:
+        lines += bullets(plan.samples)
     return page(lines)
 
 
-def clip_quote_page(order: ClipOrder, price: Quote) -> Markdown:
-    """Return what a single clip will cost as a page."""
+def _orders(
+    orders: Sequence[ClipOrder], standings: Sequence[Standing], pictures: Sequence[Markdown]
+) -> list[Markdown]:
+    """Return orders as a table: what is asked for, its price, and what is there already."""
+    headings = ["prompt", "lasts", "price", "now"]
+    if any(pictures):
+        headings.insert(1, "pictures")
+    rows = []
+    for number, (order, standing) in enumerate(zip(orders, standings, strict=True)):
+        price = price_of(order.request)
+        row = [
+            order.request.spoken_prompt,
+            f"{price.seconds} s",
+            f"${price.usd}",
+            standing.value,
+        ]
+        if any(pictures):
+            row.insert(1, pictures[number])
+        rows.append(row)
+    return table(headings, rows)
+
+
+def clip_quote_page(order: ClipOrder, price: Quote, pictures: Markdown | None = None) -> Markdown:
+    """Return what a single clip will cost as a page, with its pictures if they are given."""
     request = order.request
     worst_case = ""
     if price.at_most_usd != price.usd:
@@ -207,8 +243,10 @@ def clip_quote_page(order: ClipOrder, price: Quote) -> Markdown:
             price.seconds, price.usd, worst_case
         ),
         Markdown(),
-        Markdown("- prompt: {}").format(request.prompt or request.headline),
+        Markdown("- prompt: {}").format(request.spoken_prompt),
         Markdown("- model: {}").format(request.model),
     ]
+    if pictures:
+        lines.append(Markdown("- pictures: {}").format(pictures))
     lines += bullets(price.notes)
     return page(lines)

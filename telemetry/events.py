@@ -1,14 +1,18 @@
-"""Prefect events for automations: ends of jobs, finished films, alarms about clips, low budgets."""
+"""Prefect events for automations: ends of jobs and runs, alarms, and what a person is asked."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
 
 from prefect.events import emit_event
+from prefect.utilities.urls import url_for
 
 from prefect_kling.kling.job_ids import as_job_id
-from prefect_kling.studio.batch.results import BatchResult
+from prefect_kling.studio.batch.results import BatchResult, RowState
 from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.money.archive import Clip
-from prefect_kling.studio.money.ledger import Entry
+from prefect_kling.studio.money.ledger import NOTHING, Entry
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.settlement import Collected, Outcome
 
@@ -93,6 +97,31 @@ def announce_batch(result: BatchResult) -> None:
     emit_event("kling.batch.completed", resource=resource, payload=payload)
 
 
+def announce_batch_trouble(result: BatchResult, run_id: UUID | None = None) -> None:
+    """Emit `kling.batch.failed` for a batch some of whose rows have failed or are held.
+
+    Does nothing for any other batch. `run_id` is the run that made it, if it is still there.
+    """
+    failed = result.count(RowState.FAILED)
+    held = result.count(RowState.HELD)
+    if not failed and not held:
+        return
+    payload = {
+        "why": f"{failed} of {len(result)} rows have failed, {held} are held",
+        "made": result.count(RowState.ARCHIVED),
+        "worth_usd": str(result.usd),
+        "results_uri": result.csv_uri,
+    }
+    resource = {
+        "prefect.resource.id": f"kling.batch.{result.table.id}",
+        "prefect.resource.name": result.table.name,
+    }
+    if run_id is not None:
+        payload["url"] = run_link(run_id)
+        resource["prefect.resource.id"] = f"kling.run.{run_id}"
+    emit_event("kling.batch.failed", resource=resource, payload=payload)
+
+
 def announce_alarm(
     kind: str,
     order: ClipOrder,
@@ -131,6 +160,81 @@ def announce_budget(name: str, cap_usd: Decimal, committed_usd: Decimal, step_us
     resource = {"prefect.resource.id": f"kling.budget.{name}", "prefect.resource.name": name}
     payload = {"cap_usd": str(cap_usd), "committed_usd": str(committed_usd)}
     emit_event("kling.budget.low", resource=resource, payload=payload)
+
+
+def announce_approval(
+    run_id: UUID, name: str, at_most_usd: Decimal, limit_usd: Decimal, until: datetime
+) -> None:
+    """Emit `kling.approval.wanted`: which run waits, for how much, until when, and its link."""
+    payload = {
+        "at_most_usd": str(at_most_usd),
+        "limit_usd": str(limit_usd),
+        "until": f"{until:%Y-%m-%d %H:%M} UTC",
+        "url": run_link(run_id),
+    }
+    emit_event("kling.approval.wanted", resource=_run(run_id, name), payload=payload)
+
+
+def announce_open_picks(run_id: UUID, name: str, shots: int, until: datetime) -> None:
+    """Emit `kling.picks.wanted`: which run waits, of how many shots, until when, and its link."""
+    payload = {
+        "shots": str(shots),
+        "until": f"{until:%Y-%m-%d %H:%M} UTC",
+        "url": run_link(run_id),
+    }
+    emit_event("kling.picks.wanted", resource=_run(run_id, name), payload=payload)
+
+
+def announce_failed(
+    kind: str,
+    run_id: UUID,
+    name: str,
+    why: str,
+    *,
+    made: int = 0,
+    paid_usd: Decimal = NOTHING,
+    failed: Sequence[str] = (),
+) -> None:
+    """Emit `kling.` and `film`, `batch`, `clip`, `sweep` or `report`, and `.failed`.
+
+    The payload says why, how many clips the run has made and what they cost, which shots failed,
+    and where the run is.
+    """
+    payload = {
+        "why": why,
+        "made": made,
+        "paid_usd": str(paid_usd),
+        "failed": ", ".join(failed),
+        "url": run_link(run_id),
+    }
+    emit_event(f"kling.{kind}.failed", resource=_run(run_id, name), payload=payload)
+
+
+def announce_stopped_film(slug: str, title: str, why: str) -> None:
+    """Emit `kling.film.failed` for a film that was sent and left and cannot go on.
+
+    Every run of `advance_films` that finds it so emits it again.
+    """
+    resource = {"prefect.resource.id": f"kling.film.{slug}", "prefect.resource.name": title}
+    emit_event("kling.film.failed", resource=resource, payload={"why": why})
+
+
+def announce_receiver(name: str, *, stopped: bool = False) -> None:
+    """Emit `kling.receiver.alive`, or `kling.receiver.stopped` when it ends as it should."""
+    resource = {"prefect.resource.id": f"kling.receiver.{name}", "prefect.resource.name": name}
+    event = "kling.receiver.alive"
+    if stopped:
+        event = "kling.receiver.stopped"
+    emit_event(event, resource=resource)
+
+
+def run_link(run_id: UUID) -> str:
+    """Return the address of a run in the Prefect UI; empty where `PREFECT_UI_URL` says nothing."""
+    return url_for("flow-run", obj_id=run_id) or ""
+
+
+def _run(run_id: UUID, name: str) -> dict[str, str]:
+    return {"prefect.resource.id": f"kling.run.{run_id}", "prefect.resource.name": name}
 
 
 def resource_of(clip_key: str) -> dict[str, str]:

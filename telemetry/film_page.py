@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from uuid import UUID
@@ -197,16 +197,28 @@ def _paid_by_this_run(clips: Mapping[str, Clip], quote: FilmQuote) -> Decimal:
     return paid
 
 
-def quote_page(quote: FilmQuote) -> Markdown:
-    """Return what a film will cost as a page: the sum, the notes of its plan, and every clip."""
+def quote_page(quote: FilmQuote, pictures: Sequence[Markdown] = ()) -> Markdown:
+    """Return what a film will cost as a page: the sum, the notes of its plan, and every clip.
+
+    `pictures` has those of each clip, in their order; without it there is no such column.
+    """
     plan = quote.plan
     worst_case = ""
     if quote.at_most_usd != quote.usd:
         worst_case = f" (at most ${quote.at_most_usd})"
+    has_pictures = any(pictures)
     rows = []
-    for clip in plan.clips:
-        standing = quote.standings[clip.clip_key]
-        rows.append([clip.name, f"{clip.seconds:g} s", f"${clip.price.usd}", standing.value])
+    for number, clip in enumerate(plan.clips):
+        row = [
+            clip.name,
+            clip.order.request.spoken_prompt,
+            f"{clip.seconds:g} s",
+            f"${clip.price.usd}",
+            quote.standings[clip.clip_key].value,
+        ]
+        if has_pictures:
+            row.insert(2, pictures[number])
+        rows.append(row)
 
     whole = "the whole film is"
     if plan.has_versions:
@@ -216,7 +228,10 @@ def quote_page(quote: FilmQuote) -> Markdown:
     lines += _versions(quote)
     lines += bullets(plan.notes)
     lines += bullets(quote.obstacles, "- **cannot be made**: {}")
-    lines += [Markdown(), *table(("shot", "lasts", "price", "now"), rows)]
+    headings = ["shot", "prompt", "lasts", "price", "now"]
+    if has_pictures:
+        headings.insert(2, "pictures")
+    lines += [Markdown(), *table(headings, rows)]
     return page(lines)
 
 

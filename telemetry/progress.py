@@ -6,6 +6,7 @@ A run publishes the progress of its shots. Anything in the same process may subs
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from decimal import Decimal
 from enum import StrEnum
 
@@ -48,6 +49,8 @@ class ShotProgress(BaseModel):
 Subscriber = Callable[[ShotProgress], None]
 
 _subscribers: list[Subscriber] = []
+# Asyncio hands it on to everything that a run begins, its sub-flows included.
+_tallies: ContextVar[tuple["RunTally", ...]] = ContextVar("tallies", default=())
 
 
 @contextmanager
@@ -78,6 +81,45 @@ class ProgressPublisher:
             self._own_subscriber(progress)
         for subscriber in tuple(_subscribers):
             subscriber(progress)
+        for tally in _tallies.get():
+            tally.count(progress)
+
+
+class RunTally:
+    """What a run has made and paid so far, however many clips it makes."""
+
+    MOST_FAILED = 20
+    """Names of failed shots that are kept; all are counted."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.paid_usd = Decimal(0)
+        self.reused = 0
+        self.failed = 0
+        self.failed_shots: list[str] = []
+
+    def count(self, progress: ShotProgress) -> None:
+        """Count a shot that has come to its end."""
+        if progress.stage is Stage.DONE and progress.reused:
+            self.reused += 1
+        elif progress.stage is Stage.DONE:
+            self.made += 1
+            self.paid_usd += progress.usd or 0
+        elif progress.stage is Stage.FAILED:
+            self.failed += 1
+            if len(self.failed_shots) < self.MOST_FAILED:
+                self.failed_shots.append(progress.shot)
+
+
+@contextmanager
+def tallied() -> Iterator[RunTally]:
+    """Count what is made during the block by everything that it begins."""
+    tally = RunTally()
+    before = _tallies.set((*_tallies.get(), tally))
+    try:
+        yield tally
+    finally:
+        _tallies.reset(before)
 
 
 class ProgressLog:

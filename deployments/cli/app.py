@@ -17,7 +17,7 @@ from prefect_kling.kling.error_details import DetailedError
 DEPLOYMENTS = "prefect_kling.deployments"
 COMMANDS = {
     "automations:automations": (
-        "Create the automations of this package that do not exist yet.\n\n"
+        "Create the automations of this package, and renew those that nobody has changed.\n\n"
         "They send messages about alarms, and continue films when a clip is finished."
     ),
     "cli.batch:batch": (

@@ -47,6 +47,7 @@ SENTENCES = {
     Reason.SWEEPS_SCHEDULED: "its schedule is active",
     Reason.SWEEPS_NOT_DEPLOYED: "no deployment of {subject}",
     Reason.SWEEPS_NOT_SCHEDULED: "deployed, but no schedule is active",
+    Reason.SWEEPS_PAUSED: "its schedule is active, but the deployment {subject} is paused",
     Reason.NO_CLIP_HELD: "none",
 }
 

@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+from functools import partial
 from urllib.parse import urlsplit
+
+from prefect.events.worker import EventsWorker
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import BlockMissing, load_block
@@ -10,7 +13,7 @@ from prefect_kling.deployments.receiver import Receiver
 from prefect_kling.deployments.receiver_server import receiver_server
 from prefect_kling.studio.money.ledger import Entry
 from prefect_kling.studio.money.settlement import Collected
-from prefect_kling.telemetry.events import announce_ended
+from prefect_kling.telemetry.events import announce_ended, announce_receiver
 
 
 def receiver(
@@ -51,7 +54,21 @@ async def _load_receiver(credentials: str, archive: str) -> tuple[Receiver, str]
 
     path = urlsplit(addresses.base_url).path.rstrip("/")
     client = credentials_block.get_client()
-    return Receiver(addresses, client, archive_block.get_archive(), _announce), path
+    service = Receiver(
+        addresses,
+        client,
+        archive_block.get_archive(),
+        _announce,
+        show_life=partial(_show_life, credentials),
+    )
+    return service, path
+
+
+async def _show_life(name: str, stopped: bool) -> None:
+    announce_receiver(name, stopped=stopped)
+    if stopped:
+        # The signal that stops this process ends it before Prefect would send what is left.
+        await asyncio.to_thread(EventsWorker.drain_all, timeout=5)
 
 
 async def _announce(entry: Entry, collected: Collected) -> None:

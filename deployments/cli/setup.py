@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.prompt import Prompt
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.blocks.credentials import ADDRESS_VARIABLE
 from prefect_kling.kling.error_details import DetailedError
 from prefect_kling.kling.links import is_link
 
@@ -41,7 +42,7 @@ class Question:
 
 
 KEY = "APIMODELS_API_KEY"
-BASE = "APIMODELS_BASE_URL"
+BASE = ADDRESS_VARIABLE
 BUCKET = "KLING_BUCKET"
 PREFIX = "KLING_PREFIX"
 RECEIVER = "KLING_RECEIVER_URL"

@@ -75,6 +75,7 @@ class Reason(StrEnum):
     SWEEPS_SCHEDULED = auto()
     SWEEPS_NOT_DEPLOYED = auto()  # subject: name of the flow
     SWEEPS_NOT_SCHEDULED = auto()
+    SWEEPS_PAUSED = auto()  # subject: name of the deployment
     NO_CLIP_HELD = auto()
     CLIPS_HELD = auto()  # value: how many
 

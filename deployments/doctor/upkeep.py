@@ -2,7 +2,6 @@
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
-from prefect.client.schemas.responses import DeploymentResponse
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.deployments.doctor.context import DoctorContext
@@ -22,19 +21,21 @@ async def sweeps(context: DoctorContext) -> Finding:
     if not deployments:
         fix = "`prefect-kling serve`, or `prefect deploy`"
         return hint(Reason.SWEEPS_NOT_DEPLOYED, collect_finished.name, fix=fix)
-    if not any(_is_scheduled(deployment) for deployment in deployments):
+    scheduled = [each for each in deployments if any(on.active for on in each.schedules)]
+    if scheduled and all(each.paused for each in scheduled):
+        name = f"{collect_finished.name}/{scheduled[0].name}"
         fix = (
-            "set `active: true` in deployments/prefect.yaml and deploy; "
+            "switch it on again: on its page in the Prefect UI, or by `prefect-kling serve` or "
+            "`prefect-kling deploy`; a serve that has ended pauses what it served"
+        )
+        return hint(Reason.SWEEPS_PAUSED, name, fix=fix)
+    if not scheduled:
+        fix = (
+            "`prefect-kling deploy --schedule collect-finished`; "
             "served: switch it on in the Prefect UI"
         )
         return hint(Reason.SWEEPS_NOT_SCHEDULED, fix=fix)
     return ok(Reason.SWEEPS_SCHEDULED)
-
-
-def _is_scheduled(deployment: DeploymentResponse) -> bool:
-    if deployment.paused:
-        return False
-    return any(schedule.active for schedule in deployment.schedules)
 
 
 async def held_clips(context: DoctorContext) -> Finding:

@@ -54,27 +54,29 @@ _SILENCE = -70.0
 class PictureChecks(BaseModel):
     """When a clip is suspicious. Nothing is refused for it, sent again, or paid for."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, title="Picture checks")
 
-    enabled: bool = True
+    enabled: bool = Field(default=True, title="Check clips")
     """Whether clips are checked at all."""
-    black_seconds: float = Field(default=1.0, ge=0)
+    black_seconds: float = Field(default=1.0, title="Black (seconds)", ge=0)
     """A black stretch of this length; 0 leaves the check out."""
-    frozen_seconds: float = Field(default=2.0, ge=0)
+    frozen_seconds: float = Field(default=2.0, title="Nothing moves (seconds)", ge=0)
     """A stretch of this length in which nothing moves; 0 leaves the check out."""
-    silent_lufs: float = Field(default=-60.0, le=0)
+    silent_lufs: float = Field(default=-60.0, title="Silent (LUFS)", le=0)
     """Sound that was ordered and is nowhere louder than this is silence."""
-    quiet_lufs: float = Field(default=-45.0, le=0)
+    quiet_lufs: float = Field(default=-45.0, title="Too quiet (LUFS)", le=0)
     """Sound that was ordered and is quieter on the whole (integrated loudness)."""
-    loud_lufs: float = Field(default=-8.0, le=0)
+    loud_lufs: float = Field(default=-8.0, title="Too loud (LUFS)", le=0)
     """Sound that was ordered and is louder on the whole (integrated loudness)."""
-    cut_percent: float = Field(default=10.0, ge=0, le=100)
+    cut_percent: float = Field(default=10.0, title="Unordered cut (%)", ge=0, le=100)
     """How much all pixels change at once, on average, where no cut was ordered; 0 leaves the check
     out."""
-    duplicate_levels: float = Field(default=6.0, ge=0, le=255)
+    duplicate_levels: float = Field(default=6.0, title="Duplicate (levels)", ge=0, le=255)
     """Another clip is the same if no part of four pictures differs by more, of 255; 0 leaves the
     check out."""
-    first_frame_percent: float = Field(default=12.0, ge=0, le=100)
+    first_frame_percent: float = Field(
+        default=12.0, title="Far from the first frame (%)", ge=0, le=100
+    )
     """How much the first picture differs from the ordered one, on average; 0 leaves the check
     out."""
 

@@ -17,8 +17,15 @@ def poster(video: BinaryIO) -> bytes:
     `video` is a seekable file, left open at any position. Raises `NotAVideo`. The same video gives
     the same bytes.
     """
-    still = first_frame(video)
-    with Image.open(io.BytesIO(still.data)) as picture:
+    return small_picture(first_frame(video).data)
+
+
+def small_picture(data: bytes) -> bytes:
+    """Return a picture as a JPEG of some 5 kB, 200 pixels on its longer side.
+
+    Raises `ValueError` or `OSError` for what is no picture.
+    """
+    with Image.open(io.BytesIO(data)) as picture:
         small = picture.convert("RGB")
         small.thumbnail((_LONGER_SIDE, _LONGER_SIDE), Image.Resampling.LANCZOS)
         file = io.BytesIO()

@@ -1,101 +1,70 @@
-"""Automations as code: made once, with messages that a person can read when something happens."""
+"""Automations as code: made once, kept up to date, with messages that a person can act on.
+
+Every alarm is provoked and its message is read where it arrives: at a web server, sent by a real
+Prefect server. `test_silence.py` has those about what is not heard of any more, and
+`tests/runs/test_approval.py` the one about an approval that is wanted.
+"""
 
 import asyncio
-import contextlib
-import json
 import secrets
-import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import UUID
 
 import pytest
 from prefect import flow
 from prefect.automations import Automation
-from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.events import emit_event
-from prefect.events.actions import RunDeployment
+from prefect.events.actions import RunDeployment, SendNotification
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed, Failed
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.automations import (
     ADVANCE_NAME,
     ALARM_MESSAGES,
+    RECEIVER_NAME,
+    SWEEP_NAME,
     _block_id,
     _create,
+    _twin_of_advance,
     advance_automation,
-    create_missing,
+    bring_up_to_date,
     message_automations,
 )
-from prefect_kling.flows import collect_finished, generate_clip
+from prefect_kling.flows import (
+    advance_films,
+    collect_finished,
+    generate_batch,
+    generate_clip,
+    produce_film,
+    submit_film,
+)
 from prefect_kling.kling.client import KlingClient
+from prefect_kling.kling.errors import JobFailed
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
-from prefect_kling.studio.errors import ClipHeld
+from prefect_kling.studio.errors import ClipHeld, FilmIncomplete, StoryboardInvalid
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import ClaimRequest
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.telemetry.events import announce_alarm
+from tests.inbox import ENOUGH_SECONDS, Inbox, open_inbox
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
-ENOUGH_SECONDS = 120.0
-
-
-class Inbox(ThreadingHTTPServer):
-    """Where the messages arrive: what Slack would be."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Delivery)
-        self.messages: list[dict[str, str]] = []
-
-    @property
-    def block(self) -> CustomWebhookNotificationBlock:
-        """The notification block that sends here."""
-        form = {"subject": "{{subject}}", "text": "{{body}}"}
-        url = f"http://127.0.0.1:{self.server_address[1]}/hook"
-        return CustomWebhookNotificationBlock(name="alerts", url=url, json_data=form)
-
-    async def about(self, words: str) -> list[dict[str, str]]:
-        """Wait for a message with these words, and return all there are by then."""
-        async with asyncio.timeout(ENOUGH_SECONDS):
-            while not (found := [each for each in self.messages if words in each["text"]]):
-                await asyncio.sleep(0.05)
-        return found
-
-
-class _Delivery(BaseHTTPRequestHandler):
-    server: Inbox
-
-    def do_POST(self) -> None:
-        """Keep one message."""
-        self.server.messages.append(
-            json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        )
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  named by http.server
-        """Say nothing."""
+NAMES = [*ALARM_MESSAGES, RECEIVER_NAME]
 
 
 @pytest.fixture
 def inbox() -> Iterator[Inbox]:
     """An inbox that is open."""
-    with Inbox() as inbox:
-        thread = threading.Thread(target=inbox.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield inbox
-        finally:
-            inbox.shutdown()
-            thread.join()
+    with open_inbox() as inbox:
+        yield inbox
 
 
 async def test_many_clips_that_land_together_are_one_run_of_upkeep() -> None:
@@ -155,27 +124,83 @@ async def notified(inbox: Inbox) -> AsyncIterator[Inbox]:
     """An inbox to which the automations of this package send."""
     await inbox.block.asave("alerts", overwrite=True)
     block = await _block_id(f"{inbox.block.get_block_type_slug()}/alerts")
-    assert await create_missing(message_automations(block)) == list(ALARM_MESSAGES)
+    lines = await bring_up_to_date(message_automations(block))
+    assert lines == [f"created: {name}" for name in NAMES]
     yield inbox
-    for name in ALARM_MESSAGES:
+    for name in NAMES:
         await (await Automation.aread(name=name)).adelete()
 
 
-async def test_automations_are_made_once(notified: Inbox) -> None:
-    """A second time nothing is made, and what is not deployed is left out."""
-    # Another file's tests may have deployed everything on this server.
+async def nothing_is_deployed() -> None:
+    """Forget what another file's tests may have deployed on this server."""
     async with get_client() as api:
-        with contextlib.suppress(ObjectNotFound):
-            await api.delete_deployment(
-                (await api.read_deployment_by_name("advance-films/advance-films")).id
-            )
-    lines = await _create(f"{notified.block.get_block_type_slug()}/alerts")
-    left_out = f"left out, advance-films is not deployed: {ADVANCE_NAME}"
-    assert lines == [*(f"left as it is: {name}" for name in ALARM_MESSAGES), left_out]
-    for name, told in ALARM_MESSAGES.items():
-        trigger = (await Automation.aread(name=name)).trigger
-        assert told.event in str(trigger)
-        assert told.resource in str(trigger)
+        for name in ("advance-films/advance-films", "collect-finished/collect-finished"):
+            try:
+                found = await api.read_deployment_by_name(name)
+            except ObjectNotFound:
+                continue
+            await api.delete_deployment(found.id)
+
+
+async def test_there_is_one_automation_of_a_name_and_it_is_kept_up_to_date(
+    notified: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new version renews what nobody has changed; what somebody has changed is left and named."""
+    await nothing_is_deployed()
+    reference = f"{notified.block.get_block_type_slug()}/alerts"
+    lines = await _create(reference)
+    assert lines[: len(NAMES)] == [f"left as it is: {name}" for name in NAMES]
+    assert f"left out, advance-films is not deployed: {ADVANCE_NAME}" in lines
+    assert f"left out, collect-finished is not deployed: {SWEEP_NAME}" in lines
+
+    held, gone = "kling: a clip is held", "kling: a paid video is gone"
+    edited = await Automation.aread(name=held)
+    action = edited.actions[0]
+    assert isinstance(action, SendNotification)
+    edited.actions = [action.model_copy(update={"subject": "Look here"})]
+    edited.enabled = False
+    await edited.aupdate()
+    twin = await Automation.aread(name=gone)
+    await twin.acreate()
+    newer = replace(ALARM_MESSAGES[gone], subject="In newer words")
+    monkeypatch.setitem(ALARM_MESSAGES, gone, newer)
+
+    lines = await _create(reference)
+    word = "left as it is, made by an earlier version or changed by hand (--replace renews it)"
+    assert f"{word}: {held}" in lines
+    assert f"renewed: {gone}" in lines
+    assert await subjects(gone) == ["In newer words"]
+    assert await subjects(held) == ["Look here"]
+
+    assert f"renewed: {held}" in await _create(reference, replace=True)
+    assert await subjects(held) == [ALARM_MESSAGES[held].subject]
+    # Somebody has switched it off: that stays.
+    assert not (await Automation.aread(name=held)).enabled
+
+
+async def subjects(name: str) -> list[str]:
+    """The subjects of all automations of this name."""
+    async with get_client() as api:
+        found = await api.read_automations_by_name(name)
+    return [str(each.actions[0].subject) for each in found]  # type: ignore[union-attr]
+
+
+async def test_films_are_advanced_by_one_automation_only() -> None:
+    """Where prefect.yaml has a trigger that does the same, none is made beside it."""
+    upkeep = await do_nothing.ato_deployment(name="advance-films")
+    upkeep.name = "advance-films"
+    deployment = await upkeep.aapply()
+    other = advance_automation(deployment)
+    other.name = f"a clip has landed {secrets.token_hex(4)}"
+    await other.acreate()
+    try:
+        assert await _twin_of_advance(deployment) == other.name
+        await other.adisable()
+        assert await _twin_of_advance(deployment) is None
+    finally:
+        await other.adelete()
+        async with get_client() as api:
+            await api.delete_deployment(deployment)
 
 
 async def test_a_held_clip_is_a_message_that_says_what_to_do(
@@ -239,6 +264,79 @@ async def test_a_budget_that_runs_low_is_a_message(
     await generate_clip(request, credentials, capped)
     (message,) = await notified.about("$0.1899 of $0.20 are spent or set aside.")
     assert message["subject"] == "Kling: the budget of archive is nearly spent"
+
+
+async def test_what_fails_is_a_message_that_says_why_what_was_paid_and_where(
+    notified: Inbox,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    prefect_ui: str,
+) -> None:
+    """A film, a clip, a batch and a storyboard with a mistake: one message each, with a link.
+
+    So is a film that was sent and left and cannot go on.
+    """
+    tag = archive.bucket.prefix.strip("/")
+    bad = f"[fail:CONTENT_MODERATION] {tag}"
+    shots = f"[{{prompt: Good {tag}, duration: 3}}, {{prompt: '{bad} film', duration: 3}}]"
+    film = f"title: Half {tag}\nscenes:\n  - shots: {shots}\n"
+    with pytest.raises(FilmIncomplete):
+        await produce_film(film, credentials, archive_block)
+    with pytest.raises(StoryboardInvalid):
+        await produce_film(f"title: Wrong {tag}\nshotz: []\n", credentials, archive_block)
+    refused = VideoRequest(model="kling-v3-omni", prompt=f"{bad} clip", duration=3)
+    with pytest.raises(JobFailed):
+        await generate_clip(refused, credentials, archive_block)
+    table = f"prompt,duration\nA mug {tag},3\n{bad} row,3\n"
+    await generate_batch(table, credentials, archive_block)
+
+    left = f"title: Left {tag}\nscenes:\n  - shots: [{{prompt: '{bad} left', duration: 3}}]\n"
+    await submit_film(left, credentials, archive_block)
+    async with asyncio.timeout(ENOUGH_SECONDS):
+        while not (await collect_finished(credentials, archive_block)).counts.get("failed"):
+            await asyncio.sleep(0.1)
+    await advance_films(credentials, archive_block)
+
+    (half,) = await notified.about(f"Half {tag}")
+    assert half["subject"] == f"Kling: film Half {tag} has failed"
+    assert "Clips it has made: 1, paid $0.1899" in half["text"]
+    assert "Not made: 1.2" in half["text"]
+    (clip,) = [each for each in notified.messages if each["subject"].startswith("Kling: clip [")]
+    assert "CONTENT_MODERATION" in clip["text"]
+    (batch,) = await notified.about("1 of 2 rows have failed, 0 are held")
+    assert "results.csv" in batch["text"]
+    async with asyncio.timeout(ENOUGH_SECONDS):
+        while f"Kling: Left {tag} has failed" not in {
+            each["subject"] for each in notified.messages
+        }:
+            await asyncio.sleep(0.05)
+    (wrong,) = await notified.about("there is no field 'shotz'")
+    assert wrong["text"].startswith("storyboard, line 2")
+    for message in (half, clip, batch, wrong):
+        assert message["text"].splitlines()[-1].startswith(f"{prefect_ui}/runs/flow-run/")
+
+
+async def test_a_run_that_dies_or_is_not_answered_is_a_message(
+    notified: Inbox, credentials: KlingCredentials, archive_block: KlingArchive
+) -> None:
+    """Prefect's own events of our flows, and of no others."""
+    await until_loaded()
+    async with get_client() as api:
+        tag = secrets.token_hex(4)
+        words = "The flow was paused and never resumed."
+        other = await api.create_flow_run(do_nothing, name=f"other {tag}")
+        await api.set_flow_run_state(other.id, Crashed(message="killed"))
+        died = await api.create_flow_run(generate_clip, name=f"died {tag}")
+        await api.set_flow_run_state(died.id, Crashed(message="exit code -9"))
+        silent = await api.create_flow_run(produce_film, name=f"unanswered {tag}")
+        await api.set_flow_run_state(silent.id, Failed(message=words))
+    await notified.about("exit code -9")
+    await notified.about("The time to answer is over")
+    assert {each["subject"] for each in notified.messages if tag in each["subject"]} == {
+        f"Kling: the run died {tag} has died",
+        f"Kling: nobody has approved unanswered {tag} in time",
+    }
 
 
 def test_a_missing_notification_block_is_told_in_words() -> None:

@@ -458,11 +458,19 @@ async def test_sweeps_are_looked_for(
             schedule = (await client.read_deployment(made)).schedules[0]
             await client.update_deployment_schedule(made, schedule.id, active=True)
         on = await visit(name, credentials, archive_block)
+        async with get_client() as client:
+            await client.pause_deployment(made)
+        paused = await visit(name, credentials, archive_block)
+        await deployment.aapply()
+        again = await visit(name, credentials, archive_block)
     finally:
         async with get_client() as client:
             await client.delete_deployment(made)
     assert off["sweeps"].reason is Reason.SWEEPS_NOT_SCHEDULED
     assert on["sweeps"].status is Status.OK
+    assert paused["sweeps"].reason is Reason.SWEEPS_PAUSED
+    # Deployed again, it is no longer paused.
+    assert again["sweeps"].reason is not Reason.SWEEPS_PAUSED
 
 
 async def test_held_clips_are_counted(

@@ -252,7 +252,7 @@ async def test_the_page_shows_counts_money_and_rows_in_trouble(
     tag = archive.bucket.prefix.strip("/")
     text = f"id,prompt,duration\n1,A mug {tag},3\n2,[fail:CONTENT_MODERATION] {tag},3\n"
     result = await generate_batch(text, credentials, archive_block)
-    page = await Artifact.get(key="batch")
+    page = await Artifact.get(key="batch-table")
     assert page is not None
     shown = str(page.data)
     for part in (

@@ -116,7 +116,7 @@ async def test_texts_of_others_can_be_read_and_do_nothing(
     """On the pages of a film, its quote, a batch, a held clip and a sweep, in both UIs."""
     pages = await make_pages(credentials, archive_block, archive, sandbox)
     keys = [str(each.key) for each in pages]
-    assert {"batch", "film-quote", "collected"} <= set(keys)
+    assert {"batch-table", "film-quote", "collected"} <= set(keys)
     assert sum(key.startswith("held-") for key in keys) == 1
     versions: tuple[Version, ...] = ("v2", "v1")
     async with browser_page() as page:

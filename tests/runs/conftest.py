@@ -14,7 +14,7 @@ from prefect_kling.deployments.local.processes import running
 @pytest.fixture(scope="package")
 def served(prefect_ui: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """All deployments, served by a process of their own."""
-    command = [str(Path(sys.executable).parent / "prefect-kling"), "serve"]
+    command = [str(Path(sys.executable).parent / "prefect-kling"), "serve", "--take-over"]
     surroundings = os.environ | {
         "PREFECT_API_URL": f"{prefect_ui}/api",
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",

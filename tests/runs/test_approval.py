@@ -4,15 +4,23 @@ In the first UI a batch is approved, in `tests/by_hand`.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from prefect.artifacts import Artifact
+from prefect.automations import Automation
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import arun_deployment
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.automations import (
+    _block_id,
+    bring_up_to_date,
+    message_automations,
+)
 from prefect_kling.flows import produce_film
 from prefect_kling.runs.spending import Spending
 from prefect_kling.sandbox import Sandbox
@@ -20,6 +28,7 @@ from prefect_kling.studio.errors import NotApproved
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.money.archive import Archive
 from tests.browser import browser_page, open_resume_form, resume_run
+from tests.inbox import Inbox, open_inbox
 
 if TYPE_CHECKING:
     from playwright.async_api import Response, Route
@@ -36,7 +45,20 @@ DEPLOYMENT = "produce-film/film"
 
 
 @pytest.fixture
+async def called(prefect_ui: str) -> AsyncIterator[Inbox]:
+    """Where the message arrives that somebody must approve."""
+    with open_inbox() as inbox:
+        await inbox.block.asave("approvals", overwrite=True)
+        block = await _block_id(f"{inbox.block.get_block_type_slug()}/approvals")
+        (alarm,) = [each for each in message_automations(block) if "approve" in each.name]
+        await bring_up_to_date([alarm])
+        yield inbox
+        await (await Automation.aread(name=alarm.name)).adelete()
+
+
+@pytest.fixture
 async def asked(
+    called: Inbox,
     served: None,
     api: PrefectClient,
     credentials: KlingCredentials,
@@ -72,6 +94,13 @@ def made(sandbox: Sandbox, archive: Archive) -> int:
     return sum(archive.bucket.prefix.strip("/") in str(job["body"]) for job in sandbox.jobs())
 
 
+async def quote_of(run: FlowRun, api: PrefectClient) -> str:
+    """The page that shows what is to be approved."""
+    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+    (artifact,) = await api.read_artifacts(artifact_filter=of_run)
+    return str(artifact.data)
+
+
 async def answer_busy(route: "Route") -> None:
     """Answer a request as Prefect's server does when SQLite is locked."""
     await route.fulfill(status=503, json={"exception_message": "Service Unavailable"})
@@ -86,6 +115,7 @@ def note_resume(answer: "Response", answers: list[int]) -> None:
 @pytest.mark.slow
 async def test_an_approved_film_is_made(
     asked: FlowRun,
+    called: Inbox,
     prefect_ui: str,
     api: PrefectClient,
     archive: Archive,
@@ -93,10 +123,20 @@ async def test_an_approved_film_is_made(
 ) -> None:
     """The form says what it will cost; approved, the film is made for that price.
 
-    The server is busy when the form is sent first, as it is when SQLite is locked; it is sent
-    again until it was taken, and never after that.
+    Whoever is to answer is called, with the link; the run's state says what to do, and its page
+    shows prompts and prices. The server is busy when the form is sent first, as it is when SQLite
+    is locked; it is sent again until it was taken, and never after that.
     """
     assert made(sandbox, archive) == 0
+    tag = archive.bucket.prefix.strip("/")
+    (message,) = await called.about(f"film Ask {tag} may cost $0.3798")
+    assert message["text"].endswith(f"{prefect_ui}/runs/flow-run/{asked.id}")
+    assert asked.state is not None
+    assert str(asked.state.message).startswith("$0.3798 may be paid, above $0.1 somebody must")
+    assert "see the quote under Artifacts, and press Resume" in str(asked.state.message)
+    page_of_quote = await quote_of(asked, api)
+    for part in (f"Asked for {tag} too", "$0.1899", "to be paid", "Press *Resume*", "Until **"):
+        assert part in page_of_quote
     async with browser_page() as page:
         await page.route("**/resume", answer_busy, times=1)
         answers: list[int] = []
