@@ -1,19 +1,22 @@
 """`prefect-kling film` and `demo`."""
 
-import asyncio
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.prompt import Confirm
+from rich.console import Console
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
-from prefect_kling.deployments.cli.chosen_blocks import Blocks, Refused
+from prefect_kling.deployments.cli.chosen_blocks import Blocks
+from prefect_kling.deployments.cli.documents import FilmMade
 from prefect_kling.deployments.cli.live_table import LiveTable
+from prefect_kling.deployments.cli.paid import RAISE_LIMIT, require_yes, told_paid
 from prefect_kling.deployments.cli.quote_table import show_quote
-from prefect_kling.deployments.cli.terminal import Styled, console, say
+from prefect_kling.deployments.cli.signals import run
+from prefect_kling.deployments.cli.terminal import AsJson, Styled, facts, print_json, say
 from prefect_kling.flows import produce_film
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.film.assembly import Film
@@ -25,12 +28,22 @@ from prefect_kling.studio.money.inputs import require_reachable
 from prefect_kling.telemetry.progress import subscribe
 
 
-def demo(storyboard: Path | None = None, *, folder: Path = Path("demo-film")) -> None:
+@dataclass(frozen=True)
+class _Made:
+    film: Film
+    watch_url: str | None
+    paid_usd: Decimal
+
+
+def demo(
+    storyboard: Path | None = None, *, folder: Path = Path("demo-film"), as_json: AsJson = False
+) -> None:
     """Make a film on this machine with painted pictures: no key, no cloud, no cost.
 
     Args:
         storyboard: A YAML or JSON file; the example film unless given.
         folder: Where film, contact sheet and manifest are left.
+        as_json: Print JSON.
     """
     # The S3 server belongs to the extra `demo`; nothing else needs it.
     from prefect_kling.deployments.local.demo import example_storyboard, make_demo_film
@@ -40,8 +53,11 @@ def demo(storyboard: Path | None = None, *, folder: Path = Path("demo-film")) ->
     else:
         board = load_storyboard(storyboard)
 
-    with LiveTable(console).on_screen() as table:
+    with LiveTable(facts(as_json=as_json)).on_screen() as table:
         made = make_demo_film(board, folder, table)
+    if as_json:
+        print_json(FilmMade.of(made.film, None, Decimal(0)))
+        return
     say()
     _print_film(made.film)
     say(f"It took {made.jobs} jobs; at the API they would have cost ${made.paid_usd}.")
@@ -55,6 +71,7 @@ def film(
     blocks: Annotated[Blocks, Parameter(name="*")] = Blocks(),
     budget_usd: Decimal | None = None,
     approve_above_usd: Decimal | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a film from a storyboard.
 
@@ -65,17 +82,29 @@ def film(
         blocks: The blocks to use.
         budget_usd: The most the film may cost in US dollars, earlier runs included.
         approve_above_usd: Ask before sending anything when more than this is to be paid.
+        as_json: Print JSON.
     """
     board = load_storyboard(storyboard)
     spending = Spending(budget_usd=budget_usd)
-    made = asyncio.run(_make_film(board, blocks, spending, approve_above_usd))
+    to = facts(as_json=as_json)
+    made = run(_make_film(board, blocks, spending, approve_above_usd, to))
+    if as_json:
+        print_json(FilmMade.of(made.film, made.watch_url, made.paid_usd))
+        return
     say()
-    _print_film(made)
+    _print_film(made.film)
+    if made.watch_url is not None:
+        say(f"  watch it: {made.watch_url}")
+    say(told_paid(made.paid_usd))
 
 
 async def _make_film(
-    board: Storyboard, blocks: Blocks, spending: Spending, approve_above_usd: Decimal | None
-) -> Film:
+    board: Storyboard,
+    blocks: Blocks,
+    spending: Spending,
+    approve_above_usd: Decimal | None,
+    to: Console,
+) -> _Made:
     credentials = await load_block(KlingCredentials, blocks.credentials)
     archive = await load_block(KlingArchive, blocks.archive)
     plan = plan_film(board)
@@ -85,13 +114,13 @@ async def _make_film(
         quote = await quote_film(plan, archive.get_archive(), access=access)
         require_reachable(list(quote.unreachable))
         if quote.at_most_usd > approve_above_usd:
-            show_quote(quote, "")
-            if not Confirm.ask("Make it?", console=console, default=False):
-                raise Refused("not approved; nothing was sent and nothing was paid")
+            show_quote(quote, "", to)
+            require_yes("Make it?", RAISE_LIMIT, to)
 
-    with LiveTable(console).on_screen() as table, subscribe(table.show):
+    with LiveTable(to).on_screen() as table, subscribe(table.show):
         table.begin(plan)
-        return await produce_film(board, credentials, archive, spending)
+        made = await produce_film(board, credentials, archive, spending)
+    return _Made(made, archive.watch_link(made.uri), table.paid_usd)
 
 
 def _print_film(film: Film) -> None:
@@ -103,6 +132,6 @@ def _print_film(film: Film) -> None:
     if count == 1:
         shots = "1 shot"
 
-    say(Styled(film.title, "bold"), f": {film.seconds:.2f} s, {shots}, {how}, ${film.usd}")
+    say(Styled(film.title, "bold"), f": {film.seconds:.2f} s, {shots}, {how}, worth ${film.usd}")
     for uri in (film.uri, film.contact_sheet_uri, film.manifest_uri):
         say(f"  {uri}")

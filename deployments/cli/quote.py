@@ -9,7 +9,9 @@ from prefect.settings import PREFECT_API_URL
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import BlockMissing, load_block
 from prefect_kling.deployments.cli.batch import is_table, plan_table
+from prefect_kling.deployments.cli.documents import Quoted
 from prefect_kling.deployments.cli.quote_table import show_batch_quote, show_quote
+from prefect_kling.deployments.cli.terminal import AsJson, print_json
 from prefect_kling.kling.client import API_URL
 from prefect_kling.studio.batch.quote import quote_batch
 from prefect_kling.studio.film.plan import FilmPlan
@@ -20,7 +22,13 @@ from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.inputs import InputAccess
 
 
-def quote(storyboard: Path, *, archive: str | None = None, credentials: str | None = None) -> None:
+def quote(
+    storyboard: Path,
+    *,
+    archive: str | None = None,
+    credentials: str | None = None,
+    as_json: AsJson = False,
+) -> None:
     """Show what is to be paid for the shots of a storyboard, or for the rows of a table.
 
     Says what each costs and whether it exists already. Free, needs no key.
@@ -31,6 +39,7 @@ def quote(storyboard: Path, *, archive: str | None = None, credentials: str | No
             server is configured.
         credentials: Name of the KlingCredentials block that says where the API is, and so which
             inputs it can reach; `default` if there is one, else the API's own address counts.
+        as_json: Print JSON.
     """
     if is_table(storyboard):
         clips, note = asyncio.run(_archive_to_ask(archive))
@@ -38,10 +47,17 @@ def quote(storyboard: Path, *, archive: str | None = None, credentials: str | No
         ledger = None
         if clips is not None:
             ledger = clips.ledger
-        show_batch_quote(quote_batch(plan, ledger), note)
+        table = quote_batch(plan, ledger)
+        if as_json:
+            print_json(Quoted.of_batch(table))
+        else:
+            show_batch_quote(table, note)
         return
     found, note = asyncio.run(_quote(plan_film(load_storyboard(storyboard)), archive, credentials))
-    show_quote(found, note)
+    if as_json:
+        print_json(Quoted.of_film(found))
+    else:
+        show_quote(found, note)
 
 
 async def _quote(

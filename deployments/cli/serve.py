@@ -6,6 +6,7 @@ import prefect
 from prefect.settings import PREFECT_API_URL
 
 from prefect_kling.deployments.catalogue import load_deployments
+from prefect_kling.deployments.cli.signals import until_ended
 from prefect_kling.deployments.cli.terminal import say
 
 
@@ -29,4 +30,5 @@ def serve(*, at_once: int = 5) -> None:
         )
     deployments = asyncio.run(load_deployments())
     say(f"registering {len(deployments)} deployments …")
-    prefect.serve(*deployments, limit=at_once)
+    with until_ended():
+        prefect.serve(*deployments, limit=at_once)

@@ -1,6 +1,5 @@
 """The whole thing on one machine: no key, no cloud, a real film."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.cli.live_table import LiveTable
+from prefect_kling.deployments.cli.signals import run
 from prefect_kling.deployments.local.prefect_server import prefect_server
 from prefect_kling.deployments.local.seaweed import LocalS3, seaweed
 from prefect_kling.flows import produce_film
@@ -96,7 +96,7 @@ def make_demo_film(storyboard: Storyboard, target: Path, table: LiveTable) -> De
         studio = running.enter_context(local_studio(disk, sandbox))
         table.begin(plan_film(storyboard), studio.ui)
         with subscribe(table.show):
-            film = asyncio.run(produce_film(storyboard, studio.credentials, studio.archive))
+            film = run(produce_film(storyboard, studio.credentials, studio.archive))
         stats = sandbox.stats()
         _copy_out(film, studio.archive, target)
     return DemoFilm(film, target, str(stats["paid_usd"]), int(stats["created"]))

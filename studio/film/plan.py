@@ -84,6 +84,13 @@ class PlannedClip(BaseModel):
         return printable(f"{numbers} {first.title}".rstrip())
 
     @property
+    def label(self) -> str:
+        """Its name; without a title of its own, with the beginning of its prompt."""
+        if self.shots[0].title:
+            return self.name
+        return f"{self.name} {self.order.request.headline}"
+
+    @property
     def seconds(self) -> float:
         """Planned length of the clip."""
         return sum(shot.seconds for shot in self.shots)

@@ -1,0 +1,89 @@
+"""SIGTERM and SIGHUP end a command as Ctrl-C does: what it started is stopped first."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TypeVar
+
+from prefect_kling.deployments.cli.exit_codes import after_signal
+
+T = TypeVar("T")
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Ended(SystemExit):
+    """A signal has ended the command."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(after_signal(number))
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let the signals raise `Ended` until the block ends. Only for the main thread.
+
+    A signal that is ignored stays ignored, as under `nohup`.
+    """
+    earlier = {}
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            earlier[number] = signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    if number == signal.SIGHUP and handler not in (_end, signal.SIG_DFL, signal.SIG_IGN):
+        # A server that is running here has its own way to stop.
+        signal.raise_signal(signal.SIGTERM)
+        return
+    # What follows is the way out. A second signal must not cut that short.
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    raise Ended(number)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, as `asyncio.run` does; a signal cancels it, and raises `Ended`.
+
+    Prefect has a handler of its own for SIGTERM while a flow runs, which raises an exception
+    wherever the program is; asyncio may drop it. The event loop hears the signal all the same.
+    """
+    heard: list[int] = []
+
+    async def cancellable() -> T:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  asyncio.run has made one
+
+        def cancel(number: int) -> None:
+            if not heard:
+                heard.append(number)
+                task.cancel()
+
+        for number in ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, cancel, number)
+        return await work
+
+    try:
+        return asyncio.run(cancellable())
+    except BaseException:
+        if heard:
+            raise Ended(heard[0]) from None
+        raise
+
+
+@contextmanager
+def until_ended() -> Iterator[None]:
+    """Run a server in the block: one that is told to end has done its work."""
+    try:
+        yield
+    except (Ended, KeyboardInterrupt):
+        return
