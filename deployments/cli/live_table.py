@@ -129,10 +129,10 @@ class LiveTable:
         for progress in self._log:
             label = self._label(progress.shot)
             state = Styled(_state(progress), COLOURS[progress.stage])
-            row = (label, state, _price(progress))
+            row: list[str | Styled] = [label, state, _price(progress)]
             if is_wide:
                 seconds = self._seconds(progress.shot)
-                row = (label, state, seconds, _price(progress), _where(progress))
+                row = [label, state, seconds, _price(progress), _where(progress)]
             rows.append(row)
         columns = _COLUMNS if is_wide else _NARROW_COLUMNS
         return make_table(columns, rows, self._title)

@@ -89,10 +89,9 @@ def show_batch_quote(quote: BatchQuote, archive_note: str, to: Console = console
     ]
     print_table(_PRICE_COLUMNS, rows, f"{plan.table.name}: {plan.rows} rows", to)
     for standing in Standing:
-        if quote.count(standing):
-            say(
-                f"{quote.count(standing)} of {quote.clips} different clips: ", standing.value, to=to
-            )
+        count = quote.count(standing)
+        if count:
+            say(f"{count} of {quote.clips} different clips: ", standing.value, to=to)
     at_most = ""
     if quote.at_most_usd != quote.usd:
         at_most = f", at most ${quote.at_most_usd}"

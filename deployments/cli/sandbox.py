@@ -52,7 +52,7 @@ def sandbox(
         port: Where it listens, on 127.0.0.1; where it listened before with this folder, or 8484.
         folder: Where jobs, videos, ports and keys are kept across restarts, and with --store the
             data of the S3 server: blocks made once go on working. A temporary folder unless given.
-        render_seconds: Shortest and longest render time; the real API takes 60 to 300 seconds.
+        render_seconds: Shortest and longest render time.
         store: Run an S3 server with a bucket, too, and print what `prefect-kling setup` needs.
         fault: See the list.
         seed: Decides which calls the faults spoil, and job ids and render times.

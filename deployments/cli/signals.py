@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -22,14 +23,11 @@ class Ended(SystemExit):
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let the signals raise `Ended` until the block ends. Only for the main thread.
+    """Let the signals raise `Ended` until the block ends.
 
     A signal that is ignored stays ignored, as under `nohup`.
     """
-    earlier = {}
-    for number in ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            earlier[number] = signal.signal(number, _end)
+    earlier = {number: signal.signal(number, _end) for number in _heard()}
     try:
         yield
     finally:
@@ -67,9 +65,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
                 heard.append(number)
                 task.cancel()
 
-        for number in ENDING:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, cancel, number)
+        for number in _heard():
+            loop.add_signal_handler(number, cancel, number)
         return await work
 
     try:
@@ -78,6 +75,13 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         if heard:
             raise Ended(heard[0]) from None
         raise
+
+
+def _heard() -> list[signal.Signals]:
+    """Return the signals that can end this command; only the main thread hears any."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    return [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from prefect_kling.kling.server_words import printable
 LIST_WIDTH = 150
 SHORT_KEY = 8
 """Digits of a clip key that are shown where there is little room. Commands take them."""
-_PLAIN = {"…": "...", "→": "->", "–": "-", "—": "-", "’": "'", "“": '"', "”": '"', "½": "1/2"}
+_PLAIN = {"…": "...", "→": "->", "½": "1/2"}
 _LOSSY = "prefect_kling.plain"
 _ANY_WIDTH = 10_000
 

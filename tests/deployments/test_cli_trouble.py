@@ -1,0 +1,154 @@
+"""What may be expected to go wrong is told in a sentence, whatever the output is."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prefect_kling.deployments.cli.app import app
+from prefect_kling.deployments.cli.live_table import LiveTable
+from prefect_kling.deployments.cli.quote_table import show_quote
+from prefect_kling.deployments.cli.terminal import Column, print_list
+from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.quote import FilmQuote
+from prefect_kling.studio.film.reading.reader import load_storyboard
+from prefect_kling.studio.money.standing import Standing
+from prefect_kling.telemetry.progress import ShotProgress, Stage
+from tests.deployments.conftest import Call
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "first-light.yaml"
+COMMAND = str(Path(sys.executable).parent / "prefect-kling")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("quote", "nowhere.yaml"), 1, "nowhere.yaml: no such file or directory"),
+        (("film", "nowhere.yaml"), 1, "nowhere.yaml: no such file or directory"),
+        (("clip", "Gulls", "--duration", "2"), 1, "duration"),
+        (("clip",), 2, "PROMPT"),
+        (("clip", "Gulls", "--no-such-option"), 2, "--no-such-option"),
+        (("no-such-command",), 2, "no-such-command"),
+        (("watch",), 1, "KlingArchive"),
+    ],
+)
+def test_trouble_is_a_sentence_on_stderr(
+    call: Call, words: tuple[str, ...], code: int, told: str
+) -> None:
+    """With the exit code that the page names, and nothing on stdout."""
+    server = "http://127.0.0.1:9/api" if words == ("watch",) else ""
+    if server:
+        told = "the Prefect server at http://127.0.0.1:9/api cannot be reached"
+    done = call(*words, PREFECT_API_URL=server)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert told in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("address", ["not an address", "ftp://127.0.0.1", "http://"])
+def test_a_bad_address_of_the_server_is_a_sentence(call: Call, address: str) -> None:
+    """Whatever is wrong with it."""
+    done = call("clip", "Gulls", PREFECT_API_URL=address)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") <= 4
+
+
+def test_a_port_in_use_is_a_sentence_with_the_next_step(call: Call) -> None:
+    """Before an S3 server is started beside it."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        for words in (
+            ("sandbox", "--port", str(port)),
+            ("sandbox", "--store", "--port", str(port)),
+        ):
+            done = call(*words)
+            assert done.returncode == 1
+            assert f"port {port} of 127.0.0.1 is in use" in done.stderr
+            assert f"prefect-kling sandbox --port {port + 1}" in done.stderr
+
+
+def test_output_that_is_not_unicode_takes_every_text() -> None:
+    """Arrows and dots become what the encoding has; the command succeeds."""
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    code = (
+        "from prefect_kling.deployments.cli.terminal import *\n"
+        "accept_every_text()\n"
+        "say('a … b → c é')\n"
+        "print_json({'text': 'é'})\n"
+        "print_table([Column('a')], [['→']])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert b"a ... b -> c ?" in done.stdout
+    assert b'"text": "\\u00e9"' in done.stdout
+
+
+@pytest.mark.parametrize("words", [("schema",), ("--help",)])
+def test_a_reader_that_goes_away_is_no_traceback(words: tuple[str, ...]) -> None:
+    """As in `prefect-kling schema | head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([COMMAND, *words], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+WIDTHS = (40, 80, 200)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_quote_can_be_read_at_any_width(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No line is longer than the terminal, no key and no price is broken."""
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", str(width))
+    plan = plan_film(load_storyboard(EXAMPLE))
+    standings = dict.fromkeys(plan.by_key, Standing.TO_PAY)
+    show_quote(FilmQuote(plan=plan, standings=standings), "")
+    told = capsys.readouterr().out
+    table = told.partition("To be paid")[0]
+    shown_of_key = 32 if width == 200 else 8
+    for clip in plan.clips:
+        assert clip.clip_key[:shown_of_key] in table
+        assert f"${clip.price.usd}" in table
+
+    key = "0123456789abcdef" * 2
+    columns = [Column("clip key", is_whole=True), Column("state", is_whole=True), Column("why")]
+    print_list(columns, [[key, "submitted", "a note " * 9]], 150)
+    assert key in capsys.readouterr().out
+
+
+def test_progress_without_a_terminal_is_a_line_for_each_change(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By number and prompt; the same stage again is no change."""
+    plan = plan_film(load_storyboard(EXAMPLE))
+    first = plan.clips[0]
+    table = LiveTable()
+    with table.on_screen():
+        table.begin(plan)
+        for stage in (Stage.SUBMITTING, Stage.RENDERING, Stage.RENDERING, Stage.DONE):
+            table.show(ShotProgress(shot=first.name, stage=stage, usd=first.price.usd))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        plan.title,
+        *(f"{first.label}: {word}, $0.2532" for word in ("submitting", "rendering", "done")),
+    ]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_every_command(shell: str, call: Call) -> None:
+    """The script names each of them."""
+    done = call("completion", shell)
+    assert done.returncode == 0, done.stderr
+    for command in app:
+        if not command.startswith("-"):
+            assert command in done.stdout
