@@ -20,6 +20,7 @@ from prefect_kling.deployments.cli.terminal import (
     Refused,
     Styled,
     accept_every_text,
+    console,
     errors,
     say,
 )
@@ -122,7 +123,9 @@ COMMANDS = {
     ),
 }
 
-app = cyclopts.App(name="prefect-kling", help="Kling Omni-Video as dependable Prefect work.")
+app = cyclopts.App(
+    name="prefect-kling", help="Kling Omni-Video as dependable Prefect work.", console=console
+)
 for place, text in COMMANDS.items():
     app.command(f"{DEPLOYMENTS}.{place}", help=text)
 
@@ -174,8 +177,9 @@ def _tell(error: Exception) -> None:
     """Print an expected error as a sentence and exit; raise any other again."""
     if isinstance(error, DetailedError | Refused):
         _fail(type(error).__name__, str(error), exit_code_of(error))
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        _fail("Error", f"{os.fsdecode(error.filename)}: {error.strerror.lower()}")
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        _fail("Error", f"{where}{error.strerror.lower()}")
     if isinstance(error, ValidationError):
         wrong = [f"{_field(each['loc'])}{each['msg']}" for each in error.errors()]
         _fail("Error", "; ".join(wrong))

@@ -48,7 +48,7 @@ class _Display:
 
     def __init__(self, console: Console, draw: Callable[[], Table]) -> None:
         self.console = console
-        self._live = Live(get_renderable=draw, console=console, refresh_per_second=4)
+        self._draw = draw
 
     @property
     def moves(self) -> bool:
@@ -66,7 +66,7 @@ class _Display:
             if not self.moves:
                 yield
                 return
-            with self._live:
+            with Live(get_renderable=self._draw, console=self.console, refresh_per_second=4):
                 yield
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from prefect_kling.deployments.cli import terminal
 from prefect_kling.deployments.cli.app import app
 from prefect_kling.deployments.cli.live_table import LiveTable
 from prefect_kling.deployments.cli.quote_table import show_quote
@@ -28,9 +29,9 @@ COMMAND = str(Path(sys.executable).parent / "prefect-kling")
     ("words", "code", "told"),
     [
         (("quote", "nowhere.yaml"), 1, "nowhere.yaml: no such file or directory"),
-        (("film", "nowhere.yaml"), 1, "nowhere.yaml: no such file or directory"),
+        (("film", "nowhere.yaml"), 1, "nowhere.yaml cannot be read: No such file"),
         (("clip", "Gulls", "--duration", "2"), 1, "duration"),
-        (("clip",), 2, "PROMPT"),
+        (("clip",), 2, "--prompt requires an argument"),
         (("clip", "Gulls", "--no-such-option"), 2, "--no-such-option"),
         (("no-such-command",), 2, "no-such-command"),
         (("watch",), 1, "KlingArchive"),
@@ -107,9 +108,7 @@ def test_a_quote_can_be_read_at_any_width(
 ) -> None:
     """No line is longer than the terminal, no key and no price is broken."""
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(terminal.console, "width", width)
     plan = plan_film(load_storyboard(EXAMPLE))
     standings = dict.fromkeys(plan.by_key, Standing.TO_PAY)
     show_quote(FilmQuote(plan=plan, standings=standings), "")
