@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.cli import watch
 from prefect_kling.deployments.cli.documents import DOCUMENTS, Document
 from prefect_kling.deployments.cli.exit_codes import ExitCode, exit_code_of
 from prefect_kling.flows import submit_batch
@@ -17,7 +18,8 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld, FilmIncomplete
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.ledger import EntryState
+from prefect_kling.studio.money.ledger import Entry, EntryState
+from prefect_kling.studio.money.reconcile import reconcile
 from tests.deployments.conftest import Call, Done
 from tests.documents import section
 
@@ -173,14 +175,19 @@ def test_a_change_is_a_line_of_json(
     """The clip as it is found, and as it ends; a sweep elsewhere brings it in meanwhile."""
     key = asyncio.run(_left(archive, credentials, archive_block))
 
-    async def collect_meanwhile(seconds: float) -> None:
-        from prefect_kling.studio.money.reconcile import reconcile
+    look = watch._Watched.look
 
+    async def collect() -> None:
         async with credentials.get_client() as client:
             await reconcile(archive, client)
 
-    monkeypatch.setattr("prefect_kling.deployments.cli.watch.asyncio.sleep", collect_meanwhile)
-    done = here("watch", "--json")
+    def look_and_collect(watched: watch._Watched) -> list[Entry]:
+        changed = look(watched)
+        asyncio.run(collect())
+        return changed
+
+    monkeypatch.setattr(watch._Watched, "look", look_and_collect)
+    done = here("watch", "--json", "--every", "0.1")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert all(is_documented(line, "Change") for line in lines)
