@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from prefect.logging.configuration import setup_logging
 from prefect.logging.handlers import PrefectConsoleHandler
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
@@ -43,10 +43,10 @@ _NARROW_COLUMNS = (
 )
 
 
-class _Display:
+class Display:
     """Shows progress on a console. `draw` makes the table that is shown in a terminal."""
 
-    def __init__(self, console: Console, draw: Callable[[], Table]) -> None:
+    def __init__(self, console: Console, draw: Callable[[], RenderableType]) -> None:
         self.console = console
         self._draw = draw
 
@@ -74,7 +74,7 @@ class LiveTable:
     """The progress of shots; rows keep the order of the film. Without a terminal, lines."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._display = _Display(console or Console(), self._draw)
+        self._display = Display(console or Console(), self._draw)
         self._title = ""
         self._labels: dict[str, str] = {}
         self._log = ProgressLog()
@@ -151,7 +151,7 @@ class BatchCounter:
     """The progress of a table's rows: how many are at which stage, and who is in trouble."""
 
     def __init__(self, console: Console, title: str, clips: int) -> None:
-        self._display = _Display(console, self._draw)
+        self._display = Display(console, self._draw)
         self._title = f"{title}: {clips} different clips"
         self._clips = clips
         self._stages: dict[str, Stage] = {}

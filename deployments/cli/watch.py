@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 
-from rich.live import Live
-from rich.table import Table
+from rich.console import RenderableType
 
 from prefect_kling.deployments.cli.deciding import open_archive
 from prefect_kling.deployments.cli.documents import Change
 from prefect_kling.deployments.cli.exit_codes import ExitCode
-from prefect_kling.deployments.cli.live_table import WIDE
+from prefect_kling.deployments.cli.live_table import WIDE, Display
 from prefect_kling.deployments.cli.signals import run
 from prefect_kling.deployments.cli.terminal import (
     SHORT_KEY,
@@ -66,7 +65,7 @@ def watch(*, every: float = 2.0, archive: str = "default", as_json: AsJson = Fal
     moves = console.is_terminal and not as_json
     display: AbstractContextManager[object] = nullcontext()
     if moves:
-        display = Live(get_renderable=watched.table, console=console, refresh_per_second=2)
+        display = Display(console, watched.table).on_screen()
     with display:
         run(_follow(watched, every, is_told=not moves, as_json=as_json))
     held = [entry for entry in watched.entries.values() if entry.state is EntryState.HELD]
@@ -104,7 +103,7 @@ class _Watched:
                 changed.append(entry)
         return changed
 
-    def table(self) -> Table:
+    def table(self) -> RenderableType:
         """Return the records as a table; those that have ended stay in it."""
         entries = list(self.entries.values())
         counts = Counter(entry.state.value for entry in entries)

@@ -1,18 +1,22 @@
 """What may be expected to go wrong is told in a sentence, whatever the output is."""
 
+import io
 import os
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.prompt import Confirm
 
 from prefect_kling.deployments.cli import terminal
 from prefect_kling.deployments.cli.app import app
 from prefect_kling.deployments.cli.live_table import LiveTable
 from prefect_kling.deployments.cli.quote_table import show_quote
-from prefect_kling.deployments.cli.terminal import Column, print_list
+from prefect_kling.deployments.cli.terminal import Column, Refused, confirm, print_list
 from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.quote import FilmQuote
 from prefect_kling.studio.film.reading.reader import load_storyboard
@@ -141,6 +145,35 @@ def test_progress_without_a_terminal_is_a_line_for_each_change(
         plan.title,
         *(f"{first.label}: {word}, $0.2532" for word in ("submitting", "rendering", "done")),
     ]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_tables_that_move_fit_a_narrow_terminal(width: int) -> None:
+    """Number, prompt, state and price stay; times and addresses are left out."""
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    plan = plan_film(load_storyboard(EXAMPLE))
+    table = LiveTable(console)
+    with table.on_screen():
+        table.begin(plan)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed).splitlines()
+    assert max(len(line) for line in lines) <= width
+    for clip in plan.clips:
+        assert any(f"{clip.scene}.{clip.shots[0].number} " in line for line in lines)
+        assert any(f"${clip.price.usd:.4f}" in line for line in lines)
+
+
+def test_a_question_without_an_answer_is_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-D says no; without a terminal nobody is asked, and the next step is told."""
+    with pytest.raises(Refused, match="raise the limit"):
+        confirm("Make it?", "raise the limit")
+
+    def closed(*_: object, **__: object) -> bool:
+        raise EOFError
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(Confirm, "ask", closed)
+    assert confirm("Make it?", "raise the limit") is False
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
