@@ -140,8 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments = sys.argv[1:]
     accept_every_text()
     try:
-        with ended_by_signals():
-            _run(arguments)
+        _run(arguments)
     except BrokenPipeError:
         # Python would try to write what is left once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -151,7 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str]) -> None:
     try:
         try:
-            app(arguments)
+            with ended_by_signals():
+                app(arguments)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -12,6 +13,14 @@ from prefect_kling.deployments.cli.exit_codes import after_signal
 
 T = TypeVar("T")
 ENDING = (signal.SIGTERM, signal.SIGHUP)
+WAY_OUT_SECONDS = 10.0
+"""How long the way out is left alone; a further signal does not cut it short."""
+
+
+_ending: list[int] = []
+"""The signals that have ended the command."""
+_since: list[float] = []
+"""When the last of them came."""
 
 
 class Ended(SystemExit):
@@ -28,8 +37,14 @@ def ended_by_signals() -> Iterator[None]:
     A signal that is ignored stays ignored, as under `nohup`.
     """
     earlier = {number: signal.signal(number, _end) for number in _heard()}
+    _ending.clear()
     try:
         yield
+    except Exception as error:
+        if _ending:
+            # It was raised inside of something that makes another error of each.
+            raise Ended(_ending[0]) from error
+        raise
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
@@ -41,9 +56,11 @@ def _end(number: int, frame: FrameType | None) -> None:
         # A server that is running here has its own way to stop.
         signal.raise_signal(signal.SIGTERM)
         return
-    # What follows is the way out. A second signal must not cut that short.
-    for each in ENDING:
-        signal.signal(each, signal.SIG_IGN)
+    now = time.monotonic()
+    if _ending and now - _since[0] < WAY_OUT_SECONDS:
+        return
+    _ending.append(number)
+    _since[:] = [now]
     raise Ended(number)
 
 
@@ -91,3 +108,6 @@ def until_ended() -> Iterator[None]:
         yield
     except (Ended, KeyboardInterrupt):
         return
+    except Exception:
+        if not _ending:
+            raise
