@@ -59,9 +59,13 @@ def _end(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
     if _ending and now - _since[0] < WAY_OUT_SECONDS:
         return
-    _ending.append(number)
-    _since[:] = [now]
+    _note(number)
     raise Ended(number)
+
+
+def _note(number: int) -> None:
+    _ending.append(number)
+    _since[:] = [time.monotonic()]
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -80,18 +84,24 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         def cancel(number: int) -> None:
             if not heard:
                 heard.append(number)
+                _note(number)
                 task.cancel()
 
         for number in _heard():
             loop.add_signal_handler(number, cancel, number)
         return await work
 
+    # A loop that is closed leaves the signals as the system has them.
+    earlier = {number: signal.getsignal(number) for number in _heard()}
     try:
         return asyncio.run(cancellable())
     except BaseException:
         if heard:
             raise Ended(heard[0]) from None
         raise
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def _heard() -> list[signal.Signals]:

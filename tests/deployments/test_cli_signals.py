@@ -1,5 +1,6 @@
 """A signal ends every long-running command, and nothing that it started is left."""
 
+import asyncio
 import os
 import secrets
 import signal
@@ -13,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.cli.signals import Ended, ended_by_signals, run
 from prefect_kling.deployments.local.processes import free_ports
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.money.archive import Archive
 
 COMMAND = str(Path(sys.executable).parent / "prefect-kling")
 ROOT = Path(__file__).parents[2]
-STARTS_WITHIN_SECONDS = 240.0
+STARTS_WITHIN_SECONDS = 600.0
 STOPS_WITHIN_SECONDS = 60.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 NAME = "ended"
@@ -98,6 +100,38 @@ def started(tmp_path: Path) -> Iterator[Callable[..., Command]]:
     yield start
     for command in commands:
         command.kill()
+
+
+def test_a_signal_whose_exception_is_swallowed_ends_the_command_all_the_same() -> None:
+    """Compiled code makes another error of it; a second signal does not cut the way out short."""
+
+    def swallow() -> None:
+        with ended_by_signals():
+            try:
+                signal.raise_signal(signal.SIGHUP)
+            except Ended:
+                signal.raise_signal(signal.SIGHUP)
+                raise ValueError("made of it") from None
+
+    with pytest.raises(Ended) as ended:
+        swallow()
+    assert ended.value.code == 129
+
+
+def test_a_signal_is_heard_beside_the_handler_of_somebody_else() -> None:
+    """As Prefect's, whose exception may be lost; afterwards the signals are as they were."""
+
+    async def work() -> None:
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.sleep(STOPS_WITHIN_SECONDS)
+
+    with ended_by_signals():
+        before = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(Ended) as ended:
+            run(work())
+        assert signal.getsignal(signal.SIGTERM) is before
+    assert ended.value.code == 143
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")
