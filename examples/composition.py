@@ -1,4 +1,4 @@
-"""Clips inside other people's flows: five ways, each a complete flow.
+"""Clips inside other people's code: six ways in flows, each a complete flow, and one without.
 
 Blocks named `default` are used throughout.
 """
@@ -11,11 +11,19 @@ from prefect import flow, task
 from prefect.deployments import arun_deployment
 
 from prefect_kling import (
+    Clip,
+    ClipOrder,
+    Entry,
     KlingArchive,
     KlingCredentials,
+    VideoJob,
     VideoRequest,
+    archive_video,
     generate_batch,
     generate_clip,
+    generate_clip_sync,
+    submit_video,
+    wait_for_video,
 )
 
 
@@ -24,6 +32,27 @@ def request_for(product: str) -> VideoRequest:
     return VideoRequest(
         model="kling-v3-omni", prompt=f"{product} on a turntable, studio light", duration=3
     )
+
+
+def from_a_script(product: str) -> str:
+    """One call: no flow, no event loop, no blocks in hand."""
+    clip = generate_clip_sync(f"{product} on a turntable, studio light", duration=3)
+    return clip.uri
+
+
+@flow
+async def step_by_step(product: str, label: str = "turntable") -> str:
+    """Compose the three tasks; between them is room for work of one's own.
+
+    Paid once all the same, whatever is retried: the ledger decides, by the order's clip key.
+    """
+    credentials = await KlingCredentials.aload("default")
+    archive = await KlingArchive.aload("default")
+    order = ClipOrder(request=request_for(product))
+    entry: Entry = await submit_video(order, credentials, archive, label)
+    job: VideoJob = await wait_for_video(entry, credentials, archive, label)
+    clip: Clip = await archive_video(entry, job, credentials, archive, label)
+    return clip.uri
 
 
 @flow

@@ -4,6 +4,7 @@ from prefect_kling.flows.batch import generate_batch, make_batch_chunk, submit_b
 from prefect_kling.flows.clip import generate_clip
 from prefect_kling.flows.collect import collect_finished
 from prefect_kling.flows.film import produce_film
+from prefect_kling.flows.first_call import generate_clip_sync
 from prefect_kling.flows.quick_clip import quick_clip
 from prefect_kling.flows.report import report_spending
 from prefect_kling.flows.scene import produce_scene
@@ -15,6 +16,7 @@ __all__ = [
     "collect_finished",
     "generate_batch",
     "generate_clip",
+    "generate_clip_sync",
     "make_batch_chunk",
     "produce_film",
     "produce_scene",

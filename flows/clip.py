@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from prefect import flow
@@ -95,6 +96,7 @@ async def make_clip(
     credentials = as_it_is(resources.credentials)
     archive = as_it_is(resources.archive)
     price = quote(order.request).usd
+    began = datetime.now(UTC)
     publish(Stage.QUEUED, usd=price)
     if lease is None:
         lease = resources.limiter.lease()
@@ -129,5 +131,6 @@ async def make_clip(
     except Exception as error:
         publish(Stage.FAILED, detail=str(error) or type(error).__name__)
         raise
-    publish(Stage.DONE, usd=clip.usd, clip=clip)
+    is_paid_here = entry.sent_at is not None and entry.sent_at >= began
+    publish(Stage.DONE, usd=clip.usd, clip=clip, paid=is_paid_here)
     return clip

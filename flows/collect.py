@@ -109,4 +109,4 @@ async def _announce_alarms(findings: Findings, archive: Archive) -> None:
             version = await in_thread(archive.ledger.read, clip_key)
             if version is not None:
                 entry = version.entry
-                announce_alarm(kind, entry.order, detail, entry.at_most_usd, entry.job_id)
+                announce_alarm(kind, entry.order, detail, entry.at_most_usd, entry.job_id, entry)

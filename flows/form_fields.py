@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.runs.picks import Picks
 from prefect_kling.runs.spending import Spending
 from prefect_kling.tasks.requests import RequestsInput, WrongRows
-from prefect_kling.runs.picks import Picks
 from prefect_kling.tasks.storyboard import StoryboardInput, StoryInput
 
 Account = Annotated[KlingCredentials, Field(json_schema_extra={"title": "Kling account"})]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         collect_finished,
         generate_batch,
         generate_clip,
+        generate_clip_sync,
         produce_film,
         produce_scene,
         produce_versions,
@@ -24,25 +25,34 @@ if TYPE_CHECKING:
         submit_batch,
         submit_film,
     )
+    from prefect_kling.kling.job import VideoJob
     from prefect_kling.kling.prices import quote
     from prefect_kling.kling.request import VideoRequest
     from prefect_kling.runs.spending import Spending
     from prefect_kling.studio.film.storyboard import Storyboard
     from prefect_kling.studio.money.archive import Clip
+    from prefect_kling.studio.money.orders import ClipOrder
+    from prefect_kling.studio.money.record import Entry
+    from prefect_kling.tasks import archive_video, submit_video, wait_for_video
 
     __version__: str
 
 _HOMES = {
     "Clip": "studio.money.archive",
+    "ClipOrder": "studio.money.orders",
+    "Entry": "studio.money.record",
     "KlingArchive": "blocks",
     "KlingCredentials": "blocks",
     "Spending": "runs.spending",
     "Storyboard": "studio.film.storyboard",
+    "VideoJob": "kling.job",
     "VideoRequest": "kling.request",
     "advance_films": "flows",
+    "archive_video": "tasks",
     "collect_finished": "flows",
     "generate_batch": "flows",
     "generate_clip": "flows",
+    "generate_clip_sync": "flows",
     "produce_film": "flows",
     "produce_scene": "flows",
     "produce_versions": "flows",
@@ -51,20 +61,27 @@ _HOMES = {
     "report_spending": "flows",
     "submit_batch": "flows",
     "submit_film": "flows",
+    "submit_video": "tasks",
+    "wait_for_video": "tasks",
 }
 
 __all__ = [
     "Clip",
+    "ClipOrder",
+    "Entry",
     "KlingArchive",
     "KlingCredentials",
     "Spending",
     "Storyboard",
+    "VideoJob",
     "VideoRequest",
     "__version__",
     "advance_films",
+    "archive_video",
     "collect_finished",
     "generate_batch",
     "generate_clip",
+    "generate_clip_sync",
     "produce_film",
     "produce_scene",
     "produce_versions",
@@ -73,6 +90,8 @@ __all__ = [
     "report_spending",
     "submit_batch",
     "submit_film",
+    "submit_video",
+    "wait_for_video",
 ]
 
 

@@ -80,7 +80,7 @@ class Sandbox:
         the folder cannot be used.
         """
         self._app = create_app(self.settings)
-        self._socket = _listen(self.settings)
+        self._socket = listen(self.settings)
         self._ready = threading.Event()
         self._server = _Server(self._app, self._ready.set)
         self._thread = threading.Thread(target=self._serve, name="kling-sandbox", daemon=True)
@@ -129,7 +129,7 @@ def serve(settings: SandboxSettings | None = None) -> None:
     """
     settings = settings or SandboxSettings()
     app = create_app(settings)
-    with contextlib.closing(_listen(settings)) as listener:
+    with contextlib.closing(listen(settings)) as listener:
 
         def announce() -> None:
             base_url = f"{_address(listener)}{BASE_PATH}"
@@ -170,8 +170,8 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets=sockets)
 
 
-def _listen(settings: SandboxSettings) -> socket.socket:
-    """Bind the port now, so that it is known before the server runs."""
+def listen(settings: SandboxSettings) -> socket.socket:
+    """Bind the port now, so that it is known before the server runs. Raises OSError."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

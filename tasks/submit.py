@@ -109,7 +109,8 @@ async def _tell_of_held(error: ClipHeld, order: ClipOrder, archive: Archive) -> 
     if entry is None:
         announce_alarm("held", order, error.summary, job_id=error.job_id)
         return
-    announce_alarm("held", order, entry.history[-1].note, entry.at_most_usd, error.job_id)
+    note = entry.history[-1].note
+    announce_alarm("held", order, note, entry.at_most_usd, error.job_id, entry)
     try:
         content = Markdown(explain(entry, escape))
         await write_page(f"held-{entry.clip_key}", content, "a clip that may be paid for is held")

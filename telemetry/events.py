@@ -15,6 +15,7 @@ from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.ledger import NOTHING, Entry
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.settlement import Collected, Outcome
+from prefect_kling.telemetry.metrics import count_ended, count_held
 
 # The part of a cap from which `kling.budget.low` is emitted.
 LOW_BUDGET = Decimal("0.8")
@@ -31,10 +32,13 @@ def announce_ended(entry: Entry, collected: Collected) -> None:
     A run, a receiver and a sweep may find the end of a job at the same time. Only the one that
     closed the job's record (`is_news`) emits the event; for the others this does nothing.
 
+    It is counted for OpenTelemetry as well, see `metrics`.
+
     The payload of a completed job holds the clip's address, its price in US dollars, its size in
     bytes, and how many seconds the API took; that of a failed job holds the reason. Events go to
     the Prefect server only.
     """
+    count_ended(entry, collected)
     event = _EVENT_OF_OUTCOME.get(collected.outcome)
     if event is None or not collected.is_news:
         return
@@ -128,6 +132,7 @@ def announce_alarm(
     why: str,
     at_most_usd: Decimal | None = None,
     job_id: str | None = None,
+    entry: Entry | None = None,
 ) -> None:
     """Emit `kling.clip.` and `held`, `expiring`, `overdue`, `quarantined` or `gone`.
 
@@ -135,6 +140,8 @@ def announce_alarm(
 
     Every sweep that finds such a clip emits it again, and so does every run that finds a held one.
     """
+    if kind == "held" and entry is not None:
+        count_held(entry)
     cost = None
     if at_most_usd is not None:
         cost = str(at_most_usd)

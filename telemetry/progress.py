@@ -43,6 +43,9 @@ class ShotProgress(BaseModel):
     usd: Decimal | None = None
     clip: Clip | None = None
     reused: bool = False
+    """Whether its clip was archived before."""
+    paid: bool = False
+    """Whether this run has sent, and so paid, its request; no other run, and no run before."""
     detail: str = ""
 
 
@@ -151,6 +154,12 @@ class ProgressLog:
     def count(self, stage: Stage) -> int:
         """Return how many shots are at this stage."""
         return sum(progress.stage is stage for progress in self._latest.values())
+
+    @property
+    def paid_usd(self) -> Decimal:
+        """What the clips cost that this run has sent."""
+        prices = [each.usd or Decimal(0) for each in self._latest.values() if each.paid]
+        return sum(prices, Decimal(0))
 
     def seconds(self, shot: str) -> float | None:
         """Return how long a shot took, or has taken until now; None if it was not submitted."""

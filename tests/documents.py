@@ -13,3 +13,10 @@ def write_section(document: Path, name: str, text: str) -> None:
     if not begin or not end:
         raise ValueError(f"{document} has no section {name}")
     document.write_text(f"{before}{begin}{text.strip()}\n{end}{after}")
+
+
+def section(document: Path, name: str) -> str:
+    """Return what stands between `<!-- name -->` and `<!-- /name -->`."""
+    _, _, rest = document.read_text().partition(f"<!-- {name} -->\n")
+    text, _, _ = rest.partition(f"<!-- /{name} -->")
+    return text.strip()

@@ -8,6 +8,11 @@ from typing import Any
 import pytest
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.blocks.environment import (
+    archive_from_environment,
+    credentials_from_environment,
+)
+from prefect_kling.deployments import pytest_plugin
 from prefect_kling.deployments.cli.app import app
 from prefect_kling.deployments.local.demo import BUCKET
 from prefect_kling.deployments.local.seaweed import LocalS3
@@ -19,6 +24,7 @@ from prefect_kling.studio.film.reading.columns import COLUMNS
 from prefect_kling.studio.film.reading.reader import read_story, read_storyboard
 from prefect_kling.studio.film.reading.table import read_requests, read_rows
 from prefect_kling.studio.film.reading.version_table import read_versions
+from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.report import COUNTS, DIMENSIONS, SUMS
 
 ROOT = Path(__file__).parent.parent
@@ -55,12 +61,15 @@ def real_run(
 
 @pytest.mark.usefixtures("real_run")
 def test_the_readmes_python_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
-    """A clip is made by the first piece, and by a user's own flow with the blocks it saved."""
+    """A clip is made by the first piece, and by a user's own flow with stored blocks."""
     import asyncio
 
     first, flow = blocks("python")
     exec(compile(first, "README.md", "exec"), {"__name__": "readme"})
     assert f"s3://{BUCKET}/kling/clips/" in capsys.readouterr().out
+    # As `prefect-kling setup` does.
+    credentials_from_environment().save("default", overwrite=True)
+    archive_from_environment().save("default", overwrite=True)
     namespace: dict[str, Any] = {"__name__": "readme"}
     exec(compile(flow, "README.md", "exec"), namespace)
     assert str(asyncio.run(namespace["teaser"]("A lamp"))).startswith(f"s3://{BUCKET}/")
@@ -139,6 +148,23 @@ def test_the_page_about_reports_runs_as_it_stands(capsys: pytest.CaptureFixture[
     exec(compile(read, "reports.md", "exec"), namespace)
     assert namespace["report"].rows == ()
     assert set(re.findall(r"`(\w+)`", page)) >= {*DIMENSIONS, *COUNTS, *SUMS}
+
+
+@pytest.mark.usefixtures("default_blocks")
+def test_the_python_in_the_page_about_python_runs(archive: Archive) -> None:
+    """The first call, the three tasks, and a test of a user's own, as they stand."""
+    import asyncio
+
+    page = (ROOT / "docs" / "python.md").read_text()
+    call, steps, own_test = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    namespace: dict[str, Any] = {"__name__": "page"}
+    exec(compile(call, "python.md", "exec"), namespace)
+    assert namespace["clip"].uri.startswith(archive.bucket.uri("clips/"))
+    exec(compile(steps, "python.md", "exec"), namespace)
+    assert str(asyncio.run(namespace["step_by_step"]("A lamp"))).endswith(".mp4")
+    compile(own_test, "python.md", "exec")
+    for name in re.findall(r"^\| `(kling_\w+)` \|", page, re.MULTILINE):
+        assert hasattr(pytest_plugin, name)
 
 
 def test_the_readmes_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,17 +1,29 @@
-"""The command line: `prefect-kling`.
+"""The command line: `prefect-kling`. How it ends is said in `exit_codes`.
 
 A command's module is imported when the command is called: Prefect alone takes longer to import
 than most commands take to run. The texts of the list of commands therefore stand here as well.
 """
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import cyclopts
 import httpx
 from pydantic import ValidationError
 
-from prefect_kling.deployments.cli.terminal import Styled, errors, say
+from prefect_kling.deployments.cli.exit_codes import BROKEN_PIPE, after_signal, exit_code_of
+from prefect_kling.deployments.cli.signals import ended_by_signals
+from prefect_kling.deployments.cli.terminal import (
+    Refused,
+    Styled,
+    accept_every_text,
+    console,
+    errors,
+    say,
+)
 from prefect_kling.kling.error_details import DetailedError
 
 DEPLOYMENTS = "prefect_kling.deployments"
@@ -23,7 +35,21 @@ COMMANDS = {
     "cli.batch:batch": (
         "Make the clips of a table, and keep a table of results in the archive.\n\n"
         "Costs money for every clip that is not archived yet; see `quote`. The exit code is 1 if\n"
-        "a clip has failed or is held."
+        "a clip has failed, 3 if one is held, and 4 if one is still under way."
+    ),
+    "cli.clip:clip": (
+        "Make one clip from a prompt.\n\n"
+        "Costs money unless it is archived already; the price is told first. Safe to repeat:\n"
+        "the same words bring the same clip, and nothing is paid again."
+    ),
+    "cli.collect:collect": (
+        "Look once at every clip that is paid and not finished, whoever started it.\n\n"
+        "Free, safe beside anything else. Finished videos are archived, failed jobs closed. The\n"
+        "exit code is 3 if a clip needs a person, and 1 if one could not be looked at."
+    ),
+    "cli.completion:completion": (
+        "Print a script that completes words in your shell, or install it.\n\n"
+        "Free. `--install` writes it where the shell looks for it."
     ),
     "cli.doctor:doctor": (
         "Check everything a production run needs, and say what is wrong and what to do.\n\n"
@@ -77,6 +103,16 @@ COMMANDS = {
         "Free but for the store's traffic: it reads the record of every clip. Amounts are in\n"
         "US dollars."
     ),
+    "cli.decide:retry": (
+        "Allow one more attempt at a failed clip, or at a held one that was not made.\n\n"
+        "Sends nothing: run the clip or the film again for that. A friendly name of `ledger\n"
+        "retry` and `ledger release`."
+    ),
+    "cli.decide:give_up": (
+        "Wait no longer for a clip, or for all held and failed clips of a film.\n\n"
+        "Sends nothing. What may have been paid is booked, and they are never sent again by\n"
+        "themselves. A friendly name of `ledger give-up`."
+    ),
     "cli.sandbox:sandbox": "Run the local stand-in of the Kling API until it is interrupted.",
     "cli.schema:schema": "Print the JSON Schema of storyboards, for editors.",
     "cli.serve:serve": (
@@ -84,9 +120,17 @@ COMMANDS = {
         "No work pool is needed. Runs are processes of their own on this machine. What is\n"
         "deployed and how: see `deployments/prefect.yaml`."
     ),
+    "cli.watch:watch": (
+        "Show what is under way in the archive until nothing is left.\n\n"
+        "Free: it reads the ledger, and neither sends nor archives anything. A table in a\n"
+        "terminal, elsewhere a line for each change. The exit code is 3 if only held clips are\n"
+        "left."
+    ),
 }
 
-app = cyclopts.App(name="prefect-kling", help="Kling Omni-Video as dependable Prefect work.")
+app = cyclopts.App(
+    name="prefect-kling", help="Kling Omni-Video as dependable Prefect work.", console=console
+)
 for place, text in COMMANDS.items():
     app.command(f"{DEPLOYMENTS}.{place}", help=text)
 
@@ -99,8 +143,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     if arguments is None:
         arguments = sys.argv[1:]
+    accept_every_text()
     try:
-        app(arguments)
+        _run(arguments)
+    except BrokenPipeError:
+        # Python would try to write what is left once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    try:
+        try:
+            with ended_by_signals():
+                app(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except KeyboardInterrupt:
+        sys.exit(after_signal(signal.SIGINT))
+    except EOFError:
+        _fail("Refused", "there was no answer; nothing was changed and nothing was sent")
     except httpx.ConnectError as error:
         from prefect.settings import PREFECT_API_URL
 
@@ -111,17 +175,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"PREFECT_API_URL ({error})",
         )
     except Exception as error:
-        if not isinstance(error, _expected_errors()):
-            raise
+        _tell(error)
+
+
+def _tell(error: Exception) -> None:
+    """Print an expected error as a sentence and exit; raise any other again."""
+    if isinstance(error, DetailedError | Refused):
+        _fail(type(error).__name__, str(error), exit_code_of(error))
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        _fail("Error", f"{where}{error.strerror.lower()}")
+    if isinstance(error, ValidationError):
+        wrong = [f"{_field(each['loc'])}{each['msg']}" for each in error.errors()]
+        _fail("Error", "; ".join(wrong))
+    if isinstance(error, _expected_errors()):
         _fail(type(error).__name__, str(error))
+    raise error
+
+
+def _field(place: tuple[int | str, ...]) -> str:
+    if not place:
+        return ""
+    return f"{'.'.join(map(str, place))}: "
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
+    from prefect.exceptions import PrefectException
+
     from prefect_kling.blocks.load import BlockMissing
 
-    return DetailedError, BlockMissing, ValidationError, RuntimeError, OSError
+    return BlockMissing, PrefectException, httpx.HTTPError, httpx.InvalidURL, RuntimeError, OSError
 
 
-def _fail(kind: str, message: str) -> None:
+def _fail(kind: str, message: str, exit_code: int = 1) -> NoReturn:
     say(Styled(kind, "red"), f": {message}", to=errors)
-    sys.exit(1)
+    sys.exit(exit_code)

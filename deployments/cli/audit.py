@@ -9,7 +9,8 @@ from cyclopts import Parameter
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
-from prefect_kling.deployments.cli.terminal import say
+from prefect_kling.deployments.cli.documents import Audited, LedgerLine
+from prefect_kling.deployments.cli.terminal import AsJson, print_json, say
 from prefect_kling.studio.money.audit import Audit, act, audit
 from prefect_kling.studio.money.books import Books, Decision, Obstacle, Reading
 from prefect_kling.studio.money.record import Entry
@@ -58,6 +59,7 @@ def audit_account(
     decide: Annotated[bool, Parameter(negative="")] = False,
     archive: str = "default",
     credentials: str = "default",
+    as_json: AsJson = False,
 ) -> int:
     """Compare balance and charges with the ledger, and say what that proves of held clips.
 
@@ -72,11 +74,12 @@ def audit_account(
             `account_is_ours_alone` in the KlingCredentials block.
         archive: Name of the KlingArchive block.
         credentials: Name of the KlingCredentials block.
+        as_json: Print JSON.
     """
     said = None
     if topped_up is not None:
         said = _usd(topped_up)
-    return asyncio.run(_audit(said, archive, credentials, is_deciding=decide))
+    return asyncio.run(_audit(said, archive, credentials, is_deciding=decide, as_json=as_json))
 
 
 def _usd(text: str) -> Decimal:
@@ -92,7 +95,12 @@ def _usd(text: str) -> Decimal:
 
 
 async def _audit(
-    topped_up: Decimal | None, archive_name: str, credentials_name: str, *, is_deciding: bool
+    topped_up: Decimal | None,
+    archive_name: str,
+    credentials_name: str,
+    *,
+    is_deciding: bool,
+    as_json: bool,
 ) -> int:
     block = await load_block(KlingCredentials, credentials_name)
     if is_deciding and not block.account_is_ours_alone:
@@ -106,9 +114,29 @@ async def _audit(
         released: tuple[str, ...] = ()
         if is_deciding:
             released = await act(found.proven, found.reading, archive)
-    for text in lines(found, released):
-        say(text)
+    if as_json:
+        print_json(_document(found, released))
+    else:
+        for text in lines(found, released):
+            say(text)
     return 0 if agrees(found) else 1
+
+
+def _document(found: Audit, released: tuple[str, ...]) -> Audited:
+    unexplained = None
+    if found.since_last is not None:
+        unexplained = found.since_last.unexplained_usd
+    return Audited(
+        agrees=agrees(found),
+        balance=found.reading.balance,
+        total=found.reading.total,
+        frozen=found.reading.frozen,
+        currency=found.reading.currency,
+        unexplained_usd=unexplained,
+        held=tuple(LedgerLine.of(entry) for entry in found.held),
+        proven={each.clip_key: each.verdict for each in found.proven},
+        released=released,
+    )
 
 
 def agrees(found: Audit) -> bool:

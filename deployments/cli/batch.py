@@ -1,30 +1,35 @@
 """`prefect-kling batch`, and the tables that `quote` reads, too."""
 
 import asyncio
-import sys
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.prompt import Confirm
+from rich.console import Console
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
-from prefect_kling.deployments.cli.chosen_blocks import Blocks, Refused
+from prefect_kling.deployments.cli.chosen_blocks import Blocks
+from prefect_kling.deployments.cli.documents import BatchMade
+from prefect_kling.deployments.cli.exit_codes import ExitCode
+from prefect_kling.deployments.cli.live_table import BatchCounter
+from prefect_kling.deployments.cli.paid import RAISE_LIMIT, require_yes, told_paid
 from prefect_kling.deployments.cli.quote_table import show_batch_quote
-from prefect_kling.deployments.cli.terminal import Styled, console, say
+from prefect_kling.deployments.cli.signals import run
+from prefect_kling.deployments.cli.terminal import AsJson, Styled, facts, print_json, say
 from prefect_kling.flows import generate_batch, submit_batch
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.batch.frozen import BatchPlan, freeze, table_name
 from prefect_kling.studio.batch.quote import quote_batch
-from prefect_kling.studio.batch.results import BatchResult, RowState
+from prefect_kling.studio.batch.results import BatchResult, BatchRow, RowState
 from prefect_kling.studio.errors import TableInvalid
 from prefect_kling.studio.film.reading.plain_text import decoded
 from prefect_kling.studio.film.reading.table import read_rows
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.tasks import WrongRows
+from prefect_kling.telemetry.progress import subscribe
 
 _TROUBLE = (RowState.FAILED, RowState.HELD)
 _MOST_TROUBLES = 20
@@ -42,11 +47,12 @@ def batch(
     leave: bool = False,
     tag: Annotated[list[str] | None, Parameter(negative="")] = None,
     to: Path | None = None,
-) -> None:
+    as_json: AsJson = False,
+) -> int:
     """Make the clips of a table, and keep a table of results in the archive.
 
     Costs money for every clip that is not archived yet; see `quote`. The exit code is 1 if
-    a clip has failed or is held.
+    a clip has failed, 3 if one is held, and 4 if one is still under way.
 
     Args:
         table: A CSV, TSV, JSON, JSON Lines or YAML file.
@@ -57,39 +63,57 @@ def batch(
         leave: Send the clips and do not wait; the receiver or a sweep archives them.
         tag: Who pays, as in `--tag project=spring`; may be said several times.
         to: A file on this machine that gets a copy of the table of results, as CSV.
+        as_json: Print JSON.
     """
     clips = asyncio.run(load_block(KlingArchive, blocks.archive)).get_archive()
-    result = asyncio.run(
+    result, paid_usd = run(
         _make_batch(
             table,
             blocks,
             Spending.model_validate({"budget_usd": budget_usd, "tags": tag or []}),
             approve_above_usd,
+            facts(as_json=as_json),
             skip_wrong=skip_wrong,
             leave=leave,
         )
     )
-    _show(result, clips)
     if to is not None:
         with to.open("w+b") as file:
             clips.bucket.fetch(clips.bucket.path_of(result.csv_uri), file)
-        say(f"  {to}")
-    if any(result.count(state) for state in _TROUBLE):
-        sys.exit(1)
+    rows = (row for row in result.read_rows(clips) if row.state in _TROUBLE)
+    troubles = list(islice(rows, _MOST_TROUBLES))
+    if as_json:
+        print_json(BatchMade.of(result, paid_usd, troubles))
+    else:
+        _show(result, troubles, paid_usd)
+        if to is not None:
+            say(f"  {to}")
+    return _exit_code(result, is_left=leave)
 
 
-def _show(result: BatchResult, archive: Archive) -> None:
+def _exit_code(result: BatchResult, *, is_left: bool) -> ExitCode:
+    if result.count(RowState.FAILED):
+        return ExitCode.FAILED
+    if result.count(RowState.HELD):
+        return ExitCode.HELD
+    if result.count(RowState.UNDER_WAY) and not is_left:
+        return ExitCode.NOT_FINISHED
+    return ExitCode.DONE
+
+
+def _show(result: BatchResult, troubles: list[BatchRow], paid_usd: Decimal | None) -> None:
     """Print how many rows are in which state, the first rows in trouble, and the addresses."""
     say()
-    say(Styled(str(result.table), "bold"), f": {len(result)} rows, ${result.usd}")
+    say(Styled(str(result.table), "bold"), f": {len(result)} rows, worth ${result.usd}")
     for state, count in result.counts.items():
         say(f"  {count} {state.value}")
-    troubles = (row for row in result.read_rows(archive) if row.state in _TROUBLE)
-    for row in islice(troubles, _MOST_TROUBLES):
+    for row in troubles:
         name = row.given.get("id", "")
         say(Styled(f"  row {row.number} {row.state.value} ", "red"), f"{name}: {row.trouble}")
     say(f"  {result.csv_uri}")
     say(f"  {result.results_uri}")
+    if paid_usd is not None:
+        say(told_paid(paid_usd))
 
 
 async def _make_batch(
@@ -97,10 +121,12 @@ async def _make_batch(
     blocks: Blocks,
     spending: Spending,
     approve_above_usd: Decimal | None,
+    to: Console,
     *,
     skip_wrong: bool,
     leave: bool,
-) -> BatchResult:
+) -> tuple[BatchResult, Decimal | None]:
+    """Return the result, and what this run has paid where that is known at its end."""
     credentials = await load_block(KlingCredentials, blocks.credentials)
     archive = await load_block(KlingArchive, blocks.archive)
     clips = archive.get_archive()
@@ -108,15 +134,18 @@ async def _make_batch(
     if approve_above_usd is not None:
         quote = quote_batch(plan, clips.ledger)
         if quote.at_most_usd > approve_above_usd:
-            show_batch_quote(quote, "")
-            if not Confirm.ask("Make it?", console=console, default=False):
-                raise Refused("not approved; nothing was sent and nothing was paid")
+            show_batch_quote(quote, "", to)
+            require_yes("Make it?", RAISE_LIMIT, to)
     wrong_rows: WrongRows = "refuse"
     if skip_wrong:
         wrong_rows = "skip"
     if leave:
-        return await submit_batch(plan.table.id, credentials, archive, spending, wrong_rows)
-    return await generate_batch(plan.table.id, credentials, archive, spending, wrong_rows)
+        sent = await submit_batch(plan.table.id, credentials, archive, spending, wrong_rows)
+        return sent, None
+    counter = BatchCounter(to, plan.table.name, len(plan.quotes))
+    with counter.on_screen(), subscribe(counter.show):
+        made = await generate_batch(plan.table.id, credentials, archive, spending, wrong_rows)
+    return made, counter.paid_usd
 
 
 def is_table(path: Path) -> bool:

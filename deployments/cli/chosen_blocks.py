@@ -1,10 +1,6 @@
-"""Which blocks a command uses, and what it raises when somebody says no."""
+"""Which blocks a command uses."""
 
 from dataclasses import dataclass
-
-
-class Refused(RuntimeError):
-    """A person was asked and said no."""
 
 
 @dataclass(frozen=True)

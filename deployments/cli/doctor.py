@@ -11,6 +11,8 @@ from cyclopts import Parameter
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
 from prefect_kling.deployments.cli.doctor_text import line, sentence
+from prefect_kling.deployments.cli.documents import Check, Examined
+from prefect_kling.deployments.cli.exit_codes import ExitCode
 from prefect_kling.deployments.cli.setup import (
     SetupRefused,
     ask,
@@ -18,7 +20,7 @@ from prefect_kling.deployments.cli.setup import (
     require_whole,
     set_up,
 )
-from prefect_kling.deployments.cli.terminal import Styled, console, say
+from prefect_kling.deployments.cli.terminal import AsJson, Styled, console, print_json, say
 from prefect_kling.deployments.doctor.checks import CHECKS, SERVER
 from prefect_kling.deployments.doctor.context import DoctorContext
 from prefect_kling.deployments.doctor.examination import examine
@@ -39,6 +41,7 @@ def doctor(
     archive: str = "default",
     live: Annotated[bool, Parameter(negative="")] = False,
     report: Path = Path("kling-live-report.json"),
+    as_json: AsJson = False,
 ) -> int:
     """Check everything a production run needs, and say what is wrong and what to do.
 
@@ -50,10 +53,11 @@ def doctor(
         live: Instead, look at the account for a minute and write how frozen money, records and
             calls behave into a file that can be sent to others. Send a clip just before.
         report: That file.
+        as_json: Print JSON.
     """
     if live:
         return asyncio.run(_write_live_report(credentials, archive, report))
-    return asyncio.run(_examine(credentials, archive))
+    return asyncio.run(_examine(credentials, archive, as_json=as_json))
 
 
 def setup(
@@ -113,10 +117,18 @@ async def _set_up(given: dict[str, str], name: str, *, overwrite: bool) -> int:
     return await _examine(name, name)
 
 
-async def _examine(credentials: str, archive: str) -> int:
-    exit_code = 0
+async def _examine(credentials: str, archive: str, *, as_json: bool = False) -> int:
+    checks = []
+    faults = 0
     async for finding in examine(DoctorContext(credentials, archive), CHECKS):
-        say(Styled(line(finding), COLOURS[finding.status]))
         if finding.status is Status.FAULT:
-            exit_code = 1
-    return exit_code
+            faults += 1
+        if as_json:
+            found = sentence(finding)
+            check = Check(check=finding.check, status=finding.status, found=found, fix=finding.fix)
+            checks.append(check)
+        else:
+            say(Styled(line(finding), COLOURS[finding.status]))
+    if as_json:
+        print_json(Examined(checks=tuple(checks), faults=faults))
+    return ExitCode.FAILED if faults else ExitCode.DONE

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.blocks.load import load_block
-from prefect_kling.deployments.cli.terminal import Styled, say
+from prefect_kling.deployments.cli.documents import Exported, FileExported
+from prefect_kling.deployments.cli.terminal import AsJson, Styled, facts, print_json, say
 from prefect_kling.studio.film.export import export_film, find_film
 
 
-def export(film: str, *, to: Path, archive: str = "default") -> None:
+def export(film: str, *, to: Path, archive: str = "default", as_json: AsJson = False) -> None:
     """Bring a film to disk: film, clips, contact sheet, manifest, and timelines for editors.
 
     Free but for the store's traffic. What is there and right is left as it is: an
@@ -20,13 +21,22 @@ def export(film: str, *, to: Path, archive: str = "default") -> None:
             cuts, the last one.
         to: The folder to write into; it is made.
         archive: Name of the KlingArchive block.
+        as_json: Print JSON.
     """
     block = asyncio.run(load_block(KlingArchive, archive))
     clips = block.get_archive()
     found = find_film(film, clips)
-    say(Styled(found.title, "bold"), f": {found.seconds:.2f} s, {len(found.clips)} clips")
+    told_to = facts(as_json=as_json)
+    title = Styled(found.title, "bold")
+    say(title, f": {found.seconds:.2f} s, {len(found.clips)} clips", to=told_to)
+    files = []
     for exported in export_film(found, to, clips):
+        size = exported.path.stat().st_size
         told = "is there"
         if exported.is_new:
-            told = f"{exported.path.stat().st_size:,} bytes"
-        say(f"  {exported.path}  ({told})")
+            told = f"{size:,} bytes"
+        say(f"  {exported.path}  ({told})", to=told_to)
+        path = str(exported.path)
+        files.append(FileExported(path=path, bytes=size, is_new=exported.is_new))
+    if as_json:
+        print_json(Exported(title=found.title, seconds=found.seconds, files=tuple(files)))

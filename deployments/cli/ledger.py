@@ -1,29 +1,42 @@
 """`prefect-kling ledger`: what the ledger knows, and the decisions only a person can take."""
 
 import asyncio
-import getpass
-import socket
 import sys
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from decimal import Decimal
 
 import cyclopts
 from rich.prompt import Confirm
 
-from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.blocks import KlingCredentials
 from prefect_kling.blocks.load import load_block
 from prefect_kling.deployments.cli.audit import audit_account
+from prefect_kling.deployments.cli.deciding import (
+    Choice,
+    Outcome,
+    choose,
+    decide_all,
+    named_or_chosen,
+    open_archive,
+    read_one,
+    tell,
+    who,
+)
+from prefect_kling.deployments.cli.documents import LedgerLine, LedgerListed
 from prefect_kling.deployments.cli.quarantine import quarantine
-from prefect_kling.deployments.cli.terminal import Column, print_list, say
-from prefect_kling.kling.client import KlingClient
-from prefect_kling.kling.errors import KlingError
+from prefect_kling.deployments.cli.terminal import (
+    LIST_WIDTH,
+    AsJson,
+    Column,
+    facts,
+    print_json,
+    print_list,
+    say,
+)
 from prefect_kling.kling.server_words import one_line
-from prefect_kling.studio.errors import StudioError, WrongClip
 from prefect_kling.studio.money import decisions
-from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.explain import explain
-from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, VersionedEntry
+from prefect_kling.studio.money.ledger import Entry, EntryState
 
 ledger = cyclopts.App(name="ledger", help="Show what was paid, and decide about held clips.")
 ledger.command(quarantine)
@@ -31,44 +44,56 @@ ledger.command(audit_account, name="audit")
 
 
 @ledger.command(name="list")
-def list_entries(state: EntryState | None = None, archive: str = "default") -> None:
+def list_entries(
+    state: EntryState | None = None, archive: str = "default", as_json: AsJson = False
+) -> None:
     """List clips with their state, price and job; everything unless a state is named.
 
     Args:
         state: claimed, sending, submitted, held, released, failed, given_up or archived; intent
             in records of older versions.
         archive: Name of the KlingArchive block.
+        as_json: Print JSON.
     """
-    book = _archive(archive).ledger
+    book = open_archive(archive).ledger
+    entries = [
+        version.entry for version in book.all_records() if state in (None, version.entry.state)
+    ]
+    if as_json:
+        print_json(LedgerListed(clips=tuple(LedgerLine.of(entry) for entry in entries)))
+        return
     rows = []
-    for version in book.all_records():
-        entry = version.entry
-        if state in (None, entry.state):
-            charged = "" if entry.charged_usd is None else f"${entry.charged_usd}"
-            rows.append(
-                (
-                    entry.clip_key,
-                    entry.state.value,
-                    f"${entry.at_most_usd}",
-                    charged,
-                    entry.job_id or "",
-                    entry.order.request.headline,
-                )
+    for entry in entries:
+        charged = "" if entry.charged_usd is None else f"${entry.charged_usd}"
+        rows.append(
+            (
+                entry.clip_key,
+                entry.state.value,
+                f"${entry.at_most_usd}",
+                charged,
+                entry.job_id or "",
+                entry.order.request.headline,
             )
+        )
     headings = ("clip key", "state", "at most", "charged", "job")
     columns = [Column(heading, is_whole=True) for heading in headings]
-    print_list([*columns, Column("request")], rows, width=150)
+    print_list([*columns, Column("request")], rows, LIST_WIDTH)
 
 
 @ledger.command
-def show(key: str, archive: str = "default") -> None:
+def show(key: str, archive: str = "default", as_json: AsJson = False) -> None:
     """Tell one clip's record: what happened, what it may have cost, and what can be done.
 
     Args:
         key: The clip key, or enough of its beginning.
         archive: Name of the KlingArchive block.
+        as_json: Print JSON: the facts, without what can be done.
     """
-    say(explain(_read(_archive(archive), key).entry, one_line))
+    entry = read_one(open_archive(archive), key).entry
+    if as_json:
+        print_json(LedgerLine.of(entry))
+        return
+    say(explain(entry, one_line))
 
 
 @ledger.command
@@ -78,6 +103,7 @@ def adopt(
     archive: str = "default",
     credentials: str = "default",
     yes: bool = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say that a clip's job was found. It is then waited for, archived and settled like any other.
 
@@ -89,9 +115,11 @@ def adopt(
         archive: Name of the KlingArchive block.
         credentials: Name of the KlingCredentials block.
         yes: Do not ask whether this is the job.
+        as_json: Print JSON.
     """
-    studio = _archive(archive)
-    version = _read(studio, key)
+    studio = open_archive(archive)
+    version = read_one(studio, key)
+    to = facts(as_json=as_json)
 
     async def decide() -> Entry | None:
         async with (await load_block(KlingCredentials, credentials)).get_client() as client:
@@ -99,15 +127,21 @@ def adopt(
             made = "at an unknown time"
             if job.created_at is not None:
                 made = f"{job.created_at:%Y-%m-%d %H:%M:%S} UTC"
-            say(f"job {job.job_id}: {job.model or 'no model named'}, made {made}")
-            say(f"clip {version.entry.clip_key}: {version.entry.order.request.headline}")
-            if not yes and sys.stdin.isatty() and not Confirm.ask("Is it this clip's job?"):
+            say(f"job {job.job_id}: {job.model or 'no model named'}, made {made}", to=to)
+            say(f"clip {version.entry.clip_key}: {version.entry.order.request.headline}", to=to)
+            is_asked = not yes and sys.stdin.isatty()
+            if is_asked and not Confirm.ask("Is it this clip's job?", console=to):
                 return None
-            return await decisions.adopt(version, job, client, studio, _who())
+            return await decisions.adopt(version, job, client, studio, who())
 
     entry = asyncio.run(decide())
+    outcome = Outcome([entry] if entry is not None else [])
+    sentence = "nothing was changed."
     if entry is not None:
-        say(f"clip {entry.clip_key} is job {job_id}; run its flow again, or collect_finished.")
+        sentence = (
+            f"clip {entry.clip_key} is job {job_id}; run its flow again, or collect_finished."
+        )
+    tell(sentence, outcome, Choice([]), as_json=as_json)
 
 
 @ledger.command
@@ -118,6 +152,7 @@ def release(
     older_than: float = 0.0,
     confirm: Decimal | None = None,
     archive: str = "default",
+    as_json: AsJson = False,
 ) -> None:
     """Say that held clips were certainly not made. They may then be sent, and paid, again.
 
@@ -132,16 +167,19 @@ def release(
         older_than: Only clips that were sent so many hours ago, or earlier.
         confirm: The sum, as listed.
         archive: Name of the KlingArchive block.
+        as_json: Print JSON.
     """
-    studio = _archive(archive)
+    studio = open_archive(archive)
     if key:
-        entry = decisions.release(_read(studio, key), job_ids, studio, _who())
-        say(f"clip {entry.clip_key} is released; running its flow sends it again.")
+        entry = decisions.release(read_one(studio, key), job_ids, studio, who())
+        sentence = f"clip {entry.clip_key} is released; running its flow sends it again."
+        tell(sentence, Outcome([entry]), Choice([]), as_json=as_json)
         return
-    chosen = _choose(studio, (EntryState.HELD,), film, older_than, confirm)
-    for version in chosen:
-        decisions.release(version, (), studio, _who())
-    say(f"{len(chosen)} clips are released; running their flows sends them again.")
+    selection = decisions.Selection((EntryState.HELD,), film, timedelta(hours=older_than))
+    choice = choose(studio, selection, confirm, as_json=as_json)
+    released = [decisions.release(version, (), studio, who()) for version in choice.chosen]
+    sentence = f"{len(released)} clips are released; running their flows sends them again."
+    tell(sentence, Outcome(released), choice, as_json=as_json)
 
 
 @ledger.command
@@ -152,6 +190,7 @@ def retry(
     confirm: Decimal | None = None,
     archive: str = "default",
     credentials: str = "default",
+    as_json: AsJson = False,
 ) -> None:
     """Allow one more attempt at clips that failed, were given up, or whose job is gone.
 
@@ -165,11 +204,15 @@ def retry(
         confirm: The sum, as listed.
         archive: Name of the KlingArchive block.
         credentials: Name of the KlingCredentials block.
+        as_json: Print JSON.
     """
-    studio = _archive(archive)
-    chosen = _named_or_chosen(studio, key, (EntryState.FAILED,), film, older_than, confirm)
-    done = _decide_all(decisions.retry, chosen, studio, credentials)
-    say(f"{done} clips may be tried again; running their flows sends them.")
+    studio = open_archive(archive)
+    selection = decisions.Selection((EntryState.FAILED,), film, timedelta(hours=older_than))
+    choice = named_or_chosen(studio, key, selection, confirm, as_json=as_json)
+    outcome = decide_all(decisions.retry, choice.chosen, studio, credentials)
+    count = len(outcome.decided)
+    sentence = f"{count} clips may be tried again; running their flows sends them."
+    tell(sentence, outcome, choice, as_json=as_json)
 
 
 @ledger.command(name="give-up")
@@ -181,6 +224,7 @@ def give_up(
     confirm: Decimal | None = None,
     archive: str = "default",
     credentials: str = "default",
+    as_json: AsJson = False,
 ) -> None:
     """Wait no longer for clips. Their worst price is booked, unless the API's record says less.
 
@@ -195,97 +239,10 @@ def give_up(
         confirm: The sum, as listed.
         archive: Name of the KlingArchive block.
         credentials: Name of the KlingCredentials block.
+        as_json: Print JSON.
     """
-    studio = _archive(archive)
-    chosen = _named_or_chosen(studio, key, (state,), film, older_than, confirm)
-    done = _decide_all(decisions.give_up, chosen, studio, credentials)
-    say(f"{done} clips are given up.")
-
-
-Decision = Callable[[VersionedEntry, KlingClient, Archive, str], Awaitable[Entry]]
-
-
-def _decide_all(
-    decision: Decision, versions: list[VersionedEntry], studio: Archive, credentials: str
-) -> int:
-    """Decide about each clip; one that cannot be decided about is told and left alone."""
-
-    async def decide() -> int:
-        done = 0
-        async with (await load_block(KlingCredentials, credentials)).get_client() as client:
-            for version in versions:
-                try:
-                    await decision(version, client, studio, _who())
-                except (StudioError, KlingError) as error:
-                    if len(versions) == 1:
-                        raise
-                    say(f"clip {version.entry.clip_key} is left alone: {error}")
-                    continue
-                done += 1
-        return done
-
-    return asyncio.run(decide())
-
-
-def _named_or_chosen(
-    studio: Archive,
-    key: str,
-    states: tuple[EntryState, ...],
-    film: str,
-    older_than: float,
-    confirm: Decimal | None,
-) -> list[VersionedEntry]:
-    if key:
-        return [_read(studio, key)]
-    return _choose(studio, states, film, older_than, confirm)
-
-
-def _choose(
-    studio: Archive,
-    states: tuple[EntryState, ...],
-    film: str,
-    older_than: float,
-    confirm: Decimal | None,
-) -> list[VersionedEntry]:
-    """List clips and what they may have cost; return them only if their sum was typed in."""
-    selection = decisions.Selection(states, film, timedelta(hours=older_than))
-    chosen: list[VersionedEntry] = []
-    total = NOTHING
-    rows = []
-    for selected in decisions.select(selection, studio):
-        entry = selected.version.entry
-        sent = "" if entry.sent_at is None else f"{entry.sent_at:%Y-%m-%d %H:%M}"
-        note = entry.last_note
-        if selected.skipped:
-            note = f"skipped: {selected.skipped}"
-        else:
-            chosen.append(selected.version)
-            total += entry.at_most_usd
-        rows.append((entry.clip_key, entry.state.value, sent, f"${entry.at_most_usd}", note))
-    headings = ("clip key", "state", "sent", "at most")
-    columns = [Column(heading, is_whole=True) for heading in headings]
-    print_list([*columns, Column("note")], rows, width=150)
-    if confirm == total:
-        return chosen
-    say(f"{len(chosen)} clips, at most ${total}. Nothing is changed yet: add --confirm {total}")
-    if confirm is not None:
-        raise WrongClip(f"${confirm} was typed in, the sum is ${total}")
-    return []
-
-
-def _archive(name: str) -> Archive:
-    return asyncio.run(load_block(KlingArchive, name)).get_archive()
-
-
-def _read(studio: Archive, beginning: str) -> VersionedEntry:
-    keys = list(studio.ledger.all_keys(beginning))
-    version = studio.ledger.read(keys[0]) if len(keys) == 1 else None
-    if version is None:
-        raise WrongClip(
-            f"{len(keys)} clips begin with {beginning}; name exactly one", clip_key=beginning
-        )
-    return version
-
-
-def _who() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    studio = open_archive(archive)
+    selection = decisions.Selection((state,), film, timedelta(hours=older_than))
+    choice = named_or_chosen(studio, key, selection, confirm, as_json=as_json)
+    outcome = decide_all(decisions.give_up, choice.chosen, studio, credentials)
+    tell(f"{len(outcome.decided)} clips are given up.", outcome, choice, as_json=as_json)

@@ -1,15 +1,15 @@
 """`prefect-kling ledger quarantine`: paid files that no check accepts."""
 
 import asyncio
-import getpass
-import socket
 from decimal import Decimal
 
 import cyclopts
 
-from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.blocks import KlingCredentials
 from prefect_kling.blocks.load import load_block
-from prefect_kling.deployments.cli.terminal import Column, print_list, say
+from prefect_kling.deployments.cli.deciding import open_archive, who
+from prefect_kling.deployments.cli.documents import ClipMade, FileQuarantined, Quarantined
+from prefect_kling.deployments.cli.terminal import AsJson, Column, print_json, print_list, say
 from prefect_kling.studio.errors import WrongClip
 from prefect_kling.studio.money.acceptance import accept_quarantined
 from prefect_kling.studio.money.archive import Archive
@@ -22,15 +22,20 @@ quarantine = cyclopts.App(
 
 
 @quarantine.command(name="list")
-def list_files(key: str = "", archive: str = "default") -> None:
+def list_files(key: str = "", archive: str = "default", as_json: AsJson = False) -> None:
     """List the files in quarantine with the clip, the job, the size, the reason and the address.
 
     Args:
         key: The clip key, or enough of its beginning; all clips unless given.
         archive: Name of the KlingArchive block.
+        as_json: Print JSON.
     """
+    files = list(open_archive(archive).quarantine.files(key))
+    if as_json:
+        print_json(Quarantined(files=tuple(FileQuarantined.of(found) for found in files)))
+        return
     rows = []
-    for found in _archive(archive).quarantine.files(key):
+    for found in files:
         kept = f"{found.kept_at:%Y-%m-%d %H:%M}"
         size = f"{found.bytes:,}"
         accepted_by = found.accepted_by
@@ -43,7 +48,11 @@ def list_files(key: str = "", archive: str = "default") -> None:
 
 @quarantine.command
 def accept(
-    key: str, job_id: str = "", archive: str = "default", credentials: str = "default"
+    key: str,
+    job_id: str = "",
+    archive: str = "default",
+    credentials: str = "default",
+    as_json: AsJson = False,
 ) -> None:
     """Make a file in quarantine the clip's video.
 
@@ -57,14 +66,17 @@ def accept(
         job_id: The job, if more than one delivered a file.
         archive: Name of the KlingArchive block.
         credentials: Name of the KlingCredentials block.
+        as_json: Print JSON.
     """
-    studio = _archive(archive)
+    studio = open_archive(archive)
     found = _only_one(studio, key, job_id)
     version = studio.ledger.read(found.clip_key)
     reserved_usd = version.entry.request_usd if version is not None else None
     charged_usd = asyncio.run(_charge(found.job_id, reserved_usd, credentials))
-    who = f"{getpass.getuser()}@{socket.gethostname()}"
-    clip = accept_quarantined(studio, found, who, charged_usd)
+    clip = accept_quarantined(studio, found, who(), charged_usd)
+    if as_json:
+        print_json(ClipMade.of(clip, None, Decimal(0)))
+        return
     say(f"clip {clip.clip_key} is archived at {clip.uri}, ${clip.usd}.")
 
 
@@ -86,7 +98,3 @@ def _only_one(studio: Archive, key: str, job_id: str) -> QuarantinedFile:
             clip_key=key,
         )
     return files[0]
-
-
-def _archive(name: str) -> Archive:
-    return asyncio.run(load_block(KlingArchive, name)).get_archive()

@@ -12,7 +12,9 @@ from prefect.settings import PREFECT_API_URL
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import BlockMissing, load_block
 from prefect_kling.deployments.cli.batch import is_table, plan_table, text_of_table
+from prefect_kling.deployments.cli.documents import Quoted
 from prefect_kling.deployments.cli.quote_table import show_batch_quote, show_quote
+from prefect_kling.deployments.cli.terminal import AsJson, print_json
 from prefect_kling.kling.client import API_URL
 from prefect_kling.studio.batch.quote import quote_batch
 from prefect_kling.studio.film.planner import plan_story
@@ -32,6 +34,7 @@ def quote(
     table: Path | None = None,
     archive: str | None = None,
     credentials: str | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is to be paid for the shots of a storyboard, or for the rows of a table.
 
@@ -45,6 +48,7 @@ def quote(
             server is configured.
         credentials: Name of the KlingCredentials block that says where the API is, and so which
             inputs it can reach; `default` if there is one, else the API's own address counts.
+        as_json: Print JSON.
     """
     if is_table(storyboard):
         clips, note = asyncio.run(_archive_to_ask(archive))
@@ -52,11 +56,18 @@ def quote(
         ledger = None
         if clips is not None:
             ledger = clips.ledger
-        show_batch_quote(quote_batch(plan, ledger), note)
+        batch = quote_batch(plan, ledger)
+        if as_json:
+            print_json(Quoted.of_batch(batch))
+        else:
+            show_batch_quote(batch, note)
         return
     story = load_story(storyboard, rows_of(table)).chosen(version)
     found, note = asyncio.run(_quote(story, archive, credentials))
-    show_quote(found, note)
+    if as_json:
+        print_json(Quoted.of_film(found))
+    else:
+        show_quote(found, note)
 
 
 def rows_of(table: Path | None) -> VersionTable | None:

@@ -2,7 +2,16 @@
 
 from collections import Counter
 
-from prefect_kling.deployments.cli.terminal import Column, Styled, is_narrow, print_table, say
+from rich.console import Console
+
+from prefect_kling.deployments.cli.terminal import (
+    Column,
+    Styled,
+    console,
+    print_table,
+    say,
+    short_key,
+)
 from prefect_kling.kling.models import find_model
 from prefect_kling.studio.batch.quote import BatchQuote
 from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
@@ -41,46 +50,45 @@ COLOURS = {
 }
 
 
-def show_quote(quote: FilmQuote, archive_note: str) -> None:
+def show_quote(quote: FilmQuote, archive_note: str, to: Console = console) -> None:
     """Print each clip with its price and state, the notes of the plan, and what is to be paid.
 
     `archive_note` is printed after the sum: it says which archive was asked.
     """
     plan = quote.plan
-    # Commands take the beginning of a key, too.
-    shown_of_key = 8 if is_narrow() else None
     rows = []
     for clip in plan.clips:
         standing = quote.standings[clip.clip_key]
         rows.append(
             (
-                clip.name,
+                clip.label,
                 f"{clip.seconds:g}",
                 f"${clip.price.usd}",
                 Styled(standing.value, COLOURS[standing]),
-                clip.clip_key[:shown_of_key],
+                short_key(clip.clip_key),
                 _origin(plan, clip),
             )
         )
-    print_table(_COLUMNS, rows, plan.title)
+    print_table(_COLUMNS, rows, plan.title, to)
 
     whole = "the whole film is"
     if plan.has_versions:
         whole = f"all {len(plan.versions)} versions are"
-        print_table(_VERSION_COLUMNS, [_version_row(each) for each in quote.by_version], "Versions")
+        versions = [_version_row(each) for each in quote.by_version]
+        print_table(_VERSION_COLUMNS, versions, "Versions", to)
     for note in plan.notes:
-        say(Styled("note ", "yellow"), note)
+        say(Styled("note ", "yellow"), note, to=to)
     for obstacle in quote.obstacles:
-        say(Styled("cannot be made ", "red"), obstacle)
+        say(Styled("cannot be made ", "red"), obstacle, to=to)
     at_most = ""
     if quote.at_most_usd != quote.usd:
         at_most = f", at most ${quote.at_most_usd}"
     to_pay = Styled(f"To be paid: ${quote.usd}", "bold")
-    say(to_pay, f"{at_most}; {whole} worth ${plan.usd}. {archive_note}")
+    say(to_pay, f"{at_most}; {whole} worth ${plan.usd}. {archive_note}", to=to)
     models = {clip.order.request.model for clip in plan.clips}
     for name in sorted(models):
         model = find_model(name)
-        say(Styled(f"Prices of {name}: {model.source}, {model.as_of}.", "dim"))
+        say(Styled(f"Prices of {name}: {model.source}, {model.as_of}.", "dim"), to=to)
 
 
 def _version_row(cost: VersionCost) -> tuple[str, ...]:
@@ -88,7 +96,7 @@ def _version_row(cost: VersionCost) -> tuple[str, ...]:
     return cost.version, seconds, str(cost.clips), str(cost.shared), f"${cost.usd}"
 
 
-def show_batch_quote(quote: BatchQuote, archive_note: str) -> None:
+def show_batch_quote(quote: BatchQuote, archive_note: str, to: Console = console) -> None:
     """Print how many clips of a table there are at which price, where they stand, and the sum."""
     plan = quote.plan
     prices = Counter((price.seconds, price.usd) for price in plan.quotes.values())
@@ -96,15 +104,16 @@ def show_batch_quote(quote: BatchQuote, archive_note: str) -> None:
         (str(count), str(seconds), f"${usd}", f"${usd * count}")
         for (seconds, usd), count in prices.most_common()
     ]
-    print_table(_PRICE_COLUMNS, rows, f"{plan.table.name}: {plan.rows} rows")
+    print_table(_PRICE_COLUMNS, rows, f"{plan.table.name}: {plan.rows} rows", to)
     for standing in Standing:
-        if quote.count(standing):
-            say(f"{quote.count(standing)} of {quote.clips} different clips: ", standing.value)
+        count = quote.count(standing)
+        if count:
+            say(f"{count} of {quote.clips} different clips: ", standing.value, to=to)
     at_most = ""
     if quote.at_most_usd != quote.usd:
         at_most = f", at most ${quote.at_most_usd}"
     to_pay = Styled(f"To be paid: ${quote.usd}", "bold")
-    say(to_pay, f"{at_most}; all clips are worth ${quote.worth_usd}. {archive_note}")
+    say(to_pay, f"{at_most}; all clips are worth ${quote.worth_usd}. {archive_note}", to=to)
 
 
 def _origin(plan: FilmPlan, clip: PlannedClip) -> str:

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import socket
+from contextlib import ExitStack
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -9,6 +11,8 @@ from prefect.events.worker import EventsWorker
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import BlockMissing, load_block
+from prefect_kling.deployments.cli.ports import port_in_words
+from prefect_kling.deployments.cli.signals import until_ended
 from prefect_kling.deployments.receiver import Receiver
 from prefect_kling.deployments.receiver_server import receiver_server
 from prefect_kling.studio.money.ledger import Entry
@@ -38,7 +42,13 @@ def receiver(
     # httpx writes a line for every poll.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     service, path = asyncio.run(_load_receiver(credentials, archive))
-    receiver_server(service.app(path), host, port).run()
+    next_step = f"End that, or listen elsewhere: prefect-kling receiver --port {port + 1}"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with until_ended(), ExitStack() as open_sockets:
+        with port_in_words(host, port, next_step):
+            listener = socket.create_server((host, port), family=family)
+        open_sockets.enter_context(listener)
+        receiver_server(service.app(path), host, port).run(sockets=[listener])
 
 
 async def _load_receiver(credentials: str, archive: str) -> tuple[Receiver, str]:

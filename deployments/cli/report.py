@@ -2,7 +2,6 @@
 
 import asyncio
 import csv
-import json
 import sys
 from typing import Annotated
 
@@ -12,9 +11,11 @@ from prefect_kling.blocks import KlingArchive
 from prefect_kling.blocks.load import load_block
 from prefect_kling.deployments.cli.terminal import (
     LIST_WIDTH,
+    AsJson,
     Column,
     Styled,
     errors,
+    print_json,
     print_list,
     say,
 )
@@ -27,7 +28,7 @@ def report(
     *,
     by: str = "month,film",
     as_csv: Annotated[bool, Parameter(name="--csv", negative="")] = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: AsJson = False,
     archive: str = "default",
 ) -> None:
     """Show what was paid, for whom: by project, client, film, month, model and so on.
@@ -67,7 +68,7 @@ def _print_csv(made: Report) -> None:
 def _print_json(made: Report) -> None:
     rows = [dict(zip(made.by, row.group, strict=True)) | row.money.written() for row in made.rows]
     written = {"by": list(made.by), "rows": rows, "total": made.total.written()}
-    print(json.dumps(written, indent=1, ensure_ascii=False))
+    print_json(written)
 
 
 def _print_table(made: Report) -> None:

@@ -9,6 +9,7 @@ from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL
 
 from prefect_kling.deployments.catalogue import load_deployments, our_deployments
+from prefect_kling.deployments.cli.signals import until_ended
 from prefect_kling.deployments.cli.terminal import errors, say
 
 
@@ -40,8 +41,9 @@ def serve(*, at_once: int = 5, take_over: bool = False) -> None:
     deployments = asyncio.run(load_deployments())
     say(f"registering {len(deployments)} deployments …")
     try:
-        # By itself, Prefect would pause whatever has these names at the end.
-        prefect.serve(*deployments, limit=at_once, pause_on_shutdown=False)
+        with until_ended():
+            # By itself, Prefect would pause whatever has these names at the end.
+            prefect.serve(*deployments, limit=at_once, pause_on_shutdown=False)
     finally:
         asyncio.run(_pause_served())
 

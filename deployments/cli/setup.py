@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.prompt import Prompt
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.blocks.credentials import ADDRESS_VARIABLE
+from prefect_kling.blocks.environment import BASE, BUCKET, KEY, PREFIX
 from prefect_kling.kling.error_details import DetailedError
 from prefect_kling.kling.links import is_link
 
@@ -41,10 +41,6 @@ class Question:
     asked_when: Callable[[Given], bool] = lambda _: True
 
 
-KEY = "APIMODELS_API_KEY"
-BASE = ADDRESS_VARIABLE
-BUCKET = "KLING_BUCKET"
-PREFIX = "KLING_PREFIX"
 RECEIVER = "KLING_RECEIVER_URL"
 RECEIVER_SECRET = "KLING_RECEIVER_SECRET"  # noqa: S105  a name
 ENDPOINT = "AWS_ENDPOINT_URL_S3"

@@ -3,18 +3,73 @@
 A text from others stays a text: no markup, no control codes.
 """
 
+import codecs
+import io
+import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any
 
+from cyclopts import Parameter
+from pydantic import BaseModel
 from rich.console import Console
+from rich.measure import Measurement
+from rich.prompt import Confirm
 from rich.table import Table
 from rich.text import Text
 
+from prefect_kling.deployments.cli.exit_codes import BROKEN_PIPE
 from prefect_kling.kling.server_words import printable
 
 LIST_WIDTH = 150
-console = Console()
-errors = Console(stderr=True)
+SHORT_KEY = 8
+"""Digits of a clip key that are shown where there is little room. Commands take them."""
+_PLAIN = {"…": "...", "→": "->", "½": "1/2"}
+_LOSSY = "prefect_kling.plain"
+_ANY_WIDTH = 10_000
+
+AsJson = Annotated[bool, Parameter(name="--json", negative="")]
+
+
+class Refused(RuntimeError):
+    """A person was asked and said no, or nobody could be asked."""
+
+
+class _Console(Console):
+    """A console that says by its exit code that nobody reads it any more."""
+
+    def on_broken_pipe(self) -> None:
+        """End the command; rich has made sure that nothing more is written."""
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise SystemExit(BROKEN_PIPE) from None
+
+
+console = _Console()
+errors = _Console(stderr=True)
+
+
+def facts(*, as_json: bool) -> Console:
+    """Return where words for people go: away from stdout where that is for a program."""
+    return errors if as_json else console
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """Replace what an output cannot encode, for `codecs`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(character, "?") for character in missing), error.end
+
+
+def accept_every_text() -> None:
+    """Let stdout and stderr take every text, whatever their encoding: no command fails by it."""
+    codecs.register_error(_LOSSY, _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_LOSSY)
 
 
 @dataclass(frozen=True)
@@ -51,6 +106,34 @@ def say(*parts: str | Styled, to: Console = console) -> None:
     to.print(line, soft_wrap=True)
 
 
+def print_json(document: BaseModel | dict[str, Any], *, in_one_line: bool = False) -> None:
+    """Print a document on stdout; amounts are texts. `in_one_line` is for JSON Lines."""
+    if isinstance(document, BaseModel):
+        document = document.model_dump(mode="json")
+    encoding = (sys.stdout.encoding or "").lower()
+    written: dict[str, Any] = {
+        "ensure_ascii": not encoding.startswith("utf"),
+        "indent": None if in_one_line else 1,
+    }
+    text = json.dumps(document, **written)
+    print(printable(text), flush=True)
+
+
+def print_text(text: str) -> None:
+    """Print a text of ours as it is, for a program."""
+    print(text, end="" if text.endswith("\n") else "\n", flush=True)
+
+
+def confirm(question: str, next_step: str, to: Console = console) -> bool:
+    """Ask a person. Raises `Refused` with the next step where there is no terminal to ask on."""
+    if not sys.stdin.isatty():
+        raise Refused(f"there is no terminal to ask on: {question} {next_step}")
+    try:
+        return Confirm.ask(question, console=to, default=False)
+    except EOFError:
+        return False
+
+
 def make_table(
     columns: Sequence[Column], rows: Iterable[Sequence[str | Styled]], title: str = ""
 ) -> Table:
@@ -68,29 +151,65 @@ def make_table(
     return table
 
 
-def is_narrow() -> bool:
-    """Whether this is a terminal that is too narrow for whole keys in a table.
-
-    A file is as wide as need be.
-    """
-    return console.is_terminal and console.width < LIST_WIDTH
+def short_key(key: str) -> str:
+    """Return a clip key as there is room for it: a file is as wide as need be."""
+    if console.is_terminal and console.width < LIST_WIDTH:
+        return key[:SHORT_KEY]
+    return key
 
 
 def print_table(
-    columns: Sequence[Column], rows: Iterable[Sequence[str | Styled]], title: str = ""
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[str | Styled]],
+    title: str = "",
+    to: Console = console,
 ) -> None:
-    """Print rows with borders, as wide as the terminal is."""
-    to = console
-    if not console.is_terminal:
-        to = Console(width=max(console.width, LIST_WIDTH))
-    to.print(make_table(columns, rows, title))
+    """Print rows with borders; where there is no room for them, each row as lines of its own."""
+    every = list(rows)
+    table = make_table(columns, every, title)
+    if not to.is_terminal:
+        to = _Console(stderr=to.stderr, width=max(to.width, LIST_WIDTH))
+    if not _fits(table, to):
+        if title:
+            say(Styled(title, "bold"), to=to)
+        _print_rows(columns, every, to)
+        return
+    to.print(table)
 
 
 def print_list(
     columns: Sequence[Column], rows: Iterable[Sequence[str | Styled]], width: int
 ) -> None:
-    """Print rows without borders, at least so wide: keys and ids are there to be copied."""
-    table = make_table(columns, rows)
+    """Print rows without borders. Keys and ids are there to be copied: they are never broken.
+
+    A file is at least so wide. In a terminal without room, each row gets lines of its own.
+    """
+    every = list(rows)
+    table = make_table(columns, every)
     table.box = None
     table.pad_edge = False
-    Console(width=max(console.width, width)).print(table)
+    if not console.is_terminal:
+        _Console(width=max(console.width, width)).print(table)
+    elif _fits(table, console):
+        console.print(table)
+    else:
+        _print_rows(columns, every, console)
+
+
+def _fits(table: Table, to: Console) -> bool:
+    """Whether no word of the table must be broken."""
+    # Rich would measure it as it is once its words are broken.
+    options = to.options.update(max_width=_ANY_WIDTH)
+    return Measurement.get(to, options, table).minimum <= to.width
+
+
+def _print_rows(
+    columns: Sequence[Column], rows: Iterable[Sequence[str | Styled]], to: Console
+) -> None:
+    """Print the first cell of each row on a line, and below it the others that say something."""
+    for row in rows:
+        first, *others = row
+        say(first, to=to)
+        for column, cell in zip(columns[1:], others, strict=True):
+            if shown(cell).plain:
+                say(f"  {column.heading}: ", cell, to=to)

@@ -1,6 +1,5 @@
 """The whole thing on one machine: no key, no cloud, a real film."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.cli.live_table import LiveTable
+from prefect_kling.deployments.cli.signals import run
 from prefect_kling.deployments.local.prefect_server import prefect_server
 from prefect_kling.deployments.local.seaweed import LocalS3, seaweed
 from prefect_kling.flows import produce_film, produce_versions
@@ -98,7 +98,7 @@ def make_demo_films(story: Story, target: Path, table: LiveTable) -> DemoFilms:
         studio = running.enter_context(local_studio(disk, sandbox))
         table.begin(plan_story(story).together, studio.ui)
         with subscribe(table.show):
-            films = asyncio.run(_make(story, studio))
+            films = run(_make(story, studio))
         stats = sandbox.stats()
         for film in films:
             folder = target / film.slug if story.has_versions else target

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import BaseModel
 
 from prefect_kling.deployments.local.processes import free_ports, running
 
@@ -60,17 +61,31 @@ class LocalS3:
         )
 
 
-@contextmanager
-def seaweed(folder: Path, bucket: str) -> Iterator[LocalS3]:
-    """Run a server that keeps its data in a folder, with one empty bucket, until the block ends.
+class S3Place(BaseModel):
+    """Where a server listens, and with which keys. Kept, its address stays the same."""
 
-    Raises `RuntimeError` with the end of the server's log if it does not start.
+    ports: dict[str, int]
+    access_key: str
+    secret_key: str
+
+    @classmethod
+    def fresh(cls) -> "S3Place":
+        """Return free ports and new keys."""
+        ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        return cls(ports=ports, access_key=secrets.token_hex(8), secret_key=secrets.token_hex(16))
+
+
+@contextmanager
+def seaweed(folder: Path, bucket: str, place: S3Place | None = None) -> Iterator[LocalS3]:
+    """Run a server that keeps its data in a folder, with one bucket, until the block ends.
+
+    Without a place its ports and keys are new. Raises `RuntimeError` with the end of the server's
+    log if it does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-    server = LocalS3(
-        f"http://127.0.0.1:{ports['s3.port']}", secrets.token_hex(8), secrets.token_hex(16)
-    )
+    place = place or S3Place.fresh()
+    ports = place.ports
+    server = LocalS3(f"http://127.0.0.1:{ports['s3.port']}", place.access_key, place.secret_key)
     # Without the two variables the server is open to everyone.
     environment = os.environ | {
         "AWS_ACCESS_KEY_ID": server.access_key,

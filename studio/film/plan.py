@@ -129,6 +129,16 @@ class PlannedClip(BaseModel):
         return _named(f"{numbers} {first.title}", self.version)
 
     @property
+    def label(self) -> str:
+        """Its name; without a title of its own, with the beginning of its prompt."""
+        if self.shots[0].title:
+            return self.name
+        label = f"{self.shot_name} {self.order.request.headline}"
+        if self.takes == 1:
+            return label
+        return f"{label}, take {self.order.take}"
+
+    @property
     def seconds(self) -> float:
         """Planned length of the clip."""
         return sum(shot.seconds for shot in self.shots)

@@ -366,12 +366,13 @@ class Entry(BaseModel):
         return self.model_copy(
             update={
                 "state": state,
-                "by": _whoami(),
+                "by": this_process(),
                 "history": (*self.history, event)[-HISTORY:],
                 **changes,
             }
         )
 
 
-def _whoami() -> str:
+def this_process() -> str:
+    """Return the machine and process as records name them."""
     return f"{socket.gethostname()}:{os.getpid()}"

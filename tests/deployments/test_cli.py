@@ -1,5 +1,6 @@
 """The command line as a person meets it: words, exit codes, and whole commands as processes."""
 
+import contextlib
 import inspect
 import json
 import os
@@ -177,11 +178,12 @@ def test_a_film_is_made_with_stored_blocks(
     assert "To be paid: $0" in quoted.stdout
 
 
-def test_the_sandbox_runs_alone(tmp_path: Path) -> None:
-    """`sandbox` serves the API with the key it names, and a store, with all that setup asks for."""
+def test_the_sandbox_runs_alone_and_comes_back_where_it_was(tmp_path: Path) -> None:
+    """It serves the API with the key it names, and a store; again with its folder: the same."""
     port = free_ports(1)[0]
     log = tmp_path / "log"
-    command = [COMMAND, "sandbox", "--port", str(port), "--folder", str(tmp_path / "api")]
+    folder = tmp_path / "api"
+    command = [COMMAND, "sandbox", "--store", "--folder", str(folder)]
     address = f"http://127.0.0.1:{port}/api/v1/balance"
 
     def answers() -> bool:
@@ -190,20 +192,30 @@ def test_the_sandbox_runs_alone(tmp_path: Path) -> None:
         except httpx.HTTPError:
             return False
 
-    with running([*command, "--store"], os.environ, log, answers):
-        lines = [
-            line.removeprefix("export ")
-            for line in log.read_text().splitlines()
-            if line.startswith("export ")
-        ]
-        known = dict(line.split("=", 1) for line in lines)
+    with running([*command, "--port", str(port)], os.environ, log, answers):
+        known = exported(log)
         assert known["APIMODELS_BASE_URL"] == address.removesuffix("/balance")
         s3 = LocalS3(
             known["AWS_ENDPOINT_URL_S3"], known["AWS_ACCESS_KEY_ID"], known["AWS_SECRET_ACCESS_KEY"]
         )
-        assert s3.client().list_objects_v2(Bucket=known["KLING_BUCKET"])["KeyCount"] == 0
+        with contextlib.closing(s3.client()) as client:
+            assert client.list_objects_v2(Bucket=known["KLING_BUCKET"])["KeyCount"] == 0
+            client.put_object(Bucket=known["KLING_BUCKET"], Key="a-clip", Body=b"kept")
         key = log.read_text().split("key ")[1].split()[0]
         assert httpx.get(address, headers={"Authorization": f"Bearer {key}"}).json()["code"] == 200
+    assert (folder / "practice.json").stat().st_mode & 0o077 == 0, "it holds keys"
+
+    with running(command, os.environ, log, answers):
+        assert exported(log) == known
+        with contextlib.closing(s3.client()) as client:
+            kept = client.get_object(Bucket=known["KLING_BUCKET"], Key="a-clip")["Body"].read()
+        assert kept == b"kept"
+
+
+def exported(log: Path) -> dict[str, str]:
+    """The variables that the sandbox has printed."""
+    lines = [line.removeprefix("export ") for line in log.read_text().splitlines()]
+    return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 STORY = """\

@@ -34,6 +34,21 @@ def test_from_a_synchronous_flow(archive: Archive) -> None:
     assert composition.from_a_sync_flow("A jug").startswith(archive.bucket.uri("clips/"))
 
 
+def test_from_a_script(archive: Archive) -> None:
+    """One synchronous call; made again, it is the same clip."""
+    first = composition.from_a_script("A kettle")
+    assert first.startswith(archive.bucket.uri("clips/"))
+    assert composition.from_a_script("A kettle") == first
+
+
+def test_step_by_step(archive: Archive) -> None:
+    """The three tasks, with the names of the front door only."""
+    uri = asyncio.run(composition.step_by_step("A pan"))
+    (version,) = archive.ledger.all_records()
+    assert uri == archive.clip_uri(version.entry.clip_key)
+    assert version.entry.attempt == 1
+
+
 def test_mapped_over_a_list(archive: Archive) -> None:
     """One row per product in order, with address, size and price."""
     rows = composition.mapped_over_a_list(["A cup", "A bowl"])

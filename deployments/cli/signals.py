@@ -1,0 +1,123 @@
+"""SIGTERM and SIGHUP end a command as Ctrl-C does: what it started is stopped first."""
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TypeVar
+
+from prefect_kling.deployments.cli.exit_codes import after_signal
+
+T = TypeVar("T")
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+WAY_OUT_SECONDS = 10.0
+"""How long the way out is left alone; a further signal does not cut it short."""
+
+
+_ending: list[int] = []
+"""The signals that have ended the command."""
+_since: list[float] = []
+"""When the last of them came."""
+
+
+class Ended(SystemExit):
+    """A signal has ended the command."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(after_signal(number))
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let the signals raise `Ended` until the block ends.
+
+    A signal that is ignored stays ignored, as under `nohup`.
+    """
+    earlier = {number: signal.signal(number, _end) for number in _heard()}
+    _ending.clear()
+    try:
+        yield
+    except Exception as error:
+        if _ending:
+            # It was raised inside of something that makes another error of each.
+            raise Ended(_ending[0]) from error
+        raise
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    if number == signal.SIGHUP and handler not in (_end, signal.SIG_DFL, signal.SIG_IGN):
+        # A server that is running here has its own way to stop.
+        signal.raise_signal(signal.SIGTERM)
+        return
+    now = time.monotonic()
+    if _ending and now - _since[0] < WAY_OUT_SECONDS:
+        return
+    _note(number)
+    raise Ended(number)
+
+
+def _note(number: int) -> None:
+    _ending.append(number)
+    _since[:] = [time.monotonic()]
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, as `asyncio.run` does; a signal cancels it, and raises `Ended`.
+
+    Prefect has a handler of its own for SIGTERM while a flow runs, which raises an exception
+    wherever the program is; asyncio may drop it. The event loop hears the signal all the same.
+    """
+    heard: list[int] = []
+
+    async def cancellable() -> T:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  asyncio.run has made one
+
+        def cancel(number: int) -> None:
+            if not heard:
+                heard.append(number)
+                _note(number)
+                task.cancel()
+
+        for number in _heard():
+            loop.add_signal_handler(number, cancel, number)
+        return await work
+
+    # A loop that is closed leaves the signals as the system has them.
+    earlier = {number: signal.getsignal(number) for number in _heard()}
+    try:
+        return asyncio.run(cancellable())
+    except BaseException:
+        if heard:
+            raise Ended(heard[0]) from None
+        raise
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _heard() -> list[signal.Signals]:
+    """Return the signals that can end this command; only the main thread hears any."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    return [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+@contextmanager
+def until_ended() -> Iterator[None]:
+    """Run a server in the block: one that is told to end has done its work."""
+    try:
+        yield
+    except (Ended, KeyboardInterrupt):
+        return
+    except Exception:
+        if not _ending:
+            raise

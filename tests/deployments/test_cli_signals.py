@@ -1,0 +1,269 @@
+"""A signal ends every long-running command, and nothing that it started is left."""
+
+import asyncio
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from prefect_kling.blocks import KlingArchive, KlingCredentials
+from prefect_kling.deployments.cli.signals import Ended, ended_by_signals, run
+from prefect_kling.deployments.local.processes import free_ports
+from prefect_kling.sandbox import Sandbox
+from prefect_kling.studio.money.archive import Archive
+
+COMMAND = str(Path(sys.executable).parent / "prefect-kling")
+ROOT = Path(__file__).parents[2]
+STARTS_WITHIN_SECONDS = 600.0
+STOPS_WITHIN_SECONDS = 60.0
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+NAME = "ended"
+"""The name of both blocks."""
+
+
+@dataclass
+class Command:
+    """A running command: each of its processes, however deep, has its mark in the environment."""
+
+    words: tuple[str, ...]
+    environment: dict[str, str]
+    log: Path
+    mark: str = field(default_factory=lambda: f"TEST_MARK={secrets.token_hex(8)}")
+
+    def start(self) -> None:
+        """Start it."""
+        name, _, value = self.mark.partition("=")
+        with self.log.open("wb") as out:
+            self._process = subprocess.Popen(
+                [COMMAND, *self.words],
+                env=os.environ | self.environment | {name: value},
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def told(self) -> str:
+        """Return all that it has printed."""
+        return self.log.read_text(errors="replace")
+
+    def wait_for(self, is_so: Callable[[], bool]) -> None:
+        """Wait until something is so while it runs."""
+        deadline = time.monotonic() + STARTS_WITHIN_SECONDS
+        while not is_so():
+            assert self._process.poll() is None, self.told()
+            assert time.monotonic() < deadline, self.told()
+            time.sleep(0.1)
+
+    def end(self, sent: signal.Signals) -> int:
+        """Send a signal to the command itself, and return its exit code."""
+        self._process.send_signal(sent)
+        return self._process.wait(STOPS_WITHIN_SECONDS)
+
+    def left(self) -> list[str]:
+        """Return the command lines of its processes that still run."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if self.mark.encode() in (folder / "environ").read_bytes():
+                    found.append((folder / "cmdline").read_text().replace("\0", " "))
+            except OSError:
+                continue
+        return found
+
+    def kill(self) -> None:
+        """Whatever a failed test leaves."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+    """Start a command that is gone at the end of the test."""
+    commands: list[Command] = []
+
+    def start(*words: str, **environment: str) -> Command:
+        surroundings = {"PREFECT_HOME": str(tmp_path / "home"), "COLUMNS": "200", **environment}
+        command = Command(words, surroundings, tmp_path / "log")
+        commands.append(command)
+        command.start()
+        return command
+
+    yield start
+    for command in commands:
+        command.kill()
+
+
+def test_a_signal_whose_exception_is_swallowed_ends_the_command_all_the_same() -> None:
+    """Compiled code makes another error of it; a second signal does not cut the way out short."""
+
+    def swallow() -> None:
+        with ended_by_signals():
+            try:
+                signal.raise_signal(signal.SIGHUP)
+            except Ended:
+                signal.raise_signal(signal.SIGHUP)
+                raise ValueError("made of it") from None
+
+    with pytest.raises(Ended) as ended:
+        swallow()
+    assert ended.value.code == 129
+
+
+def test_a_signal_is_heard_beside_the_handler_of_somebody_else() -> None:
+    """As Prefect's, whose exception may be lost; afterwards the signals are as they were."""
+
+    async def work() -> None:
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.sleep(STOPS_WITHIN_SECONDS)
+
+    with ended_by_signals():
+        before = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(Ended) as ended:
+            run(work())
+        assert signal.getsignal(signal.SIGTERM) is before
+    assert ended.value.code == 143
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    "sent",
+    [signal.SIGTERM, signal.SIGHUP, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
+    ids=lambda sent: sent.name,
+)
+def test_the_sandbox_and_its_store_end(
+    started: Callable[..., Command], sent: signal.Signals, tmp_path: Path
+) -> None:
+    """With 0: it ran until it was interrupted; the S3 server is gone, too."""
+    folder = str(tmp_path / "kept")
+    port = str(free_ports(1)[0])
+    command = started("sandbox", "--store", "--port", port, "--folder", folder)
+    command.wait_for(lambda: "Kling sandbox on" in command.told())
+    assert any("weed" in each for each in command.left())
+    assert command.end(sent) == 0, command.told()
+    assert command.left() == []
+
+
+RUNNING = ("clip", "film", "batch", "watch", "collect", "receiver", "serve")
+IN_THE_LANE = {("clip", signal.SIGTERM), ("receiver", signal.SIGHUP)}
+
+
+def every_command() -> list[object]:
+    """Each command with each signal; most are marked slow, for each is a process of its own."""
+    return [
+        pytest.param(
+            command,
+            sent,
+            id=f"{command}-{sent.name}",
+            marks=() if (command, sent) in IN_THE_LANE else pytest.mark.slow,
+        )
+        for command in RUNNING
+        for sent in SIGNALS
+    ]
+
+
+@needs_proc
+@pytest.mark.parametrize(("kind", "sent"), every_command())
+async def test_a_command_at_work_ends(
+    kind: str,
+    sent: signal.Signals,
+    started: Callable[..., Command],
+    prefect_ui: str,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    sandbox: Sandbox,
+    tmp_path: Path,
+) -> None:
+    """Its exit code names the signal, a server's is 0; its paid job stays in the ledger."""
+    (port,) = free_ports(1)
+    fields = {"receiver_url": f"http://127.0.0.1:{port}/kling", "receiver_secret": "s" * 20}
+    if kind == "receiver":
+        credentials = KlingCredentials.model_validate(
+            credentials.model_dump(exclude={"block_type_slug"}) | fields
+        )
+    await credentials.asave(NAME, overwrite=True)
+    await archive_block.asave(NAME, overwrite=True)
+    sandbox.fault(on="get", do={"state": "processing"}, times=None)
+    prompt = f"Ended {archive.bucket.prefix}"
+    board = tmp_path / "film.yaml"
+    board.write_text(f"title: {NAME}\nscenes:\n  - shots:\n      - {{prompt: '{prompt}'}}\n")
+    table = tmp_path / "table.csv"
+    table.write_text(f"prompt,duration\n{prompt},3\n")
+    blocks = ("--credentials", NAME, "--archive", NAME)
+    words: dict[str, tuple[str, ...]] = {
+        "clip": ("clip", prompt, "--duration", "3", *blocks),
+        "film": ("film", str(board), *blocks),
+        "batch": ("batch", str(table), *blocks),
+        "watch": ("watch", "--archive", NAME),
+        "collect": ("collect", *blocks),
+        "receiver": ("receiver", "--port", str(port), *blocks),
+        "serve": ("serve",),
+    }
+    server = f"{prefect_ui}/api"
+    if kind in ("watch", "collect"):
+        await _leave_a_job(prompt, credentials, archive_block)
+    if kind == "collect":
+        sandbox.fault(on="get", do={"stall": 300}, times=None)
+    polled = sandbox.stats()["polled"]
+    command = started(*words[kind], PREFECT_API_URL=server)
+    moments: dict[str, Callable[[], bool]] = {
+        "watch": lambda: "submitted" in command.told(),
+        "receiver": lambda: _answers(port),
+        "serve": lambda: "Your deployments are being served" in command.told(),
+    }
+    command.wait_for(moments.get(kind, lambda: sandbox.stats()["polled"] > polled))
+    code = command.end(sent)
+    assert code == (0 if kind in ("receiver", "serve") else 128 + sent), command.told()
+    assert command.left() == []
+    assert "Traceback" not in command.told()
+    if kind in ("clip", "film", "batch"):
+        (version,) = archive.ledger.all_records()
+        assert version.entry.job_id is not None, "what is paid is known"
+
+
+async def _leave_a_job(prompt: str, credentials: KlingCredentials, archive: KlingArchive) -> None:
+    from prefect_kling.flows import submit_batch
+    from prefect_kling.kling.request import VideoRequest
+
+    request = VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3)
+    await submit_batch([request], credentials, archive)
+
+
+def _answers(port: int) -> bool:
+    import httpx
+
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", SIGNALS, ids=lambda sent: sent.name)
+@pytest.mark.parametrize("moment", ["starting", "filming"])
+def test_the_demo_ends(
+    moment: str, sent: signal.Signals, started: Callable[..., Command], tmp_path: Path
+) -> None:
+    """While its servers start, and while its film is made: none of the servers is left."""
+    command = started("demo", "--folder", str(tmp_path / "film"))
+    moments: dict[str, Callable[[], bool]] = {
+        "starting": lambda: any("prefect server" in each for each in command.left()),
+        "filming": lambda: "rendering" in command.told(),
+    }
+    command.wait_for(moments[moment])
+    assert command.end(sent) == 128 + sent, command.told()
+    assert command.left() == []
