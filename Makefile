@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ROOMS := kling sandbox studio blocks telemetry runs tasks flows deployments
 
-.PHONY: demo test test-all lint bench torture model fuzz soak clean
+.PHONY: demo test test-all lint package coverage mutants bench torture model fuzz soak clean
 
 demo: $(VENV)/installed  ## make the example film: no key, no cloud
 	$(BIN)/prefect-kling demo
@@ -15,12 +15,26 @@ test: $(VENV)/ready  ## before each commit: every rule and every story, a kill a
 test-all: $(VENV)/ready  ## all tests: browsers, PostgreSQL, long films and many processes, too
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(VENV)/ready build/types  ## style, types, import rules and the image
+lint: $(VENV)/ready build/types  ## style, types, import rules, the image and the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p prefect_kling
 	PYTHONPATH=build/types $(BIN)/lint-imports
 	$(BIN)/hadolint deployments/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/zizmor --quiet --offline .github
+
+package: $(VENV)/ready  ## what is published, into dist/, and whether it would be taken (VERSION=0.3.0: it must be this one)
+	rm -rf dist
+	$(BIN)/python .ci/package dist $(VERSION)
+	$(BIN)/twine check --strict dist/*
+
+coverage: $(VENV)/ready  ## `make test`, the lines it reached, and whether they are enough
+	$(BIN)/python -m tests.coverage $(ARGS)
+
+mutants: $(VENV)/ready  ## small mistakes in the money path (FILES="ledger budget"), each to be noticed by a test
+	$(BIN)/python -m tests.mutants $(FILES)
 
 bench: $(VENV)/ready  ## measure (N="300 1000" clips), print, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench $(or $(N),300 1000)
