@@ -62,7 +62,7 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/ready: $(VENV)/installed
 	@echo 'installing what tests and checks need'
-	$(BIN)/python -m pip install --quiet -e '.[demo,timeline]' --group dev
+	$(BIN)/python -m pip install --quiet -e '.[demo]' --group dev
 	touch $@
 
 # The rooms lie at the top and are imported as prefect_kling.<room>. Type checkers, editors and import-linter cannot follow
