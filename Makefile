@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ROOMS := kling sandbox studio blocks telemetry runs tasks flows deployments
 
-.PHONY: demo test test-all lint package coverage mutants bench torture model fuzz soak clean
+.PHONY: demo test test-all lint docs package coverage mutants bench torture model fuzz soak clean
 
 demo: $(VENV)/installed  ## make the example film: no key, no cloud
 	$(BIN)/prefect-kling demo
@@ -25,13 +25,19 @@ lint: $(VENV)/ready build/types  ## style, types, import rules, the image and th
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/zizmor --quiet --offline .github
 
+docs: $(VENV)/ready  ## the documentation as a site, in build/site; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/site
+	@echo 'build/site/index.html'
+
 package: $(VENV)/ready  ## what is published, into dist/, and whether it would be taken (VERSION=0.3.0: it must be this one)
 	rm -rf dist
 	$(BIN)/python .ci/package dist $(VERSION)
 	$(BIN)/twine check --strict dist/*
 
-coverage: $(VENV)/ready  ## `make test`, the lines it reached, and whether they are enough
-	$(BIN)/python -m tests.coverage $(ARGS)
+coverage: $(VENV)/ready  ## `make test`, the lines that it reached, in all its processes, and whether these are enough
+	$(BIN)/coverage run -m pytest -m 'not slow' $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 mutants: $(VENV)/ready  ## small mistakes in the money path (FILES="ledger budget"), each to be noticed by a test
 	$(BIN)/python -m tests.mutants $(FILES)
@@ -62,7 +68,7 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/ready: $(VENV)/installed
 	@echo 'installing what tests and checks need'
-	$(BIN)/python -m pip install --quiet -e '.[demo]' --group dev
+	$(BIN)/python -m pip install --quiet -e '.[demo]' --group dev --group docs
 	touch $@
 
 # The rooms lie at the top and are imported as prefect_kling.<room>. Type checkers, editors and import-linter cannot follow

@@ -1,4 +1,4 @@
-"""The processes of a mutation run: one that finds out which test reaches which line, and mutants."""
+"""The processes of a mutation run: one that finds which test reaches which line, and mutants."""
 
 import functools
 import importlib
@@ -17,7 +17,21 @@ import pytest
 
 from tests.mutants.mutations import Mutant
 
-TESTS = "tests/studio/money"
+TESTS = [
+    f"tests/studio/money/{name}"
+    for name in (
+        "model",
+        "test_budget.py",
+        "test_decisions.py",
+        "test_earlier_jobs.py",
+        "test_ledger.py",
+        "test_reconcile.py",
+        "test_reservations.py",
+        "test_settlement.py",
+        "test_submission.py",
+    )
+]
+"""Tests of the money path that need no process of their own; the kill tests come on top of them."""
 PYTEST = ["-q", "-o", "addopts=", "--import-mode=importlib", "-p", "no:xdist", "-m", "not slow"]
 PYTEST += ["-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 Reached = dict[str, dict[int, list[str]]]
@@ -59,7 +73,7 @@ def _watch(paths: list[Path], found: Path) -> None:
     watching = coverage.Coverage(data_file=None, include=[str(path) for path in paths])
     plugin = _Stopwatch(watching)
     watching.start()
-    code = pytest.main([*PYTEST, TESTS], plugins=[plugin])
+    code = pytest.main([*PYTEST, *TESTS], plugins=[plugin])
     watching.stop()
     data = watching.get_data()
     reached = {}
