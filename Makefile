@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# setuptools warns whoever installs a checkout of a folder named like the package; there is none.
+QUIET := PYTHONWARNINGS='ignore:Editable installation'
 ROOMS := kling sandbox studio blocks telemetry runs tasks flows deployments
 
 .PHONY: demo test test-all lint docs package coverage mutants bench torture model fuzz soak clean
@@ -35,6 +37,7 @@ package: $(VENV)/ready  ## what is published, into dist/, and whether it would b
 	$(BIN)/twine check --strict dist/*
 
 coverage: $(VENV)/ready  ## `make test`, the lines that it reached, in all its processes, and whether these are enough
+	mkdir -p build/coverage
 	$(BIN)/coverage run -m pytest -m 'not slow' $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
@@ -63,12 +66,12 @@ $(VENV)/installed: pyproject.toml
 	@echo 'installing prefect-kling into $(VENV), which takes a minute or two'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[demo]'
+	$(QUIET) $(BIN)/python -m pip install --quiet -e '.[demo]'
 	touch $@
 
 $(VENV)/ready: $(VENV)/installed
 	@echo 'installing what tests and checks need'
-	$(BIN)/python -m pip install --quiet -e '.[demo]' --group dev --group docs
+	$(QUIET) $(BIN)/python -m pip install --quiet -e '.[demo]' --group dev --group docs
 	touch $@
 
 # The rooms lie at the top and are imported as prefect_kling.<room>. Type checkers, editors and import-linter cannot follow

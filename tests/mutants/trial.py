@@ -70,7 +70,11 @@ def run_mutant(mutant: Mutant, tests: list[str]) -> None:
 
 
 def _watch(paths: list[Path], found: Path) -> None:
-    watching = coverage.Coverage(data_file=None, include=[str(path) for path in paths])
+    watching = coverage.Coverage(
+        data_file=str(found.with_suffix(".coverage")),
+        config_file=False,
+        include=[str(path) for path in paths],
+    )
     plugin = _Stopwatch(watching)
     watching.start()
     code = pytest.main([*PYTEST, *TESTS], plugins=[plugin])
