@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# setuptools warns whoever installs a checkout of a folder named like the package; there is none.
+QUIET := PYTHONWARNINGS='ignore:Editable installation'
 ROOMS := kling sandbox studio blocks telemetry runs tasks flows deployments
 
-.PHONY: demo test test-all lint bench torture model fuzz soak clean
+.PHONY: demo test test-all lint docs package coverage mutants bench torture model fuzz soak clean
 
 demo: $(VENV)/installed  ## make the example film: no key, no cloud
 	$(BIN)/prefect-kling demo
@@ -15,12 +17,33 @@ test: $(VENV)/ready  ## before each commit: every rule and every story, a kill a
 test-all: $(VENV)/ready  ## all tests: browsers, PostgreSQL, long films and many processes, too
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(VENV)/ready build/types  ## style, types, import rules and the image
+lint: $(VENV)/ready build/types  ## style, types, import rules, the image and the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p prefect_kling
 	PYTHONPATH=build/types $(BIN)/lint-imports
 	$(BIN)/hadolint deployments/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/zizmor --quiet --offline .github
+
+docs: $(VENV)/ready  ## the documentation as a site, in build/site; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/site
+	@echo 'build/site/index.html'
+
+package: $(VENV)/ready  ## what is published, into dist/, and whether it would be taken (VERSION=0.3.0: it must be this one)
+	rm -rf dist
+	$(BIN)/python .ci/package dist $(VERSION)
+	$(BIN)/twine check --strict dist/*
+
+coverage: $(VENV)/ready  ## `make test`, the lines that it reached, in all its processes, and whether these are enough
+	mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest -m 'not slow' $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+mutants: $(VENV)/ready  ## small mistakes in the money path (FILES="ledger budget"), each to be noticed by a test
+	$(BIN)/python -m tests.mutants $(FILES)
 
 bench: $(VENV)/ready  ## measure (N="300 1000" clips), print, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench $(or $(N),300 1000)
@@ -43,12 +66,12 @@ $(VENV)/installed: pyproject.toml
 	@echo 'installing prefect-kling into $(VENV), which takes a minute or two'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[demo]'
+	$(QUIET) $(BIN)/python -m pip install --quiet -e '.[demo]'
 	touch $@
 
 $(VENV)/ready: $(VENV)/installed
 	@echo 'installing what tests and checks need'
-	$(BIN)/python -m pip install --quiet -e '.[demo,timeline]' --group dev
+	$(QUIET) $(BIN)/python -m pip install --quiet -e '.[demo]' --group dev --group docs
 	touch $@
 
 # The rooms lie at the top and are imported as prefect_kling.<room>. Type checkers, editors and import-linter cannot follow

@@ -36,6 +36,7 @@ from prefect_kling.studio.storage.bucket import Bucket
 # Two processes share the files. One that takes a minute must not be the last, while the other
 # process has nothing to do.
 LONG = (
+    "project/test_empty_folder.py",
     "by_hand/test_by_hand.py",
     "flows/test_changed_shots.py",
     "flows/test_example_films.py",

@@ -184,8 +184,8 @@ def test_the_readmes_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_readmes_links_lead_somewhere() -> None:
-    """Pictures and files the README points at are in the repository."""
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    """Pictures and files that README, CONTRIBUTING and the documents point at are there."""
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
         links = [
             link
             for link in re.findall(r"\]\(([^)]+)\)", page.read_text())

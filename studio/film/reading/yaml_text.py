@@ -249,10 +249,12 @@ def read_text(text: str, name: str) -> Document:
         raise _refused("no_character_of_text", line, f"U+{error.character:04X}") from None
     except RecursionError:
         raise _refused("too_deep") from None
-    except OverflowError:
-        # `"\\UFFFFFFFF"` is no character.
-        raise _refused("escape") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except yaml.YAMLError as error:
+        raise _refused("other", value=str(error)) from None
+    except (OverflowError, ValueError) as error:
+        # `"\\UFFFFFFFF"` is no character; Python 3.13 says so by another error.
+        if isinstance(error, OverflowError) or "chr()" in str(error):
+            raise _refused("escape") from None
         raise _refused("other", value=str(error)) from None
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import opentimelineio as otio
 import pytest
 
 from prefect_kling.blocks import KlingArchive
@@ -23,6 +22,8 @@ from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.film.timeline import to_edl, to_otio
 from prefect_kling.studio.money.archive import Archive
 from tests.conftest import eager_credentials
+
+otio = pytest.importorskip("opentimelineio", reason="there may be no wheel for this Python")
 
 
 @pytest.fixture(scope="module")

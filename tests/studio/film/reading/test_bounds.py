@@ -137,6 +137,7 @@ def test_a_model_that_is_none_is_told_with_those_there_are(model: str) -> None:
         (f"title: {'9' * 4400}", "too_many_digits"),
         (f'{{"title": {"9" * 4400}}}', "too_many_digits"),
         ('title: "\\UFFFFFFFF"', "escape"),
+        ('title: "\\U00110000"', "escape"),
         ('title: "\\ud800"', "half_character"),
         ('{"title": "\\ud800"}', "half_character"),
     ],

@@ -753,7 +753,7 @@ def test_json_is_read_too(tmp_path: Path) -> None:
 def test_json_with_a_mistake_names_its_line() -> None:
     """What is no JSON says where; a `.yaml` file may begin with a brace all the same."""
     with pytest.raises(StoryboardInvalid, match=r"film\.json, line 2: this is no JSON: "):
-        read_storyboard('{"title": "T",\n}', "film.json")
+        read_storyboard('{"title": "T",\n"scenes" []}', "film.json")
     assert (
         read_storyboard("{title: T, scenes: [{shots: [{prompt: P}]}],}", "film.yaml").title == "T"
     )

@@ -1,0 +1,159 @@
+"""Small mistakes that somebody could make in a file, one at a time."""
+
+import ast
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType
+
+COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+}
+ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {ast.Add: ast.Sub, ast.Sub: ast.Add}
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A file with one mistake in one function."""
+
+    path: Path
+    function: str
+    """Its name, with that of its class before it."""
+    line: int
+    before: str
+    after: str
+    tree: ast.Module
+
+    def __str__(self) -> str:
+        return f"{self.path.stem}.{self.function}:{self.line}: {self.before} -> {self.after}"
+
+    def code(self) -> CodeType:
+        """Return the code of the function with the mistake."""
+        code = compile(self.tree, str(self.path), "exec")
+        for name in self.function.split("."):
+            (code,) = [
+                each
+                for each in code.co_consts
+                if isinstance(each, CodeType) and each.co_name == name
+            ]
+        return code
+
+
+def mutants_of(path: Path) -> Iterator[Mutant]:
+    """Yield every mutant of the functions of a file, in the order of its lines."""
+    tree = ast.parse(path.read_text())
+    for name, function in _functions(tree, ""):
+        for place, node in enumerate(ast.walk(function)):
+            for change in _changes(node):
+                changed = copy.deepcopy(tree)
+                (there,) = [each for other, each in _functions(changed, "") if other == name]
+                mutated = list(ast.walk(there))[place]
+                after = change(mutated)
+                yield Mutant(path, name, node.lineno, _short(node), after, changed)
+
+
+def _functions(tree: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, Function]]:
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            yield from _functions(node, f"{prefix}{node.name}.")
+        if isinstance(node, Function):
+            yield f"{prefix}{node.name}", node
+
+
+Change = Callable[[ast.AST], str]
+"""Makes the mistake in a node of a copy, and says how that reads."""
+
+
+def _changes(node: ast.AST) -> Iterator[Change]:
+    match node:
+        case ast.Compare(ops=[operator]) if type(operator) in COMPARISONS:
+            yield _turn_comparison
+        case ast.BoolOp():
+            yield _turn_and_or
+        case ast.UnaryOp(op=ast.Not()):
+            yield _drop_not
+        case ast.BinOp(op=operator) if type(operator) in ARITHMETIC:
+            yield _turn_arithmetic
+        case ast.If() | ast.While():
+            if not isinstance(node.test, ast.Compare | ast.BoolOp | ast.UnaryOp | ast.Constant):
+                yield _negate_test
+        case ast.Raise() | ast.Delete():
+            yield _replace_by_pass
+        case ast.Expr(value=ast.Call() | ast.Await()):
+            if "_log." not in ast.unparse(node):
+                yield _replace_by_pass
+        case ast.Return(value=value) if value is not None:
+            if not (isinstance(value, ast.Constant) and value.value is None):
+                yield _return_none
+        case ast.Constant(value=bool()):
+            yield _turn_constant
+
+
+def _turn_comparison(node: ast.AST) -> str:
+    assert isinstance(node, ast.Compare)
+    node.ops = [COMPARISONS[type(node.ops[0])]()]
+    return _short(node)
+
+
+def _turn_and_or(node: ast.AST) -> str:
+    assert isinstance(node, ast.BoolOp)
+    is_and = isinstance(node.op, ast.And)
+    node.op = ast.Or() if is_and else ast.And()
+    return _short(node)
+
+
+def _drop_not(node: ast.AST) -> str:
+    # `not x` becomes `not not x`: a node cannot take another's place from here.
+    assert isinstance(node, ast.UnaryOp)
+    node.operand = ast.UnaryOp(ast.Not(), node.operand)
+    ast.fix_missing_locations(node)
+    return _short(node)
+
+
+def _turn_arithmetic(node: ast.AST) -> str:
+    assert isinstance(node, ast.BinOp)
+    node.op = ARITHMETIC[type(node.op)]()
+    return _short(node)
+
+
+def _negate_test(node: ast.AST) -> str:
+    assert isinstance(node, ast.If | ast.While)
+    node.test = ast.UnaryOp(ast.Not(), node.test)
+    ast.fix_missing_locations(node)
+    return _short(node)
+
+
+def _replace_by_pass(node: ast.AST) -> str:
+    # Becomes the statement `None`, which does nothing.
+    line = ast.Constant(None)
+    ast.copy_location(line, node)
+    node.__class__ = ast.Expr
+    node.value = line  # type: ignore[attr-defined]
+    return "pass"
+
+
+def _return_none(node: ast.AST) -> str:
+    assert isinstance(node, ast.Return)
+    node.value = None
+    return "return None"
+
+
+def _turn_constant(node: ast.AST) -> str:
+    assert isinstance(node, ast.Constant)
+    node.value = not node.value
+    return _short(node)
+
+
+def _short(node: ast.AST) -> str:
+    return ast.unparse(node).splitlines()[0]
