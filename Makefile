@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ROOMS := kling sandbox studio blocks telemetry runs tasks flows deployments
 
-.PHONY: demo test test-all lint bench torture model fuzz soak clean
+.PHONY: demo test test-all lint docs bench torture model fuzz soak clean
 
 demo: $(VENV)/installed  ## make the example film: no key, no cloud
 	$(BIN)/prefect-kling demo
@@ -22,6 +22,10 @@ lint: $(VENV)/ready build/types  ## style, types, import rules and the image
 	PYTHONPATH=build/types $(BIN)/lint-imports
 	$(BIN)/hadolint deployments/Dockerfile
 
+docs: $(VENV)/ready  ## the documentation as a site, in build/site; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/site
+	@echo 'build/site/index.html'
+
 bench: $(VENV)/ready  ## measure (N="300 1000" clips), print, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench $(or $(N),300 1000)
 
@@ -34,7 +38,7 @@ model: $(VENV)/ready  ## the ledger model for many examples (N=10000)
 fuzz: $(VENV)/ready  ## mutated inputs (TARGET=replies N=10000): undeclared errors, the slowest case, memory
 	$(BIN)/python -m tests.fuzz $(or $(TARGET),all) $(or $(N),10000) $(SEED)
 
-# With the setting that docs/production.md advises for processes that live long.
+# With the setting that docs/how-to/long-lived-processes.md advises for processes that live long.
 soak: $(VENV)/ready  ## an hour of batches while the API misbehaves (MINUTES=60): memory, descriptors, threads
 	MALLOC_ARENA_MAX=2 $(BIN)/python -m tests.soak $(or $(MINUTES),60) $(ARGS)
 
@@ -48,7 +52,7 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/ready: $(VENV)/installed
 	@echo 'installing what tests and checks need'
-	$(BIN)/python -m pip install --quiet -e '.[demo,timeline]' --group dev
+	$(BIN)/python -m pip install --quiet -e '.[demo,timeline]' --group dev --group docs
 	touch $@
 
 # The rooms lie at the top and are imported as prefect_kling.<room>. Type checkers, editors and import-linter cannot follow

@@ -1,7 +1,5 @@
 """The command line, as cyclopts describes it."""
 
-import re
-
 from prefect_kling.deployments.cli.app import app
 
 
@@ -11,5 +9,4 @@ def commands() -> str:
     # The page has a title and, in the site, a table of contents already.
     _, _, sections = text.partition("## Table of Contents")
     _, _, sections = sections.partition("**Commands**:")
-    # Words such as NAME in angle brackets would be taken for HTML.
-    return re.sub(r"<(\w+)>", r"&lt;\1&gt;", sections)
+    return sections
