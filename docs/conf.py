@@ -4,10 +4,11 @@ import re
 from importlib import metadata
 from pathlib import Path
 
-from docs import from_code
-from docs.rooms_picture import drawn
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
+
+from docs import from_code
+from docs.rooms_picture import drawn
 
 project = "prefect-kling"
 author = "the prefect-kling authors"

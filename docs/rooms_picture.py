@@ -24,11 +24,12 @@ def svg(text: str) -> str:
     places = _places(labels, arrows)
     width = max(x for x, _ in places.values()) + WIDTH + 4
     height = max(y for _, y in places.values()) + HEIGHT + 4
-    parts = [
+    frame = (
         f'<svg class="rooms" viewBox="-2 -2 {width} {height}" width="{width}" role="img"'
         ' aria-label="The rooms and their imports" font-size="14" fill="none"'
         ' stroke="currentColor">'
-    ]
+    )
+    parts = [frame]
     parts += [_arrow(places[a], places[b], count) for a, b, count in arrows]
     parts += [_node(places[name], label) for name, label in labels.items()]
     return "\n".join([*parts, "</svg>"])
@@ -61,8 +62,9 @@ def _arrow(start: tuple[int, int], end: tuple[int, int], count: str) -> str:
     bend = GAP_Y * 2 // 3
     line = f"M{x1},{y1} C{x1},{y1 + bend} {x2},{y2 - bend} {x2},{y2 - 5}"
     head = f"M{x2 - 4},{y2 - 7} L{x2},{y2} L{x2 + 4},{y2 - 7} z"
+    # Near its beginning, where no other arrow of the row lies over it.
     text = (
-        f'<text x="{(x1 + x2) // 2 + 8}" y="{(y1 + y2) // 2 + 5}" stroke="none"'
+        f'<text x="{x1 + (x2 - x1) // 5 + 8}" y="{y1 + 22}" stroke="none"'
         f' fill="currentColor" opacity="0.7">{count}</text>'
     )
     return f'<path d="{line}"/><path d="{head}" fill="currentColor"/>{text}'

@@ -114,7 +114,7 @@ def test_the_tests_in_the_guide_pass(tmp_path: Path) -> None:
 
 
 def test_each_yaml_is_what_its_page_says(tmp_path: Path) -> None:
-    """A storyboard, a file of models, a compose file, values of a chart, or objects of a cluster."""
+    """Storyboards, a file of models, a compose file, values of a chart, objects of a cluster."""
     for snippet in every("yaml"):
         for document in yaml.safe_load_all(snippet.text):
             if "scenes" in document:
@@ -191,7 +191,7 @@ def test_the_systemd_unit_starts_the_receiver() -> None:
 
 
 def test_the_proxies_pass_the_path_on(tmp_path: Path) -> None:
-    """nginx and Caddy themselves read the files where they are installed; the rest holds always."""
+    """Both programs themselves read the files where they are installed; the rest holds always."""
     (nginx,) = every("nginx")
     (caddy,) = every("caddy")
     passed = re.findall(r"proxy_pass (\S+);", nginx.text)
@@ -221,9 +221,7 @@ def _run_nginx(text: str, folder: Path) -> None:
         f"pid {folder}/pid; error_log {folder}/errors; events {{}}\n"
         f"http {{ access_log off; {text.replace('443 ssl', '8443')} }}\n"
     )
-    done = subprocess.run(
-        ["nginx", "-t", "-c", file], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["nginx", "-t", "-c", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -45,11 +45,16 @@ class Told:
 
 
 def told(thing: object) -> Told:
-    """Return what a thing's own docstring says. Its examples are part of the text."""
+    """Return what a thing's own docstring says."""
+    return read_docstring(own_docstring(thing))
+
+
+def read_docstring(docstring: str) -> Told:
+    """Return what a docstring says. Its examples are part of the text."""
     found = Told()
     texts = []
     # The types stand in the signature; griffe would miss them in the docstring.
-    for section in Docstring(own_docstring(thing)).parse("google", warnings=False):
+    for section in Docstring(docstring).parse("google", warnings=False):
         if section.kind is DocstringSectionKind.parameters:
             for each in section.value:
                 found.parameters[each.name] = " ".join(each.description.split())
@@ -58,7 +63,7 @@ def told(thing: object) -> Told:
         elif section.kind is DocstringSectionKind.admonition:
             texts.append(f"{section.title}: {_dedented(section.value.contents)}")
         else:
-            raise ValueError(f"{thing}: a docstring with a section of {section.kind.value}")
+            raise ValueError(f"a docstring has a section of {section.kind.value}: {docstring}")
     found.text = _in_markdown("\n\n".join(texts))
     return found
 

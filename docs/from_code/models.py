@@ -51,7 +51,6 @@ def models_file() -> str:
         (code(name), default(field), meaning(field))
         for name, field in ModelSpecification.model_fields.items()
     ]
-    return (
-        f"## ModelsFile\n\n{fields(ModelsFile)}"
-        "\n## ModelSpecification\n\n" + table(("field", "default", "meaning"), rows)
+    return f"## ModelsFile\n\n{fields(ModelsFile)}\n## ModelSpecification\n\n" + table(
+        ("field", "default", "meaning"), rows
     )

@@ -3,16 +3,17 @@
 import inspect
 from typing import Any
 
+from prefect import Flow, Task
+from pydantic import BaseModel, SecretStr
+
 from docs.from_code.markdown import code, table, told
 from docs.from_code.python_names import default, fields, signature, type_name
-from prefect import Flow, Task
 from prefect_kling import blocks as block_room
 from prefect_kling import flows as flow_room
 from prefect_kling import tasks as task_room
 from prefect_kling.deployments.catalogue import import_flow, read_deployments
 from prefect_kling.flows.quick_clip import ClipForm
 from prefect_kling.studio.media.picture_checks import PictureChecks
-from pydantic import BaseModel, SecretStr
 
 
 def blocks() -> str:

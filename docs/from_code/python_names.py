@@ -7,6 +7,10 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
 import prefect_kling
 from docs.from_code.markdown import code, table, told
 from prefect_kling.kling.parameters import (
@@ -24,9 +28,6 @@ from prefect_kling.studio.film.storyboard import (
     ShotSettings,
     Storyboard,
 )
-from pydantic import BaseModel, SecretStr
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 INPUTS: tuple[type[BaseModel], ...] = (
     ImageInput,
@@ -54,9 +55,7 @@ def names() -> str:
 
 def storyboards() -> str:
     """Return a section for each part of a storyboard."""
-    return "".join(
-        f"\n## {part.__name__}\n\n{told(part).text}\n\n{fields(part)}" for part in PARTS
-    )
+    return "".join(f"\n## {part.__name__}\n\n{told(part).text}\n\n{fields(part)}" for part in PARTS)
 
 
 def _name(name: str) -> str:
