@@ -19,6 +19,7 @@ from prefect_kling.deployments.cli.app import app
 from prefect_kling.kling.models import read_models
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.film.reading.table import read_rows
+from tests.by_hand.pictures import OF_THE_UI
 from tests.documents import DOCS, ROOT, Snippet, pages, snippets
 
 LANGUAGES = {
@@ -223,6 +224,12 @@ def _run_nginx(text: str, folder: Path) -> None:
     )
     done = subprocess.run(["nginx", "-t", "-c", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_each_picture_of_the_documents_is_made_by_a_script() -> None:
+    """`python -m tests.by_hand.pictures` knows them all, and no other."""
+    kept = {file.stem for file in DOCS.iterdir() if file.suffix in (".png", ".jpg")}
+    assert kept == {"logo", "demo", *OF_THE_UI}
 
 
 def test_each_link_of_the_documents_leads_somewhere() -> None:
