@@ -36,6 +36,7 @@ from prefect_kling.studio.storage.bucket import Bucket
 # Two processes share the files. One that takes a minute must not be the last, while the other
 # process has nothing to do.
 LONG = (
+    "test_tutorial.py",
     "by_hand/test_by_hand.py",
     "flows/test_changed_shots.py",
     "flows/test_example_films.py",
@@ -50,6 +51,7 @@ LONG = (
     "kill/test_kill.py",
     "kill/test_store_faults.py",
     "flows/test_flows.py",
+    "test_snippets.py",
 )
 
 

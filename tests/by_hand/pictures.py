@@ -1,7 +1,7 @@
 """Every picture of the documents: `python -m tests.by_hand.pictures [NAME …]`. It is free.
 
-Without names all are made anew, into docs/: those of the Prefect UI by the story of this folder, the
-demo's contact sheet by the demo, and the logo by drawing it.
+Without names all are made anew, into docs/: those of the Prefect UI by the story of this folder,
+the contact sheet by the demo, and the logo by drawing it.
 """
 
 import asyncio
