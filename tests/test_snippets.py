@@ -1,6 +1,9 @@
 """Every block of code in the documents is run, or read by the program that it is for."""
 
+import ast
+import asyncio
 import configparser
+import inspect
 import json
 import re
 import shlex
@@ -15,6 +18,7 @@ import pytest
 import yaml
 from prefect.cli._app import _app as prefect_app
 
+from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.cli.app import app
 from prefect_kling.kling.models import read_models
 from prefect_kling.studio.film.reading.reader import read_storyboard
@@ -88,6 +92,8 @@ def test_each_shell_script_can_be_read(snippet: Snippet) -> None:
     assert done.returncode == 0, done.stderr
 
 
+# Prefect's notification blocks import it with a library of theirs.
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 @pytest.mark.usefixtures("default_blocks")
 def test_the_python_in_the_documents_runs() -> None:
     """Piece by piece, each alone; the blocks that it loads are there."""
@@ -95,6 +101,21 @@ def test_the_python_in_the_documents_runs() -> None:
         if snippet.page not in RUN_ELSEWHERE:
             code = snippet.text.replace("BLOCK_NAME", "default")
             exec(compile(code, str(snippet), "exec"), {"__name__": "document"})
+
+
+@pytest.mark.usefixtures("default_blocks")
+@pytest.mark.parametrize("thing", [KlingArchive, KlingCredentials])
+def test_the_examples_in_docstrings_run(thing: type) -> None:
+    """Those that the reference shows: what is asynchronous in them runs in a loop of its own."""
+    (example,) = re.findall(r"```python\n(.*?)```", inspect.getdoc(thing) or "", re.DOTALL)
+    body = ast.parse(inspect.cleandoc(example.replace("BLOCK_NAME", "default"))).body
+    first = [node for node in body if not isinstance(node, ast.AsyncWith)]
+    namespace: dict[str, Any] = {"__name__": "example"}
+    exec(compile(ast.Module(first, []), thing.__name__, "exec"), namespace)
+    rest = ast.Module([node for node in body if isinstance(node, ast.AsyncWith)], [])
+    code = compile(rest, thing.__name__, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    if rest.body:
+        asyncio.run(eval(code, namespace))
 
 
 @pytest.mark.slow
