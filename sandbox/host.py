@@ -133,8 +133,7 @@ def serve(settings: SandboxSettings | None = None) -> None:
 
         def announce() -> None:
             base_url = f"{_address(listener)}{BASE_PATH}"
-            # A comment: with a store, the lines before it are read by a shell.
-            print(f"# Kling sandbox on {base_url} with key {settings.key}", flush=True)
+            print(f"Kling sandbox on {base_url} with key {settings.key}", flush=True)
 
         with contextlib.suppress(KeyboardInterrupt):
             _Server(app, announce).run(sockets=[listener])
