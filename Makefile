@@ -57,7 +57,7 @@ model: $(VENV)/ready  ## the ledger model for many examples (N=10000)
 fuzz: $(VENV)/ready  ## mutated inputs (TARGET=replies N=10000): undeclared errors, the slowest case, memory
 	$(BIN)/python -m tests.fuzz $(or $(TARGET),all) $(or $(N),10000) $(SEED)
 
-# With the setting that docs/production.md advises for processes that live long.
+# With the setting that docs/how-to/long-lived-processes.md advises for processes that live long.
 soak: $(VENV)/ready  ## an hour of batches while the API misbehaves (MINUTES=60): memory, descriptors, threads
 	MALLOC_ARENA_MAX=2 $(BIN)/python -m tests.soak $(or $(MINUTES),60) $(ARGS)
 

@@ -37,6 +37,7 @@ from prefect_kling.studio.storage.bucket import Bucket
 # process has nothing to do.
 LONG = (
     "project/test_empty_folder.py",
+    "test_tutorial.py",
     "by_hand/test_by_hand.py",
     "flows/test_changed_shots.py",
     "flows/test_example_films.py",
@@ -51,6 +52,7 @@ LONG = (
     "kill/test_kill.py",
     "kill/test_store_faults.py",
     "flows/test_flows.py",
+    "test_snippets.py",
 )
 
 

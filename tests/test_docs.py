@@ -13,7 +13,6 @@ from prefect_kling.blocks.environment import (
     credentials_from_environment,
 )
 from prefect_kling.deployments import pytest_plugin
-from prefect_kling.deployments.cli.app import app
 from prefect_kling.deployments.local.demo import BUCKET
 from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.sandbox import Sandbox
@@ -98,10 +97,10 @@ def test_the_page_about_versions_says_what_its_example_makes() -> None:
     assert len(read_story(template, table=read_versions(table)).films) == 2
 
 
-def test_the_table_in_the_page_about_production_is_read_as_it_stands() -> None:
+def test_the_table_in_the_guide_to_deployments_is_read_as_it_stands() -> None:
     """The aligned one too, with its empty cell."""
     (table,) = re.findall(
-        r"```csv\n(.*?)```", (ROOT / "docs" / "production.md").read_text(), re.DOTALL
+        r"```csv\n(.*?)```", (ROOT / "docs" / "how-to" / "deploy.md").read_text(), re.DOTALL
     )
     mug, rain = read_requests(table)
     assert (mug.prompt, mug.duration, len(mug.image_list)) == (
@@ -121,14 +120,6 @@ def test_the_page_about_batches_names_every_column() -> None:
     assert set(COLUMNS) <= named
     written = BatchRow(number=1, state=RowState.WRONG).columns()
     assert set(written) <= named
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    exec(compile(code, "batches.md", "exec"), {})
-
-
-def test_the_python_in_the_page_about_films_runs() -> None:
-    """Limits of spending are made as it shows."""
-    for code in re.findall(r"```python\n(.*?)```", FILMS, re.DOTALL):
-        exec(compile(code, "films.md", "exec"), {})
 
 
 @pytest.mark.usefixtures("default_blocks")
@@ -167,30 +158,8 @@ def test_the_python_in_the_page_about_python_runs(archive: Archive) -> None:
         assert hasattr(pytest_plugin, name)
 
 
-def test_the_readmes_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every `make` target and `prefect-kling` command in the README is there."""
-    shell = "\n".join(blocks("sh"))
+def test_the_readmes_make_targets_exist() -> None:
+    """Every `make` target in the README is there; its commands are tried with all others."""
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"^make (\w+)", shell, re.MULTILINE):
+    for target in re.findall(r"^make (\w+)", "\n".join(blocks("sh")), re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    pages = shell + "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
-    for command in sorted(
-        set(re.findall(r"^prefect-kling ((?:ledger )?\w+)", pages, re.MULTILINE))
-    ):
-        with pytest.raises(SystemExit) as told:
-            app([*command.split(), "--help"])
-        assert told.value.code == 0, command
-        assert f"Usage: prefect-kling {command}" in capsys.readouterr().out
-
-
-def test_the_readmes_links_lead_somewhere() -> None:
-    """Pictures and files that README, CONTRIBUTING and the documents point at are there."""
-    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
-        links = [
-            link
-            for link in re.findall(r"\]\(([^)]+)\)", page.read_text())
-            if not link.startswith(("http", "#"))
-        ]
-        assert [
-            link for link in links if not (page.parent / link.partition("#")[0]).exists()
-        ] == [], page.name

@@ -63,6 +63,7 @@ def serve_with_store(settings: SandboxSettings, folder: Path | None) -> None:
         base_url = f"http://127.0.0.1:{settings.port}/api/v1"
         for name, value in answers(base_url, settings.key, s3).items():
             print(f"export {name}={shlex.quote(value)}")
+        # Whoever sends them to a file reads it while this process runs.
         print(flush=True)
         serve(settings)
 

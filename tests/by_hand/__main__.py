@@ -1,4 +1,4 @@
-"""Make the pictures of the documents: `python -m tests.by_hand FOLDER [v1|v2]`. It is free."""
+"""Walk through the Prefect UI and take pictures: `python -m tests.by_hand FOLDER [v1|v2]`. Free."""
 
 import asyncio
 import sys

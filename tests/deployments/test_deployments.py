@@ -250,7 +250,7 @@ class Webhook(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Tell the Prefect server of the call; what the API says is not even read."""
         (template,) = re.findall(
-            r"```json\n(.*?)```", (ROOT / "docs" / "production.md").read_text(), re.DOTALL
+            r"```json\n(.*?)```", (ROOT / "docs" / "how-to" / "receiver.md").read_text(), re.DOTALL
         )
         told = {
             "occurred": datetime.now(UTC).isoformat(),
