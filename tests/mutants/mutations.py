@@ -30,17 +30,24 @@ class Mutant:
     path: Path
     function: str
     """Its name, with that of its class before it."""
+    place: int
+    """Which node of the function is wrong, in the order of `ast.walk`."""
     line: int
     before: str
     after: str
-    tree: ast.Module
 
     def __str__(self) -> str:
         return f"{self.path.stem}.{self.function}:{self.line}: {self.before} -> {self.after}"
 
     def code(self) -> CodeType:
         """Return the code of the function with the mistake."""
-        code = compile(self.tree, str(self.path), "exec")
+        tree = ast.parse(self.path.read_text())
+        (function,) = [each for name, each in _functions(tree, "") if name == self.function]
+        node = list(ast.walk(function))[self.place]
+        change = _change(node)
+        assert change is not None
+        change(node)
+        code = compile(tree, str(self.path), "exec")
         for name in self.function.split("."):
             (code,) = [
                 each
@@ -52,15 +59,12 @@ class Mutant:
 
 def mutants_of(path: Path) -> Iterator[Mutant]:
     """Yield every mutant of the functions of a file, in the order of its lines."""
-    tree = ast.parse(path.read_text())
-    for name, function in _functions(tree, ""):
+    for name, function in _functions(ast.parse(path.read_text()), ""):
         for place, node in enumerate(ast.walk(function)):
-            for change in _changes(node):
-                changed = copy.deepcopy(tree)
-                (there,) = [each for other, each in _functions(changed, "") if other == name]
-                mutated = list(ast.walk(there))[place]
-                after = change(mutated)
-                yield Mutant(path, name, node.lineno, _short(node), after, changed)
+            change = _change(node)
+            if change is not None:
+                after = change(copy.deepcopy(node))
+                yield Mutant(path, name, place, node.lineno, _short(node), after)
 
 
 def _functions(tree: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, Function]]:
@@ -75,29 +79,30 @@ Change = Callable[[ast.AST], str]
 """Makes the mistake in a node of a copy, and says how that reads."""
 
 
-def _changes(node: ast.AST) -> Iterator[Change]:
+def _change(node: ast.AST) -> Change | None:
     match node:
         case ast.Compare(ops=[operator]) if type(operator) in COMPARISONS:
-            yield _turn_comparison
+            return _turn_comparison
         case ast.BoolOp():
-            yield _turn_and_or
+            return _turn_and_or
         case ast.UnaryOp(op=ast.Not()):
-            yield _drop_not
+            return _drop_not
         case ast.BinOp(op=operator) if type(operator) in ARITHMETIC:
-            yield _turn_arithmetic
-        case ast.If() | ast.While():
-            if not isinstance(node.test, ast.Compare | ast.BoolOp | ast.UnaryOp | ast.Constant):
-                yield _negate_test
+            return _turn_arithmetic
+        case ast.If(test=test) | ast.While(test=test):
+            # Other tests are changed by themselves.
+            if not isinstance(test, ast.Compare | ast.BoolOp | ast.UnaryOp | ast.Constant):
+                return _negate_test
         case ast.Raise() | ast.Delete():
-            yield _replace_by_pass
-        case ast.Expr(value=ast.Call() | ast.Await()):
-            if "_log." not in ast.unparse(node):
-                yield _replace_by_pass
-        case ast.Return(value=value) if value is not None:
+            return _replace_by_pass
+        case ast.Expr(value=ast.Call() | ast.Await()) if "_log." not in ast.unparse(node):
+            return _replace_by_pass
+        case ast.Return(value=ast.expr() as value):
             if not (isinstance(value, ast.Constant) and value.value is None):
-                yield _return_none
+                return _return_none
         case ast.Constant(value=bool()):
-            yield _turn_constant
+            return _turn_constant
+    return None
 
 
 def _turn_comparison(node: ast.AST) -> str:
