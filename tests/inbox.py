@@ -1,13 +1,24 @@
-"""A real inbox of messages: a web server that Prefect's notification blocks call."""
+"""A real inbox of messages: a web server that Prefect's notification blocks call.
+
+And how to wait until Prefect heeds the automations that send to it.
+"""
 
 import asyncio
 import json
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from prefect import flow
+from prefect.automations import Automation
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.events import emit_event
+from prefect.events.actions import RunDeployment
+from prefect.events.schemas.automations import EventTrigger, Posture
 
 ENOUGH_SECONDS = 120.0
 
@@ -62,3 +73,24 @@ def open_inbox() -> Iterator[Inbox]:
         finally:
             inbox.shutdown()
             thread.join()
+
+
+@flow
+def do_nothing() -> None:
+    """A flow to deploy."""
+
+
+async def until_loaded() -> None:
+    """Wait until Prefect evaluates the automations that were made by now, in their order."""
+    name = f"kling.test.{secrets.token_hex(4)}"
+    deployment = await (await do_nothing.ato_deployment(name=name)).aapply()
+    run = RunDeployment(source="selected", deployment_id=deployment, parameters={})
+    trigger = EventTrigger(expect={name}, posture=Posture.Reactive, threshold=1)
+    automation = await Automation(name=name, trigger=trigger, actions=[run]).acreate()
+    only = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
+    async with get_client() as api, asyncio.timeout(ENOUGH_SECONDS):
+        while not await api.read_flow_runs(deployment_filter=only):
+            emit_event(name, {"prefect.resource.id": name})
+            await asyncio.sleep(0.5)
+        await api.delete_deployment(deployment)
+    await automation.adelete()

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 
+from prefect_kling.blocks.links import BUCKET_LOGO_URL, KEY_LOGO_URL
 from prefect_kling.deployments.local.demo import BUCKET
 from prefect_kling.deployments.local.practice import answers
 from prefect_kling.deployments.local.prefect_server import prefect_server
@@ -116,10 +117,11 @@ async def make_film(site: Site, version: Version, pictures: Path) -> UUID:
     """
     name = f"studio-{version}"
     async with browser_page() as page:
-        # What the block's address on the web would show.
-        await page.route(
-            "**/docs/logo.png", lambda route: route.fulfill(path=ROOT / "docs" / "logo.png")
-        )
+        # What the addresses of the blocks' pictures on the web would show.
+        for address in (KEY_LOGO_URL, BUCKET_LOGO_URL):
+            await page.route(
+                str(address), lambda route: route.fulfill(path=ROOT / "docs" / "logo.png")
+            )
         await _make_blocks(page, site, version, name, pictures)
         run = await _fill_and_run(page, site, version, name, pictures)
         await open_run(page, site.ui, run, version)

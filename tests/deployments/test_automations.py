@@ -14,13 +14,11 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from prefect import flow
 from prefect.automations import Automation
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.events import emit_event
-from prefect.events.actions import RunDeployment, SendNotification
-from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.events.actions import SendNotification
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed, Failed
 
@@ -54,7 +52,7 @@ from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import ClaimRequest
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.telemetry.events import announce_alarm
-from tests.inbox import ENOUGH_SECONDS, Inbox, open_inbox
+from tests.inbox import ENOUGH_SECONDS, Inbox, do_nothing, open_inbox, until_loaded
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 NAMES = [*ALARM_MESSAGES, RECEIVER_NAME]
@@ -87,27 +85,6 @@ async def test_many_clips_that_land_together_are_one_run_of_upkeep() -> None:
             await api.delete_deployment(deployment)
 
 
-async def until_loaded() -> None:
-    """Wait until Prefect evaluates the automations that were made by now, in their order."""
-    name = f"kling.test.{secrets.token_hex(4)}"
-    deployment = await (await do_nothing.ato_deployment(name=name)).aapply()
-    run = RunDeployment(source="selected", deployment_id=deployment, parameters={})
-    trigger = EventTrigger(expect={name}, posture=Posture.Reactive, threshold=1)
-    automation = await Automation(name=name, trigger=trigger, actions=[run]).acreate()
-    only = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
-    async with get_client() as api, asyncio.timeout(ENOUGH_SECONDS):
-        while not await api.read_flow_runs(deployment_filter=only):
-            emit_event(name, {"prefect.resource.id": name})
-            await asyncio.sleep(0.5)
-        await api.delete_deployment(deployment)
-    await automation.adelete()
-
-
-@flow
-def do_nothing() -> None:
-    """A flow to deploy."""
-
-
 async def runs_of(deployment: UUID, least: int) -> int:
     """Wait until a deployment has so many runs, and return how many it has."""
     only = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
@@ -126,6 +103,7 @@ async def notified(inbox: Inbox) -> AsyncIterator[Inbox]:
     block = await _block_id(f"{inbox.block.get_block_type_slug()}/alerts")
     lines = await bring_up_to_date(message_automations(block))
     assert lines == [f"created: {name}" for name in NAMES]
+    await until_loaded()
     yield inbox
     for name in NAMES:
         await (await Automation.aread(name=name)).adelete()
@@ -321,7 +299,6 @@ async def test_a_run_that_dies_or_is_not_answered_is_a_message(
     notified: Inbox, credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:
     """Prefect's own events of our flows, and of no others."""
-    await until_loaded()
     async with get_client() as api:
         tag = secrets.token_hex(4)
         words = "The flow was paused and never resumed."

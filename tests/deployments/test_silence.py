@@ -15,7 +15,6 @@ from uuid import UUID
 
 import httpx
 import pytest
-from prefect import flow
 from prefect.automations import Automation
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -37,17 +36,12 @@ from prefect_kling.deployments.automations import (
 )
 from prefect_kling.deployments.local.processes import free_ports
 from prefect_kling.telemetry.events import announce_receiver
-from tests.inbox import ENOUGH_SECONDS, Inbox, open_inbox
+from tests.inbox import ENOUGH_SECONDS, Inbox, do_nothing, open_inbox, until_loaded
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_ui")]
 BIN = Path(sys.executable).parent
 # The shortest that Prefect takes.
 SOON = timedelta(seconds=10)
-
-
-@flow
-def do_nothing() -> None:
-    """A flow to deploy."""
 
 
 async def test_a_worker_a_receiver_and_sweeps_that_are_gone_are_messages(
@@ -129,6 +123,7 @@ async def watched(
         chosen = [each for each in every if each.name in names]
         assert len(chosen) == len(names)
         await bring_up_to_date(chosen)
+        await until_loaded()
         try:
             yield inbox
         finally:

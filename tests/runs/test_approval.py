@@ -28,7 +28,7 @@ from prefect_kling.studio.errors import NotApproved
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.money.archive import Archive
 from tests.browser import browser_page, open_resume_form, resume_run
-from tests.inbox import Inbox, open_inbox
+from tests.inbox import Inbox, open_inbox, until_loaded
 
 if TYPE_CHECKING:
     from playwright.async_api import Response, Route
@@ -52,6 +52,7 @@ async def called(prefect_ui: str) -> AsyncIterator[Inbox]:
         block = await _block_id(f"{inbox.block.get_block_type_slug()}/approvals")
         (alarm,) = [each for each in message_automations(block) if "approve" in each.name]
         await bring_up_to_date([alarm])
+        await until_loaded()
         yield inbox
         await (await Automation.aread(name=alarm.name)).adelete()
 
