@@ -54,8 +54,12 @@ def find_tests(paths: list[Path], folder: Path) -> Reached:
 
 
 def tests_of(mutant: Mutant, reached: Reached) -> list[str]:
-    """Return the tests that reach the line of a mutant."""
-    return reached[str(mutant.path)].get(mutant.line, [])
+    """Return the tests that reach the line of a mutant, or the last line that is noted before it.
+
+    Not every line of a long statement is noted.
+    """
+    lines = reached[str(mutant.path)]
+    return lines[max(line for line in lines if line <= mutant.line)]
 
 
 def run_mutant(mutant: Mutant, tests: list[str]) -> None:

@@ -158,7 +158,7 @@ def test_a_sender_that_was_called_dead_still_names_its_job(ledger: Ledger) -> No
 
 
 def test_a_late_id_is_added_whatever_the_record_says(ledger: Ledger) -> None:
-    """It keeps a released clip from being paid for once more, and is never added twice."""
+    """It keeps a released clip from being paid for once more, and sweeps see it; once only."""
     first = claim(ledger)
     ledger.release(ledger.hold(first, "vanished"), "released by a person")
     ledger.release(claim(ledger), "busy")
@@ -168,6 +168,8 @@ def test_a_late_id_is_added_whatever_the_record_says(ledger: Ledger) -> None:
     assert found is not None
     assert (found.entry.state, found.entry.named_job_id) == (EntryState.HELD, "c1")
     assert [late.claim for late in found.entry.late_jobs] == [first.entry.claim]
+    for markers in (ledger.open_markers(), ledger.held_markers()):
+        assert [marker.clip_key for marker in markers] == [ORDER.clip_key]
     assert not claim(ledger).is_mine
     again = ledger.claim(ORDER, ClaimRequest(USD, resubmit_unknown=True))
     assert not again.is_mine

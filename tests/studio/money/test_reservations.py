@@ -6,10 +6,10 @@ import pytest
 
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.studio.money.archive import Archive
-from prefect_kling.studio.money.budget import Budget, FilmCap
+from prefect_kling.studio.money.budget import Budget, FilmCap, find_reservation
 from prefect_kling.studio.money.ledger import ClaimRequest
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.studio.money.reservations import settle_ended_claims
+from prefect_kling.studio.money.reservations import set_aside_for, settle_ended_claims
 
 
 def test_a_late_id_between_looking_and_freeing_keeps_its_money(
@@ -61,3 +61,22 @@ def test_money_of_a_busy_request_is_freed_although_an_earlier_one_may_be_paid(
     accounts = archive.budget.accounts()
     assert accounts is not None
     assert accounts.committed() == Decimal(1)
+
+
+@pytest.mark.parametrize(("named", "pays"), [(None, "first"), ("another", "another")])
+def test_money_that_is_set_aside_again_counts_for_its_film(
+    named: str | None, pays: str, archive: Archive
+) -> None:
+    """For that of the latest request, unless another one is named: a film's budget holds."""
+    prompt = f"Again {named} {archive.bucket.prefix}"
+    order = ClipOrder(request=VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3))
+    claimed = archive.ledger.claim(order, ClaimRequest(at_most_usd=Decimal(1), film="first"))
+    archive.budget.reserve(claimed.entry, FilmCap("first", Decimal(5)))
+    claim = claimed.entry.claim
+    archive.budget.settle_claim(order.clip_key, claim, Decimal(0))
+    set_aside_for(claimed, claim, Decimal(1), archive, film=named)
+    accounts = archive.budget.accounts()
+    assert accounts is not None
+    name = find_reservation(accounts, order.clip_key, claim)
+    assert name is not None
+    assert accounts.reserved[name].film == pays
