@@ -16,7 +16,7 @@ from tests.documents import DOCS, snippets
 pytestmark = pytest.mark.slow
 
 MARK = "=== step"
-PATIENCE_SECONDS = 400.0
+PATIENCE_SECONDS = 580.0
 
 
 def steps() -> list[tuple[str, list[str]]]:
