@@ -49,6 +49,7 @@ scenes:
       - {{prompt: "B {tag}"}}
 """
 DEPLOYMENT = "produce-film/film"
+PATIENCE_SECONDS = 300
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("served")]
 
@@ -79,7 +80,7 @@ async def start(
 
 async def until(state: StateType, run: FlowRun, api: PrefectClient) -> None:
     """Wait until a run is in a state."""
-    async with asyncio.timeout(180):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (seen := await api.read_flow_run(run.id)).state_type is not state:
             assert seen.state_type is not StateType.FAILED, seen.state
             await asyncio.sleep(0.5)
@@ -87,7 +88,7 @@ async def until(state: StateType, run: FlowRun, api: PrefectClient) -> None:
 
 async def until_asked(question: str, run: FlowRun, api: PrefectClient) -> list[str]:
     """Wait until a run is suspended with this question, and return the names of its fields."""
-    async with asyncio.timeout(180):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             seen = await api.read_flow_run(run.id)
             assert seen.state is not None
@@ -162,18 +163,18 @@ async def test_a_late_answer_and_a_killed_run_lose_nothing(
     Suspended it has no process; killed when it goes on, it finds the answer. Nothing is paid twice.
     """
     late = await start(TWO, blocks, archive, within_hours=1 / 3600)
-    async with asyncio.timeout(180):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (await api.read_flow_run(late.id)).state_type is not StateType.FAILED:
             await asyncio.sleep(0.5)
     assert made(sandbox, archive) == 4
 
     run = await start(TWO, blocks, archive)
     fields = await until_asked("picks-1", run, api)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while processes_of(run.id):
             await asyncio.sleep(0.1)
     await api.resume_flow_run(run.id, run_input=dict.fromkeys(fields, "take 2"))
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not (going := processes_of(run.id)):
             await asyncio.sleep(0.05)
     for process in going:
