@@ -44,7 +44,10 @@ def flows() -> str:
     where = _deployments_of_flows()
     sections = []
     for name in flow_room.__all__:
-        flow: Flow[..., Any] = getattr(flow_room, name)
+        flow = getattr(flow_room, name)
+        if not isinstance(flow, Flow):
+            sections.append(f"\n## {name}\n\n{_function(name, flow)}")
+            continue
         deployed = ", ".join(code(f"{flow.name}/{each}") for each in where.get(name, ()))
         as_flow = f"Flow `{flow.name}`."
         if deployed:

@@ -16,7 +16,8 @@ from prefect.deployments import arun_deployment
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.deployments.cli.live_table import LiveTable
 from prefect_kling.deployments.cli.terminal import console
-from prefect_kling.deployments.local.demo import example_storyboard, make_demo_film
+from prefect_kling.deployments.local.demo import example_storyboard, make_demo_films
+from prefect_kling.studio.film.versions import story_of
 from tests.browser import browser_page, open_run, open_run_tab
 from tests.by_hand.story import RENDER_MS, STORYBOARD, Site, make_batch, make_film, set_up
 from tests.documents import DOCS
@@ -78,7 +79,7 @@ def draw_logo(target: Path) -> None:
 def make_contact_sheet(target: Path) -> None:
     """Make the demo's film, and keep its contact sheet."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        make_demo_film(example_storyboard(), Path(folder), LiveTable(console))
+        make_demo_films(story_of(example_storyboard()), Path(folder), LiveTable(console))
         with Image.open(Path(folder) / "contact-sheet.jpg") as sheet:
             height = round(sheet.height * SHEET_WIDTH / sheet.width)
             sheet.resize((SHEET_WIDTH, height), Image.Resampling.LANCZOS).save(target, quality=85)

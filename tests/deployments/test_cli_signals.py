@@ -102,6 +102,14 @@ def started(tmp_path: Path) -> Iterator[Callable[..., Command]]:
         command.kill()
 
 
+@pytest.fixture(autouse=True)
+def hangups_are_heard() -> Iterator[None]:
+    """Under `nohup` this process ignores them, and so would all that it starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def test_a_signal_whose_exception_is_swallowed_ends_the_command_all_the_same() -> None:
     """Compiled code makes another error of it; a second signal does not cut the way out short."""
 

@@ -10,22 +10,30 @@ from pydantic import SecretStr
 import prefect_kling
 from prefect_kling import (
     Clip,
+    ClipOrder,
+    Entry,
     KlingArchive,
     KlingCredentials,
     Spending,
     Storyboard,
+    VideoJob,
     VideoRequest,
     advance_films,
+    archive_video,
     collect_finished,
     generate_batch,
     generate_clip,
+    generate_clip_sync,
     produce_film,
     produce_scene,
+    produce_versions,
     quick_clip,
     quote,
     report_spending,
     submit_batch,
     submit_film,
+    submit_video,
+    wait_for_video,
 )
 from prefect_kling.flows.quick_clip import ClipForm
 
@@ -40,6 +48,17 @@ storyboard = Storyboard.model_validate({"title": "First light", "scenes": []})
 assert_type(spending.resubmits, bool)
 assert_type(storyboard.title, str)
 assert_type(quote(request).usd, Decimal)
+
+assert_type(generate_clip_sync("Gulls over a harbour", duration=5), Clip)
+
+
+@flow
+async def step_by_step() -> Clip:
+    """Call the three tasks."""
+    order = ClipOrder(request=request)
+    entry: Entry = await submit_video(order, credentials, archive)
+    job: VideoJob = await wait_for_video(entry, credentials, archive)
+    return await archive_video(entry, job, credentials, archive)
 
 
 @flow
@@ -64,4 +83,6 @@ async def everything() -> str:
     assert_type(found.counts, dict[str, int])
     report = await report_spending(archive, by="month")
     assert_type(len(report.rows), int)
+    for each in await produce_versions(storyboard, credentials, archive, versions=("tall",)):
+        assert_type(each.seconds, float)
     return clip.uri
