@@ -23,6 +23,7 @@ from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.tasks import archive_video, submit_video, wait_for_video
 from prefect_kling.telemetry.assets import materializing
+from prefect_kling.telemetry.clip_page import write_clip_page
 from prefect_kling.telemetry.logs import run_logger
 from prefect_kling.telemetry.progress import ShotProgress, Stage
 
@@ -59,7 +60,9 @@ async def generate_clip(
     await authorize_clip(order, archive, spending)
     resources = RunResources(credentials, archive)
     options = spending.options(cap_of_clip(order, spending))
-    return await make_clip(order, resources, options, "clip")
+    clip = await make_clip(order, resources, options, "clip")
+    await write_clip_page(clip, archive)
+    return clip
 
 
 async def make_clip(

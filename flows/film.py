@@ -55,14 +55,13 @@ async def produce_film(
     plan = plan_film(await prepare_storyboard(storyboard, archive))
     quote = await authorize_film(plan, credentials, archive, spending)
 
-    page = FilmPage(quote)
+    page = FilmPage(quote, archive)
     resources = RunResources(credentials, archive, on_progress=page.show)
     options = spending.options_of(plan)
     async with page.kept_current():
         clips = await _make_scenes(plan, resources, options)
-
-    film = await join_film(plan, clips, archive)
-    await page.show_film(film, archive)
+        film = await join_film(plan, clips, archive)
+    await page.show_film(film)
     return film
 
 

@@ -15,6 +15,7 @@ from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.telemetry.clip_page import write_clip_page
 
 
 def _none_if_empty(text: str | None) -> str | None:
@@ -102,4 +103,6 @@ async def quick_clip(
     order = ClipOrder(request=clip.request(), take=take)
     await authorize_clip(order, archive, spending)
     options = spending.options(cap_of_clip(order, spending))
-    return await make_clip(order, RunResources(credentials, archive), options, "clip")
+    made = await make_clip(order, RunResources(credentials, archive), options, "clip")
+    await write_clip_page(made, archive)
+    return made

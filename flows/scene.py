@@ -19,6 +19,7 @@ from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.tasks import StoryboardInput, hand_over_clip, prepare_storyboard
+from prefect_kling.telemetry.film_page import FilmPage
 from prefect_kling.telemetry.progress import ShotProgress, Stage
 
 
@@ -50,13 +51,17 @@ async def produce_scene(
     film = plan_film(await prepare_storyboard(storyboard, archive))
     if not 1 <= scene <= len(film.scenes):
         raise StoryboardInvalid(f"there is no scene {scene}: {film.title} has {len(film.scenes)}")
-    await authorize_film(film.only(scene), credentials, archive, spending)
+    quote = await authorize_film(film.only(scene), credentials, archive, spending)
 
     planned = film.scenes[scene - 1]
-    resources = RunResources(credentials, archive)
+    page = FilmPage(quote, archive, f"{film.slug}-scene-{scene}")
+    resources = RunResources(credentials, archive, on_progress=page.show)
     options = spending.options_of(film)
-    clips = await make_scene(planned, resources, options)
-    return [clips[each.clip_key] for each in planned.clips]
+    async with page.kept_current():
+        made = await make_scene(planned, resources, options)
+    clips = [made[each.clip_key] for each in planned.clips]
+    await page.show_clips(clips)
+    return clips
 
 
 async def make_scene(

@@ -29,6 +29,7 @@ from prefect_kling.tasks import (
     prepare_storyboard,
     submit_video,
 )
+from prefect_kling.telemetry.film_page import write_film_page
 from prefect_kling.telemetry.logs import run_logger
 
 # How long to wait for an API that is full. What is not sent by then is sent by the next step.
@@ -176,6 +177,7 @@ async def _advance(
     if len(clips) == len(plan.by_key):
         step.film = await join_film(plan, clips, resources.archive)
         await in_thread(pending.drop, archive)
+        await write_film_page(step.film, resources.archive)
         return step
 
     ready: list[PlannedClip] = []

@@ -2,18 +2,20 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from uuid import UUID
 
 from prefect_kling.blocks import KlingArchive
-from prefect_kling.studio.film.assembly import Film, FilmClip
-from prefect_kling.studio.film.quote import FilmQuote
+from prefect_kling.studio.film.assembly import Film
+from prefect_kling.studio.film.quote import FilmQuote, quote_film
 from prefect_kling.studio.media.contact_sheet import shrink
+from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.ledger import NOTHING
 from prefect_kling.studio.money.standing import Standing
 from prefect_kling.studio.storage.concurrency import in_thread
+from prefect_kling.telemetry.clip_page import CLIP_HEADINGS, clip_cells, marked
 from prefect_kling.telemetry.markdown import (
     Markdown,
     bullets,
@@ -24,7 +26,9 @@ from prefect_kling.telemetry.markdown import (
     update_page,
     write_page,
 )
+from prefect_kling.telemetry.posters import WatchCells
 from prefect_kling.telemetry.progress import ProgressLog, ShotProgress, Stage
+from prefect_kling.telemetry.unfinished_film import UnfinishedFilm, end_page
 
 # The UI does not ask for changes more often.
 WRITE_INTERVAL_SECONDS = 1.0
@@ -34,14 +38,17 @@ class FilmPage:
     """A film's artifact under its flow run; its description says how far the film is.
 
     It is written at most once per change and second. It is only a view: an error in writing it is
-    logged and does not stop the run.
+    logged and does not stop the run. `key` names the artifact, for the page of a part of a film.
     """
 
-    def __init__(self, quote: FilmQuote) -> None:
+    def __init__(self, quote: FilmQuote, archive: KlingArchive, key: str = "") -> None:
         self._quote = quote
+        self._archive = archive
+        self._key = key or quote.plan.slug
         self._log = ProgressLog()
         for clip in quote.plan.clips:
             self._log.record(ShotProgress(shot=clip.name, stage=Stage.WAITING))
+        self._watch = WatchCells(archive)
         self._changed = asyncio.Event()
         self._artifact_id: UUID | None = None
 
@@ -52,30 +59,48 @@ class FilmPage:
 
     @asynccontextmanager
     async def kept_current(self) -> AsyncIterator[None]:
-        """Write the shots whenever they change, until the block ends, and once more after it."""
+        """Write the shots whenever they change, until the block ends, and once more after it.
+
+        When the block raises, the page says that the film has failed, or was interrupted.
+        """
         writing = asyncio.create_task(self._write_changes())
+        stopped = None
         try:
             yield
+        except BaseException as error:
+            stopped = error
+            raise
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
-            await self._write_shots()
+            if stopped is None:
+                await self._write_shots()
+            else:
+                await self._write_end(stopped)
 
-    async def show_film(self, film: Film, archive: KlingArchive) -> None:
+    async def show_film(self, film: Film) -> None:
         """Turn the page into the finished film's: contact sheet, links, and every clip.
 
-        Each clip has its job, its price and its address.
+        Each clip has its picture, its job, its price and its address.
         """
-        bucket = archive.get_archive().bucket
         with log_view_errors():
-            path = bucket.path_of(film.contact_sheet_uri)
-            stored = await in_thread(bucket.read, path)
-            sheet = ""
-            if stored is not None:
-                sheet = _data_uri(shrink(stored.body))
-            link = await in_thread(archive.watch_link, film.uri)
-            description = f"{film.title}: {film.seconds:.1f} s, ${film.usd}"
-            await self._write(_film_page(film, self._quote, sheet, link), description)
+            paid = _paid_by_this_run(film, self._quote)
+            content = await _film_page(film, self._archive, self._watch, paid)
+            await self._write(content, _film_description(film))
+
+    async def show_clips(self, clips: Sequence[Clip]) -> None:
+        """Turn the page into that of finished clips, given in the order of the plan."""
+        plan = self._quote.plan
+        with log_view_errors():
+            cells = await self._watch.of([clip.uri for clip in clips])
+            rows = []
+            for planned, clip, cell in zip(plan.clips, clips, cells, strict=True):
+                rows.append([cell, planned.name, *clip_cells(clip)])
+            usd = sum({clip.clip_key: clip.usd for clip in clips}.values(), NOTHING)
+            summary = Markdown("**All {} clips are archived, worth ${}.**").format(len(rows), usd)
+            headings = ("watch", "shot", *CLIP_HEADINGS)
+            description = f"{plan.title}: {len(rows)} clips, ${usd}"
+            await self._write(page([summary, Markdown(), *table(headings, rows)]), description)
 
     async def _write_changes(self) -> None:
         while True:
@@ -88,17 +113,45 @@ class FilmPage:
         done = self._log.count(Stage.DONE)
         description = f"{self._quote.plan.title}: {done} of {len(self._log)} clips"
         with log_view_errors():
-            await self._write(_shots_page(self._quote, self._log), description)
+            watch = await self._watch_by_shot()
+            await self._write(_shots_page(self._quote, self._log, watch), description)
+
+    async def _write_end(self, error: BaseException) -> None:
+        """Turn the page into that of a film which this run has not finished, and say why."""
+        ended = "failed"
+        if isinstance(error, asyncio.CancelledError) or not isinstance(error, Exception):
+            ended = "interrupted"
+        done = self._log.count(Stage.DONE)
+        total = len(self._log)
+        plan = self._quote.plan
+        with log_view_errors():
+            watch = await self._watch_by_shot()
+            left = await quote_film(plan, self._archive.get_archive())
+            content = end_page(ended, error, UnfinishedFilm(self._quote, left, self._log), watch)
+            await self._write(content, f"{plan.title}: {ended}, {done} of {total} clips are there")
+
+    async def _watch_by_shot(self) -> dict[str, Markdown]:
+        """Return what to show of each shot whose clip is archived."""
+        uris = {each.shot: each.clip.uri for each in self._log if each.clip is not None}
+        cells = await self._watch.of(list(uris.values()))
+        return dict(zip(uris, cells, strict=True))
 
     async def _write(self, content: Markdown, description: str) -> None:
         if self._artifact_id is None:
-            self._artifact_id = await write_page(self._quote.plan.slug, content, description)
+            self._artifact_id = await write_page(self._key, content, description)
         else:
             await update_page(self._artifact_id, content, description)
 
 
-def _shots_page(quote: FilmQuote, log: ProgressLog) -> Markdown:
-    """Return the page of a film that is being made."""
+async def write_film_page(film: Film, archive: KlingArchive) -> None:
+    """Write the page of a film that was joined by a run which did not wait for its clips."""
+    with log_view_errors():
+        content = await _film_page(film, archive, WatchCells(archive))
+        await write_page(film.slug, content, _film_description(film))
+
+
+def _shots_page(quote: FilmQuote, log: ProgressLog, watch: Mapping[str, Markdown]) -> Markdown:
+    """Return the page of a film that is being made. `watch` has a cell for each finished shot."""
     rows = []
     for progress in log:
         took = ""
@@ -108,75 +161,72 @@ def _shots_page(quote: FilmQuote, log: ProgressLog) -> Markdown:
         price = ""
         if progress.usd is not None:
             price = f"${progress.usd}"
-        rows.append([progress.shot, progress.stage.value, took, price, _where(progress)])
+        cell = watch.get(progress.shot, Markdown())
+        state = progress.stage.value
+        rows.append([cell, progress.shot, state, took, price, _where(progress)])
 
     summary = Markdown("**{} of {} clips are archived.** This run may pay ${} at most.")
     lines = [summary.format(log.count(Stage.DONE), len(log), quote.at_most_usd)]
-    lines += [Markdown(), *table(("shot", "state", "took", "price", "where"), rows)]
+    lines += [Markdown(), *table(("watch", "shot", "state", "took", "price", "where"), rows)]
     return page(lines)
 
 
 def _where(progress: ShotProgress) -> str:
     """Return where a shot's clip is, or what else is to be said about the shot."""
-    if progress.clip is None:
+    clip = progress.clip
+    if clip is None:
         return progress.detail
-    where = Markdown("{}")
+    where = code(clip.uri)
     if progress.reused:
-        where = Markdown("{} (was there)")
-    return where.format(code(progress.clip.uri))
+        where = Markdown("{} (was there)").format(where)
+    return marked(clip.suspect, where)
 
 
-def _film_page(film: Film, quote: FilmQuote, sheet: str, link: str | None) -> Markdown:
-    """Return the page of a finished film. `sheet` is the address of its contact sheet."""
+async def _film_page(
+    film: Film, archive: KlingArchive, watch: WatchCells, paid_usd: Decimal | None = None
+) -> Markdown:
+    """Return the page of a finished film. `paid_usd` is what the run paid that made its clips."""
+    bucket = archive.get_archive().bucket
+    stored = await in_thread(bucket.read, bucket.path_of(film.contact_sheet_uri))
     shots = sum(len(each.chapters) for each in film.clips)
-    paid = _paid_by_this_run(film, quote)
-    summary = Markdown("**{:.2f} s, {} shots, worth ${}; this run paid ${}.**")
+    paid = Markdown()
+    if paid_usd is not None:
+        paid = Markdown("; this run paid ${}").format(paid_usd)
+    summary = Markdown("**{:.2f} s, {} shots, worth ${}{}.**")
     lines = [summary.format(film.seconds, shots, film.usd, paid), Markdown()]
+    link = await in_thread(archive.watch_link, film.uri)
+    # Link and picture are our own: a signed link of the archive, and the sheet's bytes.
     if link is not None:
-        # Link and picture are our own: a signed link of the archive, and the sheet's bytes.
         lines += [Markdown(f"[Watch the film]({link})"), Markdown()]
+    if stored is not None:
+        lines += [Markdown(f"![Contact sheet]({_data_uri(shrink(stored.body))})"), Markdown()]
     lines += [
-        Markdown(f"![Contact sheet]({sheet})"),
-        Markdown(),
         Markdown("- film: {}").format(code(film.uri)),
         Markdown("- contact sheet: {}").format(code(film.contact_sheet_uri)),
         Markdown("- manifest: {}").format(code(film.manifest_uri)),
         Markdown(),
     ]
-
-    headings = ["shot", "begins at", "lasts", "price", "job", "clip"]
-    has_notes = any(each.clip.notes for each in film.clips)
-    if has_notes:
-        headings.insert(4, "differs from the order")
+    cells = await watch.of([each.clip.uri for each in film.clips])
     rows = []
-    for each in film.clips:
-        row = _film_row(each)
-        if has_notes:
-            row.insert(4, "; ".join(each.clip.notes))
-        rows.append(row)
-    lines += table(headings, rows)
+    for each, cell in zip(film.clips, cells, strict=True):
+        times = (f"{each.begins_at:.2f} s", f"{each.seconds:.2f} s")
+        rows.append([cell, each.name, *times, *clip_cells(each.clip)])
+    lines += table(("watch", "shot", "begins at", "lasts", *CLIP_HEADINGS), rows)
     return page(lines)
 
 
-def _film_row(each: FilmClip) -> list[str]:
-    return [
-        each.name,
-        f"{each.begins_at:.2f} s",
-        f"{each.seconds:.2f} s",
-        f"${each.clip.usd}",
-        code(each.clip.job_id),
-        code(each.clip.uri),
-    ]
+def _film_description(film: Film) -> str:
+    return f"{film.title}: {film.seconds:.1f} s, ${film.usd}"
 
 
 def _paid_by_this_run(film: Film, quote: FilmQuote) -> Decimal:
-    """Return the sum of the clips that were not archived when the film was quoted."""
+    """Return the sum of the clips that were still to be paid when the film was quoted."""
     clips = [each.clip for each in film.clips]
     clips += film.unshown
     prices = {clip.clip_key: clip.usd for clip in clips}
     paid = NOTHING
     for key, standing in quote.standings.items():
-        if standing is not Standing.ARCHIVED:
+        if standing is Standing.TO_PAY:
             paid += prices.get(key, NOTHING)
     return paid
 

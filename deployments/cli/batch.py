@@ -13,6 +13,7 @@ from rich.prompt import Confirm
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
 from prefect_kling.deployments.cli.chosen_blocks import Blocks, Refused
+from prefect_kling.deployments.cli.links import say_links
 from prefect_kling.deployments.cli.quote_table import show_batch_quote
 from prefect_kling.deployments.cli.terminal import Styled, console, say
 from prefect_kling.flows import generate_batch, submit_batch
@@ -58,7 +59,8 @@ def batch(
         tag: Who pays, as in `--tag project=spring`; may be said several times.
         to: A file on this machine that gets a copy of the table of results, as CSV.
     """
-    clips = asyncio.run(load_block(KlingArchive, blocks.archive)).get_archive()
+    archive = asyncio.run(load_block(KlingArchive, blocks.archive))
+    clips = archive.get_archive()
     result = asyncio.run(
         _make_batch(
             table,
@@ -70,6 +72,7 @@ def batch(
         )
     )
     _show(result, clips)
+    say_links([("open", result.csv_uri)], archive)
     if to is not None:
         with to.open("w+b") as file:
             clips.bucket.fetch(clips.bucket.path_of(result.csv_uri), file)
@@ -84,6 +87,8 @@ def _show(result: BatchResult, archive: Archive) -> None:
     say(Styled(str(result.table), "bold"), f": {len(result)} rows, ${result.usd}")
     for state, count in result.counts.items():
         say(f"  {count} {state.value}")
+    if result.suspects:
+        say(f"  {result.suspects} of those archived look wrong: see the column kling_suspect")
     troubles = (row for row in result.read_rows(archive) if row.state in _TROUBLE)
     for row in islice(troubles, _MOST_TROUBLES):
         name = row.given.get("id", "")

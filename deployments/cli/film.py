@@ -11,11 +11,13 @@ from rich.prompt import Confirm
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
 from prefect_kling.deployments.cli.chosen_blocks import Blocks, Refused
+from prefect_kling.deployments.cli.links import say_links
 from prefect_kling.deployments.cli.live_table import LiveTable
 from prefect_kling.deployments.cli.quote_table import show_quote
 from prefect_kling.deployments.cli.terminal import Styled, console, say
 from prefect_kling.flows import produce_film
 from prefect_kling.runs.spending import Spending
+from prefect_kling.studio.errors import FilmIncomplete
 from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.quote import quote_film
@@ -55,6 +57,7 @@ def film(
     blocks: Annotated[Blocks, Parameter(name="*")] = Blocks(),
     budget_usd: Decimal | None = None,
     approve_above_usd: Decimal | None = None,
+    tag: Annotated[list[str] | None, Parameter(negative="")] = None,
 ) -> None:
     """Make a film from a storyboard.
 
@@ -65,12 +68,16 @@ def film(
         blocks: The blocks to use.
         budget_usd: The most the film may cost in US dollars, earlier runs included.
         approve_above_usd: Ask before sending anything when more than this is to be paid.
+        tag: Who pays, as in `--tag project=spring`; may be said several times. What the storyboard
+            says wins.
     """
     board = load_storyboard(storyboard)
-    spending = Spending(budget_usd=budget_usd)
+    spending = Spending.model_validate({"budget_usd": budget_usd, "tags": tag or []})
     made = asyncio.run(_make_film(board, blocks, spending, approve_above_usd))
+    archive = asyncio.run(load_block(KlingArchive, blocks.archive))
     say()
     _print_film(made)
+    say_links([("watch", made.uri), ("contact sheet", made.contact_sheet_uri)], archive)
 
 
 async def _make_film(
@@ -89,9 +96,15 @@ async def _make_film(
             if not Confirm.ask("Make it?", console=console, default=False):
                 raise Refused("not approved; nothing was sent and nothing was paid")
 
-    with LiveTable(console).on_screen() as table, subscribe(table.show):
-        table.begin(plan)
-        return await produce_film(board, credentials, archive, spending)
+    table = LiveTable(console)
+    try:
+        with table.on_screen(), subscribe(table.show):
+            table.begin(plan)
+            return await produce_film(board, credentials, archive, spending)
+    except FilmIncomplete:
+        say("What is finished:")
+        say_links(table.finished(), archive)
+        raise
 
 
 def _print_film(film: Film) -> None:

@@ -70,6 +70,10 @@ class LiveTable:
         """Show the progress of a shot."""
         self._log.record(progress)
 
+    def finished(self) -> list[tuple[str, str]]:
+        """Return the shots whose clips are archived, each with the address of its clip."""
+        return [(each.shot, each.clip.uri) for each in self._log if each.clip is not None]
+
     def _draw(self) -> Table:
         rows = []
         for progress in self._log:

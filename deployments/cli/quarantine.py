@@ -9,6 +9,7 @@ import cyclopts
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
+from prefect_kling.deployments.cli.links import say_links
 from prefect_kling.deployments.cli.terminal import Column, print_list, say
 from prefect_kling.studio.errors import WrongClip
 from prefect_kling.studio.money.acceptance import accept_quarantined
@@ -66,6 +67,7 @@ def accept(
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     clip = accept_quarantined(studio, found, who, charged_usd)
     say(f"clip {clip.clip_key} is archived at {clip.uri}, ${clip.usd}.")
+    say_links([("watch", clip.uri)], asyncio.run(load_block(KlingArchive, archive)))
 
 
 async def _charge(job_id: str, reserved_usd: Decimal | None, credentials: str) -> Decimal | None:

@@ -5,29 +5,19 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
 from av.container import InputContainer
-from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image, ImageDraw
 from PIL.JpegImagePlugin import JpegImageFile
 
 from prefect_kling.studio.errors import NotAVideo
-from prefect_kling.studio.media.frames import (
-    EXACT,
-    buffer_step,
-    filter_graph,
-    filtered,
-    matrix_of,
-    open_film,
-    tone_steps,
-    upright_steps,
-)
+from prefect_kling.studio.media.frames import open_film
 from prefect_kling.studio.media.lettering import Line, set_line
+from prefect_kling.studio.media.thumbnail import thumbnails
 
 THUMB_PIXELS = 320
 """The longer side of a thumbnail."""
@@ -211,8 +201,7 @@ def contact_sheet(
     ordered = sorted(shots, key=lambda shot: shot.middle)
     with open_film(film) as (container, video):
         pictures = _pick(container, video, [shot.middle for shot in ordered])
-        shape = video.sample_aspect_ratio
-        thumbs = map(_image, filtered(pictures, lambda like: _thumbnails(like, shape)))
+        thumbs = thumbnails(pictures, video.sample_aspect_ratio, THUMB_PIXELS)
         first = next(thumbs, None)
         if first is None:
             raise NotAVideo("the file holds no picture that can be decoded")
@@ -300,25 +289,6 @@ def _spans(frames: Iterator[VideoFrame]) -> Iterator[tuple[VideoFrame, float]]:
         shown = frame
     if shown is not None:
         yield shown, math.inf
-
-
-def _thumbnails(like: VideoFrame, shape: Fraction | None) -> Graph:
-    fit = f"{THUMB_PIXELS}:{THUMB_PIXELS}:force_original_aspect_ratio=decrease:force_divisible_by=2"
-    return filter_graph(
-        buffer_step(like, Fraction(1, 25)),
-        *tone_steps(like),
-        *upright_steps(like, shape),
-        ("scale", f"{fit}:in_color_matrix={matrix_of(like)}:{EXACT}"),
-        ("format", "rgb24"),
-        ("buffersink", ""),
-    )
-
-
-def _image(frame: VideoFrame) -> Image.Image:
-    plane = frame.planes[0]
-    return Image.frombytes(
-        "RGB", (frame.width, frame.height), bytes(plane), "raw", "RGB", plane.line_size
-    )
 
 
 def shrink(sheet: bytes, longer_side: int = 1000, at_most_bytes: int = 150_000) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from prefect.artifacts import Artifact
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows import generate_batch, generate_clip, produce_film
@@ -65,7 +66,7 @@ def tag_of(archive_block: KlingArchive) -> str:
 async def test_a_suspect_row_is_archived_and_told(
     dark: Sandbox, archive_block: KlingArchive, told: list[dict[str, Any]]
 ) -> None:
-    """In the record, the results and one event; a second run pays nothing and tells nothing."""
+    """In record, results, page and one event; a second run pays nothing and tells nothing."""
     credentials: KlingCredentials = eager_credentials(dark)
     table = f"prompt,duration\nA cave {tag_of(archive_block)},3\n"
     before = dark.stats()["created"]
@@ -78,6 +79,14 @@ async def test_a_suspect_row_is_archived_and_told(
     archive.bucket.fetch(archive.bucket.path_of(result.csv_uri), written)
     (line,) = csv.DictReader(io.StringIO(written.getvalue().decode("utf-8-sig")))
     assert line["kling_suspect"] == "black"
+    assert "1 archived (1 suspect)" in str(result)
+    page = await Artifact.aget("batch")
+    assert page is not None
+    assert page.description == "1 of 1 rows are archived, 1 are suspect"
+    suspects = str(page.data).partition("## Suspect clips")[2]
+    assert "**suspect: black** " in suspects
+    assert "it is black for 3.0 s" in suspects
+    assert "[Watch](http" in suspects
     assert [(each["rules"], each["uri"]) for each in told] == [("black", row.uri)]
     assert dark.stats()["created"] - before == 1
 
@@ -94,6 +103,9 @@ async def test_a_suspect_shot_is_marked_on_the_contact_sheet(
     film = await produce_film(board, eager_credentials(dark), archive_block)
     assert [each.clip.suspect for each in film.clips] == ["black"]
     assert len(told) == 1
+    page = await Artifact.aget(film.slug)
+    assert page is not None
+    assert str(page.data).count("**suspect: black** ") == 1
     archive = archive_block.get_archive()
     sheet = io.BytesIO()
     archive.bucket.fetch(archive.bucket.path_of(film.contact_sheet_uri), sheet)
