@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Annotated
 
 from prefect import flow
+from pydantic import Field
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows.scene import make_scene
@@ -17,6 +19,7 @@ from prefect_kling.studio.errors import FilmIncomplete
 from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.plan import FilmPlan, PlannedScene
 from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.retakes import MOST_RETAKES
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.tasks import StoryboardInput, assemble_film, prepare_storyboard
@@ -38,6 +41,7 @@ async def produce_film(
     credentials: KlingCredentials,
     archive: KlingArchive,
     spending: Spending = Spending(),
+    retake_suspect: Annotated[int, Field(ge=0, le=MOST_RETAKES)] = 0,
 ) -> Film:
     """Make every shot of a storyboard, join them, and keep film, contact sheet and manifest in S3.
 
@@ -51,12 +55,14 @@ async def produce_film(
         credentials: Access to the Kling API.
         archive: Where clips, films and the ledger are kept.
         spending: How much the film may cost, and above what price a person is asked.
+        retake_suspect: How many further takes to make, and pay, of a shot whose pictures or sound
+            look wrong; the best take is used. Not of shots that others are made from.
     """
     plan = plan_film(await prepare_storyboard(storyboard, archive))
-    quote = await authorize_film(plan, credentials, archive, spending)
+    quote = await authorize_film(plan, credentials, archive, spending, retake_suspect)
 
     page = FilmPage(quote, archive)
-    resources = RunResources(credentials, archive, on_progress=page.show)
+    resources = RunResources(credentials, archive, page.show, retake_suspect)
     options = spending.options_of(plan)
     async with page.kept_current():
         clips = await _make_scenes(plan, resources, options)

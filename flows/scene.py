@@ -1,12 +1,12 @@
 """One scene: every shot is made as soon as the clip it is made from is there."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from prefect import flow
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.flows.clip import make_clip
+from prefect_kling.flows.clip import make_best_take, make_clip
 from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.job_limiter import Lease
 from prefect_kling.runs.missing_blocks import name_missing_blocks
@@ -16,6 +16,7 @@ from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.errors import FilmIncomplete, StoryboardInvalid
 from prefect_kling.studio.film.plan import Handover, PlannedClip, PlannedScene
 from prefect_kling.studio.film.planner import plan_film
+from prefect_kling.studio.film.retakes import retakable
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.tasks import StoryboardInput, hand_over_clip, prepare_storyboard
@@ -68,6 +69,7 @@ async def make_scene(
     scene: PlannedScene, resources: RunResources, options: SubmitOptions
 ) -> dict[str, Clip]:
     """Make a planned scene inside a flow and return its clips by key; see `produce_scene`."""
+    may_be_retaken = retakable(scene.clips)
     leases: dict[str, Lease] = {}
     making: dict[str, asyncio.Task[Clip]] = {}
     for planned in scene.clips:
@@ -83,7 +85,10 @@ async def make_scene(
         if planned.needs is not None:
             source = making[planned.needs.clip_key]
             leases[planned.needs.clip_key].dependents.append(lease)
-        work = _make_shot(planned, source, lease, resources, options)
+        make = make_clip
+        if resources.retake_suspect and key in may_be_retaken:
+            make = make_best_take
+        work = _make_shot(planned, source, lease, resources, options, make)
         leases[key] = lease
         making[key] = asyncio.create_task(work, name=planned.name)
 
@@ -101,12 +106,13 @@ async def _make_shot(
     lease: Lease,
     resources: RunResources,
     options: SubmitOptions,
+    make: Callable[..., Awaitable[Clip]],
 ) -> Clip:
     """Make one clip of a scene, if need be after its source. The lease is released in any case."""
     try:
         if planned.needs is not None and source is not None:
             await _hand_over(source, planned.needs, planned.name, resources)
-        return await make_clip(planned.order, resources, options, planned.name, lease)
+        return await make(planned.order, resources, options, planned.name, lease)
     finally:
         lease.release()
 

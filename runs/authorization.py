@@ -23,7 +23,11 @@ from prefect_kling.telemetry.logs import run_logger
 
 
 async def authorize_film(
-    plan: FilmPlan, credentials: KlingCredentials, archive: KlingArchive, spending: Spending
+    plan: FilmPlan,
+    credentials: KlingCredentials,
+    archive: KlingArchive,
+    spending: Spending,
+    retake_suspect: int = 0,
 ) -> FilmQuote:
     """Return the quote of a film that can be made, within its budgets and, if need be, approved.
 
@@ -35,7 +39,13 @@ async def authorize_film(
     log = run_logger()
     clips = archive.get_archive()
     access = credentials.input_access
-    quote = await quote_film(plan, clips, resubmit=spending.resubmits, access=access)
+    quote = await quote_film(
+        plan,
+        clips,
+        resubmit=spending.resubmits,
+        access=access,
+        retake_suspect=retake_suspect,
+    )
     log.info(
         "%s: %d clips (%d archived, %d under way), at most $%s to pay",
         plan.title,
@@ -44,6 +54,8 @@ async def authorize_film(
         quote.count(Standing.UNDER_WAY),
         quote.at_most_usd,
     )
+    if quote.retakes_usd:
+        log.info("of these, further takes of suspect clips: at most $%s", quote.retakes_usd)
     for note in plan.notes:
         log.warning(note)
     await _tell_of_earlier_spending(plan, clips)

@@ -13,7 +13,6 @@ from prefect_kling.studio.film.quote import FilmQuote, quote_film
 from prefect_kling.studio.media.contact_sheet import shrink
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.ledger import NOTHING
-from prefect_kling.studio.money.standing import Standing
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.telemetry.clip_page import CLIP_HEADINGS, clip_cells, marked
 from prefect_kling.telemetry.markdown import (
@@ -28,7 +27,7 @@ from prefect_kling.telemetry.markdown import (
 )
 from prefect_kling.telemetry.posters import WatchCells
 from prefect_kling.telemetry.progress import ProgressLog, ShotProgress, Stage
-from prefect_kling.telemetry.unfinished_film import UnfinishedFilm, end_page
+from prefect_kling.telemetry.unfinished_film import UnfinishedFilm, end_page, paid_for
 
 # The UI does not ask for changes more often.
 WRITE_INTERVAL_SECONDS = 1.0
@@ -48,6 +47,7 @@ class FilmPage:
         self._log = ProgressLog()
         for clip in quote.plan.clips:
             self._log.record(ShotProgress(shot=clip.name, stage=Stage.WAITING))
+        self._made: dict[str, Clip] = {}
         self._watch = WatchCells(archive)
         self._changed = asyncio.Event()
         self._artifact_id: UUID | None = None
@@ -55,6 +55,8 @@ class FilmPage:
     def show(self, progress: ShotProgress) -> None:
         """Show the progress of a shot with the next write."""
         self._log.record(progress)
+        if progress.clip is not None and not progress.reused:
+            self._made[progress.clip.clip_key] = progress.clip
         self._changed.set()
 
     @asynccontextmanager
@@ -84,7 +86,7 @@ class FilmPage:
         Each clip has its picture, its job, its price and its address.
         """
         with log_view_errors():
-            paid = _paid_by_this_run(film, self._quote)
+            paid = paid_for(self._made, self._quote)
             content = await _film_page(film, self._archive, self._watch, paid)
             await self._write(content, _film_description(film))
 
@@ -127,7 +129,9 @@ class FilmPage:
         with log_view_errors():
             watch = await self._watch_by_shot()
             left = await quote_film(plan, self._archive.get_archive())
-            content = end_page(ended, error, UnfinishedFilm(self._quote, left, self._log), watch)
+            content = end_page(
+                ended, error, UnfinishedFilm(self._quote, left, self._log, self._made), watch
+            )
             await self._write(content, f"{plan.title}: {ended}, {done} of {total} clips are there")
 
     async def _watch_by_shot(self) -> dict[str, Markdown]:
@@ -219,18 +223,6 @@ def _film_description(film: Film) -> str:
     return f"{film.title}: {film.seconds:.1f} s, ${film.usd}"
 
 
-def _paid_by_this_run(film: Film, quote: FilmQuote) -> Decimal:
-    """Return the sum of the clips that were still to be paid when the film was quoted."""
-    clips = [each.clip for each in film.clips]
-    clips += film.unshown
-    prices = {clip.clip_key: clip.usd for clip in clips}
-    paid = NOTHING
-    for key, standing in quote.standings.items():
-        if standing is Standing.TO_PAY:
-            paid += prices.get(key, NOTHING)
-    return paid
-
-
 def quote_page(quote: FilmQuote) -> Markdown:
     """Return what a film will cost as a page: the sum, the notes of its plan, and every clip."""
     plan = quote.plan
@@ -244,6 +236,9 @@ def quote_page(quote: FilmQuote) -> Markdown:
 
     summary = Markdown("**{}: ${} are to be paid{}**, the whole film is worth ${}.")
     lines = [summary.format(plan.title, quote.usd, worst_case, plan.usd), Markdown()]
+    if quote.retakes_usd:
+        told = Markdown("- further takes of suspect clips are in that: ${} at most")
+        lines.append(told.format(quote.retakes_usd))
     lines += bullets(plan.notes)
     lines += bullets(quote.obstacles, "- **cannot be made**: {}")
     lines += [Markdown(), *table(("shot", "lasts", "price", "now"), rows)]

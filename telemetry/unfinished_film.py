@@ -1,6 +1,6 @@
 """The page of a film that a run could not finish: why, what was paid, what is there, what to do."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -8,6 +8,7 @@ from prefect_kling.kling.error_details import in_words
 from prefect_kling.studio.errors import FilmIncomplete
 from prefect_kling.studio.film.plan import PlannedClip
 from prefect_kling.studio.film.quote import FilmQuote
+from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.ledger import NOTHING
 from prefect_kling.studio.money.standing import Standing
 from prefect_kling.telemetry.clip_page import CLIP_HEADINGS, clip_cells
@@ -24,13 +25,17 @@ class UnfinishedFilm:
     now: FilmQuote
     log: ProgressLog
 
+    made: Mapping[str, Clip]
+    """The clips that this run has made and archived, by key, further takes among them."""
+
     def paid_usd(self) -> Decimal:
         """Return what this run has paid for clips that are archived or under way."""
-        return sum((self._price(key) for key in self._sent_by_this_run()), NOTHING)
-
-    def count_paid(self, standing: Standing) -> int:
-        """Return how many of the clips that this run has sent stand so now."""
-        return sum(self.now.standings[key] is standing for key in self._sent_by_this_run())
+        usd = paid_for(self.made, self.before)
+        for key, standing in self.before.standings.items():
+            is_sent = standing is Standing.TO_PAY and self.now.standings[key] is Standing.UNDER_WAY
+            if is_sent:
+                usd += self.now.plan.by_key[key].price.usd
+        return usd
 
     def held(self) -> list[PlannedClip]:
         """Return the clips that somebody must decide about."""
@@ -38,17 +43,18 @@ class UnfinishedFilm:
         standings = self.now.standings
         return [by_key[key] for key in by_key if standings[key] is Standing.HELD]
 
-    def _sent_by_this_run(self) -> Iterator[str]:
-        paid = (Standing.ARCHIVED, Standing.UNDER_WAY)
-        for key, standing in self.before.standings.items():
-            if standing is Standing.TO_PAY and self.now.standings[key] in paid:
-                yield key
 
-    def _price(self, key: str) -> Decimal:
-        for progress in self.log:
-            if progress.clip is not None and progress.clip.clip_key == key:
-                return progress.clip.usd
-        return self.now.plan.by_key[key].price.usd
+def paid_for(made: Mapping[str, Clip], before: FilmQuote) -> Decimal:
+    """Return what a run has paid for the clips it has made, by its quote when it began.
+
+    A job that was under way by then was paid by an earlier run.
+    """
+    paid = (
+        clip.usd
+        for key, clip in made.items()
+        if before.standings.get(key, Standing.TO_PAY) is Standing.TO_PAY
+    )
+    return sum(paid, NOTHING)
 
 
 def end_page(

@@ -2,21 +2,18 @@
 
 import io
 import math
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from av.container import InputContainer
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 from PIL import Image, ImageDraw
 from PIL.JpegImagePlugin import JpegImageFile
 
 from prefect_kling.studio.errors import NotAVideo
 from prefect_kling.studio.media.frames import open_film
 from prefect_kling.studio.media.lettering import Line, set_line
+from prefect_kling.studio.media.moments import pictures_at
 from prefect_kling.studio.media.thumbnail import thumbnails
 
 THUMB_PIXELS = 320
@@ -190,17 +187,17 @@ def contact_sheet(
 ) -> bytes:
     """Return a JPEG with a thumbnail, title and note per shot, in the order of the film.
 
-    A thumbnail is taken at the middle of its shot; one beyond the end shows the last picture. The
-    film is decoded once, whatever the number of shots. Of H.264, a picture that no other depends on
-    is skipped for the one before. Texts too long for their place end in an ellipsis; beyond ASCII
-    they need a typeface on this machine (see `lettering`). The same film and texts give the same
-    bytes. Raises `NotAVideo`, or `ValueError` without shots.
+    A thumbnail is taken at the middle of its shot; one beyond the end shows the last picture. Of
+    the film, only what leads from a key frame to such a picture is decoded. Of H.264, a picture
+    that no other depends on is skipped for the one before. Texts too long for their place end in an
+    ellipsis; beyond ASCII they need a typeface on this machine (see `lettering`). The same film and
+    texts give the same bytes. Raises `NotAVideo`, or `ValueError` without shots.
     """
     if not shots:
         raise ValueError("a contact sheet needs at least one shot")
     ordered = sorted(shots, key=lambda shot: shot.middle)
     with open_film(film) as (container, video):
-        pictures = _pick(container, video, [shot.middle for shot in ordered])
+        pictures = pictures_at(container, video, [shot.middle for shot in ordered])
         thumbs = thumbnails(pictures, video.sample_aspect_ratio, THUMB_PIXELS)
         first = next(thumbs, None)
         if first is None:
@@ -257,38 +254,6 @@ def _write_frame(pen: ImageDraw.ImageDraw, page: Page, heading: str, footing: st
 
 def _write(pen: ImageDraw.ImageDraw, line: Line, baseline: tuple[int, int], colour: Rgb) -> None:
     pen.text(baseline, line.text, font=line.face, fill=colour, anchor="ls")
-
-
-def _pick(
-    film: InputContainer, video: VideoStream, moments: Sequence[float]
-) -> Iterator[VideoFrame]:
-    """Yield the picture shown at each moment; they rise, and nothing behind the last is decoded."""
-    context = video.codec_context
-    context.thread_type = "AUTO"
-    context.skip_frame = "DEFAULT"
-    if context.name == "h264":
-        context.skip_frame = "NONREF"
-    waiting = deque(moments)
-    for frame, until in _spans(film.decode(video)):
-        while waiting and waiting[0] < until:
-            waiting.popleft()
-            yield frame
-        if not waiting:
-            return
-
-
-def _spans(frames: Iterator[VideoFrame]) -> Iterator[tuple[VideoFrame, float]]:
-    """Yield each picture with the second at which it ends, counted from the first picture."""
-    shown = None
-    begin = 0.0
-    for frame in frames:
-        if shown is None:
-            begin = frame.time
-        else:
-            yield shown, frame.time - begin
-        shown = frame
-    if shown is not None:
-        yield shown, math.inf
 
 
 def shrink(sheet: bytes, longer_side: int = 1000, at_most_bytes: int = 150_000) -> bytes:

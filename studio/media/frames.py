@@ -30,6 +30,7 @@ EXACT = "flags=bicubic+accurate_rnd+full_chroma_int:threads=1"
 HDR = {16: "smpte2084", 18: "arib-std-b67"}
 """PQ and HLG in ITU-T H.273, and what `scale` calls them."""
 _FAR = 1 << 48
+_MOST_STREAMS = 16
 _UNSPECIFIED = 2
 Some = TypeVar("Some", VideoFrame, AudioFrame)
 _JPEG_QUALITIES = ("1", "2", "4", "8", "16", "31")  # best first
@@ -120,8 +121,8 @@ def open_film(
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a whole MP4, MOV or WebM for decoding, as its container and its video stream.
 
-    With `for_packets` its pictures are to be copied, and no film is to be decoded from it: opening
-    it decodes nothing if its header says what they are, which takes a third of the time.
+    With `for_packets` no picture is to be decoded: opening the file does not look into its pictures
+    then, which takes a third of the time, and what only they say of it is not known.
 
     Raises `NotAVideo`, also for an error of the media library inside the block.
     """
@@ -133,23 +134,16 @@ def open_film(
         if file.read(len(WEBM)) == WEBM:
             form = "matroska"
         file.seek(0)
+        options: list[Any] = []
+        if for_packets:
+            options = [{"skip_frame": "all"}] * _MOST_STREAMS
         try:
-            with _opened(file, form, for_packets=for_packets) as film:
+            with av.open(
+                file, "r", format=form, metadata_errors="ignore", stream_options=options
+            ) as film:
                 yield film, film.streams.video[0]
         except (av.FFmpegError, IndexError) as error:
             raise NotAVideo(f"the video cannot be decoded ({error})") from error
-
-
-def _opened(file: BinaryIO, form: str, *, for_packets: bool) -> InputContainer:
-    if for_packets:
-        # One set of options for each stream, of which the first may be sound.
-        options = [{"skip_frame": "all"}] * _MOST_STREAMS
-        film = av.open(file, "r", format=form, metadata_errors="ignore", stream_options=options)
-        if film.streams.video and film.streams.video[0].codec_context.pix_fmt is not None:
-            return film
-        film.close()
-        file.seek(0)
-    return av.open(file, "r", format=form, metadata_errors="ignore")
 
 
 def _decode_last(film: InputContainer, video: VideoStream, *, tail: bool) -> VideoFrame | None:

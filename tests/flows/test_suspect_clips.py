@@ -13,12 +13,17 @@ from prefect.artifacts import Artifact
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows import generate_batch, generate_clip, produce_film
+from prefect_kling.kling.prices import quote
 from prefect_kling.kling.request import VideoRequest
+from prefect_kling.runs.spending import Spending
 from prefect_kling.sandbox import Sandbox, SandboxSettings
+from prefect_kling.studio.errors import OverBudget
+from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.media.contact_sheet import MARKED
 from prefect_kling.studio.media.picture_checks import PictureChecks
 from prefect_kling.telemetry import events
+from prefect_kling.telemetry.progress import ShotProgress, subscribe
 from tests.conftest import eager_credentials
 from tests.studio.media.suspect_clips import CASES, write
 
@@ -43,6 +48,13 @@ def dark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     )
     with Sandbox(settings) as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def served(dark: Sandbox) -> Path:
+    """The file that it gives."""
+    (found,) = Path(dark.settings.folder or "").rglob("*.mp4")
+    return found
 
 
 @pytest.fixture
@@ -115,6 +127,58 @@ async def test_a_suspect_shot_is_marked_on_the_contact_sheet(
     for pixel in zip(red.tobytes(), green.tobytes(), blue.tobytes(), strict=True):
         marked += all(abs(a - b) < 24 for a, b in zip(pixel, MARKED, strict=True))
     assert marked > 1000
+
+
+async def test_a_suspect_shot_is_made_again_within_the_budget_and_the_best_take_is_used(
+    dark: Sandbox, served: Path, archive_block: KlingArchive, told: list[dict[str, Any]]
+) -> None:
+    """Its worst case is quoted and refused beforehand; a rerun pays nothing, and uses that take."""
+    board = read_storyboard(FILM.format(tag=tag_of(archive_block)))
+    credentials = eager_credentials(dark)
+    price = quote(plan_film(board).clips[0].order.request).at_most_usd
+    before = dark.stats()["created"]
+    twice = Spending(budget_usd=2 * price)
+    with pytest.raises(OverBudget):
+        await produce_film(board, credentials, archive_block, twice, retake_suspect=2)
+    assert dark.stats()["created"] == before
+
+    thrice = Spending(budget_usd=3 * price)
+    black = served.read_bytes()
+
+    def brighten(progress: ShotProgress) -> None:
+        """From the second take on the API gives a clip in which something is to be seen."""
+        if progress.clip is not None:
+            served.write_bytes(write(replace(CASES["a moving picture"], seconds=3.0)))
+
+    with subscribe(brighten):
+        film = await produce_film(board, credentials, archive_block, thrice, retake_suspect=2)
+    served.write_bytes(black)
+    (shot,) = film.clips
+    assert (shot.clip.order.take, shot.clip.suspect) == (2, "")
+    assert dark.stats()["created"] - before == 2
+    page = await Artifact.aget(film.slug)
+    assert page is not None
+    assert f"this run paid ${2 * film.usd}" in str(page.data)
+    assert len(told) == 1
+
+    assert await produce_film(board, credentials, archive_block, thrice, retake_suspect=2) == film
+    assert dark.stats()["created"] - before == 2
+
+
+async def test_if_all_takes_are_suspect_the_first_is_used(
+    dark: Sandbox, archive_block: KlingArchive
+) -> None:
+    """And no more of them are made than were asked for, also of a chain, or in another run."""
+    tag = tag_of(archive_block)
+    text = FILM.format(tag=tag).replace("- shots", "- continuity: last_frame\n    shots")
+    board = read_storyboard(f"{text}      - {{title: B, prompt: A door {tag}, duration: 3}}\n")
+    archive_block.picture_checks = PictureChecks(duplicate_levels=0)
+    credentials = eager_credentials(dark)
+    before = dark.stats()["created"]
+    for _ in range(2):
+        film = await produce_film(board, credentials, archive_block, retake_suspect=1)
+        assert [each.clip.order.take for each in film.clips] == [1, 1]
+        assert dark.stats()["created"] - before == 3, "only the second shot may be retaken"
 
 
 async def test_checks_can_be_switched_off_in_the_block(
