@@ -58,6 +58,7 @@ def film(
     budget_usd: Decimal | None = None,
     approve_above_usd: Decimal | None = None,
     tag: Annotated[list[str] | None, Parameter(negative="")] = None,
+    retake_suspect: int = 0,
 ) -> None:
     """Make a film from a storyboard.
 
@@ -70,10 +71,12 @@ def film(
         approve_above_usd: Ask before sending anything when more than this is to be paid.
         tag: Who pays, as in `--tag project=spring`; may be said several times. What the storyboard
             says wins.
+        retake_suspect: How many further takes to make, and pay, of a shot whose pictures or sound
+            look wrong; the best take is used.
     """
     board = load_storyboard(storyboard)
     spending = Spending.model_validate({"budget_usd": budget_usd, "tags": tag or []})
-    made = asyncio.run(_make_film(board, blocks, spending, approve_above_usd))
+    made = asyncio.run(_make_film(board, blocks, spending, approve_above_usd, retake_suspect))
     archive = asyncio.run(load_block(KlingArchive, blocks.archive))
     say()
     _print_film(made)
@@ -81,7 +84,11 @@ def film(
 
 
 async def _make_film(
-    board: Storyboard, blocks: Blocks, spending: Spending, approve_above_usd: Decimal | None
+    board: Storyboard,
+    blocks: Blocks,
+    spending: Spending,
+    approve_above_usd: Decimal | None,
+    retake_suspect: int,
 ) -> Film:
     credentials = await load_block(KlingCredentials, blocks.credentials)
     archive = await load_block(KlingArchive, blocks.archive)
@@ -89,7 +96,9 @@ async def _make_film(
 
     if approve_above_usd is not None:
         access = credentials.input_access
-        quote = await quote_film(plan, archive.get_archive(), access=access)
+        quote = await quote_film(
+            plan, archive.get_archive(), access=access, retake_suspect=retake_suspect
+        )
         require_reachable(list(quote.unreachable))
         if quote.at_most_usd > approve_above_usd:
             show_quote(quote, "")
@@ -100,7 +109,7 @@ async def _make_film(
     try:
         with table.on_screen(), subscribe(table.show):
             table.begin(plan)
-            return await produce_film(board, credentials, archive, spending)
+            return await produce_film(board, credentials, archive, spending, retake_suspect)
     except FilmIncomplete:
         say("What is finished:")
         say_links(table.finished(), archive)

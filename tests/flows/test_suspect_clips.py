@@ -51,10 +51,12 @@ def dark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def served(dark: Sandbox) -> Path:
-    """The file that it gives."""
+def served(dark: Sandbox) -> Iterator[Path]:
+    """The file that it gives, which is black again after the test."""
     (found,) = Path(dark.settings.folder or "").rglob("*.mp4")
-    return found
+    black = found.read_bytes()
+    yield found
+    found.write_bytes(black)
 
 
 @pytest.fixture
@@ -143,7 +145,6 @@ async def test_a_suspect_shot_is_made_again_within_the_budget_and_the_best_take_
     assert dark.stats()["created"] == before
 
     thrice = Spending(budget_usd=3 * price)
-    black = served.read_bytes()
 
     def brighten(progress: ShotProgress) -> None:
         """From the second take on the API gives a clip in which something is to be seen."""
@@ -152,7 +153,6 @@ async def test_a_suspect_shot_is_made_again_within_the_budget_and_the_best_take_
 
     with subscribe(brighten):
         film = await produce_film(board, credentials, archive_block, thrice, retake_suspect=2)
-    served.write_bytes(black)
     (shot,) = film.clips
     assert (shot.clip.order.take, shot.clip.suspect) == (2, "")
     assert dark.stats()["created"] - before == 2
