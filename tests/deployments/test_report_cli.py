@@ -72,7 +72,7 @@ def test_a_report_of_some_days_has_what_was_sent_on_them(call: Call, prefect_ui:
         (("--since", "soon"), "soon"),
     ):
         refused = call("report", *words, PREFECT_API_URL=server)
-        assert refused.returncode == 1
+        assert refused.returncode != 0
         assert told in refused.stdout + refused.stderr
 
 
