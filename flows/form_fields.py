@@ -3,9 +3,10 @@
 Prefect titles a parameter with its name. What stands under `json_schema_extra` wins over that.
 """
 
+from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.runs.picks import Picks
@@ -30,6 +31,7 @@ Table = Annotated[RequestsInput, Field(json_schema_extra={"title": "Table"})]
 RowsWithMistakes = Annotated[
     WrongRows, Field(json_schema_extra={"title": "When rows have mistakes"})
 ]
+Day = Annotated[date | None, WithJsonSchema({"type": "string", "format": "date"})]
 Take = Annotated[int, Field(ge=1, json_schema_extra={"title": "Take"})]
 WhenUnknown = Annotated[
     Literal["hold", "resubmit"], Field(json_schema_extra={"title": "When an answer is lost"})

@@ -1,12 +1,11 @@
 """What an archive has cost, as a page: for a schedule, and for whoever pays."""
 
-from datetime import date
 from typing import Annotated
 
 from prefect import flow
 from pydantic import Field
 
-from prefect_kling.flows.form_fields import ArchiveBlock
+from prefect_kling.flows.form_fields import ArchiveBlock, Day
 from prefect_kling.runs.failures import fails_in_words
 from prefect_kling.runs.missing_blocks import name_missing_blocks
 from prefect_kling.runs.names import named
@@ -23,8 +22,8 @@ from prefect_kling.telemetry.report_page import report_page
 async def report_spending(
     archive: ArchiveBlock,
     by: Annotated[str, Field(json_schema_extra={"title": "Group by"})] = "month,film",
-    since: Annotated[date | None, Field(json_schema_extra={"title": "First day"})] = None,
-    until: Annotated[date | None, Field(json_schema_extra={"title": "Last day"})] = None,
+    since: Annotated[Day, Field(json_schema_extra={"title": "First day"})] = None,
+    until: Annotated[Day, Field(json_schema_extra={"title": "Last day"})] = None,
 ) -> Report:
     """Sum up what the clips of an archive have cost, and show it as a page of the run.
 

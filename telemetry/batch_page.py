@@ -110,8 +110,10 @@ class BatchPage:
                 await in_thread(self._remember_results, result, archive)
             watch = WatchCells(archive)
             lines = [*_summary(result), Markdown(), *_trouble_lines(self._troubles)]
-            lines += await _clips("Suspect clips", self._suspect_clips, watch)
-            lines += await _clips("Clips", sorted(self._clips, key=_number), watch)
+            suspects = self._suspect_clips
+            lines += _clips("Suspect clips", suspects, await watch.of(_uris(suspects)))
+            clips = sorted(self._clips, key=_number)
+            lines += _clips("Clips", clips, await watch.of(_uris(clips)))
             if len(self._clips) == MOST_CLIPS:
                 lines.append(Markdown("These are {}; all are in the results.").format(MOST_CLIPS))
             await self._write(page(lines), _description(result))
@@ -209,13 +211,16 @@ def _trouble_lines(troubles: Sequence[tuple[BatchRow, str]]) -> list[Markdown]:
     return [*lines, Markdown()]
 
 
-async def _clips(
-    heading: str, clips: Sequence[tuple[BatchRow, str]], watch: WatchCells
+def _uris(clips: Sequence[tuple[BatchRow, str]]) -> list[str]:
+    return [row.uri for row, _ in clips]
+
+
+def _clips(
+    heading: str, clips: Sequence[tuple[BatchRow, str]], cells: Sequence[Markdown]
 ) -> list[Markdown]:
-    """Return clips as a table, each with a picture and a link."""
+    """Return clips as a table; `cells` have a picture and a link for each."""
     if not clips:
         return []
-    cells = await watch.of([row.uri for row, _ in clips])
     rows = []
     for (row, headline), cell in zip(clips, cells, strict=True):
         notes = marked(row.suspect, row.notes)

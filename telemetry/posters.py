@@ -31,9 +31,20 @@ class WatchCells:
         self._fetching = asyncio.Semaphore(_FETCHES_AT_ONCE)
 
     async def of(self, uris: Sequence[str]) -> list[Markdown]:
-        """Return what to show of each clip, in order; all have a link, the first ones a picture."""
+        """Return what to show of each clip, in order; all have a link, the first ones a picture.
+
+        Where a clip is given several times, the first of them has its picture.
+        """
         await asyncio.gather(*(self._fetch(uri) for uri in dict.fromkeys(uris)))
-        return [await self._cell(uri) for uri in uris]
+        cells = []
+        shown: set[str] = set()
+        for uri in uris:
+            picture = ""
+            if uri not in shown:
+                picture = self._pictures.get(uri, "")
+            shown.add(uri)
+            cells.append(await self._cell(uri, picture))
+        return cells
 
     async def _fetch(self, uri: str) -> None:
         """Fetch the picture of a clip; one that has none counts as fetched."""
@@ -43,10 +54,9 @@ class WatchCells:
             self._pictures[uri] = await in_thread(_picture, uri, self._archive)
             self._characters += len(self._pictures[uri])
 
-    async def _cell(self, uri: str) -> Markdown:
+    async def _cell(self, uri: str, picture: str) -> Markdown:
         # Both are our own: the bytes of a picture, and a signed link of the archive.
         parts = []
-        picture = self._pictures.get(uri)
         if picture:
             parts.append(f"![clip](data:image/jpeg;base64,{picture})")
         link = await in_thread(self._archive.watch_link, uri)
