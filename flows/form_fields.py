@@ -31,7 +31,8 @@ Table = Annotated[RequestsInput, Field(json_schema_extra={"title": "Table"})]
 RowsWithMistakes = Annotated[
     WrongRows, Field(json_schema_extra={"title": "When rows have mistakes"})
 ]
-Day = Annotated[date | None, WithJsonSchema({"type": "string", "format": "date"})]
+# Forms send the default of an empty field, and for a plain field Prefect's server refuses null.
+Day = Annotated[date | Literal[""] | None, WithJsonSchema({"type": "string", "format": "date"})]
 Take = Annotated[int, Field(ge=1, json_schema_extra={"title": "Take"})]
 WhenUnknown = Annotated[
     Literal["hold", "resubmit"], Field(json_schema_extra={"title": "When an answer is lost"})

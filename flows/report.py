@@ -22,8 +22,8 @@ from prefect_kling.telemetry.report_page import report_page
 async def report_spending(
     archive: ArchiveBlock,
     by: Annotated[str, Field(json_schema_extra={"title": "Group by"})] = "month,film",
-    since: Annotated[Day, Field(json_schema_extra={"title": "First day"})] = None,
-    until: Annotated[Day, Field(json_schema_extra={"title": "Last day"})] = None,
+    since: Annotated[Day, Field(json_schema_extra={"title": "First day"})] = "",
+    until: Annotated[Day, Field(json_schema_extra={"title": "Last day"})] = "",
 ) -> Report:
     """Sum up what the clips of an archive have cost, and show it as a page of the run.
 
@@ -38,7 +38,7 @@ async def report_spending(
         since: The first day whose requests count, in UTC; left empty, all count.
         until: The last day whose requests count.
     """
-    period = Period(since, until)
+    period = Period(since or None, until or None)
     dimensions = parse_dimensions(by)
     made = await in_thread(report_archive, archive.get_archive(), dimensions, period)
     run_logger().info("%s", made)
