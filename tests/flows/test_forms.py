@@ -293,7 +293,7 @@ async def test_an_unexpected_error_keeps_its_traceback(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("prefect_kling.flows.film.plan_with_answers", broken)
+    monkeypatch.setattr("prefect_kling.runs.picks.plan_film", broken)
     with pytest.raises(ZeroDivisionError):
         await produce_film(FILM.format(tag="bug"), credentials, archive_block)
     assert "Traceback" in caplog.text
