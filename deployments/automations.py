@@ -96,6 +96,15 @@ ALARM_MESSAGES = {
         subject="Kling: the API does not know a paid job any more",
         body=f"{_CLIP}{_JOB}{_COST}\n{_WHY}\nTo see it: {_SHOW}",
     ),
+    "kling: a clip looks wrong": AlarmMessage(
+        events=("kling.clip.suspect",),
+        resource="kling.clip.*",
+        subject="Kling: a clip looks wrong: {{ event.payload.rules }}",
+        body=(
+            f"{_CLIP}{_JOB}\n{_WHY}\n{{{{ event.payload.uri }}}}\n"
+            "It is kept and paid; another take of it is made and paid only if somebody asks."
+        ),
+    ),
     "kling: the budget is nearly spent": AlarmMessage(
         events=("kling.budget.low",),
         resource="kling.budget.*",

@@ -20,12 +20,15 @@ from prefect_kling.runs.names import named
 from prefect_kling.runs.parameters import as_it_is
 from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
+from prefect_kling.studio.errors import OverBudget
+from prefect_kling.studio.film.retakes import retakes_of
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.studio.storage.concurrency import in_thread
 from prefect_kling.tasks import archive_video, submit_video, wait_for_video
 from prefect_kling.telemetry.assets import materializing
+from prefect_kling.telemetry.clip_page import write_clip_page
 from prefect_kling.telemetry.logs import run_logger
 from prefect_kling.telemetry.progress import ShotProgress, Stage
 
@@ -65,7 +68,48 @@ async def generate_clip(
     await authorize_clip(order, archive, spending)
     resources = RunResources(credentials, archive)
     options = spending.options(cap_of_clip(order, spending))
-    return await make_clip(order, resources, options, "clip")
+    clip = await make_clip(order, resources, options, "clip")
+    await write_clip_page(clip, archive)
+    return clip
+
+
+async def make_best_take(
+    order: ClipOrder,
+    resources: RunResources,
+    options: SubmitOptions,
+    label: str,
+    lease: Lease | None = None,
+) -> Clip:
+    """Make a clip, and its next takes as long as the checks of pictures and sound suspect them.
+
+    **Costs the order's price for each take**, at most `resources.retake_suspect` times more than
+    once. Returns the take that breaks the fewest rules, of several the first. Safe to repeat: the
+    same takes are found, and the same one is returned. A take that fails, or that the budget does
+    not allow, ends the series; what else `make_clip` raises is raised.
+    """
+    log = run_logger()
+    best = await make_clip(order, resources, options, label, lease)
+    latest = best
+    for further in retakes_of(order, resources.retake_suspect):
+        if not latest.suspicions:
+            break
+        told = (label, latest.order.take, latest.suspect, further.take)
+        log.warning("%s: take %d is suspect (%s), take %d is wanted", *told)
+        try:
+            latest = await make_clip(further, resources, options, label)
+        except (JobFailed, OverBudget) as error:
+            log.warning("%s: there is no take %d: %s", label, further.take, error)
+            break
+        if len(latest.suspicions) < len(best.suspicions):
+            best = latest
+    if latest.order != order:
+        log.warning("%s: take %d is used", label, best.order.take)
+    if best.suspicions:
+        # The progress that was published last may be that of another take, or of one that failed.
+        resources.progress.publish(
+            ShotProgress(shot=label, stage=Stage.DONE, usd=best.usd, clip=best, reused=True)
+        )
+    return best
 
 
 async def make_clip(

@@ -10,6 +10,7 @@ from prefect_kling.flows.form_fields import (
     Account,
     ArchiveBlock,
     Limits,
+    Retakes,
     StoryboardText,
     WhichTakes,
 )
@@ -25,6 +26,7 @@ from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.errors import FilmIncomplete
 from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.plan import FilmPlan, PlannedScene
+from prefect_kling.studio.film.retakes import retakable
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.tasks import assemble_film, compare_takes, prepare_storyboard
@@ -48,6 +50,7 @@ async def produce_film(
     archive: ArchiveBlock,
     spending: Limits = Spending(),
     picks: WhichTakes = "first",
+    retake_suspect: Retakes = 0,
 ) -> Film:
     """Make every shot of a storyboard, join them, and keep film, contact sheet and manifest in S3.
 
@@ -67,13 +70,22 @@ async def produce_film(
         picks: Where a shot has several takes and none is picked: *ask* suspends the run until
             somebody has picked in the Prefect UI, within the hours of *Answer within*; *first* uses
             the first take.
+        retake_suspect: How many further takes to make, and pay, of a shot whose pictures or sound
+            look wrong; the best take is used. Not of shots that others are made from, or that have
+            several takes anyway.
     """
     prepared = await prepare_storyboard(storyboard, archive)
     plan = await plan_with_answers(prepared, archive)
-    quote = await authorize_film(plan, credentials, archive, spending)
+    quote = await authorize_film(plan, credentials, archive, spending, retake_suspect)
 
-    page = FilmPage(quote)
-    resources = RunResources(credentials, archive, on_progress=page.show)
+    page = FilmPage(quote, archive)
+    resources = RunResources(
+        credentials,
+        archive,
+        on_progress=page.show,
+        retake_suspect=retake_suspect,
+        retakable=retakable(plan.clips),
+    )
     options = spending.options_of(plan)
     part = plan
     if picks == "ask":
@@ -81,15 +93,14 @@ async def produce_film(
     async with page.kept_current():
         _tell_of_waiting(plan, part, resources)
         clips = await make_scenes(part, resources, options)
-
-    if plan.shots_with_takes:
-        await _show_takes(part, clips, archive)
-    if picks == "ask" and plan.open_picks:
-        takes = await takes_page(part.open_picks, clips, plan.slug, archive)
-        # The run is suspended here, and begins anew with the answer.
-        await ask_for_picks(part, takes, spending)
-    film = await join_film(plan, clips, archive)
-    await page.show_film(film, clips, archive)
+        if plan.shots_with_takes:
+            await _show_takes(part, clips, archive)
+        if picks == "ask" and plan.open_picks:
+            takes = await takes_page(part.open_picks, clips, plan.slug, archive)
+            # The run is suspended here, and begins anew with the answer.
+            await ask_for_picks(part, takes, spending)
+        film = await join_film(plan, clips, archive)
+    await page.show_film(film)
     return film
 
 

@@ -18,6 +18,7 @@ from prefect_kling.runs.resources import RunResources
 from prefect_kling.runs.spending import Spending
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.orders import ClipOrder
+from prefect_kling.telemetry.clip_page import write_clip_page
 
 _MODEL = "kling-v3-omni"
 
@@ -146,4 +147,6 @@ async def quick_clip(
     order = ClipOrder(request=clip.request(), take=take)
     await authorize_clip(order, archive, spending)
     options = spending.options(cap_of_clip(order, spending))
-    return await make_clip(order, RunResources(credentials, archive), options, "clip")
+    made = await make_clip(order, RunResources(credentials, archive), options, "clip")
+    await write_clip_page(made, archive)
+    return made

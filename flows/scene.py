@@ -1,13 +1,13 @@
 """One scene: every shot is made as soon as the clip it is made from is there."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated
 
 from prefect import flow
 from pydantic import Field
 
-from prefect_kling.flows.clip import make_clip
+from prefect_kling.flows.clip import make_best_take, make_clip
 from prefect_kling.flows.form_fields import Account, ArchiveBlock, Limits, StoryboardText
 from prefect_kling.runs.authorization import authorize_film
 from prefect_kling.runs.failures import fails_in_words
@@ -22,6 +22,7 @@ from prefect_kling.studio.film.plan import Handover, PlannedClip, PlannedScene
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.submission import SubmitOptions
 from prefect_kling.tasks import hand_over_clip, prepare_storyboard
+from prefect_kling.telemetry.film_page import FilmPage
 from prefect_kling.telemetry.progress import ShotProgress, Stage
 
 
@@ -56,12 +57,15 @@ async def produce_scene(
     film = await plan_with_picks(await prepare_storyboard(storyboard, archive), archive)
     if not 1 <= scene <= len(film.scenes):
         raise StoryboardInvalid(f"there is no scene {scene}: {film.title} has {len(film.scenes)}")
-    await authorize_film(film.only(scene), credentials, archive, spending)
+    quote = await authorize_film(film.only(scene), credentials, archive, spending)
 
     planned = film.scenes[scene - 1]
-    resources = RunResources(credentials, archive)
+    page = FilmPage(quote, archive, f"{film.slug}-scene-{scene}")
+    resources = RunResources(credentials, archive, on_progress=page.show)
     options = spending.options_of(film)
-    clips = await make_scene(planned, resources, options)
+    async with page.kept_current():
+        clips = await make_scene(planned, resources, options)
+    await page.show_clips(clips)
     return [clips[each.clip_key] for each in planned.clips if each.is_used]
 
 
@@ -92,7 +96,10 @@ async def make_scene(
         if planned.needs is not None:
             source = making[planned.needs.clip_key]
             leases[planned.needs.clip_key].dependents.append(lease)
-        work = _make_shot(planned, source, lease, resources, options)
+        make = make_clip
+        if resources.retake_suspect and key in resources.retakable:
+            make = make_best_take
+        work = _make_shot(planned, source, lease, resources, options, make)
         leases[key] = lease
         making[key] = asyncio.create_task(work, name=planned.name)
         resources.clips_in_work.add(key, making[key], lease)
@@ -111,12 +118,13 @@ async def _make_shot(
     lease: Lease,
     resources: RunResources,
     options: SubmitOptions,
+    make: Callable[..., Awaitable[Clip]],
 ) -> Clip:
     """Make one clip of a scene, if need be after its source. The lease is released in any case."""
     try:
         if planned.needs is not None and source is not None:
             await _hand_over(source, planned.needs, planned.name, resources)
-        return await make_clip(planned.order, resources, options, planned.name, lease)
+        return await make(planned.order, resources, options, planned.name, lease)
     finally:
         lease.release()
 

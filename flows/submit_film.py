@@ -31,6 +31,7 @@ from prefect_kling.tasks import (
     submit_video,
 )
 from prefect_kling.telemetry.events import announce_stopped_film
+from prefect_kling.telemetry.film_page import write_film_page
 from prefect_kling.telemetry.logs import run_logger
 
 # How long to wait for an API that is full. What is not sent by then is sent by the next step.
@@ -189,6 +190,7 @@ async def _advance(
             run_logger().warning("%s: %s", plan.title, plan.told_of_open_picks)
         step.film = await join_film(plan, clips, resources.archive)
         await in_thread(pending.drop, archive)
+        await write_film_page(step.film, resources.archive, plan.told_of_open_picks)
         return step
 
     ready: list[PlannedClip] = []

@@ -67,7 +67,7 @@ async def produce_versions(
     plan = await plan_story_with_picks(story, archive)
     quote = await authorize_film(plan.together, credentials, archive, spending)
 
-    page = VersionsPage(quote)
+    page = VersionsPage(quote, archive)
     resources = RunResources(credentials, archive, on_progress=page.show)
     async with page.kept_current():
         results = await _make_films(plan.films, plan.together, resources, spending)
@@ -79,7 +79,7 @@ async def produce_versions(
             errors[version] = result
         else:
             films[version] = result
-    await page.show_films(films, errors, archive)
+    await page.show_films(films, errors)
     if errors:
         message = f"{len(errors)} of {len(results)} versions of {plan.title} are not finished:"
         raise FilmIncomplete(message, _reasons(errors))

@@ -30,7 +30,11 @@ ROWS_SHOWN = 50
 
 
 async def authorize_film(
-    plan: FilmPlan, credentials: KlingCredentials, archive: KlingArchive, spending: Spending
+    plan: FilmPlan,
+    credentials: KlingCredentials,
+    archive: KlingArchive,
+    spending: Spending,
+    retake_suspect: int = 0,
 ) -> FilmQuote:
     """Return the quote of a film that can be made, within its budgets and, if need be, approved.
 
@@ -42,7 +46,13 @@ async def authorize_film(
     log = run_logger()
     clips = archive.get_archive()
     access = credentials.input_access
-    quote = await quote_film(plan, clips, resubmit=spending.resubmits, access=access)
+    quote = await quote_film(
+        plan,
+        clips,
+        resubmit=spending.resubmits,
+        access=access,
+        retake_suspect=retake_suspect,
+    )
     log.info(
         "%s: %d clips (%d archived, %d under way), at most $%s to pay",
         plan.title,
@@ -51,6 +61,8 @@ async def authorize_film(
         quote.count(Standing.UNDER_WAY),
         quote.at_most_usd,
     )
+    if quote.retakes_usd:
+        log.info("of these, further takes of suspect clips: at most $%s", quote.retakes_usd)
     for note in plan.notes:
         log.warning(note)
     await _tell_of_earlier_spending(plan, clips)

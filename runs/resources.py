@@ -1,6 +1,7 @@
 """What all clips of one run are made with."""
 
 import asyncio
+from collections.abc import Collection
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.runs.account_jobs import AccountJobs
@@ -16,7 +17,9 @@ class RunResources:
     """The blocks of a run, its limit of jobs, its clips in work, and where it publishes progress.
 
     Flows take the blocks as parameters and build this from them once; everything below a flow takes
-    it instead. `on_progress` is called with the progress of every shot of the run.
+    it instead. `on_progress` is called with the progress of every shot of the run. A clip that the
+    checks suspect is made again as up to `retake_suspect` further takes, if its key is among
+    `retakable`.
     """
 
     def __init__(
@@ -24,6 +27,8 @@ class RunResources:
         credentials: KlingCredentials,
         archive: KlingArchive,
         on_progress: Subscriber | None = None,
+        retake_suspect: int = 0,
+        retakable: Collection[str] = (),
     ) -> None:
         self.credentials = credentials
         self.archive = archive
@@ -32,3 +37,5 @@ class RunResources:
         self.clips_in_work = ClipsInWork()
         self.scenes_beginning = asyncio.Semaphore(SCENES_BEGINNING)
         self.progress = ProgressPublisher(on_progress)
+        self.retake_suspect = retake_suspect
+        self.retakable = retakable

@@ -17,6 +17,8 @@ from prefect_kling.studio.batch.results import BatchResult, BatchRow, RowState
 from prefect_kling.studio.money.ledger import NOTHING
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.standing import Standing
+from prefect_kling.studio.storage.concurrency import in_thread
+from prefect_kling.telemetry.clip_page import marked
 from prefect_kling.telemetry.markdown import (
     Markdown,
     bullets,
@@ -27,14 +29,15 @@ from prefect_kling.telemetry.markdown import (
     update_page,
     write_page,
 )
-from prefect_kling.telemetry.posters import watch_cells
+from prefect_kling.telemetry.posters import WatchCells
 
 WRITE_INTERVAL_SECONDS = 3.0
 MOST_TROUBLES = 100
 """Rows in trouble that a page shows; all are in the results."""
 MOST_CLIPS = 60
-"""Clips that a page shows with a link."""
+"""Clips that a page shows to be watched, and as many suspect ones."""
 _ENOUGH_FOR_A_RATE = 5
+_HEADLINE = 60
 
 
 class BatchPage:
@@ -55,51 +58,90 @@ class BatchPage:
         self._usd = NOTHING
         self._troubles: list[tuple[BatchRow, str]] = []
         self._clips: deque[tuple[BatchRow, str]] = deque(maxlen=MOST_CLIPS)
+        self._suspects = 0
+        self._suspect_clips: list[tuple[BatchRow, str]] = []
+        self._is_stopped = False
         self._changed = asyncio.Event()
         self._artifact_id: UUID | None = None
 
     def add(self, rows: Sequence[BatchRow], headline: str) -> None:
         """Show what became of a clip, which may be that of several rows, with the next write."""
-        first = rows[0]
         for row in rows:
             self._counts[row.state] += 1
+            self._suspects += bool(row.suspect)
         self._clips_done += 1
-        if first.state is RowState.ARCHIVED:
-            self._usd += first.usd or NOTHING
-            self._clips.append((first, headline))
-        elif first.state is not RowState.UNDER_WAY and len(self._troubles) < MOST_TROUBLES:
-            self._troubles.append((first, headline))
+        self._remember(rows[0], headline)
+        if rows[0].state is RowState.ARCHIVED:
+            self._usd += rows[0].usd or NOTHING
         self._changed.set()
+
+    def _remember(self, row: BatchRow, headline: str) -> None:
+        """Keep a row that the page shows by itself."""
+        if row.state is RowState.ARCHIVED:
+            if row.suspect and len(self._suspect_clips) < MOST_CLIPS:
+                self._suspect_clips.append((row, headline))
+            elif not row.suspect:
+                self._clips.append((row, headline))
+        elif row.state is not RowState.UNDER_WAY and len(self._troubles) < MOST_TROUBLES:
+            self._troubles.append((row, headline))
 
     @asynccontextmanager
     async def kept_current(self) -> AsyncIterator[None]:
-        """Write the page whenever rows are added, until the block ends."""
+        """Write the page whenever rows are added, until the block ends.
+
+        When the block raises, the page says that the run was stopped.
+        """
         writing = asyncio.create_task(self._write_changes())
         try:
             yield
+        except BaseException:
+            self._is_stopped = True
+            raise
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
+            if self._is_stopped:
+                await self._write_progress()
 
     async def show_result(self, result: BatchResult, archive: KlingArchive) -> None:
         """Turn the page into that of a batch whose run has ended."""
         with log_view_errors():
-            clips = sorted(self._clips, key=lambda each: each[0].number)
-            cells = await watch_cells([row.uri for row, _ in clips], archive)
+            if not self._clips_done:
+                await in_thread(self._remember_results, result, archive)
+            watch = WatchCells(archive)
             lines = [*_summary(result), Markdown(), *_trouble_lines(self._troubles)]
-            lines += _clips(clips, cells)
+            suspects = self._suspect_clips
+            lines += _clips("Suspect clips", suspects, await watch.of(_uris(suspects)))
+            clips = sorted(self._clips, key=_number)
+            lines += _clips("Clips", clips, await watch.of(_uris(clips)))
+            if len(self._clips) == MOST_CLIPS:
+                lines.append(Markdown("These are {}; all are in the results.").format(MOST_CLIPS))
             await self._write(page(lines), _description(result))
+
+    def _remember_results(self, result: BatchResult, archive: KlingArchive) -> None:
+        """Look at the rows of a table of results, which other runs have made."""
+        self._troubles.clear()
+        self._clips.clear()
+        self._suspect_clips.clear()
+        for row in result.read_rows(archive.get_archive()):
+            self._remember(row, str(row.given.get("prompt") or "")[:_HEADLINE])
 
     async def _write_changes(self) -> None:
         while True:
             self._changed.clear()
-            with log_view_errors():
-                await self._write(self._progress(), self._progress_in_words())
+            await self._write_progress()
             await asyncio.sleep(WRITE_INTERVAL_SECONDS)
             await self._changed.wait()
 
+    async def _write_progress(self) -> None:
+        with log_view_errors():
+            await self._write(self._progress(), self._progress_in_words())
+
     def _progress_in_words(self) -> str:
-        return f"{self._counts.total()} of {self._plan.rows} rows"
+        stopped = ""
+        if self._is_stopped:
+            stopped = "stopped after "
+        return f"{stopped}{self._counts.total()} of {self._plan.rows} rows"
 
     def _progress(self) -> Markdown:
         clips = len(self._plan.quotes)
@@ -109,11 +151,14 @@ class BatchPage:
                 self._counts.total(), self._plan.rows, self._clips_done, clips, self._usd
             )
         ]
-        if self._clips_done >= _ENOUGH_FOR_A_RATE:
+        if self._is_stopped:
+            lines.append(Markdown("The run was stopped. Run it again: it pays for the rest only."))
+        elif self._clips_done >= _ENOUGH_FOR_A_RATE:
             rate = self._clips_done / minutes
             left = (clips - self._clips_done) / rate
             lines.append(Markdown("{:.1f} clips a minute, {:.0f} minutes left.").format(rate, left))
         counts = [[state.value, str(self._counts[state])] for state in RowState]
+        counts.append(["suspect", str(self._suspects)])
         lines += [Markdown(), *table(("state", "rows"), counts), Markdown()]
         lines += _trouble_lines(self._troubles)
         return page(lines)
@@ -131,11 +176,19 @@ def _description(result: BatchResult) -> str:
     told = f"{archived} of {len(result)} rows are archived"
     if under_way:
         told += f", {under_way} are under way"
+    if result.suspects:
+        told += f", {result.suspects} are suspect"
     return told
+
+
+def _number(clip: tuple[BatchRow, str]) -> int:
+    return clip[0].number
 
 
 def _summary(result: BatchResult) -> list[Markdown]:
     counts = [[state.value, str(number)] for state, number in result.counts.items()]
+    if result.suspects:
+        counts.append(["suspect, of those archived", str(result.suspects)])
     return [
         Markdown("**{}; the archived clips cost ${}.**").format(_description(result), result.usd),
         Markdown(),
@@ -158,15 +211,22 @@ def _trouble_lines(troubles: Sequence[tuple[BatchRow, str]]) -> list[Markdown]:
     return [*lines, Markdown()]
 
 
-def _clips(clips: Sequence[tuple[BatchRow, str]], watch: Sequence[Markdown]) -> list[Markdown]:
-    """Return clips as a table; `watch` has a picture or a link for each."""
+def _uris(clips: Sequence[tuple[BatchRow, str]]) -> list[str]:
+    return [row.uri for row, _ in clips]
+
+
+def _clips(
+    heading: str, clips: Sequence[tuple[BatchRow, str]], cells: Sequence[Markdown]
+) -> list[Markdown]:
+    """Return clips as a table; `cells` have a picture and a link for each."""
     if not clips:
         return []
-    cells = []
-    for (row, headline), cell in zip(clips, watch, strict=True):
-        cells.append([cell, str(row.number), headline, f"${row.usd}", row.notes])
+    rows = []
+    for (row, headline), cell in zip(clips, cells, strict=True):
+        notes = marked(row.suspect, row.notes)
+        rows.append([cell, str(row.number), headline, f"${row.usd}", notes])
     headings = ("watch", "row", "request", "price", "differs from the order")
-    return [Markdown("## Clips"), Markdown(), *table(headings, cells)]
+    return [Markdown("## {}").format(heading), Markdown(), *table(headings, rows), Markdown()]
 
 
 def batch_quote_page(

@@ -92,6 +92,7 @@ def announce_film(film: Film) -> None:
 def announce_batch(result: BatchResult) -> None:
     """Emit `kling.batch.completed` for a batch that was sent and left: counts, price, results."""
     payload: dict[str, str | int] = {"usd": str(result.usd), "results_uri": result.csv_uri}
+    payload["suspect"] = result.suspects
     for state, count in result.counts.items():
         payload[state.value.replace(" ", "_")] = count
     resource = {

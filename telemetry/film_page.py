@@ -4,19 +4,21 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID
 
 from prefect.context import FlowRunContext
+from prefect.exceptions import Pause
 
 from prefect_kling.blocks import KlingArchive
-from prefect_kling.studio.film.assembly import Film, FilmClip
-from prefect_kling.studio.film.quote import FilmQuote
+from prefect_kling.studio.film.assembly import Film
+from prefect_kling.studio.film.quote import FilmQuote, quote_film
 from prefect_kling.studio.media.contact_sheet import shrink
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.ledger import NOTHING
-from prefect_kling.studio.money.standing import Standing
 from prefect_kling.studio.storage.concurrency import in_thread
+from prefect_kling.telemetry.clip_page import CLIP_HEADINGS, clip_cells, marked
 from prefect_kling.telemetry.markdown import (
     Markdown,
     bullets,
@@ -28,7 +30,9 @@ from prefect_kling.telemetry.markdown import (
     update_page,
     write_page,
 )
+from prefect_kling.telemetry.posters import WatchCells
 from prefect_kling.telemetry.progress import ProgressLog, ShotProgress, Stage
+from prefect_kling.telemetry.unfinished_film import UnfinishedFilm, end_page, paid_for
 
 # The UI does not ask for changes more often.
 WRITE_INTERVAL_SECONDS = 1.0
@@ -38,49 +42,84 @@ class FilmPage:
     """A film's artifact under its flow run; its description says how far the film is.
 
     It is written at most once per change and second. It is only a view: an error in writing it is
-    logged and does not stop the run.
+    logged and does not stop the run. `key` names the artifact, for the page of a part of a film.
     """
 
-    def __init__(self, quote: FilmQuote) -> None:
+    def __init__(self, quote: FilmQuote, archive: KlingArchive, key: str = "") -> None:
         self.quote = quote
         self.log = ProgressLog()
         for clip in quote.plan.clips:
             self.log.record(ShotProgress(shot=clip.name, stage=Stage.WAITING))
+        self.archive = archive
+        self._key = key or quote.plan.slug
+        self._made: dict[str, Clip] = {}
+        self._began_at = _began_at()
+        self._watch = WatchCells(archive)
         self._changed = asyncio.Event()
         self._artifact_id: UUID | None = None
 
     def show(self, progress: ShotProgress) -> None:
         """Show the progress of a shot with the next write."""
         self.log.record(progress)
+        clip = progress.clip
+        # A run that was suspended finds in the archive what it has made before.
+        if clip is not None and (not progress.reused or clip.archived_at >= self._began_at):
+            self._made[clip.clip_key] = clip
         self._changed.set()
 
     @asynccontextmanager
     async def kept_current(self) -> AsyncIterator[None]:
-        """Write the shots whenever they change, until the block ends, and once more after it."""
+        """Write the shots whenever they change, until the block ends, and once more after it.
+
+        When the block raises, the page says that the film has failed, or was interrupted. A run
+        that is suspended has done neither.
+        """
         writing = asyncio.create_task(self._write_changes())
+        stopped = None
         try:
             yield
+        except Pause:
+            raise
+        except BaseException as error:
+            stopped = error
+            raise
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
-            await self._write_shots()
+            if stopped is None:
+                await self._write_shots()
+            else:
+                await self._write_end(stopped)
 
-    async def show_film(self, film: Film, clips: Mapping[str, Clip], archive: KlingArchive) -> None:
+    async def show_film(self, film: Film) -> None:
         """Turn the page into the finished film's: contact sheet, links, and every clip.
 
-        Each clip has its job, its price and its address. `clips` are all that were made, by key.
+        Each clip has its picture, its job, its price and its address.
         """
-        bucket = archive.get_archive().bucket
         with log_view_errors():
-            path = bucket.path_of(film.contact_sheet_uri)
-            stored = await in_thread(bucket.read, path)
-            sheet = ""
-            if stored is not None:
-                sheet = _data_uri(shrink(stored.body))
-            link = await in_thread(archive.watch_link, film.uri)
-            description = f"{film.title}: {film.seconds:.1f} s, ${film.usd}"
-            content = _film_page(film, self.quote, clips, sheet, link)
-            await self.write(content, description)
+            told = self.quote.plan.told_of_open_picks
+            content = await _film_page(film, self.archive, self._watch, told, self.paid_usd)
+            await self.write(content, _film_description(film))
+
+    async def show_clips(self, clips: Mapping[str, Clip]) -> None:
+        """Turn the page into that of finished clips, given by key."""
+        plan = self.quote.plan
+        made = [clips[planned.clip_key] for planned in plan.clips]
+        with log_view_errors():
+            cells = await self._watch.of([clip.uri for clip in made])
+            rows = []
+            for planned, clip, cell in zip(plan.clips, made, cells, strict=True):
+                rows.append([cell, planned.name, *clip_cells(clip)])
+            usd = sum((clip.usd for clip in clips.values()), NOTHING)
+            summary = Markdown("**All {} clips are archived, worth ${}.**").format(len(rows), usd)
+            headings = ("watch", "shot", *CLIP_HEADINGS)
+            description = f"{plan.title}: {len(rows)} clips, ${usd}"
+            await self.write(page([summary, Markdown(), *table(headings, rows)]), description)
+
+    @property
+    def paid_usd(self) -> Decimal:
+        """What this run has paid for the clips that it has made so far."""
+        return paid_for(self._made, self.quote)
 
     async def _write_changes(self) -> None:
         while True:
@@ -93,108 +132,135 @@ class FilmPage:
         done = self.log.count(Stage.DONE)
         description = f"{self.quote.plan.title}: {done} of {len(self.log)} clips"
         with log_view_errors():
-            await self.write(shots_page(self.quote, self.log), description)
+            await self.write(await self._shots_page(), description)
+
+    async def _shots_page(self) -> Markdown:
+        """Return the page of a film that is being made."""
+        summary = Markdown("**{} of {} clips are archived.** This run may pay ${} at most.")
+        done = self.log.count(Stage.DONE)
+        lines = [summary.format(done, len(self.log), self.quote.at_most_usd), Markdown()]
+        return page([*lines, *await self.shots_table()])
+
+    async def _write_end(self, error: BaseException) -> None:
+        """Turn the page into that of a film which this run has not finished, and say why."""
+        ended = "failed"
+        if isinstance(error, asyncio.CancelledError) or not isinstance(error, Exception):
+            ended = "interrupted"
+        done = self.log.count(Stage.DONE)
+        total = len(self.log)
+        plan = self.quote.plan
+        with log_view_errors():
+            watch = await self._watch_by_shot()
+            left = await quote_film(plan, self.archive.get_archive())
+            content = end_page(
+                ended, error, UnfinishedFilm(self.quote, left, self.log, self._made), watch
+            )
+            await self.write(content, f"{plan.title}: {ended}, {done} of {total} clips are there")
+
+    async def shots_table(self) -> list[Markdown]:
+        """Return the lines of a table of how far each shot is, to be watched where it is there."""
+        watch = await self._watch_by_shot()
+        rows = []
+        for progress in self.log:
+            took = ""
+            seconds = self.log.seconds(progress.shot)
+            if progress.stage.is_final and seconds is not None:
+                took = f"{seconds:.0f} s"
+            price = ""
+            if progress.usd is not None:
+                price = f"${progress.usd}"
+            cell = watch.get(progress.shot, Markdown())
+            state = progress.stage.value
+            rows.append([cell, progress.shot, state, took, price, _where(progress)])
+        return table(("watch", "shot", "state", "took", "price", "where"), rows)
+
+    async def _watch_by_shot(self) -> dict[str, Markdown]:
+        """Return what to show of each shot whose clip is archived."""
+        uris = {each.shot: each.clip.uri for each in self.log if each.clip is not None}
+        cells = await self._watch.of(list(uris.values()))
+        return dict(zip(uris, cells, strict=True))
 
     async def write(self, content: Markdown, description: str) -> None:
         """Show a page in place of the one before. Raises what Prefect raises."""
         if self._artifact_id is None:
-            self._artifact_id = await write_page(self.quote.plan.slug, content, description)
+            self._artifact_id = await write_page(self._key, content, description)
         else:
             await update_page(self._artifact_id, content, description)
 
 
-def shots_page(quote: FilmQuote, log: ProgressLog) -> Markdown:
-    """Return the page of a film that is being made."""
-    summary = Markdown("**{} of {} clips are archived.** This run may pay ${} at most.")
-    lines = [summary.format(log.count(Stage.DONE), len(log), quote.at_most_usd)]
-    return page([*lines, Markdown(), *shots_table(log)])
+async def write_film_page(film: Film, archive: KlingArchive, told: str = "") -> None:
+    """Write the page of a film that was joined by a run which did not wait for its clips.
 
-
-def shots_table(log: ProgressLog) -> list[Markdown]:
-    """Return the lines of a table of how far each shot is."""
-    rows = []
-    for progress in log:
-        took = ""
-        seconds = log.seconds(progress.shot)
-        if progress.stage.is_final and seconds is not None:
-            took = f"{seconds:.0f} s"
-        price = ""
-        if progress.usd is not None:
-            price = f"${progress.usd}"
-        rows.append([progress.shot, progress.stage.value, took, price, _where(progress)])
-    return table(("shot", "state", "took", "price", "where"), rows)
+    `told` is what is to be said of it besides.
+    """
+    with log_view_errors():
+        content = await _film_page(film, archive, WatchCells(archive), told)
+        await write_page(film.slug, content, _film_description(film))
 
 
 def _where(progress: ShotProgress) -> str:
     """Return where a shot's clip is, or what else is to be said about the shot."""
-    if progress.clip is None:
+    clip = progress.clip
+    if clip is None:
         return progress.detail
-    where = Markdown("{}")
+    where = code(clip.uri)
     if progress.reused:
-        where = Markdown("{} (was there)")
-    return where.format(code(progress.clip.uri))
+        where = Markdown("{} (was there)").format(where)
+    return marked(clip.suspect, where)
 
 
-def _film_page(
-    film: Film, quote: FilmQuote, clips: Mapping[str, Clip], sheet: str, link: str | None
+async def _film_page(
+    film: Film,
+    archive: KlingArchive,
+    watch: WatchCells,
+    told: str,
+    paid_usd: Decimal | None = None,
 ) -> Markdown:
-    """Return the page of a finished film. `sheet` is the address of its contact sheet."""
+    """Return the page of a finished film.
+
+    `told` is what is to be said of it besides. `paid_usd` is what the run paid that made its clips.
+    """
+    bucket = archive.get_archive().bucket
+    stored = await in_thread(bucket.read, bucket.path_of(film.contact_sheet_uri))
     shots = sum(len(each.chapters) for each in film.clips)
-    paid = _paid_by_this_run(clips, quote)
-    summary = Markdown("**{:.2f} s, {} shots, worth ${}; this run paid ${}.**")
+    paid = Markdown()
+    if paid_usd is not None:
+        paid = Markdown("; this run paid ${}").format(paid_usd)
+    summary = Markdown("**{:.2f} s, {} shots, worth ${}{}.**")
     lines = [summary.format(film.seconds, shots, film.usd, paid), Markdown()]
-    if quote.plan.open_picks:
-        lines += [escape(quote.plan.told_of_open_picks), Markdown()]
+    if told:
+        lines += [escape(told), Markdown()]
+    link = await in_thread(archive.watch_link, film.uri)
+    # Link and picture are our own: a signed link of the archive, and the sheet's bytes.
     if link is not None:
-        # Link and picture are our own: a signed link of the archive, and the sheet's bytes.
         lines += [Markdown(f"[Watch the film]({link})"), Markdown()]
+    if stored is not None:
+        lines += [Markdown(f"![Contact sheet]({_data_uri(shrink(stored.body))})"), Markdown()]
     lines += [
-        Markdown(f"![Contact sheet]({sheet})"),
-        Markdown(),
         Markdown("- film: {}").format(code(film.uri)),
         Markdown("- contact sheet: {}").format(code(film.contact_sheet_uri)),
         Markdown("- manifest: {}").format(code(film.manifest_uri)),
         Markdown(),
     ]
-
-    headings = ["shot", "begins at", "lasts", "price", "job", "clip"]
-    has_notes = any(each.clip.notes for each in film.clips)
-    if has_notes:
-        headings.insert(4, "differs from the order")
+    cells = await watch.of([each.clip.uri for each in film.clips])
     rows = []
-    for each in film.clips:
-        row = _film_row(each)
-        if has_notes:
-            row.insert(4, "; ".join(each.clip.notes))
-        rows.append(row)
-    lines += table(headings, rows)
+    for each, cell in zip(film.clips, cells, strict=True):
+        times = (f"{each.begins_at:.2f} s", f"{each.seconds:.2f} s")
+        rows.append([cell, each.name, *times, *clip_cells(each.clip)])
+    lines += table(("watch", "shot", "begins at", "lasts", *CLIP_HEADINGS), rows)
     return page(lines)
 
 
-def _film_row(each: FilmClip) -> list[str]:
-    return [
-        each.name,
-        f"{each.begins_at:.2f} s",
-        f"{each.seconds:.2f} s",
-        f"${each.clip.usd}",
-        code(each.clip.job_id),
-        code(each.clip.uri),
-    ]
+def _film_description(film: Film) -> str:
+    return f"{film.title}: {film.seconds:.1f} s, ${film.usd}"
 
 
-def _paid_by_this_run(clips: Mapping[str, Clip], quote: FilmQuote) -> Decimal:
-    """Return the sum of the clips that were not archived when the run began, or went on."""
-    began_at = None
+def _began_at() -> datetime:
+    """Return when the run began, however often it was suspended since."""
     context = FlowRunContext.get()
-    if context is not None and context.flow_run is not None:
-        began_at = context.flow_run.start_time
-    paid = NOTHING
-    for key, clip in clips.items():
-        # A run that was suspended finds in the archive what it has paid before.
-        is_of_this_run = began_at is not None and clip.archived_at >= began_at
-        if is_of_this_run or quote.standings[key] is not Standing.ARCHIVED:
-            paid += clip.usd
-    return paid
+    if context is not None and context.flow_run is not None and context.flow_run.start_time:
+        return context.flow_run.start_time
+    return datetime.now(UTC)
 
 
 def quote_page(quote: FilmQuote, pictures: Sequence[Markdown] = ()) -> Markdown:
@@ -226,6 +292,9 @@ def quote_page(quote: FilmQuote, pictures: Sequence[Markdown] = ()) -> Markdown:
     summary = Markdown("**{}: ${} are to be paid{}**, {} worth ${}.")
     lines = [summary.format(plan.title, quote.usd, worst_case, whole, plan.usd), Markdown()]
     lines += _versions(quote)
+    if quote.retakes_usd:
+        told = Markdown("- further takes of suspect clips are in that: ${} at most")
+        lines.append(told.format(quote.retakes_usd))
     lines += bullets(plan.notes)
     lines += bullets(quote.obstacles, "- **cannot be made**: {}")
     headings = ["shot", "prompt", "lasts", "price", "now"]

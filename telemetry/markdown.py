@@ -15,6 +15,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.exceptions import PrefectException
 
 from prefect_kling.kling.server_words import one_line
+from prefect_kling.studio.errors import StudioError
 from prefect_kling.telemetry.logs import run_logger
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~])")
@@ -108,12 +109,12 @@ async def update_page(artifact_id: UUID, content: Markdown, description: str) ->
 def log_view_errors() -> Iterator[None]:
     """Log an error in writing an artifact, and go on.
 
-    An artifact only shows what was done. Errors of Prefect and of HTTP are logged, all others are
-    raised.
+    An artifact only shows what was done. Errors of Prefect, of HTTP and of the store are logged,
+    all others are raised.
     """
     try:
         yield
-    except (PrefectException, httpx.HTTPError) as error:
+    except (PrefectException, httpx.HTTPError, StudioError) as error:
         run_logger().warning("an artifact could not be written, the run goes on: %s", error)
 
 

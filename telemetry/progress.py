@@ -133,6 +133,7 @@ class ProgressLog:
         self._latest: dict[str, ShotProgress] = {}
         self._began: dict[str, float] = {}
         self._ended: dict[str, float] = {}
+        self._paid: dict[str, Decimal] = {}
 
     def record(self, progress: ShotProgress) -> None:
         """Remember the progress of a shot. Shots keep the order in which they were first seen."""
@@ -142,6 +143,8 @@ class ProgressLog:
             self._began[shot] = self._clock()
         if progress.stage.is_final and shot in self._began:
             self._ended[shot] = self._clock()
+        if progress.paid and progress.clip is not None:
+            self._paid[progress.clip.clip_key] = progress.clip.usd
 
     def __iter__(self) -> Iterator[ShotProgress]:
         """Iterate over the latest progress of every shot."""
@@ -157,9 +160,8 @@ class ProgressLog:
 
     @property
     def paid_usd(self) -> Decimal:
-        """What the clips cost that this run has sent."""
-        prices = [each.usd or Decimal(0) for each in self._latest.values() if each.paid]
-        return sum(prices, Decimal(0))
+        """What the clips cost that this run has sent, all takes of a shot among them."""
+        return sum(self._paid.values(), Decimal(0))
 
     def seconds(self, shot: str) -> float | None:
         """Return how long a shot took, or has taken until now; None if it was not submitted."""

@@ -14,6 +14,7 @@ from prefect_kling.blocks.load import load_block
 from prefect_kling.deployments.cli.chosen_blocks import Blocks
 from prefect_kling.deployments.cli.documents import BatchMade
 from prefect_kling.deployments.cli.exit_codes import ExitCode
+from prefect_kling.deployments.cli.links import say_links
 from prefect_kling.deployments.cli.live_table import BatchCounter
 from prefect_kling.deployments.cli.paid import RAISE_LIMIT, require_yes, told_paid
 from prefect_kling.deployments.cli.quote_table import show_batch_quote
@@ -65,7 +66,8 @@ def batch(
         to: A file on this machine that gets a copy of the table of results, as CSV.
         as_json: Print JSON.
     """
-    clips = asyncio.run(load_block(KlingArchive, blocks.archive)).get_archive()
+    archive = asyncio.run(load_block(KlingArchive, blocks.archive))
+    clips = archive.get_archive()
     result, paid_usd = run(
         _make_batch(
             table,
@@ -85,9 +87,12 @@ def batch(
     if as_json:
         print_json(BatchMade.of(result, paid_usd, troubles))
     else:
-        _show(result, troubles, paid_usd)
+        _show(result, troubles)
+        say_links([("open", result.csv_uri)], archive)
         if to is not None:
             say(f"  {to}")
+        if paid_usd is not None:
+            say(told_paid(paid_usd))
     return _exit_code(result, is_left=leave)
 
 
@@ -101,19 +106,19 @@ def _exit_code(result: BatchResult, *, is_left: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-def _show(result: BatchResult, troubles: list[BatchRow], paid_usd: Decimal | None) -> None:
+def _show(result: BatchResult, troubles: list[BatchRow]) -> None:
     """Print how many rows are in which state, the first rows in trouble, and the addresses."""
     say()
     say(Styled(str(result.table), "bold"), f": {len(result)} rows, worth ${result.usd}")
     for state, count in result.counts.items():
         say(f"  {count} {state.value}")
+    if result.suspects:
+        say(f"  {result.suspects} of those archived look wrong: see the column kling_suspect")
     for row in troubles:
         name = row.given.get("id", "")
         say(Styled(f"  row {row.number} {row.state.value} ", "red"), f"{name}: {row.trouble}")
     say(f"  {result.csv_uri}")
     say(f"  {result.results_uri}")
-    if paid_usd is not None:
-        say(told_paid(paid_usd))
 
 
 async def _make_batch(

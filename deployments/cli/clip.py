@@ -13,6 +13,7 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
 from prefect_kling.deployments.cli.chosen_blocks import Blocks
 from prefect_kling.deployments.cli.documents import ClipMade, ClipQuoted
+from prefect_kling.deployments.cli.links import say_link
 from prefect_kling.deployments.cli.live_table import LiveTable
 from prefect_kling.deployments.cli.paid import RAISE_LIMIT, require_yes, told_paid
 from prefect_kling.deployments.cli.signals import run
@@ -124,8 +125,7 @@ def clip(
         print_json(ClipMade.of(made.clip, made.watch_url, made.paid_usd))
         return
     say(made.clip.uri)
-    if made.watch_url is not None:
-        say(f"  watch it: {made.watch_url}")
+    say_link("watch it", made.watch_url)
     if to is not None:
         say(f"  {to}")
     for note in made.clip.notes:

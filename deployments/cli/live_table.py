@@ -123,6 +123,10 @@ class LiveTable:
             words = ", ".join(fact for fact in facts if fact)
             say(f"{self._label(progress.shot)}: {words}", to=self._display.console)
 
+    def finished(self) -> list[tuple[str, str]]:
+        """Return the shots whose clips are archived, each with the address of its clip."""
+        return [(each.shot, each.clip.uri) for each in self._log if each.clip is not None]
+
     def _draw(self) -> Table:
         is_wide = self._display.console.width >= WIDE
         rows = []

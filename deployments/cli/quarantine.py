@@ -5,10 +5,11 @@ from decimal import Decimal
 
 import cyclopts
 
-from prefect_kling.blocks import KlingCredentials
+from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.load import load_block
 from prefect_kling.deployments.cli.deciding import open_archive, who
 from prefect_kling.deployments.cli.documents import ClipMade, FileQuarantined, Quarantined
+from prefect_kling.deployments.cli.links import say_link
 from prefect_kling.deployments.cli.terminal import AsJson, Column, print_json, print_list, say
 from prefect_kling.studio.errors import WrongClip
 from prefect_kling.studio.money.acceptance import accept_quarantined
@@ -68,16 +69,19 @@ def accept(
         credentials: Name of the KlingCredentials block.
         as_json: Print JSON.
     """
-    studio = open_archive(archive)
+    block = asyncio.run(load_block(KlingArchive, archive))
+    studio = block.get_archive()
     found = _only_one(studio, key, job_id)
     version = studio.ledger.read(found.clip_key)
     reserved_usd = version.entry.request_usd if version is not None else None
     charged_usd = asyncio.run(_charge(found.job_id, reserved_usd, credentials))
     clip = accept_quarantined(studio, found, who(), charged_usd)
+    watch_url = block.watch_link(clip.uri)
     if as_json:
-        print_json(ClipMade.of(clip, None, Decimal(0)))
+        print_json(ClipMade.of(clip, watch_url, Decimal(0)))
         return
     say(f"clip {clip.clip_key} is archived at {clip.uri}, ${clip.usd}.")
+    say_link("watch it", watch_url)
 
 
 async def _charge(job_id: str, reserved_usd: Decimal | None, credentials: str) -> Decimal | None:

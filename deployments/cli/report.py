@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import sys
+from datetime import date
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -21,12 +22,14 @@ from prefect_kling.deployments.cli.terminal import (
 )
 from prefect_kling.studio.batch.results import cell
 from prefect_kling.studio.film.accounts import report_archive
-from prefect_kling.studio.money.report import COUNTS, SUMS, Report, parse_dimensions
+from prefect_kling.studio.money.report import COUNTS, SUMS, Period, Report, parse_dimensions
 
 
 def report(
     *,
     by: str = "month,film",
+    since: date | None = None,
+    until: date | None = None,
     as_csv: Annotated[bool, Parameter(name="--csv", negative="")] = False,
     as_json: AsJson = False,
     archive: str = "default",
@@ -39,13 +42,16 @@ def report(
     Args:
         by: What to group by, with commas between: project, client, film, month, day, model, mode,
             clip, and tag.NAME for a tag of your own.
+        since: The first day whose requests count, such as 2026-11-01, in UTC.
+        until: The last day whose requests count.
         as_csv: Print CSV for spreadsheets.
         as_json: Print JSON, with exact amounts as texts.
         archive: Name of the KlingArchive block.
     """
+    period = Period(since, until)
     dimensions = parse_dimensions(by)
     block = asyncio.run(load_block(KlingArchive, archive))
-    made = report_archive(block.get_archive(), dimensions)
+    made = report_archive(block.get_archive(), dimensions, period)
     for tag in made.unused_tags:
         say(Styled("note ", "yellow"), f"no record has a tag {tag}", to=errors)
     if as_csv:

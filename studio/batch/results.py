@@ -146,6 +146,8 @@ class BatchResult(Sequence[BatchRow]):
     """Address of the same table as CSV."""
     archive: Archive | None = field(default=None, repr=False, compare=False)
     """Where the rows are read from. It does not travel."""
+    suspects: int = 0
+    """How many rows have a clip that fails checks of pictures or sound."""
 
     def count(self, state: RowState) -> int:
         """Return how many rows are in this state."""
@@ -181,6 +183,8 @@ class BatchResult(Sequence[BatchRow]):
 
     def __str__(self) -> str:
         counts = ", ".join(f"{number} {state}" for state, number in self.counts.items())
+        if self.suspects:
+            counts = f"{counts} ({self.suspects} suspect)"
         return f"{self.table}: {len(self)} rows: {counts}; ${self.usd}"
 
 
@@ -221,11 +225,13 @@ def merge_results(table: FrozenTable, archive: Archive) -> BatchResult:
         waiting = _not_archived(table, archive.bucket, latest)
         recorded = recorded_keys(waiting, archive.ledger)
         counts: Counter[RowState] = Counter()
+        suspects = 0
         prices: dict[str, Decimal] = {}
         headings: dict[str, None] = {}
         for frozen in read_frozen(table, archive.bucket):
             row = _result(frozen, latest, cast("BinaryIO", parts), recorded, archive)
             counts[row.state] += 1
+            suspects += bool(row.suspect)
             if row.state is RowState.ARCHIVED and row.usd is not None:
                 prices[row.clip_key] = row.usd
             headings.update(dict.fromkeys(frozen.given))
@@ -245,6 +251,7 @@ def merge_results(table: FrozenTable, archive: Archive) -> BatchResult:
         results_uri=archive.bucket.uri(results_path),
         csv_uri=archive.bucket.uri(csv_path),
         archive=archive,
+        suspects=suspects,
     )
 
 

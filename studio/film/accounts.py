@@ -8,15 +8,21 @@ from prefect_kling.kling.request import STORED
 from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.record import Entry, EntryState
-from prefect_kling.studio.money.report import Report, Reported, make_report
+from prefect_kling.studio.money.report import (
+    ALL_DAYS,
+    Period,
+    Report,
+    Reported,
+    make_report,
+)
 from prefect_kling.studio.storage import layout
 from prefect_kling.studio.storage.concurrency import map_in_threads
 
 _MANIFEST = "/manifest.json"
 
 
-def report_archive(archive: Archive, by: Sequence[str]) -> Report:
-    """Return what an archive has cost, by dimensions of `parse_dimensions`.
+def report_archive(archive: Archive, by: Sequence[str], period: Period = ALL_DAYS) -> Report:
+    """Return what the requests of a period have cost, by dimensions of `parse_dimensions`.
 
     Free but for the store's calls: one read a record, one more for each archived clip, and one for
     each cut of a film. Blocking, safe beside anything else; what changes meanwhile is counted as it
@@ -35,7 +41,7 @@ def report_archive(archive: Archive, by: Sequence[str]) -> Report:
         return Reported(version.entry, clip, films.have_left_out(version.entry, clip))
 
     found = map_in_threads(read, archive.ledger.all_keys())
-    return make_report((each for each in found if each is not None), by)
+    return make_report((each for each in found if each is not None), by, period)
 
 
 @dataclass

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pydantic import BaseModel, ConfigDict
 
 from prefect_kling.studio.film.plan import FilmPlan
+from prefect_kling.studio.film.retakes import most_for_retakes, retakable
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.inputs import (
     InputAccess,
@@ -47,6 +48,8 @@ class FilmQuote(BaseModel):
     standings: dict[str, Standing]
     unreachable: tuple[UnreachableInput, ...] = ()
     """Inputs of clips to be paid that the API cannot fetch: the film is refused."""
+    retakes_usd: Decimal = NOTHING
+    """What further takes of suspect clips may cost at worst; part of `at_most_usd`."""
 
     @property
     def usd(self) -> Decimal:
@@ -55,8 +58,9 @@ class FilmQuote(BaseModel):
 
     @property
     def at_most_usd(self) -> Decimal:
-        """Highest price, in US dollars, of the clips that are still to be paid."""
-        return sum((self.plan.by_key[key].at_most_usd for key in self._unpaid), NOTHING)
+        """Highest price, in US dollars, of the clips that are still to be paid, and retaken."""
+        once = sum((self.plan.by_key[key].at_most_usd for key in self._unpaid), NOTHING)
+        return once + self.retakes_usd
 
     def count(self, standing: Standing) -> int:
         """Return how many clips have this standing."""
@@ -105,6 +109,7 @@ async def quote_film(
     *,
     resubmit: bool = False,
     access: InputAccess | None = None,
+    retake_suspect: int = 0,
 ) -> FilmQuote:
     """Look up every clip of a plan in the archive. Free.
 
@@ -113,6 +118,8 @@ async def quote_film(
     With `resubmit`, held clips, and clips being sent whose sender may be dead, count as to be
     paid: they would be sent and paid again.
 
+    With `retake_suspect`, so many further takes of each clip that may be retaken count as well.
+
     With `access`, the inputs of clips to be paid are checked: can the API fetch them?
 
     Raises `LedgerUnreadable` or a storage error rather than report a wrong standing.
@@ -120,7 +127,9 @@ async def quote_film(
     keys = list(plan.by_key)
     if archive is None:
         standings = dict.fromkeys(keys, Standing.TO_PAY)
-        return await _checked(FilmQuote(plan=plan, standings=standings), None, access)
+        retakes_usd = await _retakes_usd(plan, None, retake_suspect, resubmit=resubmit)
+        found_none = FilmQuote(plan=plan, standings=standings, retakes_usd=retakes_usd)
+        return await _checked(found_none, None, access)
 
     lookups = [in_thread(standing_of, key, archive.ledger) for key in keys]
     found = await asyncio.gather(*lookups)
@@ -130,7 +139,21 @@ async def quote_film(
         for key, standing in standings.items():
             if standing in (Standing.HELD, Standing.BEING_SENT):
                 standings[key] = Standing.TO_PAY
-    return await _checked(FilmQuote(plan=plan, standings=standings), archive.bucket, access)
+    retakes_usd = await _retakes_usd(plan, archive, retake_suspect, resubmit=resubmit)
+    made = FilmQuote(plan=plan, standings=standings, retakes_usd=retakes_usd)
+    return await _checked(made, archive.bucket, access)
+
+
+async def _retakes_usd(
+    plan: FilmPlan, archive: Archive | None, count: int, *, resubmit: bool
+) -> Decimal:
+    if not count:
+        return NOTHING
+    lookups = []
+    for key in retakable(plan.clips):
+        order = plan.by_key[key].order
+        lookups.append(in_thread(most_for_retakes, order, count, archive, resubmit=resubmit))
+    return sum(await asyncio.gather(*lookups), NOTHING)
 
 
 async def _checked(

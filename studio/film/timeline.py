@@ -137,6 +137,8 @@ def _clip(
         "usd": str(clip.usd),
         "notes": list(clip.notes),
     }
+    if clip.pictures is not None and clip.pictures.loudness_lufs is not None:
+        made.metadata["prefect-kling"]["loudness_lufs"] = clip.pictures.loudness_lufs
     made.metadata["cmx_3600"] = {"reel": clip.clip_key[:_REEL]}
     for chapter in each.chapters[1:]:
         at = round((chapter.begins_at - each.begins_at) * rate)

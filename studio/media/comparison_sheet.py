@@ -13,8 +13,10 @@ from prefect_kling.studio.media.contact_sheet import (
     Caption,
     Page,
     draw_sheet,
-    thumbnails,
 )
+from prefect_kling.studio.media.frames import open_film
+from prefect_kling.studio.media.moments import pictures_at
+from prefect_kling.studio.media.thumbnail import thumbnails
 
 _PICTURES = 3
 _UNDECODED = "cannot be decoded"
@@ -53,7 +55,9 @@ def comparison_sheet(
 def _column(path: Path, seconds: float) -> Image.Image:
     """Return pictures of a video one below the other."""
     moments = [seconds * number / (_PICTURES - 1) for number in range(_PICTURES)]
-    pictures = list(thumbnails(path, moments))
+    with open_film(path) as (film, video):
+        frames = pictures_at(film, video, moments)
+        pictures = list(thumbnails(frames, video.sample_aspect_ratio, THUMB_PIXELS))
     if not pictures:
         raise NotAVideo("the file holds no picture that can be decoded")
     width, height = pictures[0].size

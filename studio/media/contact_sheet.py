@@ -2,32 +2,19 @@
 
 import io
 import math
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
-from av.container import InputContainer
-from av.filter import Graph
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 from PIL import Image, ImageDraw
 from PIL.JpegImagePlugin import JpegImageFile
 
 from prefect_kling.studio.errors import NotAVideo
-from prefect_kling.studio.media.frames import (
-    EXACT,
-    buffer_step,
-    filter_graph,
-    filtered,
-    matrix_of,
-    open_film,
-    tone_steps,
-    upright_steps,
-)
+from prefect_kling.studio.media.frames import open_film
 from prefect_kling.studio.media.lettering import Line, set_line
+from prefect_kling.studio.media.moments import pictures_at
+from prefect_kling.studio.media.thumbnail import thumbnails
 
 THUMB_PIXELS = 320
 """The longer side of a thumbnail."""
@@ -200,32 +187,23 @@ def contact_sheet(
 ) -> bytes:
     """Return a JPEG with a thumbnail, title and note per shot, in the order of the film.
 
-    A thumbnail is taken at the middle of its shot; one beyond the end shows the last picture. The
-    film is decoded once, whatever the number of shots. Of H.264, a picture that no other depends on
-    is skipped for the one before. Texts too long for their place end in an ellipsis; beyond ASCII
-    they need a typeface on this machine (see `lettering`). The same film and texts give the same
-    bytes. Raises `NotAVideo`, or `ValueError` without shots.
+    A thumbnail is taken at the middle of its shot; one beyond the end shows the last picture. Of
+    the film, only what leads from a key frame to such a picture is decoded. Of H.264, a picture
+    that no other depends on is skipped for the one before. Texts too long for their place end in an
+    ellipsis; beyond ASCII they need a typeface on this machine (see `lettering`). The same film and
+    texts give the same bytes. Raises `NotAVideo`, or `ValueError` without shots.
     """
     if not shots:
         raise ValueError("a contact sheet needs at least one shot")
     ordered = sorted(shots, key=lambda shot: shot.middle)
-    thumbs = thumbnails(film, [shot.middle for shot in ordered])
-    first = next(thumbs, None)
-    if first is None:
-        raise NotAVideo("the file holds no picture that can be decoded")
-    page = lay_out(ordered, first.size, heading, footing)
-    return draw_sheet(page, chain([first], thumbs), ordered, heading, footing)
-
-
-def thumbnails(film: Path, moments: Sequence[float]) -> Iterator[Image.Image]:
-    """Yield a small picture of a video for each moment, in seconds; the moments rise.
-
-    A moment beyond the end gives the last picture. Raises `NotAVideo`.
-    """
     with open_film(film) as (container, video):
-        pictures = _pick(container, video, moments)
-        shape = video.sample_aspect_ratio
-        yield from map(_image, filtered(pictures, lambda like: _thumbnails(like, shape)))
+        pictures = pictures_at(container, video, [shot.middle for shot in ordered])
+        thumbs = thumbnails(pictures, video.sample_aspect_ratio, THUMB_PIXELS)
+        first = next(thumbs, None)
+        if first is None:
+            raise NotAVideo("the file holds no picture that can be decoded")
+        page = lay_out(ordered, first.size, heading, footing)
+        return draw_sheet(page, chain([first], thumbs), ordered, heading, footing)
 
 
 def draw_sheet(
@@ -283,57 +261,6 @@ def _write_frame(pen: ImageDraw.ImageDraw, page: Page, heading: str, footing: st
 
 def _write(pen: ImageDraw.ImageDraw, line: Line, baseline: tuple[int, int], colour: Rgb) -> None:
     pen.text(baseline, line.text, font=line.face, fill=colour, anchor="ls")
-
-
-def _pick(
-    film: InputContainer, video: VideoStream, moments: Sequence[float]
-) -> Iterator[VideoFrame]:
-    """Yield the picture shown at each moment; they rise, and nothing behind the last is decoded."""
-    context = video.codec_context
-    context.thread_type = "AUTO"
-    context.skip_frame = "DEFAULT"
-    if context.name == "h264":
-        context.skip_frame = "NONREF"
-    waiting = deque(moments)
-    for frame, until in _spans(film.decode(video)):
-        while waiting and waiting[0] < until:
-            waiting.popleft()
-            yield frame
-        if not waiting:
-            return
-
-
-def _spans(frames: Iterator[VideoFrame]) -> Iterator[tuple[VideoFrame, float]]:
-    """Yield each picture with the second at which it ends, counted from the first picture."""
-    shown = None
-    begin = 0.0
-    for frame in frames:
-        if shown is None:
-            begin = frame.time
-        else:
-            yield shown, frame.time - begin
-        shown = frame
-    if shown is not None:
-        yield shown, math.inf
-
-
-def _thumbnails(like: VideoFrame, shape: Fraction | None) -> Graph:
-    fit = f"{THUMB_PIXELS}:{THUMB_PIXELS}:force_original_aspect_ratio=decrease:force_divisible_by=2"
-    return filter_graph(
-        buffer_step(like, Fraction(1, 25)),
-        *tone_steps(like),
-        *upright_steps(like, shape),
-        ("scale", f"{fit}:in_color_matrix={matrix_of(like)}:{EXACT}"),
-        ("format", "rgb24"),
-        ("buffersink", ""),
-    )
-
-
-def _image(frame: VideoFrame) -> Image.Image:
-    plane = frame.planes[0]
-    return Image.frombytes(
-        "RGB", (frame.width, frame.height), bytes(plane), "raw", "RGB", plane.line_size
-    )
 
 
 def shrink(sheet: bytes, longer_side: int = 1000, at_most_bytes: int = 150_000) -> bytes:

@@ -1,10 +1,12 @@
 """What must be known of a clip before a film is written, and how its pictures are read."""
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -15,6 +17,8 @@ from av.video.stream import VideoStream
 from prefect_kling.studio.errors import NotAVideo
 from prefect_kling.studio.media.frames import display_matrix, open_film, shifted, shown_size
 from prefect_kling.studio.media.timeline import read_timeline
+
+_START = -(1 << 48)
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,12 @@ class Footage:
         return self.ticks * self.time_base
 
     @contextmanager
-    def opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
-        """Open the clip; what `NotAVideo` says inside the block names it."""
+    def opened(self, *, for_packets: bool = False) -> Iterator[tuple[InputContainer, VideoStream]]:
+        """Open the clip as `open_film` does; what `NotAVideo` says inside the block names it."""
         source = self.source
         if not isinstance(source, Path):
             source = cast("BinaryIO", _Reader(source))
-        with named(self.number), open_film(source) as opened:
+        with named(self.number), open_film(source, for_packets=for_packets) as opened:
             yield opened
 
     def pictures(self) -> Iterator[VideoFrame]:
@@ -80,15 +84,7 @@ def survey(source: BinaryIO | Path, number: int, pictures: int | None) -> Footag
         )
         timeline = read_timeline(film, video)
         shape = context.sample_aspect_ratio or Fraction(1)
-        film.seek(-(1 << 48), stream=video)
-        first = next(film.decode(video), None)
-        size = (context.width, context.height)
-        turn = None
-        colours: tuple[int, ...] = ()
-        if first is not None:
-            turn = display_matrix(first)
-            colours = (first.color_range, first.color_trc, first.color_primaries, first.colorspace)
-            size = shown_size(first, shape)
+        turn, colours, size = _look(film, video, shape)
         count = len(timeline.shown)
         if pictures is not None:
             count = min(pictures, count)
@@ -109,6 +105,41 @@ def survey(source: BinaryIO | Path, number: int, pictures: int | None) -> Footag
             and bool(context.extradata),
             sounding=bool(film.streams.audio),
         )
+
+
+def _look(
+    film: InputContainer, video: VideoStream, shape: Fraction
+) -> tuple[tuple[int, int, int, int] | None, tuple[int, ...], tuple[int, int]]:
+    """Return how the pictures of a clip are turned, their colours, and their size as shown."""
+    picture = _any_picture(film, video)
+    if picture is None:
+        return None, (), (video.codec_context.width, video.codec_context.height)
+    turn = display_matrix(picture)
+    colours = (
+        picture.color_range,
+        picture.color_trc,
+        picture.color_primaries,
+        picture.colorspace,
+    )
+    size = shown_size(picture, shape)
+    del picture
+    # A picture whose side data was read is in a cycle with them. Left to itself, the collector
+    # comes after hundreds of clips, each of which leaves some megabytes.
+    gc.collect(1)
+    return turn, colours, size
+
+
+def _any_picture(film: InputContainer, video: VideoStream) -> VideoFrame | None:
+    """Decode one picture, which says how all are shown; None if none can be decoded.
+
+    Decoding up to the one that is shown first would take three more of most clips.
+    """
+    film.seek(_START, stream=video)
+    for packet in islice(film.demux(video), 1):
+        for frame in (*packet.decode(), *video.decode(None)):
+            return frame
+    film.seek(_START, stream=video)
+    return next(film.decode(video), None)
 
 
 class _Reader:

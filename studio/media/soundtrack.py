@@ -97,7 +97,7 @@ def _crossfade(leaving: _Samples, coming: _Samples, samples: int) -> Iterator[Au
 def _sound_of(clip: Footage) -> Iterator[AudioFrame]:
     """Yield a clip's sound from its first picture on, then endless silence; gaps are filled."""
     if clip.sounding:
-        with clip.opened() as (film, _):
+        with clip.opened(for_packets=True) as (film, _):
             track = film.streams.audio[0]
             begin = round(clip.stamps[0] * clip.time_base / (track.time_base or 1))
             yield from filtered(shifted(film.decode(track), begin), _resample)

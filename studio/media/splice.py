@@ -32,7 +32,7 @@ class Splice:
     def packets(self, number: int) -> Packets:
         """Copy the pictures of a clip; the clips must be asked for in their order, each once."""
         clip = self._clips[number]
-        with clip.opened() as (film, video):
+        with clip.opened(for_packets=True) as (film, video):
             stored = (packet for packet in film.demux(video) if packet.pts is not None)
             for packet in islice(stored, len(clip.stored)):
                 packet.pts = (packet.pts or 0) + self._shifts[number]

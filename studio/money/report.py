@@ -6,7 +6,7 @@ the records.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
 
@@ -186,6 +186,33 @@ def _possible() -> str:
     return f"possible are {', '.join(DIMENSIONS)}, and {TAG_PREFIX}NAME for a tag of your own"
 
 
+@dataclass(frozen=True)
+class Period:
+    """The days whose requests are summed up, both included, in UTC; without an end, all there are.
+
+    Raises `WrongReport` for one that ends before it begins.
+    """
+
+    since: date | None = None
+    until: date | None = None
+
+    def __post_init__(self) -> None:
+        if self.since is not None and self.until is not None and self.until < self.since:
+            raise WrongReport(f"{self.until} is before {self.since}: no day is meant")
+
+    def has(self, at: datetime | None) -> bool:
+        """Whether a request of this time is in it; one of unknown time is in no bounded period."""
+        if self.since is None and self.until is None:
+            return True
+        if at is None:
+            return False
+        day = at.astimezone(UTC).date()
+        return (self.since or day) <= day <= (self.until or day)
+
+
+ALL_DAYS = Period()
+
+
 @dataclass
 class _Groups:
     """The sums so far."""
@@ -206,7 +233,9 @@ class _Groups:
         return request.tags.get(name.removeprefix(TAG_PREFIX), "")
 
 
-def make_report(records: Iterable[Reported], by: Sequence[str]) -> Report:
+def make_report(
+    records: Iterable[Reported], by: Sequence[str], period: Period = ALL_DAYS
+) -> Report:
     """Sum records up by dimensions of `parse_dimensions`. Memory grows with the groups only.
 
     What is paid is exactly the sum of `Entry.booked_usd`. A claim that has sent nothing is told by
@@ -215,7 +244,8 @@ def make_report(records: Iterable[Reported], by: Sequence[str]) -> Report:
     groups = _Groups(by)
     for record in records:
         for request in _requests(record):
-            groups.add(request)
+            if period.has(request.at):
+                groups.add(request)
     rows = [Row(group, groups.money[group]) for group in sorted(groups.money)]
     unused = []
     for place, name in enumerate(by):

@@ -42,11 +42,11 @@ TAILS = "tails/"
 INPUT_FOLDERS = (INPUTS, FRAMES, TAILS, CLIPS)
 """Where objects stand that the API may be given as inputs."""
 FILMS = "films/"
-DOCTOR = "doctor/"
-SIGNED_FOLDERS = (*INPUT_FOLDERS, FILMS, DOCTOR)
-"""Where objects stand to which signed links are made; those of films are for people."""
-PENDING_FILMS = "pending/"
 BATCHES = "batches/"
+DOCTOR = "doctor/"
+SIGNED_FOLDERS = (*INPUT_FOLDERS, FILMS, BATCHES, DOCTOR)
+"""Where objects stand to which signed links are made; those of films and batches are for people."""
+PENDING_FILMS = "pending/"
 OPEN_BATCHES = "open-batches/"
 QUARANTINE = "quarantine/"
 BUDGET = "ledger/budget.json"

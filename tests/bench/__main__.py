@@ -30,7 +30,7 @@ from prefect_kling.studio.media.join import Chapter, Part, join
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.submission import submit_once
-from tests.bench import costs
+from tests.bench import assembly, costs
 from tests.bench.contest import compare, markdown, write_section
 
 WAITING = 1000
@@ -147,6 +147,9 @@ def main(counts: list[int]) -> None:
         settings = SandboxSettings(render_seconds=(0.0, 0.0), balance_usd=100_000)
         sandbox = running.enter_context(Sandbox(settings))
         rows = asyncio.run(measure(sandbox, local_archive(s3).get_archive(), disk))
+    assembled = assembly.measure()
+    if assembled:
+        write_section("films", "\n".join(markdown(assembly.HEADINGS, assembled)))
     write_section("medians", "\n".join(markdown(("what", "figure"), rows)))
     table = Table(title="medians on this machine", title_justify="left")
     table.add_column("what")

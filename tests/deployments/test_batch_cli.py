@@ -1,8 +1,10 @@
 """`prefect-kling batch` as a person meets it."""
 
 import csv
+import re
 from pathlib import Path
 
+import httpx
 import pytest
 
 from prefect_kling.studio.money.archive import Archive
@@ -25,6 +27,8 @@ def test_a_batch_tells_its_rows_in_trouble_and_brings_its_results(
     assert done.returncode == 1, done.stderr
     assert "row 2 failed CUP-2: " in done.stdout
     assert "CONTENT_MODERATION" in done.stdout
+    (link,) = re.findall(r"^  open: (http.*)$", done.stdout, re.MULTILINE)
+    assert httpx.get(link).content == results.read_bytes()
     with results.open(newline="", encoding="utf-8-sig") as file:
         states = {row["id"]: row["kling_state"] for row in csv.DictReader(file)}
     assert states == {"CUP-1": "archived", "CUP-2": "failed"}

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -49,6 +50,30 @@ def test_a_report_is_printed_for_people_spreadsheets_and_programs(
         ("dawn", "2", "0.3798")
     ]
     assert told["total"]["paid_usd"] == "0.3798"
+
+
+@pytest.mark.usefixtures("default_blocks", "paid")
+def test_a_report_of_some_days_has_what_was_sent_on_them(call: Call, prefect_ui: str) -> None:
+    """Both days included; what is no day, or ends before it begins, is refused."""
+    today = datetime.now(UTC).date()
+    yesterday = today - timedelta(days=1)
+    server = f"{prefect_ui}/api"
+
+    def paid_usd(*words: str) -> str:
+        done = call("report", "--by", "film", "--json", *words, PREFECT_API_URL=server)
+        return str(json.loads(done.stdout)["total"]["paid_usd"])
+
+    assert (
+        paid_usd("--since", f"{yesterday}", "--until", f"{today + timedelta(days=1)}") == "0.3798"
+    )
+    assert paid_usd("--until", f"{yesterday}") == "0"
+    for words, told in (
+        (("--since", f"{today}", "--until", f"{yesterday}"), "no day is meant"),
+        (("--since", "soon"), "soon"),
+    ):
+        refused = call("report", *words, PREFECT_API_URL=server)
+        assert refused.returncode != 0
+        assert told in refused.stdout + refused.stderr
 
 
 @pytest.mark.usefixtures("default_blocks", "paid")

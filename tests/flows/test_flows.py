@@ -2,11 +2,15 @@
 
 import asyncio
 import hashlib
+import re
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from decimal import Decimal
+from urllib.parse import urlsplit
 
 import av
+import httpx
 import pytest
 from prefect import flow
 from prefect.artifacts import Artifact
@@ -74,6 +78,11 @@ async def api() -> AsyncIterator[PrefectClient]:
         yield api
 
 
+def usd(sandbox: Sandbox) -> Decimal:
+    """What the API says has been paid."""
+    return Decimal(str(sandbox.stats()["paid_usd"]))
+
+
 def made(sandbox: Sandbox, tag: str) -> int:
     """How many jobs the API really made for this test."""
     return sum(tag in str(job["body"].get("prompt")) for job in sandbox.jobs())
@@ -83,11 +92,20 @@ async def test_a_clip_is_made_once_and_then_found(
     request_: VideoRequest,
     credentials: KlingCredentials,
     archive_block: KlingArchive,
+    archive: Archive,
     sandbox: Sandbox,
     tag: str,
 ) -> None:
-    """The second run returns the same clip and pays nothing; a new take is a new clip."""
+    """The second run returns the same clip and pays nothing; a new take is a new clip.
+
+    The page of each run shows a picture and a link to watch.
+    """
     clip = await generate_clip(request_, credentials, archive_block)
+    _, page = await page_of(f"clip-{clip.clip_key[:8]}")
+    assert "![clip](data:image/jpeg;base64," in page
+    assert clip.job_id in page
+    (link,) = links_of(page)
+    assert read(link) == video(archive, f"clips/{clip.clip_key}.mp4").getvalue()
     assert await generate_clip(request_, credentials, archive_block) == clip
     assert made(sandbox, tag) == 1
     other = await generate_clip(request_, credentials, archive_block, take=2)
@@ -254,16 +272,41 @@ async def test_a_film_is_the_sum_of_its_shots(
         ]
 
 
+def links_of(page: str) -> list[str]:
+    """The links to watch on a page."""
+    return re.findall(r"\[Watch[^]]*\]\((http[^)]+)\)", page)
+
+
+def path_of(link: str) -> str:
+    """Where in the archive a signed link leads, whose prefix is one folder."""
+    return urlsplit(link).path.split("/", 3)[3]
+
+
+def read(link: str) -> bytes:
+    """What anybody gets who has a link."""
+    return httpx.get(link).raise_for_status().content
+
+
+async def page_of(key: str) -> tuple[str, str]:
+    """The description and the text of the newest page of this key."""
+    artifact = await Artifact.aget(key)
+    assert artifact is not None
+    return str(artifact.description), str(artifact.data)
+
+
 async def test_a_film_is_seen_in_prefect(made_film: MadeFilm, api: PrefectClient) -> None:
     """The run is named after the film and carries its report: shots, jobs, prices and addresses."""
     film = made_film.film
-    artifact = await Artifact.aget(film.slug)
-    assert artifact is not None
-    report = str(artifact.data)
-    assert artifact.description == f"{film.title}: {film.seconds:.1f} s, ${film.usd}"
+    description, report = await page_of(film.slug)
+    assert description == f"{film.title}: {film.seconds:.1f} s, ${film.usd}"
     assert "data:image/jpeg;base64," in report, "the contact sheet is in the page"
     assert f"this run paid ${film.usd}" in report
-    assert "X-Amz-Signature" in report, "a link to watch"
+    archive = made_film.archive_block.get_archive()
+    addresses = [film.uri, *(shot.clip.uri for shot in film.clips)]
+    links = links_of(report)
+    assert [path_of(link) for link in links] == [archive.bucket.path_of(uri) for uri in addresses]
+    assert all(read(link) for link in links)
+    assert report.count("![clip](data:image/jpeg;base64,") == len(film.clips)
     for shot in film.clips:
         assert shot.clip.uri in report
         assert shot.clip.job_id in report
@@ -314,16 +357,58 @@ async def test_a_failing_shot_does_not_stop_the_others(
     sandbox: Sandbox,
     tag: str,
 ) -> None:
-    """The others are finished, the error names the shot and why, and the next run continues."""
+    """The others are finished, error and page name the shot and why, and the next run continues.
+
+    The page speaks of what was, not of what may come: what was paid, what there is to watch, and
+    what to do.
+    """
     text = FILM.format(tag=tag)
     broken = read_storyboard(text.replace("Second", "[fail:CONTENT_MODERATION] Second"))
+    before = usd(sandbox)
     with pytest.raises(FilmIncomplete) as caught:
         await produce_film(broken, credentials, archive_block)
+    description, page = await page_of(broken.slug)
+    assert description == f"{broken.title}: failed, 3 of 5 clips are there"
+    paid = usd(sandbox) - before
+    assert f"has failed: 3 of 5 clips are archived. The run paid ${paid}" in page
+    assert "may pay" not in page
+    why, _, rest = page.partition("## What to do")
+    assert "| 1\\.2 B | " in why
+    assert "CONTENT" in why
+    assert "| 1\\.3 C | 1\\.2 B was not made |" in why
+    assert "run the film again" in rest
+    links = links_of(rest)
+    assert len(links) == rest.count("![clip](data:image/jpeg;base64,") == 3
+    assert all(read(link) for link in links)
     assert "1.2 B" in str(caught.value)
     assert "CONTENT_MODERATION" in str(caught.value)
     assert made(sandbox, tag) == 4, "the chain stops at the failed shot, the other scene does not"
     await produce_film(read_storyboard(text), credentials, archive_block)
     assert made(sandbox, tag) == 6
+
+
+async def test_a_film_with_a_held_clip_says_what_may_be_paid(
+    tag: str,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    archive: Archive,
+    sandbox: Sandbox,
+) -> None:
+    """It is not in what the run paid; how to decide stands on the page."""
+    shots = [{"prompt": f"One {tag}", "duration": 3}, {"prompt": f"Two {tag}", "duration": 3}]
+    board = Storyboard.model_validate({"title": f"Held {tag}", "scenes": [{"shots": shots}]})
+    sandbox.fault(on="create", do={"drop": True}, after_commit=True)
+    with pytest.raises(FilmIncomplete):
+        await produce_film(board, credentials, archive_block)
+    description, page = await page_of(board.slug)
+    (held,) = [marker.clip_key for marker in archive.ledger.held_markers()]
+    entries = [each.entry for each in archive.ledger.all_records()]
+    (paid,) = [each.charged_usd for each in entries if each.clip_key != held]
+    assert description.endswith(": failed, 1 of 2 clips are there")
+    assert f"The run paid ${paid}." in page
+    assert "is held and may be paid, $" in page
+    assert f"`prefect-kling ledger show {held}`" in page
+    assert "the rest $0 at most" in page
 
 
 async def test_a_scene_alone_can_be_made(
@@ -343,6 +428,8 @@ async def test_a_scene_alone_can_be_made(
         await produce_scene(board, credentials, archive_block, scene=3)
     assert made(sandbox, tag) == 2
     assert [clip.order.request.prompt for clip in clips] == [f"One {tag}", f"Two {tag}"]
+    _, page = await page_of(f"{board.slug}-scene-2")
+    assert len(links_of(page)) == page.count("![clip](data:image/jpeg;base64,") == 2
     stages = [each.stage for each in progress if each.shot == "2.1"]
     assert stages == [
         Stage.WAITING,

@@ -113,6 +113,7 @@ async def test_a_batch_from_a_table(
     assert "CONTENT" in trouble
     assert "| 1 | A mug" in clips
     assert mug.clip_key in clips
+    assert clips.count("[Watch](http") == clips.count("![clip](data:image/jpeg;base64,") == 1
 
 
 async def test_a_batch_tells_its_price_before_the_first_request(

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from prefect.artifacts import Artifact
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.flows import (
@@ -68,6 +69,9 @@ async def test_a_film_completes_itself(
     (done,) = await advance_films(credentials, archive_block)
     assert done.film is not None
     assert done.film.seconds > 14
+    page = await Artifact.aget(done.film.slug)
+    assert page is not None
+    assert str(page.data).count("[Watch") == 1 + len(done.film.clips)
     assert list(pending_films(archive)) == []
     assert await advance_films(credentials, archive_block) == []
     assert made(sandbox, archive) == 5

@@ -173,6 +173,10 @@ async def test_a_late_answer_and_a_killed_run_lose_nothing(
     async with asyncio.timeout(PATIENCE_SECONDS):
         while processes_of(run.id):
             await asyncio.sleep(0.1)
+    title = f"Killed {archive.bucket.prefix.strip('/')}"
+    page = await Artifact.aget(title.lower().replace(" ", "-"))
+    assert page is not None
+    assert page.description == f"{title}: 4 of 4 clips", "neither failed nor interrupted"
     await api.resume_flow_run(run.id, run_input=dict.fromkeys(fields, "take 2"))
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not (going := processes_of(run.id)):

@@ -126,7 +126,7 @@ def pages(text: str) -> list[Markdown]:
     return [
         collect._findings_page(findings),
         page(batch_page._trouble_lines([(row, text)])),
-        page(batch_page._clips([(row, text)], [Markdown()])),
+        page(batch_page._clips("Clips", [(row, text)], [Markdown()])),
         Markdown(explain(entry(text), escape)),
     ]
 

@@ -20,6 +20,7 @@ from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.export import export_film, find_film
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.film.timeline import to_edl, to_otio
+from prefect_kling.studio.media.picture_checks import PictureReport
 from prefect_kling.studio.money.archive import Archive
 from tests.conftest import eager_credentials
 
@@ -76,6 +77,55 @@ def test_the_timeline_is_the_film(film: Film) -> None:
     assert len(list(clips_of(sound))) == 1
     assert sound.duration() == pictures.duration()
     assert found[0].metadata["prefect-kling"]["job_id"] == film.clips[0].clip.job_id
+
+
+def with_sounds(film: Film, loudness: tuple[float, ...]) -> Film:
+    """The same film, whose clips all have sound that was measured so."""
+    clips = []
+    for each, lufs in zip(film.clips, loudness, strict=True):
+        media = each.clip.media.model_copy(update={"audio": True})
+        pictures = PictureReport(loudness_lufs=lufs)
+        clip = each.clip.model_copy(update={"media": media, "pictures": pictures})
+        clips.append(each.model_copy(update={"clip": clip}))
+    return film.model_copy(update={"clips": tuple(clips)})
+
+
+def test_opentimelineios_own_tools_open_it(film: Film, tmp_path: Path) -> None:
+    """Its statistics, a conversion there and back, and its list of media: names, length, tracks.
+
+    The clips differ in loudness, and each says its own.
+    """
+    loudness = (-14.0, -23.5, -31.0, -40.2)
+    heard = with_sounds(film, loudness)
+    path = tmp_path / "film.otio"
+    path.write_text(to_otio(heard))
+    told = tool("otiostat", path)
+    assert "parsed: True" in told
+    assert f"clips: {2 * len(film.clips)}" in told
+    assert "tracks: 2" in told
+
+    tool("otioconvert", "-i", path, "-o", tmp_path / "again.otio")
+    again = otio.adapters.read_from_file(str(tmp_path / "again.otio"))
+    pictures, sound = again.tracks
+    assert [track.kind for track in again.tracks] == ["Video", "Audio"]
+    assert sound.duration() == pictures.duration() == again.duration()
+    own = [each.metadata["prefect-kling"]["loudness_lufs"] for each in clips_of(sound)]
+    assert tuple(own) == loudness
+    assert [each.name for each in clips_of(sound)] == [each.name for each in film.clips]
+
+    listed = tool("otiotool", "--input", path, "--list-media", "--list-clips", "--list-tracks")
+    for each in film.clips:
+        assert each.name in listed
+        assert each.clip.uri in listed
+    assert "Audio" in listed
+
+
+def tool(name: str, *words: object) -> str:
+    """What a tool of OpenTimelineIO's says, which must succeed."""
+    program = Path(sys.executable).parent / name
+    done = subprocess.run([program, *map(str, words)], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_the_edit_list_has_every_cut(film: Film) -> None:

@@ -1,7 +1,7 @@
 """A report sums up exactly what the ledger has booked, whatever became of the clips."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +16,7 @@ from prefect_kling.studio.money.record import Attempt, Entry, EntryState, LateJo
 from prefect_kling.studio.money.report import (
     DIMENSIONS,
     Money,
+    Period,
     Report,
     Reported,
     make_report,
@@ -52,6 +53,22 @@ def attempt(state: str = "given_up", **said: Any) -> Attempt:
 def report(*entries: Entry, by: str = "film") -> Report:
     """The report of some records."""
     return make_report(map(Reported, entries), parse_dimensions(by))
+
+
+def test_a_period_has_its_first_and_its_last_day_in_utc() -> None:
+    """Each request counts on its own day: an earlier attempt in November, the clip in December."""
+    both = entry(
+        sending_since=DECEMBER,
+        charged_usd=LISTED,
+        attempts=(attempt(charged_usd=Decimal("0.5"), sent_at=NOVEMBER),),
+    )
+    november = Period(date(2026, 11, 30), date(2026, 11, 30))
+    december = Period(since=date(2026, 12, 1))
+    parsed = parse_dimensions("film")
+    assert make_report([Reported(both)], parsed, november).total.paid_usd == Decimal("0.5")
+    assert make_report([Reported(both)], parsed, december).total.paid_usd == LISTED
+    with pytest.raises(WrongReport, match="no day is meant"):
+        Period(date(2026, 12, 1), date(2026, 11, 30))
 
 
 def rows(report: Report) -> dict[str, Money]:
