@@ -7,6 +7,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
+from prefect import Flow, Task
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -69,8 +70,9 @@ def _name(name: str) -> str:
         if name in home:
             return f"{heading}{told(value).first} See [{home[name][:-3]}]({home[name]}).\n"
         return f"{heading}{told(value).text}\n\n{fields(value)}"
-    if hasattr(value, "fn"):
-        return f"{heading}{told(value.fn).first} See [flows](flows.md#{slug(name)}).\n"
+    if isinstance(value, Flow | Task):
+        page = "flows" if isinstance(value, Flow) else "tasks"
+        return f"{heading}{told(value.fn).first} See [{page}]({page}.md#{slug(name)}).\n"
     return f"{heading}{signature(name, value)}{told(value).text}\n"
 
 

@@ -46,7 +46,7 @@ def test_a_teaser_is_made(kling_blocks):
 def test_a_refused_prompt_is_told(kling_blocks, kling_sandbox):
     with pytest.raises(JobFailed):
         asyncio.run(teaser("[fail:CONTENT_MODERATION] A sword"))
-    assert kling_sandbox.stats()["paid_usd"] == "0.1899"
+    assert str(kling_sandbox.stats()["paid_usd"]) == "0.1899"
 """
 UNUSED = """
 import sys
