@@ -6,11 +6,16 @@ the contact sheet by the demo, and the logo by drawing it.
 
 import asyncio
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import UUID
 
 from PIL import Image, ImageDraw
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.deployments import arun_deployment
 
 from prefect_kling.blocks import KlingArchive
@@ -18,50 +23,161 @@ from prefect_kling.deployments.cli.live_table import LiveTable
 from prefect_kling.deployments.cli.terminal import console
 from prefect_kling.deployments.local.demo import example_storyboard, make_demo_films
 from prefect_kling.studio.film.versions import story_of
-from tests.browser import browser_page, open_run, open_run_tab
-from tests.by_hand.story import RENDER_MS, STORYBOARD, Site, make_batch, make_film, set_up
+from tests.browser import Version, browser_page, open_artifact
+from tests.by_hand.story import (
+    RENDER_MS,
+    STORYBOARD,
+    Site,
+    make_batch,
+    make_film,
+    pick_takes,
+    set_up,
+)
 from tests.documents import DOCS
 
-# What the story calls its steps, and what the documents call their pictures.
-STEPS = {"form": "form", "run": "run", "page": "film-page", "batch-page": "batch"}
-OF_THE_UI = (*STEPS.values(), "film-live", "report")
+
+@dataclass(frozen=True)
+class RunPage:
+    """An artifact of a run: how its key begins, and a text that it has once it is to be shown.
+
+    Without a deployment to start, it is one of the run of this story's film or batch.
+    """
+
+    key: str
+    says: str
+    height: int = 1000
+    deployment: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+BROKEN = """\
+title: Night ferry
+defaults: {duration: 3}
+scenes:
+  - title: On deck
+    continuity: last_frame
+    shots:
+      - {title: The rail, prompt: "A woman at the rail of a ferry at night"}
+      - {title: The fight, prompt: "Two sailors fight [fail:CONTENT_MODERATION]"}
+      - {title: The siren, prompt: "A siren sounds, everybody looks up"}
+  - title: The pier
+    shots:
+      - {title: Lights, prompt: "The lights of a pier in the rain"}
+"""
+VERSIONS = """\
+title: From the workshop
+defaults: {duration: 3}
+scenes:
+  - continuity: last_frame
+    shots:
+      - {title: The workshop, prompt: "A potter's workshop at dawn, slow push in"}
+      - {title: The piece, prompt: "{{product}} on a wooden table, slow orbit"}
+versions:
+  - {name: mug, variables: {product: A blue mug}}
+  - {name: jug, variables: {product: A white jug}}
+  - {name: tall mug, aspect_ratio: 9:16, variables: {product: A blue mug}}
+"""
+FILM = "produce-film/film"
+PAGES = {
+    "film-page": RunPage("first-light", "Watch the film", 1500),
+    "batch": RunPage("batch-mugs-", "## Clips", 1100),
+    "film-live": RunPage(
+        "last-light",
+        "rendering",
+        800,
+        deployment=FILM,
+        parameters={"storyboard": STORYBOARD.replace("First light", "Last light")},
+    ),
+    "film-failed": RunPage(
+        "night-ferry", "## Why", 1300, deployment=FILM, parameters={"storyboard": BROKEN}
+    ),
+    "clip": RunPage(
+        "clip-",
+        "- prompt",
+        800,
+        deployment="quick-clip/quick-clip",
+        parameters={"clip": {"prompt": "A lighthouse in a storm, waves over the rocks"}},
+    ),
+    "versions": RunPage(
+        "from-the-workshop",
+        "versions are films",
+        1700,
+        deployment="produce-versions/film-versions",
+        parameters={"storyboard": VERSIONS},
+    ),
+    "approval": RunPage(
+        "morning-light-quote",
+        "Your approval is wanted",
+        900,
+        deployment=FILM,
+        parameters={
+            "storyboard": STORYBOARD.replace("First light", "Morning light"),
+            "spending": {"approve_above_usd": 0.5},
+        },
+    ),
+    # After all that is paid.
+    "report": RunPage(
+        "spending",
+        "First light",
+        deployment="report-spending/report",
+        parameters={"by": "film"},
+    ),
+}
+STORY_FILM = {"form", "run", "film-page"}
+STORY_BATCH = {"batch"}
+OF_THE_UI = ("form", "run", *PAGES, "takes-form")
 SHEET_WIDTH = 1024
 DARK, GOLD, RED = "#15161f", "#f5b642", "#f05454"
 
 
-async def photograph(site: Site, folder: Path) -> None:
-    """Walk through the Prefect UI, and leave the pictures in a folder."""
-    await make_film(site, "v2", folder)
-    archive = await KlingArchive.aload("default")
-    await make_batch(site, "v2", archive.prefix, folder)
-    for step, name in STEPS.items():
-        (folder / f"{step}.png").rename(folder / f"{name}.png")
-    board = STORYBOARD.replace("First light", "Last light")
-    await _look_at_page(
-        site, "produce-film/film", {"storyboard": board}, "last-light", "rendering", folder
-    )
-    await _look_at_page(
-        site, "report-spending/report", {"by": "film"}, "spending", "estimated", folder
-    )
+async def photograph(site: Site, wanted: set[str], folder: Path, version: Version) -> None:
+    """Do in the Prefect UI what pictures are wanted of, and leave them in a folder."""
+    runs: dict[str, UUID] = {}
+    if wanted & {*STORY_FILM, "report"}:
+        runs["film-page"] = await make_film(site, version, folder)
+    if wanted & {*STORY_BATCH, "report"}:
+        archive = await KlingArchive.aload("default")
+        runs["batch"] = await make_batch(site, version, archive.prefix, folder)
+    if "takes-form" in wanted:
+        await pick_takes(site, version, folder)
+    for name, shown in PAGES.items():
+        if name not in wanted:
+            continue
+        if shown.deployment:
+            started = await arun_deployment(
+                shown.deployment, parameters=dict(shown.parameters), timeout=0
+            )
+            runs[name] = started.id
+        artifact = await _artifact_of(runs[name], shown)
+        await _look_at_page(site, artifact, shown.height, folder / f"{name}.png", version)
+
+
+async def _artifact_of(run_id: UUID, shown: RunPage) -> UUID:
+    """Wait until a run has a page with a text, and return the artifact's id."""
+    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
+    async with asyncio.timeout(RENDER_MS / 1000), get_client() as api:
+        while True:
+            for each in await api.read_artifacts(artifact_filter=of_run):
+                if (each.key or "").startswith(shown.key) and shown.says in str(each.data):
+                    return each.id
+            await asyncio.sleep(0.5)
 
 
 async def _look_at_page(
-    site: Site, deployment: str, parameters: dict[str, str], page_name: str, text: str, folder: Path
+    site: Site, artifact: UUID, height: int, picture: Path, version: Version
 ) -> None:
-    """Start a deployment, and take a picture of its page as soon as that shows a text."""
-    run = await arun_deployment(deployment, parameters=parameters, timeout=0)
-    picture = {"last-light": "film-live", "spending": "report"}[page_name]
     async with browser_page() as page:
-        page.set_default_timeout(RENDER_MS)
-        async with get_client() as api:
-            while not (await api.read_flow_run(run.id)).start_time:
-                await asyncio.sleep(0.5)
-        await open_run(page, site.ui, run.id, "v2")
-        await open_run_tab(page, "Artifacts")
-        await page.get_by_text(page_name, exact=True).first.click()
-        await page.get_by_text(text).first.wait_for()
+        await page.set_viewport_size({"width": 1400, "height": height})
+        await open_artifact(page, site.ui, artifact, version)
         await page.wait_for_timeout(1500)
-        await page.screenshot(path=folder / f"{picture}.png", animations="disabled")
+        await page.screenshot(path=picture, animations="disabled")
+
+
+def keep_small(picture: Path, target: Path) -> None:
+    """Keep a picture with 256 colours, which is a third of its bytes."""
+    with Image.open(picture) as taken:
+        few = taken.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        few.save(target, optimize=True)
 
 
 def draw_logo(target: Path) -> None:
@@ -92,14 +208,14 @@ def make_pictures(names: list[str]) -> None:
         draw_logo(DOCS / "logo.png")
     if "demo" in wanted:
         make_contact_sheet(DOCS / "demo.jpg")
-    of_the_ui = [name for name in wanted if name in OF_THE_UI]
+    of_the_ui = set(wanted) & set(OF_THE_UI)
     if not of_the_ui:
         return
     with TemporaryDirectory(ignore_cleanup_errors=True) as disk:
         with set_up(Path(disk), short_side=720) as site:
-            asyncio.run(photograph(site, Path(disk)))
+            asyncio.run(photograph(site, of_the_ui, Path(disk), "v2"))
         for name in of_the_ui:
-            (Path(disk) / f"{name}.png").replace(DOCS / f"{name}.png")
+            keep_small(Path(disk) / f"{name}.png", DOCS / f"{name}.png")
 
 
 if __name__ == "__main__":

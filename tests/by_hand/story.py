@@ -201,9 +201,9 @@ async def pick_takes(site: Site, version: Version, pictures: Path) -> UUID:
         deployment = await api.read_deployment_by_name("produce-film/film")
     async with browser_page() as page:
         form = await open_run_form(page, site.ui, deployment.id, version)
-        await fill(form, "storyboard", TAKES)
-        await pick(form, "credentials", "default")
-        await pick(form, "archive", "default")
+        await fill(form, "Storyboard", TAKES)
+        await pick(form, "Kling account", "default")
+        await pick(form, "Archive", "default")
         run = await start_run(form)
         await open_run(page, site.ui, run, version)
         await page.get_by_text("Suspended", exact=True).first.wait_for(timeout=RENDER_MS)
