@@ -9,7 +9,10 @@ import re
 NODE = re.compile(r'^  (\w+)\["(.+)"\]$', re.MULTILINE)
 ARROW = re.compile(r"^  (\w+) -->\|(\d+)\| (\w+)$", re.MULTILINE)
 FENCE = re.compile(r"```mermaid\n(flowchart TD\n.*?)```", re.DOTALL)
-WIDTH, HEIGHT, GAP_X, GAP_Y = 140, 34, 30, 46
+WIDTH = 140
+HEIGHT = 34
+GAP_X = 30
+GAP_Y = 46
 
 
 def drawn(page: str) -> str:
@@ -57,8 +60,10 @@ def _places(
 
 
 def _arrow(start: tuple[int, int], end: tuple[int, int], count: str) -> str:
-    x1, y1 = start[0] + WIDTH // 2, start[1] + HEIGHT
-    x2, y2 = end[0] + WIDTH // 2, end[1]
+    x1 = start[0] + WIDTH // 2
+    y1 = start[1] + HEIGHT
+    x2 = end[0] + WIDTH // 2
+    y2 = end[1]
     bend = GAP_Y * 2 // 3
     line = f"M{x1},{y1} C{x1},{y1 + bend} {x2},{y2 - bend} {x2},{y2 - 5}"
     head = f"M{x2 - 4},{y2 - 7} L{x2},{y2} L{x2 + 4},{y2 - 7} z"

@@ -1,5 +1,7 @@
 """A clip in the Prefect UI: to be watched, with what it cost and what is odd about it."""
 
+from collections.abc import Iterable
+
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.telemetry.markdown import (
@@ -12,13 +14,25 @@ from prefect_kling.telemetry.markdown import (
 )
 from prefect_kling.telemetry.posters import WatchCells
 
-CLIP_HEADINGS = ("price", "differs from the order", "job", "clip")
+CLIP_HEADINGS = ("price", "differs from the order")
 
 
 def clip_cells(clip: Clip) -> list[str]:
-    """Return a clip in words: its price, what is odd or suspicious about it, job and address."""
+    """Return a clip in words: its price, and what is odd or suspicious about it."""
     notes = marked(clip.suspect, "; ".join(clip.notes))
-    return [f"${clip.usd}", notes, code(clip.job_id), code(clip.uri)]
+    return [f"${clip.usd}", notes]
+
+
+def addresses(named: Iterable[tuple[str, Clip]]) -> list[Markdown]:
+    """Return the lines of a list of where clips are, and which jobs made them.
+
+    It stands below a table: such long words in it would leave no room for the pictures.
+    """
+    lines = [Markdown()]
+    for name, clip in named:
+        told = Markdown("- {}: {}, job {}")
+        lines.append(told.format(name, code(clip.uri), code(clip.job_id)))
+    return lines
 
 
 def marked(suspect: str, text: str) -> str:

@@ -38,9 +38,8 @@ def _money(tally: RunTally) -> list[Markdown]:
     """Return what this run has made and paid, and which shots failed."""
     made = Markdown("- no clip was finished by this run")
     if tally.made:
-        made = Markdown("- finished by this run and paid: {} clips, ${}").format(
-            tally.made, tally.paid_usd
-        )
+        told = Markdown("- finished by this run: {} clips; it has paid ${} for them")
+        made = told.format(tally.made, tally.paid_usd)
     lines = [made]
     if tally.reused:
         lines.append(Markdown("- there already, free: {} clips").format(tally.reused))

@@ -18,7 +18,7 @@ from prefect_kling.studio.media.contact_sheet import shrink
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.ledger import NOTHING
 from prefect_kling.studio.storage.concurrency import in_thread
-from prefect_kling.telemetry.clip_page import CLIP_HEADINGS, clip_cells, marked
+from prefect_kling.telemetry.clip_page import CLIP_HEADINGS, addresses, clip_cells, marked
 from prefect_kling.telemetry.markdown import (
     Markdown,
     bullets,
@@ -108,13 +108,16 @@ class FilmPage:
         with log_view_errors():
             cells = await self._watch.of([clip.uri for clip in made])
             rows = []
+            named = []
             for planned, clip, cell in zip(plan.clips, made, cells, strict=True):
                 rows.append([cell, planned.name, *clip_cells(clip)])
+                named.append((planned.name, clip))
             usd = sum((clip.usd for clip in clips.values()), NOTHING)
             summary = Markdown("**All {} clips are archived, worth ${}.**").format(len(rows), usd)
             headings = ("watch", "shot", *CLIP_HEADINGS)
             description = f"{plan.title}: {len(rows)} clips, ${usd}"
-            await self.write(page([summary, Markdown(), *table(headings, rows)]), description)
+            lines = [summary, Markdown(), *table(headings, rows), *addresses(named)]
+            await self.write(page(lines), description)
 
     @property
     def paid_usd(self) -> Decimal:
@@ -158,7 +161,7 @@ class FilmPage:
             await self.write(content, f"{plan.title}: {ended}, {done} of {total} clips are there")
 
     async def shots_table(self) -> list[Markdown]:
-        """Return the lines of a table of how far each shot is, to be watched where it is there."""
+        """Return the lines of a table of how far each shot is, and of where finished clips are."""
         watch = await self._watch_by_shot()
         rows = []
         for progress in self.log:
@@ -171,8 +174,10 @@ class FilmPage:
                 price = f"${progress.usd}"
             cell = watch.get(progress.shot, Markdown())
             state = progress.stage.value
-            rows.append([cell, progress.shot, state, took, price, _where(progress)])
-        return table(("watch", "shot", "state", "took", "price", "where"), rows)
+            rows.append([cell, progress.shot, state, took, price, _note(progress)])
+        shots = table(("watch", "shot", "state", "took", "price", "note"), rows)
+        finished = [(each.shot, each.clip) for each in self.log if each.clip is not None]
+        return [*shots, *addresses(finished)]
 
     async def _watch_by_shot(self) -> dict[str, Markdown]:
         """Return what to show of each shot whose clip is archived."""
@@ -198,15 +203,14 @@ async def write_film_page(film: Film, archive: KlingArchive, told: str = "") -> 
         await write_page(film.slug, content, _film_description(film))
 
 
-def _where(progress: ShotProgress) -> str:
-    """Return where a shot's clip is, or what else is to be said about the shot."""
-    clip = progress.clip
-    if clip is None:
+def _note(progress: ShotProgress) -> str:
+    """Return what is to be said about a shot beside how far it is."""
+    if progress.clip is None:
         return progress.detail
-    where = code(clip.uri)
+    told = ""
     if progress.reused:
-        where = Markdown("{} (was there)").format(where)
-    return marked(clip.suspect, where)
+        told = "was there"
+    return marked(progress.clip.suspect, told)
 
 
 async def _film_page(
@@ -248,6 +252,7 @@ async def _film_page(
         times = (f"{each.begins_at:.2f} s", f"{each.seconds:.2f} s")
         rows.append([cell, each.name, *times, *clip_cells(each.clip)])
     lines += table(("watch", "shot", "begins at", "lasts", *CLIP_HEADINGS), rows)
+    lines += addresses((each.name, each.clip) for each in film.clips)
     return page(lines)
 
 

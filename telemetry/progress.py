@@ -107,7 +107,8 @@ class RunTally:
             self.reused += 1
         elif progress.stage is Stage.DONE:
             self.made += 1
-            self.paid_usd += progress.usd or 0
+            if progress.paid:
+                self.paid_usd += progress.usd or 0
         elif progress.stage is Stage.FAILED:
             self.failed += 1
             if len(self.failed_shots) < self.MOST_FAILED:

@@ -11,7 +11,7 @@ from prefect_kling.studio.film.quote import FilmQuote
 from prefect_kling.studio.money.archive import Clip
 from prefect_kling.studio.money.ledger import NOTHING
 from prefect_kling.studio.money.standing import Standing
-from prefect_kling.telemetry.clip_page import CLIP_HEADINGS, clip_cells
+from prefect_kling.telemetry.clip_page import CLIP_HEADINGS, addresses, clip_cells
 from prefect_kling.telemetry.markdown import Markdown, code, page, table
 from prefect_kling.telemetry.progress import ProgressLog, Stage
 
@@ -81,14 +81,11 @@ def end_page(
         lines.append(Markdown(told).format(clip.name, clip.at_most_usd, command))
     lines += [Markdown(), Markdown("## Why"), Markdown(), *_why(error, log)]
     lines += [Markdown(), Markdown("## What to do"), Markdown(), _next_step(ended, film)]
-    finished = [
-        [watch[each.shot], each.shot, *clip_cells(each.clip)]
-        for each in log
-        if each.clip is not None
-    ]
+    finished = [(each.shot, each.clip) for each in log if each.clip is not None]
     if finished:
+        rows = [[watch[shot], shot, *clip_cells(clip)] for shot, clip in finished]
         lines += [Markdown(), Markdown("## What is finished"), Markdown()]
-        lines += table(("watch", "shot", *CLIP_HEADINGS), finished)
+        lines += [*table(("watch", "shot", *CLIP_HEADINGS), rows), *addresses(finished)]
     return page(lines)
 
 

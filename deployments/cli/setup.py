@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.prompt import Prompt
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.blocks.environment import BASE, BUCKET, KEY, PREFIX
+from prefect_kling.blocks.credentials import ADDRESS_VARIABLE
+from prefect_kling.blocks.environment import BUCKET, KEY, PREFIX
 from prefect_kling.kling.error_details import DetailedError
 from prefect_kling.kling.links import is_link
 
@@ -51,7 +52,7 @@ SECRET = "AWS_SECRET_ACCESS_KEY"  # noqa: S105  a name
 SESSION = "AWS_SESSION_TOKEN"
 QUESTIONS = (
     Question((KEY,), "API key", is_required=True, is_secret=True),
-    Question((BASE,), "API base URL (empty: the operator's)"),
+    Question((ADDRESS_VARIABLE,), "API base URL (empty: the operator's)"),
     Question((BUCKET,), "S3 bucket", is_required=True),
     Question((PREFIX,), "Folder in the bucket (empty: kling)"),
     Question((ENDPOINT, "AWS_ENDPOINT_URL"), "S3 endpoint (empty: AWS)"),
@@ -124,7 +125,7 @@ def require_whole(given: Given, name: str) -> None:
     wrong = [f"{each} is missing" for each in missing if each not in given]
     wrong += [
         f"{each} must begin with http:// or https://"
-        for each in (BASE, ENDPOINT, RECEIVER)
+        for each in (ADDRESS_VARIABLE, ENDPOINT, RECEIVER)
         if each in given and not is_link(given[each])
     ]
     wrong += [
@@ -223,8 +224,8 @@ async def _keys(given: Given, bucket: S3Bucket | None, name: str) -> Planned:
 
 async def _access(given: Given, name: str) -> dict[str, Any]:
     fields: dict[str, Any] = {"api_key": SecretStr(given[KEY])}
-    if BASE in given:
-        fields["base_url"] = given[BASE].rstrip("/")
+    if ADDRESS_VARIABLE in given:
+        fields["base_url"] = given[ADDRESS_VARIABLE].rstrip("/")
     if RECEIVER in given:
         fields["receiver_url"] = given[RECEIVER].rstrip("/")
         fields["receiver_secret"] = await _receiver_secret(given, name)
