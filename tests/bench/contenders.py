@@ -211,7 +211,8 @@ async def task_per_poll(requests: Sequence[VideoRequest], place: Place) -> list[
 
 async def ours(requests: Sequence[VideoRequest], place: Place) -> list[Kept]:
     """`generate_batch`, with all clips at once."""
-    rows = await generate_batch(list(requests), place.credentials, place.archive)
+    # Each row reads the record of its clip when it is asked for: once is enough.
+    rows = list(await generate_batch(list(requests), place.credentials, place.archive))
     trouble = [row.trouble for row in rows if row.trouble]
     if trouble:
         raise RuntimeError(f"{len(trouble)} rows have trouble: {trouble[0]}")

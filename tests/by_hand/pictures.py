@@ -6,6 +6,7 @@ the contact sheet by the demo, and the logo by drawing it.
 
 import asyncio
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +79,14 @@ versions:
   - {name: tall mug, aspect_ratio: 9:16, variables: {product: A blue mug}}
 """
 FILM = "produce-film/film"
+
+
+def another(title: str) -> str:
+    """Return the story's storyboard as another film, none of whose clips are there."""
+    board = STORYBOARD.replace("First light", title)
+    return board.replace("duration: 3}", f"duration: 3, look: {title}}}")
+
+
 PAGES = {
     "film-page": RunPage("first-light", "Watch the film", 1500),
     "batch": RunPage("batch-mugs-", "## Clips", 1100),
@@ -86,7 +95,7 @@ PAGES = {
         "rendering",
         800,
         deployment=FILM,
-        parameters={"storyboard": STORYBOARD.replace("First light", "Last light")},
+        parameters={"storyboard": another("Last light")},
     ),
     "film-failed": RunPage(
         "night-ferry", "## Why", 1300, deployment=FILM, parameters={"storyboard": BROKEN}
@@ -111,7 +120,7 @@ PAGES = {
         900,
         deployment=FILM,
         parameters={
-            "storyboard": STORYBOARD.replace("First light", "Morning light"),
+            "storyboard": another("Morning light"),
             "spending": {"approve_above_usd": 0.5},
         },
     ),
@@ -155,11 +164,16 @@ async def photograph(site: Site, wanted: set[str], folder: Path, version: Versio
 async def _artifact_of(run_id: UUID, shown: RunPage) -> UUID:
     """Wait until a run has a page with a text, and return the artifact's id."""
     of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
-    async with asyncio.timeout(RENDER_MS / 1000), get_client() as api:
+    deadline = time.monotonic() + RENDER_MS / 1000
+    async with get_client() as api:
         while True:
-            for each in await api.read_artifacts(artifact_filter=of_run):
+            pages = await api.read_artifacts(artifact_filter=of_run)
+            for each in pages:
                 if (each.key or "").startswith(shown.key) and shown.says in str(each.data):
                     return each.id
+            if time.monotonic() > deadline:
+                found = [(each.key, str(each.data)[:300]) for each in pages]
+                raise TimeoutError(f"no page {shown.key} says {shown.says!r}: {found}")
             await asyncio.sleep(0.5)
 
 

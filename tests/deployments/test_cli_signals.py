@@ -220,7 +220,7 @@ async def test_a_command_at_work_ends(
         "watch": ("watch", "--archive", NAME),
         "collect": ("collect", *blocks),
         "receiver": ("receiver", "--port", str(port), *blocks),
-        "serve": ("serve",),
+        "serve": ("serve", "--take-over"),
     }
     server = f"{prefect_ui}/api"
     if kind in ("watch", "collect"):

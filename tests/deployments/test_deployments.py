@@ -37,6 +37,7 @@ from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.film.pending import pending_films
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.archive import Archive
+from tests.deployed import forget_deployments
 from tests.deployments.door import with_receiver
 
 ROOT = Path(__file__).parent.parent.parent
@@ -82,6 +83,7 @@ def worker(
     start = [PREFECT, "worker", "start", "--pool", "kling"]
     with running(start, surroundings, log, lambda: "started!" in log.read_text()):
         yield
+    asyncio.run(forget_deployments())
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.errors import ClipHeld, StorageRefused
 from prefect_kling.studio.storage.bucket import Bucket
+from tests.deployed import forget_deployments
 from tests.deployments.conftest import Call
 
 COMMAND = str(Path(sys.executable).parent / "prefect-kling")
@@ -444,9 +445,7 @@ async def test_sweeps_are_looked_for(
     name: str, credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:
     """Without a deployment, or with its schedule off, there is a hint; else there is none."""
-    async with get_client() as client:
-        for left in await client.read_deployments():
-            await client.delete_deployment(left.id)  # of other tests on this server
+    await forget_deployments()
     none = await visit(name, credentials, archive_block)
     assert none["sweeps"].status is Status.HINT
     assert "prefect-kling serve" in none["sweeps"].fix

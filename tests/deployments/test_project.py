@@ -11,6 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import DeploymentSchedule
 
 from prefect_kling.deployments.catalogue import read_deployments
+from tests.deployed import forget_deployments
 
 COMMAND = str(Path(sys.executable).parent / "prefect-kling")
 
@@ -68,6 +69,7 @@ async def test_deploy_makes_pool_and_deployments_and_keeps_schedules_on(
     assert second.returncode == 0, second.stdout + second.stderr
     (schedule,) = await schedules("collect-finished/collect-finished")
     assert schedule.active
+    await forget_deployments()
 
 
 @pytest.mark.parametrize(

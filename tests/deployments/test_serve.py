@@ -2,16 +2,15 @@
 
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.exceptions import ObjectNotFound
 
-from prefect_kling.deployments.catalogue import load_deployments, our_deployments
+from prefect_kling.deployments.catalogue import load_deployments
 from prefect_kling.deployments.cli.serve import ServedByPool, _pause_served, _require_no_pool
+from tests.deployed import forget_deployments
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 
@@ -19,18 +18,9 @@ pytestmark = pytest.mark.usefixtures("prefect_ui")
 @pytest.fixture
 async def nothing_deployed(prefect_ui: str) -> AsyncIterator[None]:
     """None of our deployments on the server, as another file's tests may have left them."""
-    await forget_all()
+    await forget_deployments()
     yield
-    await forget_all()
-
-
-async def forget_all() -> None:
-    """Delete our deployments."""
-    found = await our_deployments()
-    async with get_client() as api:
-        for each in found:
-            with suppress(ObjectNotFound):
-                await api.delete_deployment(each.id)
+    await forget_deployments()
 
 
 async def deploy(name: str, pool: str | None) -> UUID:

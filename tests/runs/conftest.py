@@ -1,5 +1,6 @@
 """Deployments that are served, and a client of the Prefect server."""
 
+import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -9,9 +10,10 @@ import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 
 from prefect_kling.deployments.local.processes import running
+from tests.deployed import forget_deployments
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def served(prefect_ui: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """All deployments, served by a process of their own."""
     command = [str(Path(sys.executable).parent / "prefect-kling"), "serve", "--take-over"]
@@ -22,6 +24,7 @@ def served(prefect_ui: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     log = tmp_path_factory.mktemp("served") / "log"
     with running(command, surroundings, log, lambda: "collect-finished/" in log.read_text()):
         yield
+    asyncio.run(forget_deployments())
 
 
 @pytest.fixture
