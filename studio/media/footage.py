@@ -71,8 +71,12 @@ class Footage:
 
 def survey(source: BinaryIO | Path, number: int, pictures: int | None) -> Footage:
     """Read a clip's packets and describe its first `pictures` pictures, or all for None."""
-    with named(number), open_film(source) as (film, video):
+    with named(number), open_film(source, for_packets=True) as (film, video):
+        timeline = read_timeline(film, video)
+        # What only pictures say is known to the context once one of them is decoded.
+        turn, colours, size = _look(film, video)
         context = video.codec_context
+        shape = context.sample_aspect_ratio or Fraction(1)
         rate = video.average_rate or Fraction(24)
         make = (
             context.name,
@@ -82,9 +86,6 @@ def survey(source: BinaryIO | Path, number: int, pictures: int | None) -> Footag
             context.width,
             context.height,
         )
-        timeline = read_timeline(film, video)
-        shape = context.sample_aspect_ratio or Fraction(1)
-        turn, colours, size = _look(film, video, shape)
         count = len(timeline.shown)
         if pictures is not None:
             count = min(pictures, count)
@@ -108,7 +109,7 @@ def survey(source: BinaryIO | Path, number: int, pictures: int | None) -> Footag
 
 
 def _look(
-    film: InputContainer, video: VideoStream, shape: Fraction
+    film: InputContainer, video: VideoStream
 ) -> tuple[tuple[int, int, int, int] | None, tuple[int, ...], tuple[int, int]]:
     """Return how the pictures of a clip are turned, their colours, and their size as shown."""
     picture = _any_picture(film, video)
@@ -121,6 +122,7 @@ def _look(
         picture.color_primaries,
         picture.colorspace,
     )
+    shape = video.codec_context.sample_aspect_ratio or Fraction(1)
     size = shown_size(picture, shape)
     del picture
     # A picture whose side data was read is in a cycle with them. Left to itself, the collector
