@@ -127,7 +127,7 @@ PAGES = {
     # After all that is paid.
     "report": RunPage(
         "spending",
-        "First light",
+        "are paid for",
         deployment="report-spending/report",
         parameters={"by": "film"},
     ),
