@@ -5,6 +5,7 @@ Blocks named `default` are used throughout.
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from prefect import flow, task
@@ -109,7 +110,7 @@ async def from_a_table_and_back(database: Path) -> int:
     """Read prompts from a table, make the clips, and write addresses and prices beside them."""
     credentials = await KlingCredentials.aload("default")
     archive = await KlingArchive.aload("default")
-    with sqlite3.connect(database) as table:
+    with closing(sqlite3.connect(database)) as table, table:
         products = [
             name for (name,) in table.execute("SELECT name FROM products WHERE uri IS NULL")
         ]

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_mapped_over_a_list(archive: Archive) -> None:
 def test_from_a_table_and_back(tmp_path: Path) -> None:
     """Every row gets its clip or its reason; a second run has only the moderated one left."""
     database = tmp_path / "products.db"
-    with sqlite3.connect(database) as table:
+    with closing(sqlite3.connect(database)) as table, table:
         table.execute("CREATE TABLE products (name, uri, bytes, usd, trouble)")
         names: list[tuple[Any, ...]] = [
             ("A vase",),
@@ -71,7 +72,7 @@ def test_from_a_table_and_back(tmp_path: Path) -> None:
         ]
         table.executemany("INSERT INTO products (name) VALUES (?)", names)
     assert asyncio.run(composition.from_a_table_and_back(database)) == 2
-    with sqlite3.connect(database) as table:
+    with closing(sqlite3.connect(database)) as table, table:
         rows = dict(table.execute("SELECT name, coalesce(uri, trouble) FROM products"))
     assert rows["A vase"].endswith(".mp4")
     assert "CONTENT_MODERATION" in rows["[fail:CONTENT_MODERATION] A sword"]
