@@ -33,7 +33,7 @@ QUIET = (
 )
 SUBMIT = {"v1": "Submit", "v2": "Resume"}
 DROP_DOWN = ".p-select-button__control, [aria-haspopup=listbox], [role=combobox]"
-PATIENCE_MS = 30_000
+PATIENCE_MS = 120_000
 ONCE_MS = 10_000
 PRESSES = 5
 
