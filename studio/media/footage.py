@@ -76,7 +76,7 @@ def survey(source: BinaryIO | Path, number: int, pictures: int | None) -> Footag
         # What only pictures say is known to the context once one of them is decoded.
         turn, colours, size = _look(film, video)
         context = video.codec_context
-        shape = context.sample_aspect_ratio or Fraction(1)
+        shape = _pixel_shape(video)
         rate = video.average_rate or Fraction(24)
         make = (
             context.name,
@@ -122,13 +122,17 @@ def _look(
         picture.color_primaries,
         picture.colorspace,
     )
-    shape = video.codec_context.sample_aspect_ratio or Fraction(1)
-    size = shown_size(picture, shape)
+    size = shown_size(picture, _pixel_shape(video))
     del picture
     # A picture whose side data was read is in a cycle with them. Left to itself, the collector
     # comes after hundreds of clips, each of which leaves some megabytes.
     gc.collect(1)
     return turn, colours, size
+
+
+def _pixel_shape(video: VideoStream) -> Fraction:
+    """Return how wide a pixel is for its height, once a picture is decoded; 1 if nothing says."""
+    return video.codec_context.sample_aspect_ratio or Fraction(1)
 
 
 def _any_picture(film: InputContainer, video: VideoStream) -> VideoFrame | None:
