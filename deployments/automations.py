@@ -21,7 +21,8 @@ from prefect.utilities.urls import url_for
 
 from prefect_kling.blocks.load import BlockMissing
 from prefect_kling.deployments.catalogue import import_flow, our_deployments, read_deployments
-from prefect_kling.deployments.cli.terminal import say
+from prefect_kling.deployments.cli.documents import AutomationKept, AutomationsKept
+from prefect_kling.deployments.cli.terminal import AsJson, print_json, say
 
 # Every run and sweep that meets a problem emits its event, every ten minutes perhaps. A message
 # about one clip, run or budget is sent once in this time.
@@ -409,28 +410,30 @@ _MARK = re.compile(r" \[prefect-kling ([0-9a-f]{12})\]$")
 _FROM_EARLIER = "left as it is, made by an earlier version or changed by hand (--replace renews it)"
 
 
-async def bring_up_to_date(wanted: list[Automation], *, replace: bool = False) -> list[str]:
-    """Create what is missing, renew what nobody has changed, and return a line about each.
+async def bring_up_to_date(
+    wanted: list[Automation], *, replace: bool = False
+) -> list[AutomationKept]:
+    """Create what is missing, renew what nobody has changed, and return what became of each.
 
     There is one automation of a name afterwards, unless somebody has changed the others by hand:
     then they are left and named. With `replace` those are renewed as well. Safe to repeat.
     """
-    lines = []
     async with get_client() as client:
-        for automation in wanted:
-            told = await _bring_one_up_to_date(automation, client, replace=replace)
-            lines.append(f"{told}: {automation.name}")
-    return lines
+        return [
+            await _bring_one_up_to_date(automation, client, replace=replace)
+            for automation in wanted
+        ]
 
 
 async def _bring_one_up_to_date(
     automation: Automation, client: PrefectClient, *, replace: bool
-) -> str:
+) -> AutomationKept:
+    name = automation.name
     automation.description += f" [prefect-kling {_fingerprint(automation)}]"
-    found = await client.read_automations_by_name(automation.name)
+    found = await client.read_automations_by_name(name)
     if not found:
         await automation.acreate()
-        return "created"
+        return AutomationKept(name=name, outcome="created", told="created")
 
     ours = [each for each in found if replace or _is_unchanged(each)]
     theirs = [each for each in found if each not in ours]
@@ -439,16 +442,17 @@ async def _bring_one_up_to_date(
         if each not in kept:
             await client.delete_automation(each.id)
     if len(kept) > 1:
-        return f"left as they are, {len(kept)} of one name (--replace makes them one)"
+        told = f"left as they are, {len(kept)} of one name (--replace makes them one)"
+        return AutomationKept(name=name, outcome="theirs", told=told)
     if theirs:
-        return _FROM_EARLIER
+        return AutomationKept(name=name, outcome="theirs", told=_FROM_EARLIER)
     (stored,) = kept
     if _fingerprint(stored) == _fingerprint(automation):
-        return "left as it is"
+        return AutomationKept(name=name, outcome="unchanged", told="left as it is")
     automation.id = stored.id
     automation.enabled = stored.enabled
     await automation.aupdate()
-    return "renewed"
+    return AutomationKept(name=name, outcome="renewed", told="renewed")
 
 
 def _is_unchanged(stored: StoredAutomation) -> bool:
@@ -475,7 +479,9 @@ def _fingerprint(automation: AutomationCore) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def automations(*, notify: str | None = None, replace: bool = False) -> None:
+def automations(
+    *, notify: str | None = None, replace: bool = False, as_json: AsJson = False
+) -> None:
     """Create the automations of this package, and renew those that nobody has changed.
 
     They send messages about alarms, and continue films when a clip is finished.
@@ -484,32 +490,46 @@ def automations(*, notify: str | None = None, replace: bool = False) -> None:
         notify: A stored notification block as type/name, such as slack-webhook/alerts; without
             one nobody is told.
         replace: Renew those, too, that an earlier version made or somebody has changed by hand.
+        as_json: Print JSON.
     """
-    for line in asyncio.run(_create(notify, replace=replace)):
-        say(line)
+    kept = asyncio.run(_create(notify, replace=replace))
+    if as_json:
+        print_json(AutomationsKept(automations=tuple(kept)))
+        return
+    for each in kept:
+        say(line_of(each))
 
 
-async def _create(notify: str | None, *, replace: bool = False) -> list[str]:
-    """Bring all automations up to date, and return a line about each."""
+def line_of(kept: AutomationKept) -> str:
+    """Return what became of an automation, in words."""
+    return f"{kept.told}: {kept.name}"
+
+
+async def _create(notify: str | None, *, replace: bool = False) -> list[AutomationKept]:
+    """Bring all automations up to date, and return what became of each."""
     deployments = await our_deployments()
     wanted = []
     if notify:
         wanted.extend(message_automations(await _block_id(notify), deployments))
-    lines = []
+    left_out = []
     advancing = [each for each in deployments if each.name == "advance-films"]
     if advancing:
         twin = await _twin_of_advance(advancing[0].id)
         if twin is None:
             wanted.append(advance_automation(advancing[0].id))
         else:
-            lines.append(f"left out, {twin!r} does the same: {ADVANCE_NAME}")
+            left_out.append(_left_out(ADVANCE_NAME, f"{twin!r} does the same"))
     else:
-        lines.append(f"left out, advance-films is not deployed: {ADVANCE_NAME}")
+        left_out.append(_left_out(ADVANCE_NAME, "advance-films is not deployed"))
     if notify and not any(each.name == "collect-finished" for each in deployments):
-        lines.append(f"left out, collect-finished is not deployed: {SWEEP_NAME}")
+        left_out.append(_left_out(SWEEP_NAME, "collect-finished is not deployed"))
         if not deployments:
-            lines.append(f"left out, nothing is deployed: {WORKERS_NAME}")
-    return await bring_up_to_date(wanted, replace=replace) + lines
+            left_out.append(_left_out(WORKERS_NAME, "nothing is deployed"))
+    return await bring_up_to_date(wanted, replace=replace) + left_out
+
+
+def _left_out(name: str, why: str) -> AutomationKept:
+    return AutomationKept(name=name, outcome="left out", told=f"left out, {why}")
 
 
 async def _twin_of_advance(deployment: UUID) -> str | None:

@@ -90,11 +90,13 @@ async def make_best_take(
     log = run_logger()
     best = await make_clip(order, resources, options, label, lease)
     latest = best
+    is_retaken = False
     for further in retakes_of(order, resources.retake_suspect):
         if not latest.suspicions:
             break
         told = (label, latest.order.take, latest.suspect, further.take)
         log.warning("%s: take %d is suspect (%s), take %d is wanted", *told)
+        is_retaken = True
         try:
             latest = await make_clip(further, resources, options, label)
         except (JobFailed, OverBudget) as error:
@@ -104,11 +106,17 @@ async def make_best_take(
             best = latest
     if latest.order != order:
         log.warning("%s: take %d is used", label, best.order.take)
-    if best.suspicions:
+    if is_retaken and best.suspicions:
         # The progress that was published last may be that of another take, or of one that failed.
-        resources.progress.publish(
-            ShotProgress(shot=label, stage=Stage.DONE, usd=best.usd, clip=best, reused=True)
+        used = ShotProgress(
+            shot=label,
+            stage=Stage.DONE,
+            usd=best.usd,
+            clip=best,
+            reused=True,
+            detail=f"take {best.order.take} is used",
         )
+        resources.progress.publish(used)
     return best
 
 

@@ -46,7 +46,8 @@ async def produce_scene(
     then `FilmIncomplete` names the failed ones.
 
     Args:
-        storyboard: The film's storyboard (YAML or JSON), or where it is; see `produce_film`.
+        storyboard: The film's storyboard (YAML or JSON), or where it is: a link, or a path in the
+            archive such as boards/film.yaml.
         credentials: The block with the key of the Kling API. Empty means the block named default.
         archive: The block with the bucket for clips and the ledger. Empty means the block named
             default.
@@ -145,7 +146,9 @@ async def _follow(other: "asyncio.Task[Clip]", name: str, resources: RunResource
         failed = ShotProgress(shot=name, stage=Stage.FAILED, detail=f"{detail}: {error}")
         resources.progress.publish(failed)
         raise
-    done = ShotProgress(shot=name, stage=Stage.DONE, usd=clip.usd, clip=clip, reused=True)
+    done = ShotProgress(
+        shot=name, stage=Stage.DONE, usd=clip.usd, clip=clip, reused=True, detail=detail
+    )
     resources.progress.publish(done)
     return clip
 

@@ -91,7 +91,7 @@ async def submit_film(
         archive: The block with the bucket for clips, films and the ledger. Empty means the block
             named default.
         spending: How much the film may cost, and above what price a person is asked. What it says
-            about lost answers holds for this run; `advance_films` holds such clips.
+            about lost answers holds for this run; runs of advance-films hold such clips.
     """
     prepared = await prepare_storyboard(storyboard, archive)
     plan = await plan_with_picks(prepared, archive)

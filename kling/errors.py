@@ -94,7 +94,7 @@ class JobFailed(KlingError):
     `fail_code` and `retryable` say whether a new attempt makes sense.
     """
 
-    next_step = "Failed jobs are not charged."
+    next_step = "Failed jobs are not charged. If it was moderated, change the prompt and run again."
 
     def __init__(
         self,

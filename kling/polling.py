@@ -172,7 +172,7 @@ async def _sleep(seconds: float, completed: asyncio.Event | None) -> None:
 
 def failure_of(job: VideoJob) -> JobFailed:
     """Return the error that says why a failed job failed."""
-    message = f"job {job.job_id} failed"
+    message = "the job failed"
     if job.fail_code:
         message = f"{message} with {job.fail_code}"
     return JobFailed(

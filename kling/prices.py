@@ -24,6 +24,13 @@ class Quote(BaseModel):
     """Why the two differ, in words."""
 
 
+def in_dollars(usd: Decimal) -> str:
+    """Return an amount that somebody has chosen as people write it: 0.50, 20.00, 0.125."""
+    if usd == round(usd, 2):
+        return f"{usd:.2f}"
+    return str(usd)
+
+
 def quote(
     request: VideoRequest,
     model: ModelSpecification | None = None,

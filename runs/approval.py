@@ -16,6 +16,7 @@ from prefect.input import RunInput
 from prefect.runtime import flow_run
 from pydantic import Field, create_model
 
+from prefect_kling.kling.prices import in_dollars
 from prefect_kling.runs.question import (
     earlier_answers,
     suspend_until_answered,
@@ -81,7 +82,7 @@ async def require_approval(offer: Offer, spending: Spending) -> None:
     else:
         answer = await _suspend_for_answer(form, offer, spending)
 
-    described = f"{answer.decision}, up to ${answer.up_to_usd}"
+    described = f"{answer.decision}, up to ${in_dollars(answer.up_to_usd)}"
     if answer.comment:
         described += f": {answer.comment}"
     run_logger().info("the answer is: %s", described)
@@ -94,10 +95,8 @@ async def require_approval(offer: Offer, spending: Spending) -> None:
 
 async def _suspend_for_answer(form: type[Approval], offer: Offer, spending: Spending) -> Approval:
     """Suspend the run until somebody has answered."""
-    reason = (
-        f"${offer.at_most_usd} may be paid,"
-        f" above ${spending.approve_above_usd} somebody must approve"
-    )
+    limit = spending.approve_above_usd or Decimal(0)
+    reason = f"${offer.at_most_usd} may be paid, above ${in_dollars(limit)} somebody must approve"
     obstacle = why_nobody_can_be_asked()
     if obstacle:
         raise NotApproved(f"{reason}, and {obstacle}, or raise approve_above_usd")
@@ -113,7 +112,6 @@ async def _suspend_for_answer(form: type[Approval], offer: Offer, spending: Spen
     try:
         return await suspend_until_answered(_KIND, form, offer.page, told, until)
     except Pause:
-        limit = spending.approve_above_usd or Decimal(0)
         announce_approval(run_id, str(flow_run.name), offer.at_most_usd, limit, until)
         raise
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from prefect.exceptions import Pause
 from prefect.input import RunInput
 from prefect.runtime import flow_run
-from pydantic import Field, create_model
+from pydantic import ConfigDict, Field, create_model
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.runs.question import (
@@ -100,6 +100,15 @@ async def ask_for_picks(plan: FilmPlan, page: Markdown, spending: Spending) -> N
     raise TakesNotPicked(plan.told_of_open_picks)
 
 
+def _all_wanted(schema: dict[str, Any]) -> None:
+    """Have the form of the UI call no pick optional, although take 1 is filled in."""
+    schema["required"] = list(schema["properties"])
+
+
+class _PicksForm(RunInput):
+    model_config = ConfigDict(json_schema_extra=_all_wanted)
+
+
 def _form(shots: Sequence[PlannedClip]) -> type[RunInput]:
     """Return a form with a choice for each shot."""
     fields: dict[str, Any] = {}
@@ -108,7 +117,7 @@ def _form(shots: Sequence[PlannedClip]) -> type[RunInput]:
         told = "What the film shows, and what the next shot is made from."
         field = Field(default=choices[0], title=shot.shot_name, description=told)
         fields[_field(shot)] = (Literal[choices], field)
-    return create_model("Picks", __base__=RunInput, **fields)
+    return create_model("Picks", __base__=_PicksForm, **fields)
 
 
 def _field(shot: PlannedClip) -> str:

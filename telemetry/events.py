@@ -9,6 +9,7 @@ from prefect.events import emit_event
 from prefect.utilities.urls import url_for
 
 from prefect_kling.kling.job_ids import as_job_id
+from prefect_kling.kling.prices import in_dollars
 from prefect_kling.studio.batch.results import BatchResult, RowState
 from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.money.archive import Clip
@@ -176,7 +177,7 @@ def announce_approval(
     """Emit `kling.approval.wanted`: which run waits, for how much, until when, and its link."""
     payload = {
         "at_most_usd": str(at_most_usd),
-        "limit_usd": str(limit_usd),
+        "limit_usd": in_dollars(limit_usd),
         "until": f"{until:%Y-%m-%d %H:%M} UTC",
         "url": run_link(run_id),
     }

@@ -42,7 +42,7 @@ def _money(tally: RunTally) -> list[Markdown]:
         made = told.format(tally.made, tally.paid_usd)
     lines = [made]
     if tally.reused:
-        lines.append(Markdown("- there already, free: {} clips").format(tally.reused))
+        lines.append(Markdown("- used again, free: {} clips").format(tally.reused))
     if tally.failed:
         shown = ", ".join(tally.failed_shots)
         lines.append(Markdown("- not made: {} ({})").format(tally.failed, shown))

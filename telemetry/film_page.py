@@ -209,7 +209,7 @@ def _note(progress: ShotProgress) -> str:
         return progress.detail
     told = ""
     if progress.reused:
-        told = "was there"
+        told = progress.detail or "was there"
     return marked(progress.clip.suspect, told)
 
 

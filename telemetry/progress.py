@@ -43,10 +43,11 @@ class ShotProgress(BaseModel):
     usd: Decimal | None = None
     clip: Clip | None = None
     reused: bool = False
-    """Whether its clip was archived before."""
+    """Whether its clip was archived before, or is made by the run for another shot, too."""
     paid: bool = False
     """Whether this run has sent, and so paid, its request; no other run, and no run before."""
     detail: str = ""
+    """Why it waits or has failed; of a clip that is used again, how that comes."""
 
 
 Subscriber = Callable[[ShotProgress], None]

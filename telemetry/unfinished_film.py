@@ -1,6 +1,6 @@
 """The page of a film that a run could not finish: why, what was paid, what is there, what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -14,6 +14,8 @@ from prefect_kling.studio.money.standing import Standing
 from prefect_kling.telemetry.clip_page import CLIP_HEADINGS, addresses, clip_cells
 from prefect_kling.telemetry.markdown import Markdown, code, page, table
 from prefect_kling.telemetry.progress import ProgressLog, Stage
+
+_NOT_SENT_AGAIN = (Standing.FAILED, Standing.GIVEN_UP)
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,15 @@ class UnfinishedFilm:
 
     def held(self) -> list[PlannedClip]:
         """Return the clips that somebody must decide about."""
-        by_key = self.now.plan.by_key
-        standings = self.now.standings
-        return [by_key[key] for key in by_key if standings[key] is Standing.HELD]
+        return self._of((Standing.HELD,))
+
+    def not_sent_again(self) -> list[PlannedClip]:
+        """Return the clips that no run sends again by itself, and that no sum of ours counts."""
+        return self._of(_NOT_SENT_AGAIN)
+
+    def _of(self, standings: Collection[Standing]) -> list[PlannedClip]:
+        found = self.now.standings
+        return [clip for key, clip in self.now.plan.by_key.items() if found[key] in standings]
 
 
 def paid_for(made: Mapping[str, Clip], before: FilmQuote) -> Decimal:
@@ -80,7 +88,7 @@ def end_page(
         command = code(f"prefect-kling ledger show {clip.clip_key}")
         lines.append(Markdown(told).format(clip.name, clip.at_most_usd, command))
     lines += [Markdown(), Markdown("## Why"), Markdown(), *_why(error, log)]
-    lines += [Markdown(), Markdown("## What to do"), Markdown(), _next_step(ended, film)]
+    lines += [Markdown(), Markdown("## What to do"), Markdown(), *_next_step(ended, film)]
     finished = [(each.shot, each.clip) for each in log if each.clip is not None]
     if finished:
         rows = [[watch[shot], shot, *clip_cells(clip)] for shot, clip in finished]
@@ -100,9 +108,24 @@ def _why(error: BaseException, log: ProgressLog) -> list[Markdown]:
     return table(("shot", "why"), rows)
 
 
-def _next_step(ended: str, film: UnfinishedFilm) -> Markdown:
+def _next_step(ended: str, film: UnfinishedFilm) -> list[Markdown]:
+    """Return what to do and what it costs; what is not sent again by itself is named with both."""
     first = "See to what is named above, then run"
     if ended == "interrupted":
         first = "Run"
     step = Markdown("{} the film again: what is finished costs nothing, the rest ${} at most.")
-    return step.format(first, film.now.at_most_usd)
+    lines = [step.format(first, film.now.at_most_usd), Markdown()]
+    for clip in film.not_sent_again():
+        standing = film.now.standings[clip.clip_key]
+        told = "- not in that sum: {}, {}, ${} at most. Change its prompt, or look at it: {}"
+        command = f"prefect-kling ledger show {clip.clip_key}"
+        if standing is Standing.FAILED:
+            # It was not paid. What is given up may have been: its page says more.
+            told = (
+                "- not in that sum: {}, {}, ${} at most. Change its prompt, or allow one more "
+                "attempt: {}"
+            )
+            command = f"prefect-kling retry {clip.clip_key}"
+        facts = (clip.name, standing.value, clip.at_most_usd, code(command))
+        lines.append(Markdown(told).format(*facts))
+    return lines

@@ -6,7 +6,7 @@ Fields are only ever added. docs/command-line.md lists them.
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -499,6 +499,117 @@ class Audited(Document):
     """The clips that `--decide` has released."""
 
 
+class BlockSetUp(Document):
+    """A block: `blocks` of `setup`."""
+
+    block: str
+    """Its type and name, such as `kling-archive/default`."""
+    outcome: Literal["created", "replaced", "unchanged"]
+    """`created`, `replaced` or `unchanged`."""
+    changes: tuple[str, ...] = ()
+    """The fields that have another value now; none of a new block."""
+
+
+class SetUp(Document):
+    """`setup`: the blocks, and what the doctor says of them."""
+
+    blocks: tuple[BlockSetUp, ...]
+    """The blocks in the order in which they were saved."""
+    checks: tuple[Check, ...]
+    """The doctor's checks in order."""
+    faults: int
+    """How many checks found a fault."""
+
+
+class FileOfProject(Document):
+    """One file of a project: `files` of `init`."""
+
+    path: str
+    """Where it was written; with `.new` at its end where a file of yours was left as it is."""
+    outcome: Literal["written", "unchanged", "beside"]
+    """`written`, `unchanged`, or `beside` a file of yours that differs."""
+
+
+class ProjectBegun(Document):
+    """`init`: the files of a project."""
+
+    pool: str
+    """The work pool that its deployments belong to."""
+    files: tuple[FileOfProject, ...]
+    """Every file."""
+
+
+class Deployed(Document):
+    """`deploy`: what was deployed."""
+
+    pool: str
+    """The work pool that was asked for; with `--file` each deployment belongs to that of its
+    file."""
+    pool_is_new: bool
+    """Whether this call has made the pool."""
+    deployments: tuple[str, ...]
+    """The names of the deployments."""
+    scheduled: tuple[str, ...]
+    """Those of them that have a schedule which is on."""
+
+
+class AutomationKept(Document):
+    """One automation: `automations` of `automations`."""
+
+    name: str
+    """Its name."""
+    outcome: Literal["created", "renewed", "unchanged", "theirs", "left out"]
+    """`created`, `renewed`, `unchanged`, `theirs` (left as somebody has changed it) or `left
+    out`."""
+    told: str
+    """The same in words, with the reason."""
+
+
+class AutomationsKept(Document):
+    """`automations`: what became of each."""
+
+    automations: tuple[AutomationKept, ...]
+    """Every automation of this package that could be there."""
+
+
+class TakeListed(Document):
+    """One take of a shot: `takes` of `pick`."""
+
+    shot: str
+    """Numbers and title of the shot."""
+    take: int
+    """Which take it is."""
+    clip_key: str
+    """The key that names the clip in every command."""
+    state: Standing
+    """As of `clip --quote`."""
+    is_used: bool
+    """Whether the film shows it as things stand: the one that is picked, or else take 1."""
+    is_open: bool
+    """Whether nobody has picked a take of the shot."""
+    uri: str | None
+    """Where the video is; null if it is not archived."""
+    watch_url: str | None
+    """A signed link that plays it; null if it is not archived, or the archive gives none out."""
+
+
+class Picked(Document):
+    """`pick`: the takes of a film, as they are picked after the call."""
+
+    title: str
+    """The film's title."""
+    picked: dict[str, int]
+    """The takes that this call has picked, by shot."""
+    made_anew: tuple[str, ...]
+    """Shots that the next run makes anew, because they are made from what this call has picked."""
+    usd: Decimal
+    """What the next run will pay."""
+    notes: tuple[str, ...]
+    """What somebody should know before that."""
+    takes: tuple[TakeListed, ...]
+    """Every take of the shots that have several."""
+
+
 class FileExported(Document):
     """One file on disk: `files` of `export`."""
 
@@ -539,6 +650,15 @@ DOCUMENTS: tuple[type[Document], ...] = (
     Audited,
     Examined,
     Check,
+    SetUp,
+    BlockSetUp,
+    ProjectBegun,
+    FileOfProject,
+    Deployed,
+    AutomationsKept,
+    AutomationKept,
+    Picked,
+    TakeListed,
     Exported,
     FileExported,
 )

@@ -198,7 +198,9 @@ class BatchCounter:
 
 
 def _state(progress: ShotProgress) -> str:
-    return "already archived" if progress.reused else progress.stage.value
+    if progress.reused:
+        return progress.detail or "already archived"
+    return progress.stage.value
 
 
 def _price(progress: ShotProgress) -> str:

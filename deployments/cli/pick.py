@@ -6,12 +6,20 @@ from pathlib import Path
 
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.blocks.load import load_block
+from prefect_kling.deployments.cli.documents import Picked, TakeListed
 from prefect_kling.deployments.cli.quote_table import COLOURS
-from prefect_kling.deployments.cli.terminal import Column, Styled, print_table, say
+from prefect_kling.deployments.cli.terminal import (
+    AsJson,
+    Column,
+    Styled,
+    print_json,
+    print_table,
+    say,
+)
 from prefect_kling.studio.film.mistakes import nearest
 from prefect_kling.studio.film.plan import FilmPlan, PlannedClip
 from prefect_kling.studio.film.planner import plan_film
-from prefect_kling.studio.film.quote import quote_film
+from prefect_kling.studio.film.quote import FilmQuote, quote_film
 from prefect_kling.studio.film.reading.reader import load_story, load_storyboard
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.film.takes import keep_pick, read_picks
@@ -26,12 +34,20 @@ _COLUMNS = (
 )
 
 
+_Chosen = tuple[PlannedClip, int]
+"""A shot and the take that is picked of it."""
+
+
 class WrongPick(RuntimeError):
     """A pick names a shot or a take that does not exist, or one that the storyboard picks."""
 
 
 def pick(
-    storyboard: Path, *picks: str, version: str | None = None, archive: str = "default"
+    storyboard: Path,
+    *picks: str,
+    version: str | None = None,
+    archive: str = "default",
+    as_json: AsJson = False,
 ) -> None:
     """Pick takes of shots, as in `prefect-kling pick film.yaml 1.2=3 2.1=1`.
 
@@ -43,6 +59,7 @@ def pick(
         picks: Shots by number, or by title, each with the number of a take.
         version: The version whose takes are picked, of a storyboard with versions.
         archive: Name of the KlingArchive block.
+        as_json: Print JSON.
     """
     if version is None:
         board = load_storyboard(storyboard)
@@ -50,14 +67,23 @@ def pick(
         board = load_story(storyboard).chosen([version]).films[0].board
     block = asyncio.run(load_block(KlingArchive, archive))
     clips = block.get_archive()
+    kept = read_picks(board, clips)
+    before = plan_film(board, kept)
+    plan = before
+    chosen: list[_Chosen] = []
     if picks:
-        _keep(board, _parse(picks), clips)
-        return
-    plan = plan_film(board, read_picks(board, clips))
-    if not plan.shots_with_takes:
+        plan, chosen = _keep(board, before, dict(kept), _parse(picks), clips)
+        if not as_json:
+            _tell_picks(chosen)
+    quote = asyncio.run(quote_film(plan, clips))
+    if as_json:
+        print_json(_document(chosen, before, quote, block))
+    elif picks:
+        _tell_change(before, quote)
+    elif plan.shots_with_takes:
+        _show(quote, block, clips)
+    else:
         say(Styled(plan.title, "bold"), ": no shot has several takes; `takes: 3` asks for them")
-        return
-    _show(plan, block, clips)
 
 
 def _parse(picks: Sequence[str]) -> dict[str, int]:
@@ -71,12 +97,16 @@ def _parse(picks: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _keep(board: Storyboard, asked: dict[str, int], archive: Archive) -> None:
-    """Check all picks, keep them, and say what they change."""
-    picks = read_picks(board, archive)
-    before = plan_film(board, picks)
+def _keep(
+    board: Storyboard,
+    before: FilmPlan,
+    picks: dict[str, int],
+    asked: dict[str, int],
+    archive: Archive,
+) -> tuple[FilmPlan, list[_Chosen]]:
+    """Check what is asked and keep it; return the plan that follows, and what was picked."""
     plan = before
-    chosen: list[tuple[PlannedClip, int]] = []
+    chosen: list[_Chosen] = []
     # In the order of the film: a pick changes the requests of the shots that are made from it, and
     # so the keys by which their own picks are kept.
     for name, take in sorted(asked.items(), key=lambda each: _place(each[0], before)):
@@ -88,11 +118,7 @@ def _keep(board: Storyboard, asked: dict[str, int], archive: Archive) -> None:
 
     for shot, take in chosen:
         keep_pick(shot, take, plan.slug, archive)
-        was = "none was picked"
-        if shot.pick is not None:
-            was = f"take {shot.pick} was picked"
-        say(Styled(shot.shot_name, "bold"), f": take {take} is picked; {was} before")
-    _tell_change(before, plan, archive)
+    return plan, chosen
 
 
 def _place(name: str, plan: FilmPlan) -> int:
@@ -133,22 +159,69 @@ def _require_choice(shot: PlannedClip, take: int, board: Storyboard) -> None:
         )
 
 
-def _tell_change(before: FilmPlan, plan: FilmPlan, archive: Archive) -> None:
-    """Say which other shots are made anew, and what a run would pay."""
-    quote = asyncio.run(quote_film(plan, archive))
+def _made_anew(before: FilmPlan, plan: FilmPlan) -> list[str]:
+    """Return the shots that are made from what was picked, and so are other clips now."""
     known = {clip.first_take_key for clip in before.used}
-    anew = [clip.shot_name for clip in plan.used if clip.first_take_key not in known]
+    return [clip.shot_name for clip in plan.used if clip.first_take_key not in known]
+
+
+def _tell_picks(chosen: Sequence[_Chosen]) -> None:
+    for shot, take in chosen:
+        was = "none was picked"
+        if shot.pick is not None:
+            was = f"take {shot.pick} was picked"
+        say(Styled(shot.shot_name, "bold"), f": take {take} is picked; {was} before")
+
+
+def _tell_change(before: FilmPlan, quote: FilmQuote) -> None:
+    """Say which other shots are made anew, and what a run would pay."""
+    anew = _made_anew(before, quote.plan)
     if anew:
         say(f"Made from what is picked: {', '.join(anew)}.")
-    for note in plan.notes:
+    for note in quote.plan.notes:
         say(Styled("note ", "yellow"), note)
     to_pay = Styled(f"To be paid by the next run: ${quote.usd}", "bold")
     say(to_pay, ". Run the film again; what is there is kept and costs nothing.")
 
 
-def _show(plan: FilmPlan, block: KlingArchive, archive: Archive) -> None:
+def _document(
+    chosen: Sequence[_Chosen], before: FilmPlan, quote: FilmQuote, block: KlingArchive
+) -> Picked:
+    """Return the takes of all shots that have several, and what this call has changed."""
+    archive = block.get_archive()
+    takes = []
+    for shot in quote.plan.shots_with_takes:
+        for take in shot.every_take:
+            standing = quote.standings[take.clip_key]
+            uri = None
+            watch_url = None
+            if standing is Standing.ARCHIVED:
+                uri = archive.clip_uri(take.clip_key)
+                watch_url = block.watch_link(uri)
+            listed = TakeListed(
+                shot=shot.shot_name,
+                take=take.order.take,
+                clip_key=take.clip_key,
+                state=standing,
+                is_used=take.is_used,
+                is_open=take.is_open,
+                uri=uri,
+                watch_url=watch_url,
+            )
+            takes.append(listed)
+    return Picked(
+        title=quote.plan.title,
+        picked={shot.shot_name: take for shot, take in chosen},
+        made_anew=tuple(_made_anew(before, quote.plan)),
+        usd=quote.usd,
+        notes=tuple(quote.plan.notes),
+        takes=tuple(takes),
+    )
+
+
+def _show(quote: FilmQuote, block: KlingArchive, archive: Archive) -> None:
     """Print the takes of each shot that has several, and links to those that exist."""
-    quote = asyncio.run(quote_film(plan, archive))
+    plan = quote.plan
     rows = []
     links = []
     for shot in plan.shots_with_takes:

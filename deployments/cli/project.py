@@ -15,8 +15,9 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
+from prefect_kling.deployments.cli.documents import Deployed, FileOfProject, ProjectBegun
 from prefect_kling.deployments.cli.serve import ServerNotConfigured
-from prefect_kling.deployments.cli.terminal import Styled, say
+from prefect_kling.deployments.cli.terminal import AsJson, Styled, facts, print_json, say
 
 _DOCKERFILE = """\
 # An image for Docker, Kubernetes and ECS work pools: the package and nothing else.
@@ -51,7 +52,7 @@ class NotDeployed(RuntimeError):
     """Prefect's own command refused a deployment. Its words are the message."""
 
 
-def init(*, folder: Path = Path(), pool: str = "kling") -> None:
+def init(*, folder: Path = Path(), pool: str = "kling", as_json: AsJson = False) -> None:
     """Write prefect.yaml, a Dockerfile and .env.example into your project.
 
     Free, safe to repeat. A file that is there and differs is left as it is, and the
@@ -60,6 +61,7 @@ def init(*, folder: Path = Path(), pool: str = "kling") -> None:
     Args:
         folder: The project's folder.
         pool: Name of the work pool that the deployments belong to.
+        as_json: Print JSON.
     """
     folder.mkdir(parents=True, exist_ok=True)
     contents = {
@@ -67,8 +69,12 @@ def init(*, folder: Path = Path(), pool: str = "kling") -> None:
         "Dockerfile": _DOCKERFILE.format(version=version("prefect-kling")),
         ".env.example": _ENVIRONMENT,
     }
-    for name, content in contents.items():
-        _write(folder / name, content)
+    written = [_write(folder / name, content) for name, content in contents.items()]
+    if as_json:
+        print_json(ProjectBegun(pool=pool, files=tuple(written)))
+        return
+    for file in written:
+        say(_line_of(file))
     say("Next: fill in .env.example, then `prefect-kling setup --yes` and `prefect-kling deploy`.")
 
 
@@ -78,6 +84,7 @@ def deploy(
     pool_type: str = "process",
     schedule: Sequence[str] = (),
     file: Path | None = None,
+    as_json: AsJson = False,
 ) -> None:
     """Deploy to a work pool, which is made if there is none, and switch schedules on.
 
@@ -89,6 +96,7 @@ def deploy(
         pool_type: Its type if it must be made: process, docker, kubernetes, ecs …
         schedule: Deployments whose schedules are switched on, such as collect-finished.
         file: A prefect.yaml of your own, as `init` writes it; that of the package unless given.
+        as_json: Print JSON.
     """
     if not PREFECT_API_URL.value():
         raise ServerNotConfigured(
@@ -103,14 +111,25 @@ def deploy(
     _switch_on(described, schedule)
     chosen = _chosen(described, names)
 
-    if not _has_pool(pool):
+    pool_is_new = not _has_pool(pool)
+    if pool_is_new:
         _run_prefect("work-pool", "create", pool, "--type", pool_type)
     with TemporaryDirectory(prefix="prefect-kling-") as disk:
         written = Path(disk) / "prefect.yaml"
         written.write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
         for name in chosen:
             _run_prefect("--no-prompt", "deploy", "--prefect-file", str(written), "--name", name)
-            say("deployed ", Styled(name, "bold"))
+            say("deployed ", Styled(name, "bold"), to=facts(as_json=as_json))
+    if as_json:
+        scheduled = _scheduled(described)
+        document = Deployed(
+            pool=pool,
+            pool_is_new=pool_is_new,
+            deployments=tuple(chosen),
+            scheduled=tuple(name for name in chosen if name in scheduled),
+        )
+        print_json(document)
+        return
     say(f"Next: `prefect worker start --pool {pool}`.")
 
 
@@ -120,16 +139,24 @@ def _for_pool(pool: str) -> str:
     return text.replace("name: kling\n    work_queue_name", f"name: {pool}\n    work_queue_name")
 
 
-def _write(path: Path, content: str) -> None:
+def _write(path: Path, content: str) -> FileOfProject:
     if not path.exists():
         path.write_text(content, encoding="utf-8")
-        say(f"  {path}")
-    elif path.read_text(encoding="utf-8") == content:
-        say(f"  {path}  (unchanged)")
-    else:
-        beside = path.with_name(path.name + _NEW)
-        beside.write_text(content, encoding="utf-8")
-        say(f"  {beside}  ({path.name} is yours and was left as it is)")
+        return FileOfProject(path=str(path), outcome="written")
+    if path.read_text(encoding="utf-8") == content:
+        return FileOfProject(path=str(path), outcome="unchanged")
+    beside = path.with_name(path.name + _NEW)
+    beside.write_text(content, encoding="utf-8")
+    return FileOfProject(path=str(beside), outcome="beside")
+
+
+def _line_of(file: FileOfProject) -> str:
+    if file.outcome == "unchanged":
+        return f"  {file.path}  (unchanged)"
+    if file.outcome == "beside":
+        yours = Path(file.path).name.removesuffix(_NEW)
+        return f"  {file.path}  ({yours} is yours and was left as it is)"
+    return f"  {file.path}"
 
 
 def _has_pool(name: str) -> bool:
@@ -173,6 +200,16 @@ def _switch_on(described: dict[str, Any], names: Sequence[str]) -> None:
             raise NotDeployed(f"there is no schedule of {name}; there are those of {known}")
         for each in with_schedule[name]:
             each["active"] = True
+
+
+def _scheduled(described: dict[str, Any]) -> set[str]:
+    """Return the names of the deployments that have a schedule which is on."""
+    return {
+        deployment["name"]
+        for deployment in described["deployments"]
+        # As Prefect reads it: a schedule is on unless it says otherwise.
+        if any(each.get("active", True) for each in deployment.get("schedules", ()))
+    }
 
 
 def _chosen(described: dict[str, Any], names: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from rich.prompt import Prompt
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.blocks.credentials import ADDRESS_VARIABLE
 from prefect_kling.blocks.environment import BUCKET, KEY, PREFIX
+from prefect_kling.deployments.cli.documents import BlockSetUp
 from prefect_kling.kling.error_details import DetailedError
 from prefect_kling.kling.links import is_link
 
@@ -162,10 +163,10 @@ class Planned:
         return self.block.get_block_type_slug()
 
 
-async def set_up(given: Given, name: str, *, overwrite: bool = False) -> list[str]:
+async def set_up(given: Given, name: str, *, overwrite: bool = False) -> list[BlockSetUp]:
     """Save credentials of the store, S3Bucket, KlingCredentials and KlingArchive under one name.
 
-    Returns a line about each block. What is not given stays as a stored block has it: the prefix
+    Returns what became of each block. What is not given stays as a stored block has it: the prefix
     of a ledger and a cap, for example. Repeating it with the same answers changes nothing. Raises
     `SetupRefused`, before anything is written, if a stored block has other values and `overwrite`
     is not set.
@@ -278,10 +279,20 @@ def _same(known: object, wanted: object) -> bool:
     return known == wanted
 
 
-async def _save(planned: Planned, name: str) -> str:
+async def _save(planned: Planned, name: str) -> BlockSetUp:
+    called = f"{planned.place}/{name}"
     if not planned.changes:
-        return f"{planned.place}/{name} exists already, unchanged"
+        return BlockSetUp(block=called, outcome="unchanged")
     await planned.block.asave(name, overwrite=True)
     if planned.known is None:
-        return f"{planned.place}/{name} created"
-    return f"{planned.place}/{name} replaced ({', '.join(planned.changes)})"
+        return BlockSetUp(block=called, outcome="created")
+    return BlockSetUp(block=called, outcome="replaced", changes=planned.changes)
+
+
+def line_of(saved: BlockSetUp) -> str:
+    """Return what became of a block, in words."""
+    if saved.outcome == "unchanged":
+        return f"{saved.block} exists already, unchanged"
+    if saved.outcome == "created":
+        return f"{saved.block} created"
+    return f"{saved.block} replaced ({', '.join(saved.changes)})"

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_kling.deployments.cli.app import main
+from prefect_kling.deployments.cli.documents import DOCUMENTS
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,12 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         return Done(int(exited.value.code or 0), told.out, told.err)
 
     return call
+
+
+def is_documented(facts: dict[str, Any], kind: str) -> bool:
+    """Whether a document has exactly the fields of its kind."""
+    (model,) = [each for each in DOCUMENTS if each.__name__ == kind]
+    return set(facts) == set(model.model_fields)
 
 
 def _server(address: str) -> dict[str, object]:

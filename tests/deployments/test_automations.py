@@ -6,6 +6,7 @@ Prefect server. `test_silence.py` has those about what is not heard of any more,
 """
 
 import asyncio
+import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -28,11 +29,13 @@ from prefect_kling.deployments.automations import (
     ALARM_MESSAGES,
     RECEIVER_NAME,
     SWEEP_NAME,
+    WORKERS_NAME,
     _block_id,
     _create,
     _twin_of_advance,
     advance_automation,
     bring_up_to_date,
+    line_of,
     message_automations,
 )
 from prefect_kling.flows import (
@@ -52,6 +55,7 @@ from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import ClaimRequest
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.telemetry.events import announce_alarm
+from tests.deployments.conftest import Call, is_documented
 from tests.inbox import ENOUGH_SECONDS, Inbox, do_nothing, open_inbox, until_loaded
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
@@ -101,8 +105,8 @@ async def notified(inbox: Inbox) -> AsyncIterator[Inbox]:
     """An inbox to which the automations of this package send."""
     await inbox.block.asave("alerts", overwrite=True)
     block = await _block_id(f"{inbox.block.get_block_type_slug()}/alerts")
-    lines = await bring_up_to_date(message_automations(block))
-    assert lines == [f"created: {name}" for name in NAMES]
+    kept = await bring_up_to_date(message_automations(block))
+    assert [line_of(each) for each in kept] == [f"created: {name}" for name in NAMES]
     await until_loaded()
     yield inbox
     for name in NAMES:
@@ -120,13 +124,31 @@ async def nothing_is_deployed() -> None:
             await api.delete_deployment(found.id)
 
 
+async def test_a_program_reads_what_became_of_each_automation(
+    call: Call, prefect_ui: str, notified: Inbox
+) -> None:
+    """One document with the outcome of each, and the reason of what was left out."""
+    await nothing_is_deployed()
+    reference = f"{notified.block.get_block_type_slug()}/alerts"
+    words = ("automations", "--notify", reference, "--json")
+    done = await asyncio.to_thread(call, *words, PREFECT_API_URL=f"{prefect_ui}/api")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert is_documented(told, "AutomationsKept")
+    assert all(is_documented(each, "AutomationKept") for each in told["automations"])
+    outcomes = {each["name"]: each["outcome"] for each in told["automations"]}
+    assert outcomes == dict.fromkeys(NAMES, "unchanged") | dict.fromkeys(
+        [ADVANCE_NAME, SWEEP_NAME, WORKERS_NAME], "left out"
+    )
+
+
 async def test_there_is_one_automation_of_a_name_and_it_is_kept_up_to_date(
     notified: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A new version renews what nobody has changed; what somebody has changed is left and named."""
     await nothing_is_deployed()
     reference = f"{notified.block.get_block_type_slug()}/alerts"
-    lines = await _create(reference)
+    lines = [line_of(each) for each in await _create(reference)]
     assert lines[: len(NAMES)] == [f"left as it is: {name}" for name in NAMES]
     assert f"left out, advance-films is not deployed: {ADVANCE_NAME}" in lines
     assert f"left out, collect-finished is not deployed: {SWEEP_NAME}" in lines
@@ -143,14 +165,14 @@ async def test_there_is_one_automation_of_a_name_and_it_is_kept_up_to_date(
     newer = replace(ALARM_MESSAGES[gone], subject="In newer words")
     monkeypatch.setitem(ALARM_MESSAGES, gone, newer)
 
-    lines = await _create(reference)
+    lines = [line_of(each) for each in await _create(reference)]
     word = "left as it is, made by an earlier version or changed by hand (--replace renews it)"
     assert f"{word}: {held}" in lines
     assert f"renewed: {gone}" in lines
     assert await subjects(gone) == ["In newer words"]
     assert await subjects(held) == ["Look here"]
 
-    assert f"renewed: {held}" in await _create(reference, replace=True)
+    assert f"renewed: {held}" in map(line_of, await _create(reference, replace=True))
     assert await subjects(held) == [ALARM_MESSAGES[held].subject]
     # Somebody has switched it off: that stays.
     assert not (await Automation.aread(name=held)).enabled

@@ -20,7 +20,7 @@ from prefect_kling.studio.errors import ClipHeld, FilmIncomplete
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import Entry, EntryState
 from prefect_kling.studio.money.reconcile import reconcile
-from tests.deployments.conftest import Call, Done
+from tests.deployments.conftest import Call, Done, is_documented
 from tests.documents import section
 
 ROOT = Path(__file__).parents[2]
@@ -49,12 +49,6 @@ class Here:
 def here(call: Call, prefect_ui: str, default_blocks: None) -> Here:
     """The command line with blocks named default."""
     return Here(call, f"{prefect_ui}/api")
-
-
-def is_documented(facts: dict[str, Any], kind: str) -> bool:
-    """Whether a document has exactly the fields of its kind."""
-    (model,) = [each for each in DOCUMENTS if each.__name__ == kind]
-    return set(facts) == set(model.model_fields)
 
 
 def test_a_clip_from_a_prompt(

@@ -28,7 +28,7 @@ from prefect.deployments import arun_deployment
 from pydantic import SecretStr
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
-from prefect_kling.deployments.automations import ADVANCE_NAME, _create
+from prefect_kling.deployments.automations import ADVANCE_NAME, _create, line_of
 from prefect_kling.deployments.catalogue import import_flow, load_deployments, read_deployments
 from prefect_kling.deployments.local.processes import free_ports, running
 from prefect_kling.examples.composition import through_a_deployment
@@ -227,7 +227,7 @@ async def test_a_film_that_was_sent_and_left_completes_itself(
     watched: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
     """The receiver archives each of two chained shots, its event starts advance-films."""
-    assert await _create(None) == [f"created: {ADVANCE_NAME}"]
+    assert [line_of(each) for each in await _create(None)] == [f"created: {ADVANCE_NAME}"]
     tag = archive.bucket.prefix.strip("/")
     shots = [{"prompt": f"One {tag}"}, {"prompt": f"Two {tag}"}]
     scenes = [{"continuity": "last_frame", "shots": shots}]

@@ -1,5 +1,6 @@
 """`prefect-kling pick` as a person meets it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from prefect_kling.studio.film.planner import plan_film
 from prefect_kling.studio.film.reading.reader import load_storyboard
 from prefect_kling.studio.film.takes import read_picks
 from prefect_kling.studio.money.archive import Archive
-from tests.deployments.conftest import Call, Done
+from tests.deployments.conftest import Call, Done, is_documented
 
 FILM = """
 title: Picked {tag}
@@ -44,6 +45,14 @@ def test_takes_are_listed_picked_and_told(
     assert "none is; take 1 counts" in listed.stdout
     assert "prefect-kling pick STORYBOARD 1.1=2" in listed.stdout
 
+    told = json.loads(pick("--json").stdout)
+    assert is_documented(told, "Picked")
+    assert all(is_documented(each, "TakeListed") for each in told["takes"])
+    assert [(each["take"], each["is_used"], each["is_open"]) for each in told["takes"][:2]] == [
+        (1, True, True), (2, False, True),
+    ]  # fmt: skip
+    assert (len(told["takes"]), told["picked"], told["made_anew"]) == (9, {}, [])
+
     done = pick("1.2=3", "the knock=2")
     assert done.returncode == 0, done.stderr
     assert picked() == [2, 3, 2, None]
@@ -56,7 +65,10 @@ def test_takes_are_listed_picked_and_told(
     assert "take 1 is picked; take 2 was picked before" in again.stdout
     assert "no take is picked of 1.2 The parcel" in again.stdout
     assert picked() == [1, None, 2, None]
-    pick("1.1=2")
+    told = json.loads(pick("1.1=2", "--json").stdout)
+    assert told["picked"] == {"1.1 The knock": 2}
+    assert told["made_anew"] == ["1.2 The parcel"]
+    assert told["usd"] == "1.8990"
     assert picked() == [2, 3, 2, None]
 
     for words, told in {

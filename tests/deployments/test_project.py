@@ -1,5 +1,6 @@
 """Production from the installed package: files for one's own project; one command to deploy."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from prefect.client.schemas.objects import DeploymentSchedule
 
 from prefect_kling.deployments.catalogue import read_deployments
 from tests.deployed import forget_deployments
+from tests.deployments.conftest import is_documented
 
 COMMAND = str(Path(sys.executable).parent / "prefect-kling")
 
@@ -44,6 +46,14 @@ def test_init_writes_files_and_leaves_those_that_are_the_users(tmp_path: Path) -
     assert "is yours" in again.stdout
     assert "unchanged" in again.stdout
 
+    told = json.loads(run("init", "--pool", "studio", "--json", folder=tmp_path).stdout)
+    assert is_documented(told, "ProjectBegun")
+    assert is_documented(told["files"][0], "FileOfProject")
+    outcomes = {each["path"]: each["outcome"] for each in told["files"]}
+    assert outcomes == {
+        "prefect.yaml": "unchanged", "Dockerfile.new": "beside", ".env.example": "unchanged",
+    }  # fmt: skip
+
 
 async def schedules(name: str) -> list[DeploymentSchedule]:
     """The schedules of a deployment."""
@@ -65,8 +75,18 @@ async def test_deploy_makes_pool_and_deployments_and_keeps_schedules_on(
     async with get_client() as api:
         assert (await api.read_work_pool("own")).type == "process"
 
-    second = run("deploy", "collect-finished", "--pool", "own", api=prefect_ui, folder=tmp_path)
+    second = run(
+        "deploy", "collect-finished", "--pool", "own", "--json", api=prefect_ui, folder=tmp_path
+    )
     assert second.returncode == 0, second.stdout + second.stderr
+    told = json.loads(second.stdout)
+    assert is_documented(told, "Deployed")
+    assert told == {
+        "pool": "own",
+        "pool_is_new": False,
+        "deployments": ["collect-finished"],
+        "scheduled": ["collect-finished"],
+    }
     (schedule,) = await schedules("collect-finished/collect-finished")
     assert schedule.active
     await forget_deployments()

@@ -1,5 +1,6 @@
 """Setting up, as a person or a provisioning script does it, against a real server."""
 
+import json
 import os
 import secrets
 import subprocess
@@ -18,6 +19,7 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.cli.setup import (
     SetupRefused,
     from_environment,
+    line_of,
     require_whole,
     set_up,
 )
@@ -25,7 +27,7 @@ from prefect_kling.deployments.local.demo import BUCKET
 from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.kling.client import API_URL
 from prefect_kling.sandbox import Sandbox
-from tests.deployments.conftest import Call, Done
+from tests.deployments.conftest import Call, Done, is_documented
 
 COMMAND = str(Path(sys.executable).parent / "prefect-kling")
 TYPED_UNSEEN = ("API key", "Secret access key")
@@ -111,6 +113,34 @@ def test_an_environment_becomes_blocks_and_a_healthy_doctor(
     told = first.stdout + first.stderr + second.stdout + second.stderr
     assert given["APIMODELS_API_KEY"] not in told
     assert given["AWS_SECRET_ACCESS_KEY"] not in told
+
+
+def test_a_program_reads_what_was_set_up_and_what_the_doctor_found(
+    setup_here: SetupHere, given: dict[str, str], name: str
+) -> None:
+    """One document, also where the doctor finds a fault; a refusal leaves stdout empty."""
+    first = setup_here(given, "--json")
+    assert first.returncode == 0, first.stderr
+    told = json.loads(first.stdout)
+    assert is_documented(told, "SetUp")
+    assert all(is_documented(each, "BlockSetUp") for each in told["blocks"])
+    assert [each["outcome"] for each in told["blocks"]] == ["created"] * 4
+    assert told["blocks"][-1] == {
+        "block": f"kling-archive/{name}", "outcome": "created", "changes": [],
+    }  # fmt: skip
+    assert (is_documented(told["checks"][0], "Check"), told["faults"]) == (True, 0)
+    assert given["APIMODELS_API_KEY"] not in first.stdout
+
+    other = given | {"APIMODELS_API_KEY": "sk_another_0123456789"}
+    refused = setup_here(other, "--json")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "--overwrite" in refused.stderr
+    replaced = setup_here(other, "--overwrite", "--json")
+    assert replaced.returncode == 1
+    told = json.loads(replaced.stdout)
+    changed = [each["changes"] for each in told["blocks"] if each["outcome"] == "replaced"]
+    assert changed == [["api_key"]]
+    assert told["faults"] == sum(each["status"] == "fault" for each in told["checks"]) > 0
 
 
 def test_other_values_are_refused_until_overwriting_is_asked_for(
@@ -251,11 +281,10 @@ async def test_a_receiver_gets_a_secret_that_stays(given: dict[str, str], name: 
     secret = (await KlingCredentials.aload(name)).receiver_secret
     assert secret is not None
     assert len(secret.get_secret_value()) >= 32
-    assert all(line.endswith("unchanged") for line in await set_up(receiver, name))
+    assert all(saved.outcome == "unchanged" for saved in await set_up(receiver, name))
     moved = receiver | {"KLING_RECEIVER_URL": "https://example.org"}
-    assert f"kling-credentials/{name} replaced (receiver_url)" in await set_up(
-        moved, name, overwrite=True
-    )
+    saved = await set_up(moved, name, overwrite=True)
+    assert f"kling-credentials/{name} replaced (receiver_url)" in map(line_of, saved)
     known = await KlingCredentials.aload(name)
     assert (known.receiver_url, known.receiver_secret) == ("https://example.org", secret)
 
@@ -291,10 +320,10 @@ async def test_an_endpoint_with_temporary_keys_keeps_the_session_token(
 async def test_what_is_not_given_stays(given: dict[str, str], name: str) -> None:
     """A new key alone moves neither the ledger's prefix nor the store's credentials."""
     await set_up(from_environment(given), name)
-    lines = await set_up(
+    saved = await set_up(
         {"APIMODELS_API_KEY": "sk_new", "KLING_BUCKET": BUCKET}, name, overwrite=True
     )
-    assert [line for line in lines if "replaced" in line] == [
+    assert [line_of(each) for each in saved if each.outcome == "replaced"] == [
         f"kling-credentials/{name} replaced (api_key)"
     ]
     archive = await KlingArchive.aload(name)

@@ -34,6 +34,7 @@ from prefect_kling.studio.film.assembly import Film
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.archive import Archive, Clip
+from prefect_kling.studio.money.ledger import EntryState
 from prefect_kling.telemetry.progress import ShotProgress, Stage, subscribe
 from tests.conftest import eager_credentials
 from tests.flows.pictures import video
@@ -354,6 +355,7 @@ async def test_an_unchanged_film_is_found_and_costs_nothing(
 async def test_a_failing_shot_does_not_stop_the_others(
     credentials: KlingCredentials,
     archive_block: KlingArchive,
+    archive: Archive,
     sandbox: Sandbox,
     tag: str,
 ) -> None:
@@ -377,6 +379,11 @@ async def test_a_failing_shot_does_not_stop_the_others(
     assert "CONTENT" in why
     assert "| 1\\.3 C | 1\\.2 B was not made |" in why
     assert "run the film again" in rest
+    entries = [each.entry for each in archive.ledger.all_records()]
+    (failed,) = [each for each in entries if each.state is EntryState.FAILED]
+    assert why.count(str(failed.job_id)) == 1
+    assert "- not in that sum: 1\\.2 B, failed for good, $0\\.1899 at most" in rest
+    assert f"`prefect-kling retry {failed.clip_key}`" in rest
     links = links_of(rest)
     assert len(links) == rest.count("![clip](data:image/jpeg;base64,") == 3
     assert all(read(link) for link in links)

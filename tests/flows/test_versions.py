@@ -94,6 +94,7 @@ async def test_what_versions_share_is_made_and_paid_once(
     assert len(submitted) == DIFFERENT
     waited = [each for each in progress if each.stage is Stage.DONE and each.reused]
     assert len(waited) == len(VERSIONS) * 3 - DIFFERENT
+    assert all(each.detail.startswith("the same clip as ") for each in waited)
     accounts = archive.budget.accounts()
     assert accounts is not None
     assert str(accounts.committed(f"workshop-{tag_of(archive)}")) == WORTH_USD

@@ -133,7 +133,7 @@ async def test_an_approved_film_is_made(
     (message,) = await called.about(f"film Ask {tag} may cost $0.3798")
     assert message["text"].endswith(f"{prefect_ui}/runs/flow-run/{asked.id}")
     assert asked.state is not None
-    assert str(asked.state.message).startswith("$0.3798 may be paid, above $0.1 somebody must")
+    assert str(asked.state.message).startswith("$0.3798 may be paid, above $0.10 somebody must")
     assert "see the quote under Artifacts, and press Resume" in str(asked.state.message)
     page_of_quote = await quote_of(asked, api)
     for part in (f"Asked for {tag} too", "$0.1899", "to be paid", "Press *Resume*", "Until **"):

@@ -96,7 +96,9 @@ async def until_asked(question: str, run: FlowRun, api: PrefectClient) -> list[s
             keys = seen.state.state_details.run_input_keyset or {}
             if keys.get("schema") == f"suspended-{question}-schema":
                 schema = json.loads(await api.read_flow_run_input(run.id, keys["schema"]))
-                return list(schema["properties"])
+                fields = list(schema["properties"])
+                assert schema["required"] == fields, "no pick is called optional"
+                return fields
             await asyncio.sleep(0.5)
 
 
