@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 QUIET := PYTHONWARNINGS='ignore:Editable installation'
 ROOMS := kling sandbox studio blocks telemetry runs tasks flows deployments
 
+# Compiled files are kept: where the environment forbids it, each process of the tests compiles all anew.
+test test-all coverage: export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: demo test test-all lint docs package coverage mutants bench torture model fuzz soak clean
 
 demo: $(VENV)/installed  ## make the example film: no key, no cloud

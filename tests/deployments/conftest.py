@@ -32,6 +32,9 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         with monkeypatch.context() as surroundings, temporary_settings(**_server(PREFECT_API_URL)):
             for name, value in {"COLUMNS": "200", "NO_COLOR": "1", **environment}.items():
                 surroundings.setenv(name, value)
+            if PREFECT_API_URL:
+                # For the commands that this one runs.
+                surroundings.setenv("PREFECT_API_URL", PREFECT_API_URL)
             with pytest.raises(SystemExit) as exited:
                 main(words)
         told = capsys.readouterr()

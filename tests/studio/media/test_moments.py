@@ -52,7 +52,7 @@ def test_a_picture_is_the_same_whether_it_is_jumped_to_or_not(make: str) -> None
 
 def test_what_lies_between_is_not_read() -> None:
     """Of a film of eighty key frames, those that lead to three pictures."""
-    data = make_clip(Recipe(frames=960, width=640, height=360, movflags="faststart"))
+    data = make_clip(Recipe(frames=960, width=320, height=180, movflags="faststart"))
     file = Watched(data)
     with av.open(file, buffer_size=4096) as film:
         before = file.taken
