@@ -1,6 +1,5 @@
 """The command line as a person meets it: words, exit codes, and whole commands as processes."""
 
-import contextlib
 import inspect
 import json
 import os
@@ -10,15 +9,12 @@ from importlib import import_module
 from pathlib import Path
 
 import av
-import httpx
 import pytest
 from cyclopts import App
 from cyclopts.command_spec import CommandSpec
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.cli.app import COMMANDS, app
-from prefect_kling.deployments.local.processes import free_ports, running
-from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.studio.film.assembly import Film
 from tests.deployments.conftest import Call
 
@@ -166,7 +162,7 @@ def test_a_film_is_made_with_stored_blocks(
         "title: Short\nscenes:\n  - shots:\n      - {prompt: From the command line, duration: 3}\n"
     )
     names = ("--credentials", stored_blocks, "--archive", stored_blocks)
-    done = run("film", str(path), *names, PREFECT_API_URL=f"{prefect_ui}/api")
+    done = call("film", str(path), *names, PREFECT_API_URL=f"{prefect_ui}/api")
     assert done.returncode == 0, done.stderr
     assert "Short: 3.00 s, 1 shot" in done.stdout
     again = call("film", str(path), *names, PREFECT_API_URL=f"{prefect_ui}/api")
@@ -176,46 +172,6 @@ def test_a_film_is_made_with_stored_blocks(
     )
     assert "archived" in quoted.stdout
     assert "To be paid: $0" in quoted.stdout
-
-
-def test_the_sandbox_runs_alone_and_comes_back_where_it_was(tmp_path: Path) -> None:
-    """It serves the API with the key it names, and a store; again with its folder: the same."""
-    port = free_ports(1)[0]
-    log = tmp_path / "log"
-    folder = tmp_path / "api"
-    command = [COMMAND, "sandbox", "--store", "--folder", str(folder)]
-    address = f"http://127.0.0.1:{port}/api/v1/balance"
-
-    def answers() -> bool:
-        try:
-            return httpx.get(address).status_code == 401
-        except httpx.HTTPError:
-            return False
-
-    with running([*command, "--port", str(port)], os.environ, log, answers):
-        known = exported(log)
-        assert known["APIMODELS_BASE_URL"] == address.removesuffix("/balance")
-        s3 = LocalS3(
-            known["AWS_ENDPOINT_URL_S3"], known["AWS_ACCESS_KEY_ID"], known["AWS_SECRET_ACCESS_KEY"]
-        )
-        with contextlib.closing(s3.client()) as client:
-            assert client.list_objects_v2(Bucket=known["KLING_BUCKET"])["KeyCount"] == 0
-            client.put_object(Bucket=known["KLING_BUCKET"], Key="a-clip", Body=b"kept")
-        key = log.read_text().split("key ")[1].split()[0]
-        assert httpx.get(address, headers={"Authorization": f"Bearer {key}"}).json()["code"] == 200
-    assert (folder / "practice.json").stat().st_mode & 0o077 == 0, "it holds keys"
-
-    with running(command, os.environ, log, answers):
-        assert exported(log) == known
-        with contextlib.closing(s3.client()) as client:
-            kept = client.get_object(Bucket=known["KLING_BUCKET"], Key="a-clip")["Body"].read()
-        assert kept == b"kept"
-
-
-def exported(log: Path) -> dict[str, str]:
-    """The variables that the sandbox has printed."""
-    lines = [line.removeprefix("export ") for line in log.read_text().splitlines()]
-    return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 STORY = """\

@@ -1,6 +1,7 @@
 """A signal ends every long-running command, and nothing that it started is left."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -11,11 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import pytest
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.cli.signals import Ended, ended_by_signals, run
 from prefect_kling.deployments.local.processes import free_ports
+from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.money.archive import Archive
 
@@ -92,7 +95,7 @@ def started(tmp_path: Path) -> Iterator[Callable[..., Command]]:
 
     def start(*words: str, **environment: str) -> Command:
         surroundings = {"PREFECT_HOME": str(tmp_path / "home"), "COLUMNS": "200", **environment}
-        command = Command(words, surroundings, tmp_path / "log")
+        command = Command(words, surroundings, tmp_path / f"log-{len(commands)}")
         commands.append(command)
         command.start()
         return command
@@ -148,21 +151,57 @@ needs_proc = pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc"
 
 
 @needs_proc
-@pytest.mark.parametrize(
-    "sent",
-    [signal.SIGTERM, signal.SIGHUP, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
-    ids=lambda sent: sent.name,
-)
-def test_the_sandbox_and_its_store_end(
-    started: Callable[..., Command], sent: signal.Signals, tmp_path: Path
+def test_the_sandbox_ends_and_comes_back_where_it_was(
+    started: Callable[..., Command], tmp_path: Path
 ) -> None:
-    """With 0: it ran until it was interrupted; the S3 server is gone, too."""
-    folder = str(tmp_path / "kept")
-    port = str(free_ports(1)[0])
-    command = started("sandbox", "--store", "--port", port, "--folder", folder)
+    """It serves the API with the key it names, and a store; again with its folder: the same.
+
+    It ends with 0, for it ran until it was interrupted; the S3 server is gone, too.
+    """
+    folder = tmp_path / "kept"
+    words = ("sandbox", "--store", "--folder", str(folder))
+    port = free_ports(1)[0]
+    address = f"http://127.0.0.1:{port}/api/v1/balance"
+    first = started(*words, "--port", str(port))
+    first.wait_for(lambda: _status(address) == 401)
+    assert any("weed" in each for each in first.left())
+    known = exported(first)
+    assert known["APIMODELS_BASE_URL"] == address.removesuffix("/balance")
+    store = LocalS3(
+        known["AWS_ENDPOINT_URL_S3"], known["AWS_ACCESS_KEY_ID"], known["AWS_SECRET_ACCESS_KEY"]
+    )
+    bucket = known["KLING_BUCKET"]
+    with contextlib.closing(store.client()) as client:
+        assert client.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+        client.put_object(Bucket=bucket, Key="a-clip", Body=b"kept")
+    key = first.told().split("key ")[1].split()[0]
+    assert httpx.get(address, headers={"Authorization": f"Bearer {key}"}).json()["code"] == 200
+    assert (folder / "practice.json").stat().st_mode & 0o077 == 0, "it holds keys"
+    assert first.end(signal.SIGTERM) == 0, first.told()
+    assert first.left() == []
+
+    second = started(*words)
+    second.wait_for(lambda: _status(address) == 401)
+    assert exported(second) == known
+    with contextlib.closing(store.client()) as client:
+        assert client.get_object(Bucket=bucket, Key="a-clip")["Body"].read() == b"kept"
+    assert second.end(signal.SIGHUP) == 0, second.told()
+    assert second.left() == []
+
+
+def exported(command: Command) -> dict[str, str]:
+    """The variables that the sandbox has printed."""
+    lines = [line.removeprefix("export ") for line in command.told().splitlines()]
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+@needs_proc
+@pytest.mark.slow
+def test_a_sandbox_ends_by_ctrl_c(started: Callable[..., Command]) -> None:
+    """As by the other signals."""
+    command = started("sandbox", "--store", "--port", str(free_ports(1)[0]))
     command.wait_for(lambda: "Kling sandbox on" in command.told())
-    assert any("weed" in each for each in command.left())
-    assert command.end(sent) == 0, command.told()
+    assert command.end(signal.SIGINT) == 0, command.told()
     assert command.left() == []
 
 
@@ -171,7 +210,7 @@ IN_THE_LANE = {("clip", signal.SIGTERM), ("receiver", signal.SIGHUP)}
 
 
 def every_command() -> list[object]:
-    """Each command with each signal; most are marked slow, for each is a process of its own."""
+    """Most are marked slow, for each is a process of its own."""
     return [
         pytest.param(
             command,
@@ -233,7 +272,7 @@ async def test_a_command_at_work_ends(
     command = started(*words[kind], PREFECT_API_URL=server)
     moments: dict[str, Callable[[], bool]] = {
         "watch": lambda: "submitted" in command.told(),
-        "receiver": lambda: _answers(port),
+        "receiver": lambda: _status(f"http://127.0.0.1:{port}/health") == 200,
         "serve": lambda: "Your deployments are being served" in command.told(),
     }
     command.wait_for(moments.get(kind, lambda: sandbox.stats()["polled"] > polled))
@@ -254,19 +293,25 @@ async def _leave_a_job(prompt: str, credentials: KlingCredentials, archive: Klin
     await submit_batch([request], credentials, archive)
 
 
-def _answers(port: int) -> bool:
-    import httpx
-
+def _status(address: str) -> int:
+    """The status of an answer; 0 where nobody answers."""
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+        return httpx.get(address).status_code
     except httpx.HTTPError:
-        return False
+        return 0
 
 
 @needs_proc
 @pytest.mark.slow
-@pytest.mark.parametrize("sent", SIGNALS, ids=lambda sent: sent.name)
-@pytest.mark.parametrize("moment", ["starting", "filming"])
+@pytest.mark.parametrize(
+    ("moment", "sent"),
+    [
+        ("starting", signal.SIGINT),
+        ("filming", signal.SIGTERM),
+        ("filming", signal.SIGHUP),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_the_demo_ends(
     moment: str, sent: signal.Signals, started: Callable[..., Command], tmp_path: Path
 ) -> None:

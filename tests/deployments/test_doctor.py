@@ -1,19 +1,15 @@
 """The doctor on a healthy set-up and on ill ones: each fault is found, named and has a cure."""
 
-import os
 import re
 import secrets
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -29,16 +25,17 @@ from prefect_kling.deployments.doctor.context import DoctorContext
 from prefect_kling.deployments.doctor.examination import examine
 from prefect_kling.deployments.doctor.finding import Finding, Reason, Status
 from prefect_kling.deployments.doctor.prefect_server import is_older
-from prefect_kling.deployments.local.processes import free_ports, running
+from prefect_kling.deployments.local.processes import free_ports
 from prefect_kling.flows import generate_clip
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.errors import ClipHeld, StorageRefused
+from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.storage.bucket import Bucket
 from tests.deployed import forget_deployments
 from tests.deployments.conftest import Call
+from tests.deployments.door import open_door
 
-COMMAND = str(Path(sys.executable).parent / "prefect-kling")
 HIDDEN = "a-receiver-secret-nobody-may-see"
 Findings = Mapping[str, Finding]
 
@@ -357,34 +354,13 @@ async def test_a_receiver_that_lets_everybody_in_is_a_fault(
 
 
 async def test_the_real_receiver_is_healthy_and_a_wrong_path_is_noticed(
-    name: str,
-    prefect_ui: str,
-    credentials: KlingCredentials,
-    archive_block: KlingArchive,
-    tmp_path: Path,
+    name: str, credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive
 ) -> None:
     """Our receiver marks its answers; below another path the mark is missing."""
-    address = nowhere()
-    known = _with_receiver(credentials, f"{address}/kling")
-    await known.asave(name)
-    await archive_block.asave(name)
-    command = [
-        COMMAND,
-        "receiver",
-        "--port",
-        address.rpartition(":")[2],
-        "--credentials",
-        name,
-        "--archive",
-        name,
-    ]
-    environment = os.environ | {
-        "PREFECT_API_URL": f"{prefect_ui}/api",
-        "PREFECT_HOME": str(tmp_path),
-    }
-    with running(command, environment, tmp_path / "log", lambda: _is_up(f"{address}/health")):
-        right = await visit(name, known, archive_block)
-        wrong = await visit(name, _with_receiver(credentials, f"{address}/other"), archive_block)
+    with open_door(credentials, archive) as door:
+        right = await visit(name, door.block, archive_block)
+        elsewhere = f"http://127.0.0.1:{door.port}/other"
+        wrong = await visit(name, _with_receiver(credentials, elsewhere), archive_block)
     assert right["unsigned calls"].status is right["receiver"].status is Status.OK
     assert wrong["unsigned calls"].status is Status.HINT
     assert "path" in wrong["unsigned calls"].fix
@@ -498,13 +474,6 @@ def _with_receiver(credentials: KlingCredentials, url: str) -> KlingCredentials:
     return credentials.model_copy(
         update={"receiver_url": url, "receiver_secret": SecretStr(HIDDEN)}
     )
-
-
-def _is_up(url: str) -> bool:
-    try:
-        return httpx.get(url).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 class _Yes(BaseHTTPRequestHandler):

