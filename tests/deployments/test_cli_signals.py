@@ -210,7 +210,7 @@ IN_THE_LANE = {("clip", signal.SIGTERM), ("receiver", signal.SIGHUP)}
 
 
 def every_command() -> list[object]:
-    """Most are marked slow, for each is a process of its own."""
+    """Each command with each signal; most are marked slow, for each is a process of its own."""
     return [
         pytest.param(
             command,
