@@ -86,7 +86,8 @@ COMMANDS = {
     ),
     "cli.project:deploy": (
         "Deploy to a work pool, which is made if there is none, and switch schedules on.\n\n"
-        "Free, safe to repeat. Schedules that are switched on, here or in the UI, stay on."
+        "Free, safe to repeat. Schedules that are switched on, here or in the UI, stay on; those\n"
+        "that somebody has added stay, and so do changed times, unless the file is yours."
     ),
     "cli.quote:quote": (
         "Show what is to be paid for the shots of a storyboard, or for the rows of a table.\n\n"
@@ -171,8 +172,8 @@ def _run(arguments: Sequence[str]) -> None:
         address = PREFECT_API_URL.value() or "http://127.0.0.1"
         _fail(
             "Error",
-            f"the Prefect server at {address} cannot be reached; start it, or set "
-            f"PREFECT_API_URL ({error})",
+            f"the Prefect server at {address} cannot be reached ({error}); start one with "
+            "`prefect server start`, or set PREFECT_API_URL",
         )
     except Exception as error:
         _tell(error)

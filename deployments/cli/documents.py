@@ -542,11 +542,10 @@ class ProjectBegun(Document):
 class Deployed(Document):
     """`deploy`: what was deployed."""
 
-    pool: str
-    """The work pool that was asked for; with `--file` each deployment belongs to that of its
-    file."""
-    pool_is_new: bool
-    """Whether this call has made the pool."""
+    pools: tuple[str, ...]
+    """The work pools that the deployments belong to."""
+    new_pools: tuple[str, ...]
+    """Those of them that this call has made."""
     deployments: tuple[str, ...]
     """The names of the deployments."""
     scheduled: tuple[str, ...]

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import yaml
 from prefect.client.orchestration import get_client
@@ -16,6 +15,15 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
 from prefect_kling.deployments.cli.documents import Deployed, FileOfProject, ProjectBegun
+from prefect_kling.deployments.cli.schedules import (
+    Described,
+    are_on,
+    keep_schedules,
+    name_schedules,
+    read_schedules,
+    switch_on,
+    with_schedules,
+)
 from prefect_kling.deployments.cli.serve import ServerNotConfigured
 from prefect_kling.deployments.cli.terminal import AsJson, Styled, facts, print_json, say
 
@@ -30,8 +38,8 @@ WORKDIR /home/kling
 CMD ["prefect-kling", "serve"]
 """
 _ENVIRONMENT = """\
-# Copy to .env and fill in; keep it out of version control. `prefect-kling setup --yes` makes the
-# blocks from these.
+# Copy to .env and fill in; keep it out of version control. `set -a; . ./.env; set +a` gives a shell
+# all of it, and `prefect-kling setup --yes` makes the blocks from that.
 PREFECT_API_URL=http://127.0.0.1:4200/api
 APIMODELS_API_KEY=
 KLING_BUCKET=
@@ -75,12 +83,17 @@ def init(*, folder: Path = Path(), pool: str = "kling", as_json: AsJson = False)
         return
     for file in written:
         say(_line_of(file))
-    say("Next: fill in .env.example, then `prefect-kling setup --yes` and `prefect-kling deploy`.")
+    say(
+        "Next: copy .env.example to .env and fill it in; then\n"
+        "  set -a; . ./.env; set +a\n"
+        "  prefect-kling setup --yes\n"
+        "  prefect-kling deploy --file prefect.yaml"
+    )
 
 
 def deploy(
     *names: str,
-    pool: str = "kling",
+    pool: str | None = None,
     pool_type: str = "process",
     schedule: Sequence[str] = (),
     file: Path | None = None,
@@ -88,11 +101,12 @@ def deploy(
 ) -> None:
     """Deploy to a work pool, which is made if there is none, and switch schedules on.
 
-    Free, safe to repeat. Schedules that are switched on, here or in the UI, stay on.
+    Free, safe to repeat. Schedules that are switched on, here or in the UI, stay on; those
+    that somebody has added stay, and so do changed times, unless the file is yours.
 
     Args:
         names: Which deployments; all unless given.
-        pool: Name of the work pool.
+        pool: Name of the work pool; unless given, kling, or what the file says of each deployment.
         pool_type: Its type if it must be made: process, docker, kubernetes, ecs …
         schedule: Deployments whose schedules are switched on, such as collect-finished.
         file: A prefect.yaml of your own, as `init` writes it; that of the package unless given.
@@ -103,17 +117,21 @@ def deploy(
             "no Prefect server is named; start one with `prefect server start`, "
             "and set PREFECT_API_URL"
         )
-    text = _for_pool(pool)
+    text = _read_package_file()
     if file is not None:
         text = file.read_text(encoding="utf-8")
-    described: dict[str, Any] = yaml.safe_load(text)
-    _keep_on(described, asyncio.run(_read_active()))
-    _switch_on(described, schedule)
+    described: Described = yaml.safe_load(text)
+    if pool is not None:
+        _move_to(pool, described)
     chosen = _chosen(described, names)
+    name_schedules(described)
+    keep_schedules(described, asyncio.run(read_schedules(chosen)), as_edited=file is None)
+    _switch_on(described, schedule, chosen)
 
-    pool_is_new = not _has_pool(pool)
-    if pool_is_new:
-        _run_prefect("work-pool", "create", pool, "--type", pool_type)
+    pools = _pools(described, chosen)
+    new_pools = [name for name in pools if not _has_pool(name)]
+    for name in new_pools:
+        _run_prefect("work-pool", "create", name, "--type", pool_type)
     with TemporaryDirectory(prefix="prefect-kling-") as disk:
         written = Path(disk) / "prefect.yaml"
         written.write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
@@ -121,21 +139,26 @@ def deploy(
             _run_prefect("--no-prompt", "deploy", "--prefect-file", str(written), "--name", name)
             say("deployed ", Styled(name, "bold"), to=facts(as_json=as_json))
     if as_json:
-        scheduled = _scheduled(described)
+        schedules = with_schedules(described)
         document = Deployed(
-            pool=pool,
-            pool_is_new=pool_is_new,
+            pools=tuple(pools),
+            new_pools=tuple(new_pools),
             deployments=tuple(chosen),
-            scheduled=tuple(name for name in chosen if name in scheduled),
+            scheduled=tuple(name for name in chosen if are_on(schedules.get(name, ()))),
         )
         print_json(document)
         return
-    say(f"Next: `prefect worker start --pool {pool}`.")
+    for name in pools:
+        say(f"Next: `prefect worker start --pool {name}`.")
+
+
+def _read_package_file() -> str:
+    return (files("prefect_kling.deployments") / "prefect.yaml").read_text(encoding="utf-8")
 
 
 def _for_pool(pool: str) -> str:
     """Return the package's prefect.yaml for a work pool of this name."""
-    text = (files("prefect_kling.deployments") / "prefect.yaml").read_text(encoding="utf-8")
+    text = _read_package_file()
     return text.replace("name: kling\n    work_queue_name", f"name: {pool}\n    work_queue_name")
 
 
@@ -159,6 +182,30 @@ def _line_of(file: FileOfProject) -> str:
     return f"  {file.path}"
 
 
+def _move_to(pool: str, described: Described) -> None:
+    for deployment in described["deployments"]:
+        deployment["work_pool"] = {**(deployment.get("work_pool") or {}), "name": pool}
+
+
+def _pools(described: Described, chosen: Sequence[str]) -> list[str]:
+    """Return the work pools of the chosen deployments, each once.
+
+    Raises `NotDeployed` for a deployment without one: a worker of which pool should run it?
+    """
+    pools: dict[str, None] = {}
+    for deployment in described["deployments"]:
+        if deployment["name"] not in chosen:
+            continue
+        pool = (deployment.get("work_pool") or {}).get("name")
+        if not pool:
+            raise NotDeployed(
+                f"{deployment['name']} names no work pool; "
+                "add `work_pool: {name: …}` to the file, or say --pool"
+            )
+        pools[pool] = None
+    return list(pools)
+
+
 def _has_pool(name: str) -> bool:
     async def look() -> bool:
         async with get_client() as client:
@@ -171,48 +218,20 @@ def _has_pool(name: str) -> bool:
     return asyncio.run(look())
 
 
-async def _read_active() -> set[tuple[str, str | None]]:
-    """Return the schedules that are on, by the names of their deployments and their slugs."""
-    async with get_client() as client:
-        deployments = await client.read_deployments()
-    return {
-        (deployment.name, each.slug)
-        for deployment in deployments
-        for each in deployment.schedules
-        if each.active
-    }
-
-
-def _keep_on(described: dict[str, Any], active: set[tuple[str, str | None]]) -> None:
-    for deployment in described["deployments"]:
-        for each in deployment.get("schedules", ()):
-            if (deployment["name"], each.get("slug")) in active:
-                each["active"] = True
-
-
-def _switch_on(described: dict[str, Any], names: Sequence[str]) -> None:
-    with_schedule = {
-        each["name"]: each["schedules"] for each in described["deployments"] if "schedules" in each
-    }
+def _switch_on(described: Described, names: Sequence[str], chosen: Sequence[str]) -> None:
     for name in names:
-        if name not in with_schedule:
-            known = ", ".join(with_schedule)
-            raise NotDeployed(f"there is no schedule of {name}; there are those of {known}")
-        for each in with_schedule[name]:
-            each["active"] = True
+        try:
+            switch_on(described, name)
+        except KeyError:
+            known = ", ".join(with_schedules(described))
+            raise NotDeployed(
+                f"there is no schedule of {name}; there are those of {known}"
+            ) from None
+        if name not in chosen:
+            raise NotDeployed(f"{name} is not among what is to be deployed; name it as well")
 
 
-def _scheduled(described: dict[str, Any]) -> set[str]:
-    """Return the names of the deployments that have a schedule which is on."""
-    return {
-        deployment["name"]
-        for deployment in described["deployments"]
-        # As Prefect reads it: a schedule is on unless it says otherwise.
-        if any(each.get("active", True) for each in deployment.get("schedules", ()))
-    }
-
-
-def _chosen(described: dict[str, Any], names: Sequence[str]) -> list[str]:
+def _chosen(described: Described, names: Sequence[str]) -> list[str]:
     known = [each["name"] for each in described["deployments"]]
     unknown = [name for name in names if name not in known]
     if unknown:

@@ -19,7 +19,7 @@ async def sweeps(context: DoctorContext) -> Finding:
         deployments = await client.read_deployments(flow_filter=flows)
 
     if not deployments:
-        fix = "`prefect-kling serve`, or `prefect deploy`"
+        fix = "`prefect-kling deploy --schedule collect-finished`, or `prefect-kling serve`"
         return hint(Reason.SWEEPS_NOT_DEPLOYED, collect_finished.name, fix=fix)
     scheduled = [each for each in deployments if any(on.active for on in each.schedules)]
     if scheduled and all(each.paused for each in scheduled):

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.schedules import CronSchedule
 
 from prefect_kling.deployments.catalogue import read_deployments
 from tests.deployed import forget_deployments
@@ -74,8 +75,8 @@ def test_deploy_makes_pool_and_deployments_and_keeps_schedules_on(
     told = json.loads(second.stdout)
     assert is_documented(told, "Deployed")
     assert told == {
-        "pool": "own",
-        "pool_is_new": False,
+        "pools": ["own"],
+        "new_pools": [],
         "deployments": ["collect-finished"],
         "scheduled": ["collect-finished"],
     }
@@ -84,9 +85,95 @@ def test_deploy_makes_pool_and_deployments_and_keeps_schedules_on(
     asyncio.run(forget_deployments())
 
 
+def test_what_people_did_to_schedules_stays(call: Call, prefect_ui: str, tmp_path: Path) -> None:
+    """One that was added stays, and of the package's file edited times; of one's own file not."""
+    server = f"{prefect_ui}/api"
+    words = ("deploy", "film", "--json")
+    deployment = "produce-film/film"
+
+    def times() -> set[tuple[str, bool]]:
+        found = asyncio.run(schedules(deployment))
+        return {(getattr(each.schedule, "cron", "hourly"), each.active) for each in found}
+
+    assert call(*words, PREFECT_API_URL=server).returncode == 0
+    assert times() == {("0 6 * * 1", False)}
+    asyncio.run(edit_and_add(deployment))
+    assert call(*words, PREFECT_API_URL=server).returncode == 0
+    assert times() == {("0 9 * * 5", True), ("hourly", True)}
+    added = [each for each in asyncio.run(schedules(deployment)) if each.slug is None]
+    assert [each.parameters for each in added] == [{"picks": "first"}]
+
+    assert call("init", "--folder", str(tmp_path)).returncode == 0
+    mine = ("--file", str(tmp_path / "prefect.yaml"))
+    for _ in range(2):
+        assert call(*words, *mine, PREFECT_API_URL=server).returncode == 0
+        assert times() == {("0 6 * * 1", True), ("hourly", True)}
+    asyncio.run(forget_deployments())
+
+
+async def edit_and_add(deployment: str) -> None:
+    """Change the schedule of a deployment and add another, as the Prefect UI does."""
+    async with get_client() as api:
+        found = await api.read_deployment_by_name(deployment)
+        (weekly,) = found.schedules
+        await api.update_deployment_schedule(
+            found.id, weekly.id, active=True, schedule=CronSchedule(cron="0 9 * * 5")
+        )
+        body = {
+            "schedule": {"interval": 3600, "anchor_date": "2026-01-01T00:00:00Z"},
+            "active": True,
+            "parameters": {"picks": "first"},
+        }
+        await api._client.post(f"/deployments/{found.id}/schedules", json=[body])
+
+
+OWN_FILE = """\
+pull: []
+deployments:
+  - name: weekly-report
+    entrypoint: prefect_kling.flows.report.report_spending
+    work_pool: {name: pool-of-the-file}
+  - name: nowhere
+    entrypoint: prefect_kling.flows.report.report_spending
+"""
+
+
+def test_a_file_of_ones_own_says_the_pool_unless_the_command_does(
+    call: Call, prefect_ui: str, tmp_path: Path
+) -> None:
+    """Both pools are made; a deployment that names none is refused before anything is made."""
+    path = tmp_path / "prefect.yaml"
+    path.write_text(OWN_FILE)
+    words = ("deploy", "--file", str(path), "--json")
+    server = f"{prefect_ui}/api"
+    refused = call(*words, PREFECT_API_URL=server)
+    assert refused.returncode == 1
+    assert "nowhere names no work pool" in refused.stderr
+    assert asyncio.run(pools_like("pool-of-the-file")) == []
+
+    by_file = json.loads(call(*words, "weekly-report", PREFECT_API_URL=server).stdout)
+    assert by_file["pools"] == by_file["new_pools"] == ["pool-of-the-file"]
+    by_word = json.loads(call(*words, "--pool", "pool-of-the-word", PREFECT_API_URL=server).stdout)
+    assert by_word["deployments"] == ["weekly-report", "nowhere"]
+    assert by_word["pools"] == by_word["new_pools"] == ["pool-of-the-word"]
+    assert asyncio.run(pools_like("pool-of-")) == ["pool-of-the-file", "pool-of-the-word"]
+    asyncio.run(forget_deployments())
+
+
+async def pools_like(beginning: str) -> list[str]:
+    """The names of the work pools that begin so."""
+    async with get_client() as api:
+        pools = await api.read_work_pools()
+    return sorted(pool.name for pool in pools if pool.name.startswith(beginning))
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
-    [(["no-such"], "there is no deployment no-such"), (["--schedule", "film-x"], "no schedule of")],
+    [
+        (["no-such"], "there is no deployment no-such"),
+        (["--schedule", "film-x"], "no schedule of"),
+        (["film", "--schedule", "collect-finished"], "collect-finished is not among"),
+    ],
 )
 def test_a_name_that_is_none_is_told_before_anything_is_deployed(
     words: list[str], told: str, call: Call, prefect_ui: str

@@ -145,6 +145,31 @@ async def test_every_open_state_can_be_given_up(
         await submit_once(order, client, archive, replace(BRIEF, on_unknown="resubmit"))
 
 
+@pytest.mark.parametrize(
+    ("state", "is_visited"),
+    [
+        (EntryState.SENDING, False),
+        (EntryState.HELD, False),
+        (EntryState.SUBMITTED, True),
+    ],
+)
+async def test_a_given_up_clip_is_visited_by_sweeps_only_while_a_job_is_known(
+    state: EntryState,
+    is_visited: bool,
+    order: ClipOrder,
+    client: KlingClient,
+    archive: Archive,
+    sandbox: Sandbox,
+) -> None:
+    """A video that comes late would be archived; without a job there is none, and no marker."""
+    await bring_to(state, order, client, archive, sandbox)
+    sandbox.fault(on="record", do={"status": 404}, times=None)
+    await decisions.give_up(version_of(archive, order), client, archive, WHO)
+    visited = [marker.clip_key for marker in archive.ledger.open_markers()]
+    assert visited == [order.clip_key] * is_visited
+    assert list(archive.ledger.held_markers()) == []
+
+
 async def test_giving_up_books_nothing_for_a_job_that_has_failed(
     order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
 ) -> None:

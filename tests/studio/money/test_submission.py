@@ -427,6 +427,65 @@ async def test_a_cancelled_run_is_held_if_no_answer_comes_within_the_grace(
     assert "cancelled while its request was under way" in entry.last_note
 
 
+async def test_a_cancelled_run_whose_request_was_refused_ends_cancelled_and_holds_nothing(
+    order: ClipOrder, client: KlingClient, archive: Archive, sandbox: Sandbox
+) -> None:
+    """The refusal that comes within the grace is certain: the claim is given back."""
+    create = client.create
+    refused = asyncio.Event()
+    is_cancelled = asyncio.Event()
+
+    async def slow(request: VideoRequest, before_send: BeforeSend) -> VideoJob:
+        try:
+            return await create(request, before_send)
+        finally:
+            refused.set()
+            await is_cancelled.wait()
+
+    client.create = slow  # type: ignore[method-assign]
+    sandbox.fault(on="create", do={"status": 402})
+    running = asyncio.create_task(submit_once(order, client, archive, QUICK))
+    await refused.wait()
+    running.cancel()
+    asyncio.get_running_loop().call_later(0.05, is_cancelled.set)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert record(archive, order).state is EntryState.RELEASED
+    assert made(sandbox, order) == 0
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_the_id_of_a_paid_job_that_cannot_be_written_down_is_logged(
+    is_cancelled: bool,
+    order: ClipOrder,
+    client: KlingClient,
+    archive: Archive,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """For whoever is called: the log may be the only place that has it."""
+    begun = threading.Event()
+
+    def away(*args: Any) -> VersionedEntry:
+        begun.set()
+        raise StorageUnavailable("the store is away")
+
+    monkeypatch.setattr(archive.ledger, "submitted", away)
+    options = replace(QUICK, insist=0.2)
+    running = asyncio.create_task(submit_once(order, client, archive, options))
+    await asyncio.to_thread(begun.wait)
+    if is_cancelled:
+        running.cancel()
+    with pytest.raises((ClipHeld, asyncio.CancelledError)):
+        await running
+    (job_id,) = [
+        job["id"] for job in sandbox.jobs() if job["body"]["prompt"] == order.request.prompt
+    ]
+    (line,) = [each for each in caplog.records if each.levelname == "CRITICAL"]
+    assert job_id in line.getMessage()
+
+
 @pytest.mark.parametrize("moment", ["reserve", "mark_sending"])
 async def test_a_run_that_is_cancelled_before_the_first_byte_sends_nothing(
     moment: str,
