@@ -432,7 +432,9 @@ async def _ask(
                 async with asyncio.timeout(seconds):
                     await arrival.take(await connections.free.send(request, stream=True))
             except (httpx.HTTPError, TimeoutError) as error:
-                trouble = _say(error, connections.secrets)
+                # The host without what else an address may hold.
+                host = request.url.netloc.decode("ascii")
+                trouble = f"{_say(error, connections.secrets)} ({host})"
             reply = _read(arrival, connections.secrets)
             if reply is None or trouble or reply.is_unavailable:
                 outage.note_failure()

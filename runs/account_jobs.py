@@ -65,6 +65,7 @@ class AccountJobs:
         try:
             yield
         except Exception:
+            # Whatever it was: the job may run on, and only its record says whether it does.
             await self._free_if_closed(slot, slots)
             raise
         await self._free(slot, slots)

@@ -119,5 +119,6 @@ def until_ended() -> Iterator[None]:
     except (Ended, KeyboardInterrupt):
         return
     except Exception:
+        # A server that is told to end may fail in any way while it does.
         if not _ending:
             raise
