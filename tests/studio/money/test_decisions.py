@@ -164,7 +164,8 @@ async def test_a_given_up_clip_is_visited_by_sweeps_only_while_a_job_is_known(
     """A video that comes late would be archived; without a job there is none, and no marker."""
     await bring_to(state, order, client, archive, sandbox)
     if is_visited:
-        archive.ledger.hold(version_of(archive, order), "the API lost the job")
+        version = version_of(archive, order)
+        archive.ledger.hold(version, "the API lost it", version.entry.job_id)
     sandbox.fault(on="record", do={"status": 404}, times=None)
     await decisions.give_up(version_of(archive, order), client, archive, WHO)
     visited = [marker.clip_key for marker in archive.ledger.open_markers()]
