@@ -14,6 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
+from prefect_kling.deployments.cli.braces import keep_variables
 from prefect_kling.deployments.cli.documents import Deployed, FileOfProject, ProjectBegun
 from prefect_kling.deployments.cli.schedules import (
     Described,
@@ -127,6 +128,7 @@ def deploy(
     name_schedules(described)
     keep_schedules(described, asyncio.run(read_schedules(chosen)), as_edited=file is None)
     _switch_on(described, schedule, chosen)
+    keep_variables(described)
 
     pools = _pools(described, chosen)
     new_pools = [name for name in pools if not _has_pool(name)]

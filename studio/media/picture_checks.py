@@ -69,16 +69,13 @@ class PictureChecks(BaseModel):
     loud_lufs: float = Field(default=-8.0, title="Too loud (LUFS)", le=0)
     """Sound that was ordered and is louder on the whole (integrated loudness)."""
     cut_percent: float = Field(default=10.0, title="Unordered cut (%)", ge=0, le=100)
-    """How much all pixels change at once, on average, where no cut was ordered; 0 leaves the check
-    out."""
+    """Change of all pixels at once, on average, where no cut was ordered; 0 leaves it out."""
     duplicate_levels: float = Field(default=6.0, title="Duplicate (levels)", ge=0, le=255)
-    """Another clip is the same if no part of four pictures differs by more, of 255; 0 leaves the
-    check out."""
+    """A clip is another's if no part of four pictures differs by more, of 255; 0 leaves it out."""
     first_frame_percent: float = Field(
         default=12.0, title="Far from the first frame (%)", ge=0, le=100
     )
-    """How much the first picture differs from the ordered one, on average; 0 leaves the check
-    out."""
+    """Difference of the first picture from the ordered one, on average; 0 leaves it out."""
 
 
 class Rule(StrEnum):

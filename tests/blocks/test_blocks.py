@@ -52,6 +52,15 @@ def test_a_schema_known_already_is_the_one_prefect_makes(block: type[Block]) -> 
         )
 
 
+@pytest.mark.parametrize("block", [KlingCredentials, KlingArchive])
+def test_no_description_of_a_field_of_ours_is_broken_into_lines(block: type[Block]) -> None:
+    """The form would show each line as a paragraph; definitions of Prefect's are not ours."""
+    schema = block.model_json_schema()
+    ours = [schema, schema["definitions"].get("PictureChecks", {})]
+    fields = [field for model in ours for field in model.get("properties", {}).values()]
+    assert [each for each in fields if "\n" in each.get("description", "")] == []
+
+
 def test_the_key_is_never_shown() -> None:
     """Not in the block's text, nor in its client's."""
     credentials = KlingCredentials(api_key=SecretStr("sk_secret"))

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 
 from prefect_kling.deployments.catalogue import read_deployments
@@ -125,6 +126,49 @@ async def edit_and_add(deployment: str) -> None:
             "parameters": {"picks": "first"},
         }
         await api._client.post(f"/deployments/{found.id}/schedules", json=[body])
+
+
+WITH_VARIABLES = """\
+pull: []
+deployments:
+  - name: film
+    entrypoint: prefect_kling.flows.film.produce_film
+    work_pool: {name: own}
+    parameters:
+      storyboard: "title: {{HOME}} {{ product }} {{ $KLING_TITLE }}"
+      spending: {tags: ["client={{client}}"]}
+    schedules:
+      - {cron: "0 6 * * 1", active: false, parameters: {storyboard: "{{product}}"}}
+"""
+
+
+def test_variables_of_storyboards_are_deployed_as_they_stand(
+    call: Call, prefect_ui: str, tmp_path: Path
+) -> None:
+    """In parameters and in those of schedules; what Prefect is to fill in, it fills in."""
+    path = tmp_path / "prefect.yaml"
+    path.write_text(WITH_VARIABLES)
+    server = {"PREFECT_API_URL": f"{prefect_ui}/api", "KLING_TITLE": "Mugs"}
+    done = call("deploy", "--file", str(path), **server)
+    assert done.returncode == 0, done.stdout + done.stderr
+    film = asyncio.run(deployment_of("produce-film/film"))
+    assert film.parameters == {
+        "storyboard": "title: {{HOME}} {{ product }} Mugs",
+        "spending": {"tags": ["client={{client}}"]},
+    }
+    (schedule,) = film.schedules
+    assert schedule.parameters == {"storyboard": "{{product}}"}
+
+    assert call("deploy", "film-versions", **server).returncode == 0
+    versions = asyncio.run(deployment_of("produce-versions/film-versions"))
+    assert "{{product}} on a wooden table" in versions.parameters["storyboard"]
+    asyncio.run(forget_deployments())
+
+
+async def deployment_of(name: str) -> DeploymentResponse:
+    """A deployment as the server has it."""
+    async with get_client() as api:
+        return await api.read_deployment_by_name(name)
 
 
 OWN_FILE = """\
