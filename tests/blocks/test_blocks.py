@@ -56,7 +56,7 @@ def test_a_schema_known_already_is_the_one_prefect_makes(block: type[Block]) -> 
 def test_no_description_of_a_field_of_ours_is_broken_into_lines(block: type[Block]) -> None:
     """The form would show each line as a paragraph; definitions of Prefect's are not ours."""
     schema = block.model_json_schema()
-    ours = [schema, schema["definitions"].get("PictureChecks", {})]
+    ours = [schema, schema.get("definitions", {}).get("PictureChecks", {})]
     fields = [field for model in ours for field in model.get("properties", {}).values()]
     assert [each for each in fields if "\n" in each.get("description", "")] == []
 
