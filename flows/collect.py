@@ -61,7 +61,8 @@ async def collect_finished(
         archive: The block of the archive that is swept. Empty means the block named default.
         at_once: How many clips to look at in parallel.
         overdue_after_hours: Report whatever is still open so long after it was sent.
-        expiring_after_hours: Report it as about to be deleted; the API keeps results for 168 h.
+        expiring_after_hours: Report what is still open so long after it was sent as about to be
+            deleted; the API keeps results for 168 h.
     """
     async with credentials.get_client() as client:
         settings = ReconcileSettings(
