@@ -181,7 +181,7 @@ async def make_clip(
         publish(Stage.INTERRUPTED, detail="the job goes on; a later run adopts it")
         raise
     except Exception as error:
-        publish(Stage.FAILED, detail=str(error) or type(error).__name__)
+        resources.progress.publish(ShotProgress.of_error(label, error))
         raise
     is_paid_here = entry.sent_at is not None and entry.sent_at >= began
     publish(Stage.DONE, usd=clip.usd, clip=clip, paid=is_paid_here)

@@ -143,7 +143,7 @@ async def _follow(other: "asyncio.Task[Clip]", name: str, resources: RunResource
     except _SourceNotMade:
         raise
     except Exception as error:
-        failed = ShotProgress(shot=name, stage=Stage.FAILED, detail=f"{detail}: {error}")
+        failed = ShotProgress.of_error(name, error, before=f"{detail}: ")
         resources.progress.publish(failed)
         raise
     done = ShotProgress(

@@ -231,7 +231,7 @@ class BatchNotSpread(StudioError):
 class WrongFilm(StudioError):
     """There is no such film."""
 
-    next_step = "See the folders under `films/` in the archive."
+    next_step = "Name a film by its title or by its folder under `films/` in the archive."
 
 
 class WrongReport(StudioError):

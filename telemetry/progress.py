@@ -12,6 +12,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from prefect_kling.kling.error_details import DetailedError, in_words
+from prefect_kling.studio.errors import ClipHeld
 from prefect_kling.studio.money.archive import Clip
 
 
@@ -25,12 +27,13 @@ class Stage(StrEnum):
     ARCHIVING = "archiving"
     DONE = "done"
     FAILED = "failed"
+    HELD = "held"
     INTERRUPTED = "interrupted"
 
     @property
     def is_final(self) -> bool:
         """Whether nothing more happens to the shot in this run."""
-        return self in (Stage.DONE, Stage.FAILED, Stage.INTERRUPTED)
+        return self in (Stage.DONE, Stage.FAILED, Stage.HELD, Stage.INTERRUPTED)
 
 
 class ShotProgress(BaseModel):
@@ -47,7 +50,18 @@ class ShotProgress(BaseModel):
     paid: bool = False
     """Whether this run has sent, and so paid, its request; no other run, and no run before."""
     detail: str = ""
-    """Why it waits or has failed; of a clip that is used again, how that comes."""
+    """Why it waits, has failed or is held; of a clip that is used again, how that comes."""
+
+    @classmethod
+    def of_error(cls, shot: str, error: Exception, before: str = "") -> "ShotProgress":
+        """Return the progress of a shot that an error has ended. What to do is said elsewhere."""
+        stage = Stage.FAILED
+        if isinstance(error, ClipHeld):
+            stage = Stage.HELD
+        told = in_words(error)
+        if isinstance(error, DetailedError):
+            told = error.summary
+        return cls(shot=shot, stage=stage, detail=f"{before}{told}")
 
 
 Subscriber = Callable[[ShotProgress], None]
@@ -110,7 +124,7 @@ class RunTally:
             self.made += 1
             if progress.paid:
                 self.paid_usd += progress.usd or 0
-        elif progress.stage is Stage.FAILED:
+        elif progress.stage in (Stage.FAILED, Stage.HELD):
             self.failed += 1
             if len(self.failed_shots) < self.MOST_FAILED:
                 self.failed_shots.append(progress.shot)

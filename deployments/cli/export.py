@@ -17,8 +17,8 @@ def export(film: str, *, to: Path, archive: str = "default", as_json: AsJson = F
     interrupted export goes on. Each file is checked against the manifest.
 
     Args:
-        film: Name of the film as in its address (`first-light`), or the address itself. Of several
-            cuts, the last one.
+        film: The film's title, its name as in its address (`first-light`), or the address itself.
+            Of several cuts, the last one.
         to: The folder to write into; it is made.
         archive: Name of the KlingArchive block.
         as_json: Print JSON.

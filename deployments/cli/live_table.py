@@ -24,6 +24,7 @@ COLOURS = {
     Stage.ARCHIVING: "blue",
     Stage.DONE: "green",
     Stage.FAILED: "red",
+    Stage.HELD: "red",
     Stage.INTERRUPTED: "magenta",
 }
 WIDE = 100

@@ -92,7 +92,11 @@ async def _quote(
 async def _archive_to_ask(name: str | None) -> tuple[Archive | None, str]:
     """Return the archive of this name, or the default one if any, and what to say of it."""
     if name is None and not PREFECT_API_URL.value():
-        return None, "No archive was asked: name its block with --archive."
+        told = (
+            "No archive was asked what exists already: PREFECT_API_URL is not set, and no block "
+            "is named with --archive."
+        )
+        return None, told
     try:
         block = await load_block(KlingArchive, name or "default")
     except (BlockMissing, httpx.ConnectError) as error:

@@ -1,5 +1,6 @@
 """Bring a film and everything it is made of to disk: verified, and resumable."""
 
+import difflib
 import hashlib
 import os
 import re
@@ -11,11 +12,14 @@ from typing import BinaryIO, cast
 from prefect_kling.kling.request import STORED
 from prefect_kling.studio.errors import DownloadBroken, WrongFilm
 from prefect_kling.studio.film.assembly import Film
+from prefect_kling.studio.film.storyboard import slug_of
 from prefect_kling.studio.film.timeline import to_edl, to_otio
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.storage import layout
 
 _PARTIAL = ".partial"
+_NAMED = 5
+"""So many films are named where one is not found."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,10 @@ class Exported:
 
 
 def find_film(name: str, archive: Archive) -> Film:
-    """Return a film by its name (slug), its `s3://` address, or that of its manifest.
+    """Return a film by its title, its name (slug), its `s3://` address, or that of its manifest.
 
-    Of several cuts of one name, the one that was joined last. Free, blocking. Raises `WrongFilm`.
+    Of several cuts of one name, the one that was joined last. Free, blocking. Raises `WrongFilm`,
+    which names films that there are.
     """
     bucket = archive.bucket
     path = name.strip()
@@ -42,17 +47,38 @@ def find_film(name: str, archive: Archive) -> Film:
         folder = path.removesuffix("/film.mp4").removesuffix("/manifest.json").removesuffix("/")
         manifests = [f"{folder}/manifest.json"]
     else:
-        found = [
-            (age, each)
-            for each, age in bucket.ages(f"{layout.film_cuts(path)}/")
-            if each.endswith("/manifest.json")
-        ]
-        manifests = [each for _, each in sorted(found)]
+        manifests = _manifests(path, archive) or _manifests(slug_of(path), archive)
     for manifest in manifests[:1]:
         film = bucket.read_model(manifest, Film, STORED)
         if film is not None:
             return film
-    raise WrongFilm(f"there is no film {name} in {bucket.uri(layout.FILMS)}")
+    raise WrongFilm(
+        f"there is no film {name} in {bucket.uri(layout.FILMS)}{_others(path, archive)}"
+    )
+
+
+def _manifests(slug: str, archive: Archive) -> list[str]:
+    """Return the manifests of all cuts of a film, the last one first."""
+    found = [
+        (age, path)
+        for path, age in archive.bucket.ages(f"{layout.film_cuts(slug)}/")
+        if path.endswith("/manifest.json")
+    ]
+    return [path for _, path in sorted(found)]
+
+
+def _others(name: str, archive: Archive) -> str:
+    """Say which films there are, those of a similar name first."""
+    manifests = archive.bucket.names(layout.FILMS)
+    slugs = sorted({path.split("/")[1] for path in manifests if path.endswith("/manifest.json")})
+    similar = difflib.get_close_matches(slug_of(name), slugs, cutoff=0.4)
+    named = list(dict.fromkeys([*similar, *slugs]))
+    if not named:
+        return ""
+    told = ", ".join(named[:_NAMED])
+    if len(named) > _NAMED:
+        told += f" and {len(named) - _NAMED} more"
+    return f"; there are {told}"
 
 
 def export_film(film: Film, folder: Path, archive: Archive) -> Iterator[Exported]:

@@ -290,18 +290,8 @@ class Storyboard(_Part):
 
     @property
     def slug(self) -> str:
-        """The title as a folder name, which also names the film's budget.
-
-        Letters and digits that ASCII cannot even roughly write are told apart by a hash of the
-        title.
-        """
-        words = latin_words(self.title)
-        title_hash = hashlib.sha256(self.title.encode()).hexdigest()[:8]
-        if not words:
-            return f"film-{title_hash}"
-        if _is_all_latin(self.title):
-            return words
-        return f"{words}-{title_hash}"
+        """The title as a folder name, which also names the film's budget."""
+        return slug_of(self.title)
 
     @property
     def earlier_slug(self) -> str:
@@ -313,6 +303,20 @@ class Storyboard(_Part):
         if words and words != self.slug:
             return words
         return ""
+
+
+def slug_of(title: str) -> str:
+    """Return a title as a folder name.
+
+    Letters and digits that ASCII cannot even roughly write are told apart by a hash of the title.
+    """
+    words = latin_words(title)
+    title_hash = hashlib.sha256(title.encode()).hexdigest()[:8]
+    if not words:
+        return f"film-{title_hash}"
+    if _is_all_latin(title):
+        return words
+    return f"{words}-{title_hash}"
 
 
 def latin_words(title: str) -> str:

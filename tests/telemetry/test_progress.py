@@ -4,6 +4,8 @@ from decimal import Decimal
 
 import pytest
 
+from prefect_kling.kling.errors import JobFailed
+from prefect_kling.studio.errors import ClipHeld
 from prefect_kling.telemetry.progress import (
     ProgressLog,
     ProgressPublisher,
@@ -15,6 +17,7 @@ from prefect_kling.telemetry.progress import (
 WAITING = ShotProgress(shot="1.1", stage=Stage.WAITING)
 SUBMITTING = ShotProgress(shot="1.1", stage=Stage.SUBMITTING)
 DONE = ShotProgress(shot="1.1", stage=Stage.DONE)
+KEY = "0123456789abcdef0123456789abcdef"
 
 
 def test_a_run_publishes_to_its_own_subscriber_and_to_those_of_the_process() -> None:
@@ -55,7 +58,7 @@ def test_a_log_keeps_the_latest_progress_in_the_order_of_the_shots() -> None:
     assert (len(log), log.count(Stage.DONE)) == (2, 1)
 
 
-@pytest.mark.parametrize("end", [Stage.DONE, Stage.FAILED, Stage.INTERRUPTED])
+@pytest.mark.parametrize("end", [Stage.DONE, Stage.FAILED, Stage.HELD, Stage.INTERRUPTED])
 def test_a_shot_takes_the_time_from_its_first_submission_to_its_end(end: Stage) -> None:
     """Waiting does not count, a second attempt does; after the end the time stands still."""
     now = 0.0
@@ -73,6 +76,22 @@ def test_a_shot_takes_the_time_from_its_first_submission_to_its_end(end: Stage) 
     log.record(ShotProgress(shot="1.1", stage=end))
     now = 99.0
     assert log.seconds("1.1") == 10.0
+
+
+@pytest.mark.parametrize(
+    ("error", "stage", "told"),
+    [
+        (ClipHeld("no answer came", clip_key=KEY), Stage.HELD, f"no answer came (clip {KEY})"),
+        (JobFailed("it failed", fail_code="X"), Stage.FAILED, "it failed"),
+        (ValueError("odd"), Stage.FAILED, "ValueError: odd"),
+    ],
+)
+def test_a_shot_that_an_error_ends_is_held_or_failed(
+    error: Exception, stage: Stage, told: str
+) -> None:
+    """With what happened, and without what to do about it, which the end of the run says once."""
+    progress = ShotProgress.of_error("1.1", error)
+    assert (progress.stage, progress.detail) == (stage, told)
 
 
 def test_a_shot_that_was_archived_before_took_no_time() -> None:

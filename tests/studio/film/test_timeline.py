@@ -169,9 +169,12 @@ def test_a_file_that_is_not_the_one_of_the_manifest_is_not_kept(
 
 
 def test_a_film_is_found_by_its_name_and_by_its_addresses(film: Film, archive: Archive) -> None:
-    """That of the film, of its manifest, and of its folder."""
-    for name in (film.slug, film.uri, film.manifest_uri, film.uri.rpartition("/")[0]):
+    """Its title, and the addresses of the film, of its manifest, and of its folder."""
+    folder = film.uri.rpartition("/")[0]
+    for name in (film.title, film.slug, film.uri, film.manifest_uri, folder):
         assert find_film(name, archive) == film
+    with pytest.raises(WrongFilm, match=f"; there are {film.slug}"):
+        find_film(f"{film.title} 2", archive)
     for name in ("no-such-film", "s3://elsewhere/films/x", "films/none"):
         with pytest.raises(WrongFilm):
             find_film(name, archive)
