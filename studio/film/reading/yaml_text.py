@@ -161,6 +161,9 @@ class Document:
             if mistake.field:
                 place = (*place, mistake.field)
                 is_written = self.has(place)
+                # A version may have set it.
+                if not is_written and not mistake.version:
+                    place = self._inherited(place)
             position = self.position(place)
             what = mistake.value
             if not isinstance(what, str):
@@ -172,6 +175,15 @@ class Document:
                     mistake, line=position[0], document=name, is_written=is_written
                 )
         return [found[key] for key in sorted(found, key=lambda key: key[:2])]
+
+    def _inherited(self, place: Place) -> Place:
+        """Return where a field of a shot is set, if its scene or the defaults do."""
+        *above, field = place
+        if above[:1] == ["scenes"]:
+            for setter in ((*above[:2], field), ("defaults", field)):
+                if self.has(setter):
+                    return setter
+        return place
 
     def _walk(self, place: Place) -> tuple[yaml.Mark | None, yaml.Node | None, int]:
         """Return mark, node and depth of the deepest part of a place that is there."""

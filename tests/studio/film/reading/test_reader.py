@@ -848,7 +848,7 @@ PLANNED = [
         DURATION,
         "duration: 2",
         (
-            "line 16: scene 1, shot 1: duration (2): a clip has at least 3 seconds; shorter shots "
+            "line 9: scene 1, shot 1: duration (2): a clip has at least 3 seconds; shorter shots "
             "need a multi_shot scene"
         ),
     ),
