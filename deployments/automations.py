@@ -448,7 +448,7 @@ async def _bring_one_up_to_date(
         return AutomationKept(name=name, outcome="theirs", told=_FROM_EARLIER)
     (stored,) = kept
     if _fingerprint(stored) == _fingerprint(automation):
-        return AutomationKept(name=name, outcome="unchanged", told="left as it is")
+        return AutomationKept(name=name, outcome="unchanged", told="unchanged")
     automation.id = stored.id
     automation.enabled = stored.enabled
     await automation.aupdate()

@@ -6,7 +6,8 @@ from pathlib import Path
 from prefect_kling.blocks import KlingArchive
 from prefect_kling.blocks.load import load_block
 from prefect_kling.deployments.cli.documents import Exported, FileExported
-from prefect_kling.deployments.cli.terminal import AsJson, Styled, facts, print_json, say
+from prefect_kling.deployments.cli.terminal import AsJson, Styled, errors, facts, print_json, say
+from prefect_kling.studio.errors import ExtraMissing
 from prefect_kling.studio.film.export import export_film, find_film
 
 
@@ -30,13 +31,17 @@ def export(film: str, *, to: Path, archive: str = "default", as_json: AsJson = F
     title = Styled(found.title, "bold")
     say(title, f": {found.seconds:.2f} s, {len(found.clips)} clips", to=told_to)
     files = []
-    for exported in export_film(found, to, clips):
-        size = exported.path.stat().st_size
-        told = "is there"
-        if exported.is_new:
-            told = f"{size:,} bytes"
-        say(f"  {exported.path}  ({told})", to=told_to)
-        path = str(exported.path)
-        files.append(FileExported(path=path, bytes=size, is_new=exported.is_new))
+    try:
+        for exported in export_film(found, to, clips):
+            size = exported.path.stat().st_size
+            told = "is there"
+            if exported.is_new:
+                told = f"{size:,} bytes"
+            say(f"  {exported.path}  ({told})", to=told_to)
+            path = str(exported.path)
+            files.append(FileExported(path=path, bytes=size, is_new=exported.is_new))
+    except ExtraMissing as error:
+        # Timelines come last: everything else is there.
+        say(f"  no timelines: {error}", to=errors)
     if as_json:
         print_json(Exported(title=found.title, seconds=found.seconds, files=tuple(files)))

@@ -19,6 +19,7 @@ from prefect_kling.deployments.cli.documents import Deployed, FileOfProject, Pro
 from prefect_kling.deployments.cli.schedules import (
     Described,
     are_on,
+    in_words,
     keep_schedules,
     name_schedules,
     read_schedules,
@@ -43,6 +44,8 @@ _ENVIRONMENT = """\
 # all of it, and `prefect-kling setup --yes` makes the blocks from that.
 PREFECT_API_URL=http://127.0.0.1:4200/api
 APIMODELS_API_KEY=
+# Of the sandbox, which then needs no other key than the one it prints:
+# APIMODELS_BASE_URL=http://127.0.0.1:8484/api/v1
 KLING_BUCKET=
 KLING_PREFIX=kling
 AWS_ACCESS_KEY_ID=
@@ -84,12 +87,16 @@ def init(*, folder: Path = Path(), pool: str = "kling", as_json: AsJson = False)
         return
     for file in written:
         say(_line_of(file))
-    say(
-        "Next: copy .env.example to .env and fill it in; then\n"
-        "  set -a; . ./.env; set +a\n"
-        "  prefect-kling setup --yes\n"
-        "  prefect-kling deploy --file prefect.yaml"
-    )
+    beside = [file.path for file in written if file.outcome == "beside"]
+    if beside:
+        say(f"Next: take over what you like of {', '.join(beside)}, and delete what is left; then")
+    elif all(file.outcome == "unchanged" for file in written):
+        say("Next:")
+    else:
+        say("Next: copy .env.example to .env and fill it in; then")
+        say("  set -a; . ./.env; set +a")
+        say("  prefect-kling setup --yes")
+    say(f"  prefect-kling deploy --file {folder / 'prefect.yaml'}")
 
 
 def deploy(
@@ -140,6 +147,8 @@ def deploy(
         for name in chosen:
             _run_prefect("--no-prompt", "deploy", "--prefect-file", str(written), "--name", name)
             say("deployed ", Styled(name, "bold"), to=facts(as_json=as_json))
+            for each in with_schedules(described).get(name, ()):
+                say(f"  schedule {in_words(each)}", to=facts(as_json=as_json))
     if as_json:
         schedules = with_schedules(described)
         document = Deployed(

@@ -87,6 +87,18 @@ def are_on(schedules: Iterable[Mapping[str, Any]]) -> bool:
     return any(schedule.get("active", True) for schedule in schedules)
 
 
+def in_words(schedule: Mapping[str, Any]) -> str:
+    """Return a schedule of a file as a line: its name, when it runs, and whether it is on."""
+    times = next(f"{schedule[field]}" for field in _TIMES if field in schedule)
+    if "interval" in schedule:
+        times = f"every {times} s"
+    state = "off"
+    if are_on([schedule]):
+        state = "on"
+    name = schedule.get("slug", "of somebody's own")
+    return f"{name}: {times}, {schedule.get('timezone', 'UTC')}, {state}"
+
+
 def _as_written(schedule: DeploymentSchedule) -> dict[str, Any]:
     written: dict[str, Any] = schedule.schedule.model_dump(mode="json", exclude_none=True)
     written["active"] = schedule.active

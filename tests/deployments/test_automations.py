@@ -149,7 +149,7 @@ async def test_there_is_one_automation_of_a_name_and_it_is_kept_up_to_date(
     await nothing_is_deployed()
     reference = f"{notified.block.get_block_type_slug()}/alerts"
     lines = [line_of(each) for each in await _create(reference)]
-    assert lines[: len(NAMES)] == [f"left as it is: {name}" for name in NAMES]
+    assert lines[: len(NAMES)] == [f"unchanged: {name}" for name in NAMES]
     assert f"left out, advance-films is not deployed: {ADVANCE_NAME}" in lines
     assert f"left out, collect-finished is not deployed: {SWEEP_NAME}" in lines
 

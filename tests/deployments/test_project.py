@@ -67,6 +67,7 @@ def test_deploy_makes_pool_and_deployments_and_keeps_schedules_on(
     server = f"{prefect_ui}/api"
     first = call(*words, "--schedule", "collect-finished", PREFECT_API_URL=server)
     assert first.returncode == 0, first.stdout + first.stderr
+    assert "schedule hourly: 7 * * * *, UTC, on" in first.stdout
     (schedule,) = asyncio.run(schedules("collect-finished/collect-finished"))
     assert schedule.active
     assert asyncio.run(pool_type("own")) == "process"
