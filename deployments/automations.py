@@ -529,7 +529,7 @@ async def _create(notify: str | None, *, replace: bool = False) -> list[Automati
 
 
 def _left_out(name: str, why: str) -> AutomationKept:
-    return AutomationKept(name=name, outcome="left out", told=f"left out, {why}")
+    return AutomationKept(name=name, outcome="left_out", told=f"left out, {why}")
 
 
 async def _twin_of_advance(deployment: UUID) -> str | None:

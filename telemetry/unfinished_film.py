@@ -117,15 +117,16 @@ def _next_step(ended: str, film: UnfinishedFilm) -> list[Markdown]:
     lines = [step.format(first, film.now.at_most_usd), Markdown()]
     for clip in film.not_sent_again():
         standing = film.now.standings[clip.clip_key]
-        told = "- not in that sum: {}, {}, ${} at most. Change its prompt, or look at it: {}"
-        command = f"prefect-kling ledger show {clip.clip_key}"
-        if standing is Standing.FAILED:
-            # It was not paid. What is given up may have been: its page says more.
-            told = (
-                "- not in that sum: {}, {}, ${} at most. Change its prompt, or allow one more "
-                "attempt: {}"
-            )
-            command = f"prefect-kling retry {clip.clip_key}"
-        facts = (clip.name, standing.value, clip.at_most_usd, code(command))
-        lines.append(Markdown(told).format(*facts))
+        told = Markdown("- not in that sum: {}, {}, ${} at most. Change its prompt, or {}: {}")
+        way, command = _other_way(clip, standing)
+        facts = (clip.name, standing.value, clip.at_most_usd, way, code(command))
+        lines.append(told.format(*facts))
     return lines
+
+
+def _other_way(clip: PlannedClip, standing: Standing) -> tuple[str, str]:
+    """Return what else can be done about a clip that no run sends again, and by which command."""
+    if standing is Standing.FAILED:
+        return "allow one more attempt", f"prefect-kling retry {clip.clip_key}"
+    # What is given up may have been paid: its record says more.
+    return "look at it", f"prefect-kling ledger show {clip.clip_key}"

@@ -153,7 +153,7 @@ def test_each_yaml_is_what_its_page_says(tmp_path: Path) -> None:
                 ]
             elif "schedules" in document:
                 told = [in_words(schedule) for schedule in document["schedules"]]
-                assert told == ["weekly: 0 7 * * 2, Europe/Berlin, off"]
+                assert told == ["weekly: 0 7 * * 1, Europe/Berlin, off"]
             elif "services" in document:
                 _check_compose(document)
             elif "worker" in document:

@@ -557,9 +557,9 @@ class AutomationKept(Document):
 
     name: str
     """Its name."""
-    outcome: Literal["created", "renewed", "unchanged", "theirs", "left out"]
-    """`created`, `renewed`, `unchanged`, `theirs` (left as somebody has changed it) or `left
-    out`."""
+    outcome: Literal["created", "renewed", "unchanged", "theirs", "left_out"]
+    """`created`, `renewed`, `unchanged`, `theirs` (left as it is: somebody or an earlier version
+    made it so) or `left_out`."""
     told: str
     """The same in words, with the reason."""
 

@@ -1,6 +1,7 @@
 """`prefect-kling init` and `deploy`: production from the installed package, without a clone."""
 
 import asyncio
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ _ENVIRONMENT = """\
 # all of it, and `prefect-kling setup --yes` makes the blocks from that.
 PREFECT_API_URL=http://127.0.0.1:4200/api
 APIMODELS_API_KEY=
-# Of the sandbox, which then needs no other key than the one it prints:
+# For the sandbox: this address, and the key it prints.
 # APIMODELS_BASE_URL=http://127.0.0.1:8484/api/v1
 KLING_BUCKET=
 KLING_PREFIX=kling
@@ -90,13 +91,12 @@ def init(*, folder: Path = Path(), pool: str = "kling", as_json: AsJson = False)
     beside = [file.path for file in written if file.outcome == "beside"]
     if beside:
         say(f"Next: take over what you like of {', '.join(beside)}, and delete what is left; then")
-    elif all(file.outcome == "unchanged" for file in written):
-        say("Next:")
-    else:
+    if any(file.outcome == "written" for file in written):
         say("Next: copy .env.example to .env and fill it in; then")
         say("  set -a; . ./.env; set +a")
         say("  prefect-kling setup --yes")
-    say(f"  prefect-kling deploy --file {folder / 'prefect.yaml'}")
+    path = shlex.quote(str(folder / "prefect.yaml"))
+    say(f"  prefect-kling deploy --file {path}")
 
 
 def deploy(
@@ -125,10 +125,7 @@ def deploy(
             "no Prefect server is named; start one with `prefect server start`, "
             "and set PREFECT_API_URL"
         )
-    text = _read_package_file()
-    if file is not None:
-        text = file.read_text(encoding="utf-8")
-    described: Described = yaml.safe_load(text)
+    described = _read(file)
     if pool is not None:
         _move_to(pool, described)
     chosen = _chosen(described, names)
@@ -137,8 +134,10 @@ def deploy(
     _switch_on(described, schedule, chosen)
     keep_variables(described)
 
+    schedules = with_schedules(described)
     pools = _pools(described, chosen)
-    new_pools = [name for name in pools if not _has_pool(name)]
+    # Prefect fills in what stands in braces: only it knows the name of such a pool.
+    new_pools = [name for name in pools if "{{" not in name and not _has_pool(name)]
     for name in new_pools:
         _run_prefect("work-pool", "create", name, "--type", pool_type)
     with TemporaryDirectory(prefix="prefect-kling-") as disk:
@@ -147,10 +146,9 @@ def deploy(
         for name in chosen:
             _run_prefect("--no-prompt", "deploy", "--prefect-file", str(written), "--name", name)
             say("deployed ", Styled(name, "bold"), to=facts(as_json=as_json))
-            for each in with_schedules(described).get(name, ()):
+            for each in schedules.get(name, ()):
                 say(f"  schedule {in_words(each)}", to=facts(as_json=as_json))
     if as_json:
-        schedules = with_schedules(described)
         document = Deployed(
             pools=tuple(pools),
             new_pools=tuple(new_pools),
@@ -161,6 +159,25 @@ def deploy(
         return
     for name in pools:
         say(f"Next: `prefect worker start --pool {name}`.")
+
+
+def _read(file: Path | None) -> Described:
+    """Return what a prefect.yaml describes, or that of the package.
+
+    Raises `NotDeployed` for a file without deployments that have names.
+    """
+    text = _read_package_file()
+    if file is not None:
+        text = file.read_text(encoding="utf-8")
+    try:
+        described: Described | None = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise NotDeployed(f"{file} is no YAML: {error}") from None
+    if not isinstance(described, dict) or not isinstance(described.get("deployments"), list):
+        raise NotDeployed(f"{file} has no list of `deployments`")
+    if not all(isinstance(each, dict) and each.get("name") for each in described["deployments"]):
+        raise NotDeployed(f"{file} has a deployment without a name")
+    return described
 
 
 def _read_package_file() -> str:
@@ -230,16 +247,14 @@ def _has_pool(name: str) -> bool:
 
 
 def _switch_on(described: Described, names: Sequence[str], chosen: Sequence[str]) -> None:
+    known = with_schedules(described)
     for name in names:
-        try:
-            switch_on(described, name)
-        except KeyError:
-            known = ", ".join(with_schedules(described))
-            raise NotDeployed(
-                f"there is no schedule of {name}; there are those of {known}"
-            ) from None
+        if name not in known:
+            listed = ", ".join(known)
+            raise NotDeployed(f"there is no schedule of {name}; there are those of {listed}")
         if name not in chosen:
             raise NotDeployed(f"{name} is not among what is to be deployed; name it as well")
+        switch_on(known[name])
 
 
 def _chosen(described: Described, names: Sequence[str]) -> list[str]:

@@ -13,13 +13,11 @@ from prefect.client.schemas.objects import DeploymentSchedule
 
 Described = dict[str, Any]
 """A prefect.yaml, as it is read."""
-Deployed = Mapping[tuple[str, str], Sequence[DeploymentSchedule]]
+SchedulesOnServer = Mapping[tuple[str, str], Sequence[DeploymentSchedule]]
 """Schedules by the entrypoint and the name of their deployment."""
 
-_TIMES = ("cron", "interval", "rrule")
 
-
-async def read_schedules(names: Sequence[str]) -> Deployed:
+async def read_schedules(names: Sequence[str]) -> SchedulesOnServer:
     """Return the schedules that deployments of these names have on the server."""
     chosen = DeploymentFilter(name=DeploymentFilterName(any_=list(names)))
     async with get_client() as client:
@@ -38,7 +36,7 @@ def name_schedules(described: Described) -> None:
             ]
 
 
-def keep_schedules(described: Described, deployed: Deployed, *, as_edited: bool) -> None:
+def keep_schedules(described: Described, deployed: SchedulesOnServer, *, as_edited: bool) -> None:
     """Keep what people did to schedules that are deployed.
 
     Args:
@@ -49,27 +47,49 @@ def keep_schedules(described: Described, deployed: Deployed, *, as_edited: bool)
     """
     for deployment in described["deployments"]:
         written = deployment.get("schedules") or []
-        by_slug = {schedule["slug"]: schedule for schedule in written}
+        added = []
         place = (deployment.get("entrypoint", ""), deployment["name"])
         for schedule in deployed.get(place, ()):
-            same = by_slug.get(schedule.slug)
-            if same is None:
-                # One with another slug was in an earlier file.
-                if schedule.slug is None and not _has_times_of(schedule, written):
-                    written.append(_as_written(schedule))
-                continue
-            if as_edited:
+            same = _find(schedule, written)
+            if same is not None and as_edited:
+                slug = same["slug"]
                 same.clear()
-                same.update(_as_written(schedule))
-            elif schedule.active:
+                same.update(_as_written(schedule), slug=slug)
+            elif same is not None and schedule.active:
                 same["active"] = True
-        if written:
-            deployment["schedules"] = written
+            elif same is None and schedule.slug is None:
+                added.append(_as_written(schedule))
+            # A slug that the file lacks is from an earlier file: such a schedule goes.
+        if written or added:
+            deployment["schedules"] = [*written, *added]
 
 
-def switch_on(described: Described, name: str) -> None:
-    """Switch on the schedules of a deployment. Raises `KeyError` if it has none."""
-    for schedule in with_schedules(described)[name]:
+def _find(schedule: DeploymentSchedule, written: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the schedule of the file that is this one: by its slug, else by all that it says.
+
+    Prefect itself deploys a schedule without a slug from a file that gives it none.
+    """
+    for each in written:
+        if schedule.slug == each["slug"]:
+            return each
+        if schedule.slug is None and _says(each) == _says(_as_written(schedule)):
+            return each
+    return None
+
+
+def _says(written: Mapping[str, Any]) -> list[object]:
+    """Return when a schedule of a file runs, and with which parameters."""
+    interval = written.get("interval")
+    if interval is not None:
+        interval = float(interval)
+    zone = written.get("timezone") or "UTC"
+    times = [written.get("cron"), interval, written.get("rrule"), zone]
+    return [*times, written.get("parameters") or {}]
+
+
+def switch_on(schedules: Iterable[dict[str, Any]]) -> None:
+    """Switch on the schedules of a deployment."""
+    for schedule in schedules:
         schedule["active"] = True
 
 
@@ -89,9 +109,9 @@ def are_on(schedules: Iterable[Mapping[str, Any]]) -> bool:
 
 def in_words(schedule: Mapping[str, Any]) -> str:
     """Return a schedule of a file as a line: its name, when it runs, and whether it is on."""
-    times = next(f"{schedule[field]}" for field in _TIMES if field in schedule)
+    times = schedule.get("cron") or schedule.get("rrule")
     if "interval" in schedule:
-        times = f"every {times} s"
+        times = f"every {schedule['interval']} s"
     state = "off"
     if are_on([schedule]):
         state = "on"
@@ -107,8 +127,3 @@ def _as_written(schedule: DeploymentSchedule) -> dict[str, Any]:
     if schedule.parameters:
         written["parameters"] = schedule.parameters
     return written
-
-
-def _has_times_of(schedule: DeploymentSchedule, written: Sequence[Mapping[str, Any]]) -> bool:
-    mine = _as_written(schedule)
-    return any(all(each.get(field) == mine.get(field) for field in _TIMES) for each in written)

@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 from prefect_kling.kling.request import STORED
 from prefect_kling.studio.errors import DownloadBroken, WrongFilm
 from prefect_kling.studio.film.assembly import Film
-from prefect_kling.studio.film.storyboard import slug_of
+from prefect_kling.studio.film.storyboard import latin_words, slug_of
 from prefect_kling.studio.film.timeline import to_edl, to_otio
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.storage import layout
@@ -51,6 +51,11 @@ def find_film(name: str, archive: Archive) -> Film:
     for manifest in manifests[:1]:
         film = bucket.read_model(manifest, Film, STORED)
         if film is not None:
+            return film
+    # Before 0.3, titles that ASCII cannot write shared a name.
+    for manifest in _manifests(latin_words(path), archive):
+        film = bucket.read_model(manifest, Film, STORED)
+        if film is not None and film.title == path:
             return film
     raise WrongFilm(
         f"there is no film {name} in {bucket.uri(layout.FILMS)}{_others(path, archive)}"

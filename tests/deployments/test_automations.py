@@ -138,7 +138,7 @@ async def test_a_program_reads_what_became_of_each_automation(
     assert all(is_documented(each, "AutomationKept") for each in told["automations"])
     outcomes = {each["name"]: each["outcome"] for each in told["automations"]}
     assert outcomes == dict.fromkeys(NAMES, "unchanged") | dict.fromkeys(
-        [ADVANCE_NAME, SWEEP_NAME, WORKERS_NAME], "left out"
+        [ADVANCE_NAME, SWEEP_NAME, WORKERS_NAME], "left_out"
     )
 
 

@@ -104,6 +104,11 @@ def test_what_people_did_to_schedules_stays(call: Call, prefect_ui: str, tmp_pat
     assert times() == {("0 9 * * 5", True), ("hourly", True)}
     added = [each for each in asyncio.run(schedules(deployment)) if each.slug is None]
     assert [each.parameters for each in added] == [{"picks": "first"}]
+    asyncio.run(add(deployment, IN_BERLIN, {"storyboard": "boards/a.yaml"}))
+    asyncio.run(add(deployment, IN_BERLIN, {"storyboard": "boards/b.yaml"}))
+    assert call(*words, PREFECT_API_URL=server).returncode == 0
+    assert len(asyncio.run(schedules(deployment))) == 4
+    asyncio.run(remove_slugless(deployment, "cron"))
 
     assert call("init", "--folder", str(tmp_path)).returncode == 0
     mine = ("--file", str(tmp_path / "prefect.yaml"))
@@ -121,12 +126,69 @@ async def edit_and_add(deployment: str) -> None:
         await api.update_deployment_schedule(
             found.id, weekly.id, active=True, schedule=CronSchedule(cron="0 9 * * 5")
         )
-        body = {
-            "schedule": {"interval": 3600, "anchor_date": "2026-01-01T00:00:00Z"},
-            "active": True,
-            "parameters": {"picks": "first"},
-        }
+    hourly = {"interval": 3600, "anchor_date": "2026-01-01T00:00:00Z"}
+    await add(deployment, hourly, {"picks": "first"})
+
+
+async def add(deployment: str, schedule: dict[str, object], parameters: dict[str, object]) -> None:
+    """Add a schedule that is on, as the Prefect UI does."""
+    body = {"schedule": schedule, "active": True, "parameters": parameters}
+    async with get_client() as api:
+        found = await api.read_deployment_by_name(deployment)
         await api._client.post(f"/deployments/{found.id}/schedules", json=[body])
+
+
+async def remove_slugless(deployment: str, kind: str) -> None:
+    """Delete the schedules of a kind that somebody has added."""
+    async with get_client() as api:
+        found = await api.read_deployment_by_name(deployment)
+        for each in found.schedules:
+            if each.slug is None and hasattr(each.schedule, kind):
+                await api.delete_deployment_schedule(found.id, each.id)
+
+
+def test_a_schedule_without_a_slug_in_a_file_of_ones_own_stays_on(
+    call: Call, prefect_ui: str, tmp_path: Path
+) -> None:
+    """Prefect's own deploy has given it none either; where it was on, it is."""
+    path = tmp_path / "prefect.yaml"
+    path.write_text(WITH_VARIABLES)
+    server = f"{prefect_ui}/api"
+    assert call("deploy", "--file", str(path), PREFECT_API_URL=server).returncode == 0
+    asyncio.run(make_slugless("produce-film/film"))
+    assert call("deploy", "--file", str(path), PREFECT_API_URL=server).returncode == 0
+    (schedule,) = asyncio.run(schedules("produce-film/film"))
+    assert (schedule.slug, schedule.active) == ("schedule-1", True)
+    asyncio.run(forget_deployments())
+
+
+async def make_slugless(deployment: str) -> None:
+    """Put a schedule that is on and has no slug in the place of a deployment's own."""
+    async with get_client() as api:
+        found = await api.read_deployment_by_name(deployment)
+        (own,) = found.schedules
+        await api.delete_deployment_schedule(found.id, own.id)
+    await add(deployment, own.schedule.model_dump(mode="json"), own.parameters)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "no list of `deployments`"),
+        ("deployments: {film: x}", "no list of `deployments`"),
+        ("deployments: [{entrypoint: x}]", "a deployment without a name"),
+        ("deployments: [", "is no YAML"),
+    ],
+)
+def test_a_file_that_describes_nothing_is_refused_in_words(
+    text: str, told: str, call: Call, prefect_ui: str, tmp_path: Path
+) -> None:
+    """Nothing is deployed."""
+    path = tmp_path / "prefect.yaml"
+    path.write_text(text)
+    done = call("deploy", "--file", str(path), PREFECT_API_URL=f"{prefect_ui}/api")
+    assert done.returncode == 1
+    assert told in done.stderr
 
 
 WITH_VARIABLES = """\
@@ -134,7 +196,7 @@ pull: []
 deployments:
   - name: film
     entrypoint: prefect_kling.flows.film.produce_film
-    work_pool: {name: own}
+    work_pool: {name: of-variables}
     parameters:
       storyboard: "title: {{HOME}} {{ product }} {{ $KLING_TITLE }}"
       spending: {tags: ["client={{client}}"]}
@@ -172,6 +234,7 @@ async def deployment_of(name: str) -> DeploymentResponse:
         return await api.read_deployment_by_name(name)
 
 
+IN_BERLIN: dict[str, object] = {"cron": "0 6 * * 1", "timezone": "Europe/Berlin"}
 OWN_FILE = """\
 pull: []
 deployments:
@@ -224,7 +287,7 @@ def test_a_name_that_is_none_is_told_before_anything_is_deployed(
     words: list[str], told: str, call: Call, prefect_ui: str
 ) -> None:
     """With those there are."""
-    done = call("deploy", *words, PREFECT_API_URL=f"{prefect_ui}/api")
+    done = call("deploy", *words, "--pool", "untouched", PREFECT_API_URL=f"{prefect_ui}/api")
     assert done.returncode == 1
     assert told in done.stdout + done.stderr
-    assert "collect-finished" in done.stdout + done.stderr
+    assert asyncio.run(pools_like("untouched")) == []

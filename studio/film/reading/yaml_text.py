@@ -161,8 +161,9 @@ class Document:
             if mistake.field:
                 place = (*place, mistake.field)
                 is_written = self.has(place)
-                # A version may have set it.
-                if not is_written and not mistake.version:
+                # A version may have set it. What has no value is set nowhere.
+                is_inherited = not is_written and mistake.value is not None
+                if is_inherited and not mistake.version:
                     place = self._inherited(place)
             position = self.position(place)
             what = mistake.value

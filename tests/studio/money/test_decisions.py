@@ -146,16 +146,16 @@ async def test_every_open_state_can_be_given_up(
 
 
 @pytest.mark.parametrize(
-    ("state", "is_visited"),
+    ("state", "visits"),
     [
-        (EntryState.SENDING, False),
-        (EntryState.HELD, False),
-        (EntryState.SUBMITTED, True),
+        (EntryState.SENDING, 0),
+        (EntryState.HELD, 0),
+        (EntryState.SUBMITTED, 1),
     ],
 )
 async def test_a_given_up_clip_is_visited_by_sweeps_only_while_a_job_is_known(
     state: EntryState,
-    is_visited: bool,
+    visits: int,
     order: ClipOrder,
     client: KlingClient,
     archive: Archive,
@@ -163,13 +163,13 @@ async def test_a_given_up_clip_is_visited_by_sweeps_only_while_a_job_is_known(
 ) -> None:
     """A video that comes late would be archived; without a job there is none, and no marker."""
     await bring_to(state, order, client, archive, sandbox)
-    if is_visited:
+    if visits:
         version = version_of(archive, order)
         archive.ledger.hold(version, "the API lost it", version.entry.job_id)
     sandbox.fault(on="record", do={"status": 404}, times=None)
     await decisions.give_up(version_of(archive, order), client, archive, WHO)
     visited = [marker.clip_key for marker in archive.ledger.open_markers()]
-    assert visited == [order.clip_key] * is_visited
+    assert visited == [order.clip_key] * visits
     assert list(archive.ledger.held_markers()) == []
 
 
