@@ -180,6 +180,16 @@ def test_a_film_is_found_by_its_name_and_by_its_addresses(film: Film, archive: A
             find_film(name, archive)
 
 
+def test_who_names_no_film_is_told_those_there_are(archive: Archive) -> None:
+    """Those of a similar name first, and not more than five."""
+    for slug in ("alps", "beach", "city", "desert", "forest", "harbour"):
+        archive.bucket.put(f"films/{slug}/x/manifest.json", b"{}", "application/json")
+    with pytest.raises(
+        WrongFilm, match=r"; there are harbour, alps, beach(, [\w-]+){2} and \d more"
+    ):
+        find_film("Harbor", archive)
+
+
 def partial_files(folder: Path) -> list[Path]:
     """Files that are not whole."""
     return list(folder.rglob("*.partial"))

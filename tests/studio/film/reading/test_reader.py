@@ -845,6 +845,14 @@ PLANNED = [
         ),
     ),
     (
+        "mode: pro",
+        "duration: 2",
+        (
+            "line 14: scene 1, shot 1: duration (2): a clip has at least 3 seconds; shorter shots "
+            "need a multi_shot scene"
+        ),
+    ),
+    (
         DURATION,
         "duration: 2",
         (
