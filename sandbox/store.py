@@ -195,8 +195,9 @@ class JobStore:
     def count(self, now: int) -> dict[str, int]:
         """Count jobs by outcome. Reads the whole table."""
         created, completed, failed = self._run(
-            "SELECT COUNT(*), TOTAL(ended <= ?1 AND fail_code IS NULL),"
-            " TOTAL(ended <= ?1 AND fail_code IS NOT NULL) FROM jobs",
+            "SELECT COUNT(*), TOTAL(is_over AND fail_code IS NULL),"
+            " TOTAL(is_over AND fail_code IS NOT NULL)"
+            " FROM (SELECT fail_code, ended <= ? AS is_over FROM jobs)",
             now,
         )[0]
         return {"created": created, "completed": int(completed), "failed": int(failed)}
