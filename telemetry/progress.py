@@ -118,6 +118,10 @@ class RunTally:
 
     def count(self, progress: ShotProgress) -> None:
         """Count a shot that has come to its end."""
+        if progress.stage is Stage.DONE and progress.shot in self.failed_shots:
+            # It is there after all: by another attempt, or as another take.
+            self.failed_shots.remove(progress.shot)
+            self.failed -= 1
         if progress.stage is Stage.DONE and progress.reused:
             self.reused += 1
         elif progress.stage is Stage.DONE:

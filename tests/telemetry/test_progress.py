@@ -12,6 +12,7 @@ from prefect_kling.telemetry.progress import (
     ShotProgress,
     Stage,
     subscribe,
+    tallied,
 )
 
 WAITING = ShotProgress(shot="1.1", stage=Stage.WAITING)
@@ -92,6 +93,18 @@ def test_a_shot_that_an_error_ends_is_held_or_failed(
     """With what happened, and without what to do about it, which the end of the run says once."""
     progress = ShotProgress.of_error("1.1", error)
     assert (progress.stage, progress.detail) == (stage, told)
+
+
+def test_a_shot_that_failed_first_and_is_there_in_the_end_has_not_failed() -> None:
+    """As where a further take fails, and the first is used."""
+    run = ProgressPublisher()
+    with tallied() as tally:
+        for stage in (Stage.DONE, Stage.FAILED):
+            run.publish(ShotProgress(shot="1.1", stage=stage))
+        run.publish(ShotProgress(shot="1.2", stage=Stage.HELD))
+        assert (tally.made, tally.failed_shots) == (1, ["1.1", "1.2"])
+        run.publish(ShotProgress(shot="1.1", stage=Stage.DONE, reused=True))
+    assert (tally.made, tally.failed, tally.failed_shots) == (1, 1, ["1.2"])
 
 
 def test_a_shot_that_was_archived_before_took_no_time() -> None:
