@@ -80,7 +80,7 @@ def _find(schedule: DeploymentSchedule, written: Sequence[dict[str, Any]]) -> di
 def _says(written: Mapping[str, Any]) -> list[object]:
     """Return when a schedule of a file runs, and with which parameters."""
     interval = written.get("interval")
-    if interval is not None:
+    if isinstance(interval, int | float):
         interval = float(interval)
     zone = written.get("timezone") or "UTC"
     times = [written.get("cron"), interval, written.get("rrule"), zone]
@@ -88,9 +88,10 @@ def _says(written: Mapping[str, Any]) -> list[object]:
 
 
 def switch_on(schedules: Iterable[dict[str, Any]]) -> None:
-    """Switch on the schedules of a deployment."""
+    """Switch on the schedules that the file has of a deployment; others are people's own."""
     for schedule in schedules:
-        schedule["active"] = True
+        if "slug" in schedule:
+            schedule["active"] = True
 
 
 def with_schedules(described: Described) -> dict[str, list[dict[str, Any]]]:

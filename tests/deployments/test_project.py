@@ -105,9 +105,12 @@ def test_what_people_did_to_schedules_stays(call: Call, prefect_ui: str, tmp_pat
     added = [each for each in asyncio.run(schedules(deployment)) if each.slug is None]
     assert [each.parameters for each in added] == [{"picks": "first"}]
     asyncio.run(add(deployment, IN_BERLIN, {"storyboard": "boards/a.yaml"}))
-    asyncio.run(add(deployment, IN_BERLIN, {"storyboard": "boards/b.yaml"}))
-    assert call(*words, PREFECT_API_URL=server).returncode == 0
-    assert len(asyncio.run(schedules(deployment))) == 4
+    off = {"storyboard": "boards/b.yaml"}
+    asyncio.run(add(deployment, IN_BERLIN, off, active=False))
+    assert call(*words, "--schedule", "film", PREFECT_API_URL=server).returncode == 0
+    found = asyncio.run(schedules(deployment))
+    assert len(found) == 4
+    assert [each.parameters for each in found if not each.active] == [off]
     asyncio.run(remove_slugless(deployment, "cron"))
 
     assert call("init", "--folder", str(tmp_path)).returncode == 0
@@ -130,9 +133,15 @@ async def edit_and_add(deployment: str) -> None:
     await add(deployment, hourly, {"picks": "first"})
 
 
-async def add(deployment: str, schedule: dict[str, object], parameters: dict[str, object]) -> None:
-    """Add a schedule that is on, as the Prefect UI does."""
-    body = {"schedule": schedule, "active": True, "parameters": parameters}
+async def add(
+    deployment: str,
+    schedule: dict[str, object],
+    parameters: dict[str, object],
+    *,
+    active: bool = True,
+) -> None:
+    """Add a schedule, as the Prefect UI does."""
+    body = {"schedule": schedule, "active": active, "parameters": parameters}
     async with get_client() as api:
         found = await api.read_deployment_by_name(deployment)
         await api._client.post(f"/deployments/{found.id}/schedules", json=[body])
