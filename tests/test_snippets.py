@@ -20,7 +20,7 @@ from prefect.cli._app import _app as prefect_app
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.cli.app import app
-from prefect_kling.deployments.cli.schedules import in_words
+from prefect_kling.deployments.cli.schedules import describe
 from prefect_kling.kling.models import read_models
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.film.reading.table import read_rows
@@ -152,7 +152,7 @@ def test_each_yaml_is_what_its_page_says(tmp_path: Path) -> None:
                     "kling-v3-omni",
                 ]
             elif "schedules" in document:
-                told = [in_words(schedule) for schedule in document["schedules"]]
+                told = [describe(schedule) for schedule in document["schedules"]]
                 assert told == ["weekly: 0 7 * * 1, Europe/Berlin, off"]
             elif "services" in document:
                 _check_compose(document)

@@ -25,28 +25,28 @@ def keep_variables(described: Described) -> None:
     """Change a prefect.yaml so that variables in its parameters are deployed as they stand."""
     for deployment in described["deployments"]:
         parts = [deployment, *(deployment.get("schedules") or ())]
-        have_changed = [_keep_in_parameters(part) for part in parts]
+        have_changed = [_change_parameters(part) for part in parts]
         if any(have_changed):
             steps = deployment.get("build") or described.get("build") or []
             deployment["build"] = [*steps, {_STEP: {"id": _ID}}]
 
 
-def _keep_in_parameters(part: dict[str, Any]) -> bool:
+def _change_parameters(part: dict[str, Any]) -> bool:
     """Return whether there was a variable in the parameters of a deployment or a schedule."""
     parameters = part.get("parameters")
-    kept = _keep(parameters)
-    if kept == parameters:
+    changed = _with_placeholders(parameters)
+    if changed == parameters:
         return False
-    part["parameters"] = kept
+    part["parameters"] = changed
     return True
 
 
-def _keep(value: Any) -> Any:
+def _with_placeholders(value: Any) -> Any:
     """Return a value of parameters with placeholders in front of its variables."""
     if isinstance(value, str):
         return _VARIABLE.sub(f"{{{{ {_ID}.opening }}}}", value)
     if isinstance(value, list):
-        return [_keep(each) for each in value]
+        return [_with_placeholders(each) for each in value]
     if isinstance(value, dict):
-        return {name: _keep(each) for name, each in value.items()}
+        return {name: _with_placeholders(each) for name, each in value.items()}
     return value

@@ -20,7 +20,7 @@ from prefect_kling.deployments.cli.documents import Deployed, FileOfProject, Pro
 from prefect_kling.deployments.cli.schedules import (
     Described,
     are_on,
-    in_words,
+    describe,
     keep_schedules,
     name_schedules,
     read_schedules,
@@ -89,10 +89,11 @@ def init(*, folder: Path = Path(), pool: str = "kling", as_json: AsJson = False)
     for file in written:
         say(_line_of(file))
     beside = [file.path for file in written if file.outcome == "beside"]
+    say("Next:")
     if beside:
-        say(f"Next: take over what you like of {', '.join(beside)}, and delete what is left; then")
+        say(f"  take over what you like of {', '.join(beside)}, and delete what is left")
     if any(file.outcome == "written" for file in written):
-        say("Next: copy .env.example to .env and fill it in; then")
+        say("  copy .env.example to .env, and fill it in")
         say("  set -a; . ./.env; set +a")
         say("  prefect-kling setup --yes")
     path = shlex.quote(str(folder / "prefect.yaml"))
@@ -147,7 +148,7 @@ def deploy(
             _run_prefect("--no-prompt", "deploy", "--prefect-file", str(written), "--name", name)
             say("deployed ", Styled(name, "bold"), to=facts(as_json=as_json))
             for each in schedules.get(name, ()):
-                say(f"  schedule {in_words(each)}", to=facts(as_json=as_json))
+                say(f"  schedule {describe(each)}", to=facts(as_json=as_json))
     if as_json:
         document = Deployed(
             pools=tuple(pools),

@@ -51,15 +51,16 @@ def keep_schedules(described: Described, deployed: SchedulesOnServer, *, as_edit
         place = (deployment.get("entrypoint", ""), deployment["name"])
         for schedule in deployed.get(place, ()):
             same = _find(schedule, written)
-            if same is not None and as_edited:
+            if same is None:
+                # A slug that the file lacks is from an earlier file: such a schedule goes.
+                if schedule.slug is None:
+                    added.append(_as_written(schedule))
+            elif as_edited:
                 slug = same["slug"]
                 same.clear()
                 same.update(_as_written(schedule), slug=slug)
-            elif same is not None and schedule.active:
+            elif schedule.active:
                 same["active"] = True
-            elif same is None and schedule.slug is None:
-                added.append(_as_written(schedule))
-            # A slug that the file lacks is from an earlier file: such a schedule goes.
         if written or added:
             deployment["schedules"] = [*written, *added]
 
@@ -72,12 +73,12 @@ def _find(schedule: DeploymentSchedule, written: Sequence[dict[str, Any]]) -> di
     for each in written:
         if schedule.slug == each["slug"]:
             return each
-        if schedule.slug is None and _says(each) == _says(_as_written(schedule)):
+        if schedule.slug is None and _times_of(each) == _times_of(_as_written(schedule)):
             return each
     return None
 
 
-def _says(written: Mapping[str, Any]) -> list[object]:
+def _times_of(written: Mapping[str, Any]) -> list[object]:
     """Return when a schedule of a file runs, and with which parameters."""
     interval = written.get("interval")
     if isinstance(interval, int | float):
@@ -108,7 +109,7 @@ def are_on(schedules: Iterable[Mapping[str, Any]]) -> bool:
     return any(schedule.get("active", True) for schedule in schedules)
 
 
-def in_words(schedule: Mapping[str, Any]) -> str:
+def describe(schedule: Mapping[str, Any]) -> str:
     """Return a schedule of a file as a line: its name, when it runs, and whether it is on."""
     times = schedule.get("cron") or schedule.get("rrule")
     if "interval" in schedule:
