@@ -5,7 +5,8 @@ import signal
 import threading
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -69,39 +70,40 @@ def _note(number: int) -> None:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, as `asyncio.run` does; a signal cancels it, and raises `Ended`.
+    """Run a coroutine to its end; a signal or Ctrl-C cancels it, and is raised once it has ended.
 
-    Prefect has a handler of its own for SIGTERM while a flow runs, which raises an exception
-    wherever the program is; asyncio may drop it. The event loop hears the signal all the same.
+    It runs in a thread. In the main thread Prefect has a handler of its own for SIGTERM while a
+    flow runs, which raises an exception wherever the program is: asyncio may lose it, and what
+    it interrupts may be left half done.
     """
-    heard: list[int] = []
+    runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+    loop = runner.get_loop()
+    task = loop.create_task(work)
+    ended: Future[T] = Future()
 
-    async def cancellable() -> T:
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  asyncio.run has made one
+    async def until_done() -> T:
+        return await task
 
-        def cancel(number: int) -> None:
-            if not heard:
-                heard.append(number)
-                _note(number)
-                task.cancel()
+    def serve() -> None:
+        try:
+            with runner:
+                result = runner.run(until_done())
+        except BaseException as error:
+            ended.set_exception(error)
+        else:
+            ended.set_result(result)
 
-        for number in _heard():
-            loop.add_signal_handler(number, cancel, number)
-        return await work
-
-    # A loop that is closed leaves the signals as the system has them.
-    earlier = {number: signal.getsignal(number) for number in _heard()}
+    # A daemon: whoever presses Ctrl-C again does not wait for it.
+    thread = threading.Thread(target=serve, name="command", daemon=True)
     try:
-        return asyncio.run(cancellable())
+        thread.start()
+        return ended.result()
     except BaseException:
-        if heard:
-            raise Ended(heard[0]) from None
+        if not ended.done():
+            with suppress(RuntimeError):  # it ends by itself at this moment
+                loop.call_soon_threadsafe(task.cancel)
+            wait([ended])
         raise
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
 
 
 def _heard() -> list[signal.Signals]:

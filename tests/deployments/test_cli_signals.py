@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
+from prefect import flow
 
 from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.deployments.cli.signals import Ended, ended_by_signals, run
@@ -131,20 +133,47 @@ def test_a_signal_whose_exception_is_swallowed_ends_the_command_all_the_same() -
     assert ended.value.code == 129
 
 
-def test_a_signal_is_heard_beside_the_handler_of_somebody_else() -> None:
-    """As Prefect's, whose exception may be lost; afterwards the signals are as they were."""
+@pytest.mark.usefixtures("prefect_ui")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_interrupts_nothing_but_what_waits(number: signal.Signals) -> None:
+    """No exception is raised in the midst of the work, not even by Prefect: it is cancelled.
 
+    The work may take its time to end, and what it does while it ends is done.
+    """
+    seen: list[str] = []
+
+    @flow
     async def work() -> None:
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        signal.raise_signal(signal.SIGTERM)
-        await asyncio.sleep(STOPS_WITHIN_SECONDS)
+        try:
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(STOPS_WITHIN_SECONDS)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            await asyncio.sleep(0.1)
+            seen.append("tidied up")
+            raise
 
-    with ended_by_signals():
-        before = signal.getsignal(signal.SIGTERM)
-        with pytest.raises(Ended) as ended:
-            run(work())
-        assert signal.getsignal(signal.SIGTERM) is before
-    assert ended.value.code == 143
+    before = signal.getsignal(number)
+    expected = KeyboardInterrupt if number == signal.SIGINT else Ended
+    with ended_by_signals(), pytest.raises(expected):
+        run(work())
+    assert seen == ["cancelled", "tidied up"]
+    assert signal.getsignal(number) is before
+
+
+def test_what_a_command_returns_or_raises_is_what_its_work_does() -> None:
+    """Though it runs in a thread of its own, with the settings of the caller."""
+    setting: ContextVar[str] = ContextVar("setting")
+
+    async def work(*, fails: bool) -> str:
+        if fails:
+            raise ValueError(setting.get())
+        return setting.get()
+
+    setting.set("as set")
+    assert run(work(fails=False)) == "as set"
+    with pytest.raises(ValueError, match="as set"):
+        run(work(fails=True))
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")
