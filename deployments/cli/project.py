@@ -135,8 +135,9 @@ def deploy(
     _switch_on(described, schedule, chosen)
     keep_variables(described)
 
+    described["deployments"] = [each for each in described["deployments"] if each["name"] in chosen]
     schedules = with_schedules(described)
-    pools = _pools(described, chosen)
+    pools = _pools(described)
     # Prefect fills in what stands in braces: only it knows the name of such a pool.
     new_pools = [name for name in pools if "{{" not in name and not _has_pool(name)]
     for name in new_pools:
@@ -144,11 +145,11 @@ def deploy(
     with TemporaryDirectory(prefix="prefect-kling-") as disk:
         written = Path(disk) / "prefect.yaml"
         written.write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
-        for name in chosen:
-            _run_prefect("--no-prompt", "deploy", "--prefect-file", str(written), "--name", name)
-            say("deployed ", Styled(name, "bold"), to=facts(as_json=as_json))
-            for each in schedules.get(name, ()):
-                say(f"  schedule {describe(each)}", to=facts(as_json=as_json))
+        _run_prefect("--no-prompt", "deploy", "--prefect-file", str(written), "--all")
+    for name in chosen:
+        say("deployed ", Styled(name, "bold"), to=facts(as_json=as_json))
+        for each in schedules.get(name, ()):
+            say(f"  schedule {describe(each)}", to=facts(as_json=as_json))
     if as_json:
         document = Deployed(
             pools=tuple(pools),
@@ -216,15 +217,13 @@ def _move_to(pool: str, described: Described) -> None:
         deployment["work_pool"] = {**(deployment.get("work_pool") or {}), "name": pool}
 
 
-def _pools(described: Described, chosen: Sequence[str]) -> list[str]:
-    """Return the work pools of the chosen deployments, each once.
+def _pools(described: Described) -> list[str]:
+    """Return the work pools of the deployments, each once.
 
     Raises `NotDeployed` for a deployment without one: a worker of which pool should run it?
     """
     pools: dict[str, None] = {}
     for deployment in described["deployments"]:
-        if deployment["name"] not in chosen:
-            continue
         pool = (deployment.get("work_pool") or {}).get("name")
         if not pool:
             raise NotDeployed(
@@ -263,7 +262,7 @@ def _chosen(described: Described, names: Sequence[str]) -> list[str]:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise NotDeployed(f"there is no deployment {unknown[0]}; there are {', '.join(known)}")
-    return list(names) or known
+    return list(dict.fromkeys(names)) or known
 
 
 def _run_prefect(*words: str) -> None:

@@ -202,12 +202,13 @@ def contest(matches: Sequence[Match]) -> Iterator[tuple[Match, tuple[str, ...]]]
     """Yield a row for each match."""
     with TemporaryDirectory() as folder, ExitStack() as stack:
         disk = Path(folder)
-        servers = _start(stack, disk)
+        servers = start(stack, disk)
         for match in matches:
             yield match, measure(match, servers, disk)
 
 
-def _start(stack: ExitStack, disk: Path) -> Servers:
+def start(stack: ExitStack, disk: Path) -> Servers:
+    """Start the servers that all use, until the stack is closed."""
     video = disk / "static.mp4"
     body = {"model": "kling-v3-omni", "prompt": "Static", "duration": 5}
     paint_clip(body, [], video, number=1)
