@@ -29,6 +29,7 @@ _LABELS = {
     "code": "code",
     "detail": "details",
 }
+_IDS = ("clip_key", "job_id")
 
 
 class DetailedError(Exception):
@@ -47,10 +48,15 @@ class DetailedError(Exception):
 
     @property
     def summary(self) -> str:
-        """The message and the facts, without the next step: the form that is written down."""
+        """The message and the facts, without the next step: the form that is written down.
+
+        An id that the message names is not among the facts once more.
+        """
         facts = []
         for name, label in _LABELS.items():
             value = getattr(self, name)
+            if value and name in _IDS and str(value) in self.message:
+                continue
             if value and name == "job_id":
                 value = quoted(value)
             if value:

@@ -13,6 +13,7 @@ from typing import NoReturn
 import cyclopts
 import httpx
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from prefect_kling.deployments.cli.exit_codes import BROKEN_PIPE, after_signal, exit_code_of
 from prefect_kling.deployments.cli.signals import ended_by_signals
@@ -25,6 +26,7 @@ from prefect_kling.deployments.cli.terminal import (
     say,
 )
 from prefect_kling.kling.error_details import DetailedError
+from prefect_kling.kling.violations import ERROR_TYPE
 
 DEPLOYMENTS = "prefect_kling.deployments"
 COMMANDS = {
@@ -181,23 +183,31 @@ def _run(arguments: Sequence[str]) -> None:
 
 def _tell(error: Exception) -> None:
     """Print an expected error as a sentence and exit; raise any other again."""
-    if isinstance(error, DetailedError | Refused):
-        _fail(type(error).__name__, str(error), exit_code_of(error))
+    if isinstance(error, Refused):
+        _fail("Refused", str(error), exit_code_of(error))
+    if isinstance(error, DetailedError):
+        _fail("Error", _with_name(error), exit_code_of(error))
     if isinstance(error, OSError) and error.strerror:
         where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
         _fail("Error", f"{where}{error.strerror.lower()}")
     if isinstance(error, ValidationError):
-        wrong = [f"{_field(each['loc'])}{each['msg']}" for each in error.errors()]
-        _fail("Error", "; ".join(wrong))
+        _fail("Error", "; ".join(_of_field(each) for each in error.errors()))
     if isinstance(error, _expected_errors()):
-        _fail(type(error).__name__, str(error))
+        _fail("Error", _with_name(error))
     raise error
 
 
-def _field(place: tuple[int | str, ...]) -> str:
-    if not place:
-        return ""
-    return f"{'.'.join(map(str, place))}: "
+def _with_name(error: Exception) -> str:
+    """Return an error's sentence, and behind it the name that the reference explains it under."""
+    return f"{error} [{type(error).__name__}]"
+
+
+def _of_field(wrong: ErrorDetails) -> str:
+    """Return what is wrong with a field in words; rules of the API name their fields themselves."""
+    words = wrong["msg"].removeprefix("Value error, ")
+    if not wrong["loc"] or wrong["type"] == ERROR_TYPE:
+        return words
+    return f"{'.'.join(map(str, wrong['loc']))}: {words}"
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:

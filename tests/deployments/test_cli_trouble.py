@@ -34,7 +34,8 @@ COMMAND = str(Path(sys.executable).parent / "prefect-kling")
     [
         (("quote", "nowhere.yaml"), 1, "nowhere.yaml: no such file or directory"),
         (("film", "nowhere.yaml"), 1, "nowhere.yaml cannot be read: No such file"),
-        (("clip", "Gulls", "--duration", "2"), 1, "duration"),
+        (("clip", "Gulls", "--duration", "2"), 1, "Error: duration (2 with kling-v3-omni): "),
+        (("clip", "Gulls", "--tag", "Acme"), 1, "Error: tags: a tag is written as name=value"),
         (("clip",), 2, "--prompt requires an argument"),
         (("clip", "Gulls", "--no-such-option"), 2, "--no-such-option"),
         (("no-such-command",), 2, "no-such-command"),
