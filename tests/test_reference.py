@@ -18,6 +18,8 @@ from prefect_kling.deployments.catalogue import read_deployments
 from prefect_kling.deployments.cli.app import app
 from prefect_kling.flows.collect import ALARMS
 from prefect_kling.kling.models import BUILT_IN_MODELS
+from prefect_kling.studio.film.reading.remote_sources import TABLE_BYTES
+from prefect_kling.studio.film.reading.table import MOST_REQUESTS
 from prefect_kling.studio.storage import layout
 from tests.documents import DOCS
 from tests.rooms import sources
@@ -181,3 +183,9 @@ def test_each_model_is_described_with_its_prices() -> None:
         for mode, rates in model.rates.items():
             for kind, rate in rates.items():
                 assert f"| `{model.name}` | `{mode}` | `{kind}` | {rate} |" in text
+
+
+def test_the_bounds_of_a_table_are_those_that_the_page_on_security_names() -> None:
+    """In megabytes and in requests."""
+    bounds = f"{TABLE_BYTES // 10**6} MB, {MOST_REQUESTS:,} requests"
+    assert f"| a table | {bounds} |" in (DOCS / "security.md").read_text()
