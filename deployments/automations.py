@@ -67,20 +67,23 @@ ALARM_MESSAGES = {
         subject="Kling: a clip is held, it may have been paid for",
         body=(
             f"{_CLIP}{_JOB}{_COST}\n{_WHY}\n"
-            f"It is never sent again by itself. To see it and decide: {_SHOW}"
+            f"It is never sent again by itself. To see it and decide: {_SHOW}{_LINK}"
         ),
     ),
     "kling: a paid video is about to expire": AlarmMessage(
         events=("kling.clip.expiring",),
         resource="kling.clip.*",
         subject="Kling: a paid video is about to be deleted",
-        body=(f"{_CLIP}{_JOB}\n{_WHY}\nEvery sweep tries again until then. To see it: {_SHOW}"),
+        body=(
+            f"{_CLIP}{_JOB}{_COST}\n{_WHY}\n"
+            f"Every sweep tries again until then. To see it: {_SHOW}{_LINK}"
+        ),
     ),
     "kling: a clip has been open for long": AlarmMessage(
         events=("kling.clip.overdue",),
         resource="kling.clip.*",
         subject="Kling: a clip was sent long ago and is not finished",
-        body=f"{_CLIP}{_JOB}{_COST}\n{_WHY}\nTo see it: {_SHOW}",
+        body=f"{_CLIP}{_JOB}{_COST}\n{_WHY}\nTo see it: {_SHOW}{_LINK}",
     ),
     "kling: a paid video cannot be verified": AlarmMessage(
         events=("kling.clip.quarantined",),
@@ -88,22 +91,23 @@ ALARM_MESSAGES = {
         subject="Kling: a paid video cannot be verified, its raw file is kept",
         body=(
             f"{_CLIP}{_JOB}{_COST}\n{_WHY}\n"
-            "To see all such files: prefect-kling ledger quarantine list"
+            f"To see all such files: prefect-kling ledger quarantine list{_LINK}"
         ),
     ),
     "kling: a paid video is gone": AlarmMessage(
         events=("kling.clip.gone",),
         resource="kling.clip.*",
         subject="Kling: the API does not know a paid job any more",
-        body=f"{_CLIP}{_JOB}{_COST}\n{_WHY}\nTo see it: {_SHOW}",
+        body=f"{_CLIP}{_JOB}{_COST}\n{_WHY}\nTo see it: {_SHOW}{_LINK}",
     ),
     "kling: a clip looks wrong": AlarmMessage(
         events=("kling.clip.suspect",),
         resource="kling.clip.*",
         subject="Kling: a clip looks wrong: {{ event.payload.rules }}",
         body=(
-            f"{_CLIP}{_JOB}\n{_WHY}\n{{{{ event.payload.uri }}}}\n"
+            f"{_CLIP}{_JOB}, ${{{{ event.payload.usd }}}}\n{_WHY}\n{{{{ event.payload.uri }}}}\n"
             "It is kept and paid; another take of it is made and paid only if somebody asks."
+            f"{_LINK}"
         ),
     ),
     "kling: the budget is nearly spent": AlarmMessage(
@@ -114,7 +118,7 @@ ALARM_MESSAGES = {
             "${{ event.payload.committed_usd }} of ${{ event.payload.cap_usd }} "
             "are spent or set aside.\n"
             "What does not fit is refused before it is sent: raise the cap, or wait until "
-            "running clips are settled."
+            f"running clips are settled.{_LINK}"
         ),
     ),
     "kling: somebody must approve": AlarmMessage(

@@ -6,6 +6,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from prefect.events import emit_event
+from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
 from prefect_kling.kling.job_ids import as_job_id
@@ -68,9 +69,11 @@ def _announce_suspect(clip: Clip) -> None:
     payload = {
         "prompt": clip.order.request.headline,
         "uri": clip.uri,
+        "usd": str(clip.usd),
         "rules": clip.suspect,
         "why": "; ".join(str(each) for each in clip.suspicions),
         "job_id": as_job_id(clip.job_id),
+        "url": _link_of_this_run(),
     }
     emit_event("kling.clip.suspect", resource=resource_of(clip.clip_key), payload=payload)
 
@@ -152,6 +155,7 @@ def announce_alarm(
         "why": why,
         "at_most_usd": cost,
         "job_id": as_job_id(job_id),
+        "url": _link_of_this_run(),
     }
     emit_event(f"kling.clip.{kind}", resource=resource_of(order.clip_key), payload=payload)
 
@@ -167,7 +171,11 @@ def announce_budget(name: str, cap_usd: Decimal, committed_usd: Decimal, step_us
         return
 
     resource = {"prefect.resource.id": f"kling.budget.{name}", "prefect.resource.name": name}
-    payload = {"cap_usd": str(cap_usd), "committed_usd": str(committed_usd)}
+    payload = {
+        "cap_usd": str(cap_usd),
+        "committed_usd": str(committed_usd),
+        "url": _link_of_this_run(),
+    }
     emit_event("kling.budget.low", resource=resource, payload=payload)
 
 
@@ -240,6 +248,14 @@ def announce_receiver(name: str, *, stopped: bool = False) -> None:
 def run_link(run_id: UUID) -> str:
     """Return the address of a run in the Prefect UI; empty where `PREFECT_UI_URL` says nothing."""
     return url_for("flow-run", obj_id=run_id) or ""
+
+
+def _link_of_this_run() -> str:
+    """Return the address of the run that this is called in; empty outside of runs, too."""
+    run_id = flow_run.id
+    if run_id is None:
+        return ""
+    return run_link(UUID(str(run_id)))
 
 
 def _run(run_id: UUID, name: str) -> dict[str, str]:

@@ -10,11 +10,12 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+from prefect import flow
 from prefect.automations import Automation
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
@@ -46,15 +47,17 @@ from prefect_kling.flows import (
     produce_film,
     submit_film,
 )
+from prefect_kling.flows.collect import ALARMS
 from prefect_kling.kling.client import KlingClient
 from prefect_kling.kling.errors import JobFailed
 from prefect_kling.kling.request import VideoRequest
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import ClipHeld, FilmIncomplete, StoryboardInvalid
-from prefect_kling.studio.money.archive import Archive
+from prefect_kling.studio.media.picture_checks import Suspicion
+from prefect_kling.studio.money.archive import Archive, Clip
 from prefect_kling.studio.money.ledger import ClaimRequest
 from prefect_kling.studio.money.orders import ClipOrder
-from prefect_kling.telemetry.events import announce_alarm
+from prefect_kling.telemetry.events import announce_alarm, announce_open_picks
 from tests.deployments.conftest import Call, is_documented
 from tests.inbox import ENOUGH_SECONDS, Inbox, do_nothing, open_inbox, until_loaded
 
@@ -204,9 +207,13 @@ async def test_films_are_advanced_by_one_automation_only() -> None:
 
 
 async def test_a_held_clip_is_a_message_that_says_what_to_do(
-    notified: Inbox, credentials: KlingCredentials, archive_block: KlingArchive, sandbox: Sandbox
+    notified: Inbox,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
+    prefect_ui: str,
 ) -> None:
-    """A lost answer ends in one message: the prompt, what it may cost, why, and the command."""
+    """A lost answer is one message: the prompt, what it may cost, why, the command, the run."""
     requests = [
         VideoRequest(model="kling-v3-omni", prompt=f"A lamp {number}", duration=3)
         for number in range(2)
@@ -218,7 +225,8 @@ async def test_a_held_clip_is_a_message_that_says_what_to_do(
     await notified.about("A lamp 1")
     (message,) = await notified.about("A lamp 0")
     key = ClipOrder(request=requests[0]).clip_key
-    first, second, why, what = message["text"].splitlines()
+    first, second, why, what, link = message["text"].splitlines()
+    assert link.startswith(f"{prefect_ui}/runs/flow-run/")
     assert message["subject"] == "Kling: a clip is held, it may have been paid for"
     assert (first, second) == ("A lamp 0", f"Clip {key}, at most $0.1899")
     assert why.startswith("the answer was lost")
@@ -252,7 +260,71 @@ async def test_a_video_that_is_gone_or_about_to_be_is_a_message(
     assert gone["text"].startswith(f"A kettle\nClip {order.clip_key}, job clnosuchjob")
     (expiring,) = await notified.about("2030-01-01")
     assert expiring["subject"] == "Kling: a paid video is about to be deleted"
-    assert expiring["text"].splitlines()[0:2] == ["A kettle", f"Clip {order.clip_key}, job clx5y"]
+    assert expiring["text"].splitlines()[0:2] == [
+        "A kettle",
+        f"Clip {order.clip_key}, job clx5y, at most $0.19",
+    ]
+
+
+@flow
+async def sweep_that_finds(orders: dict[str, ClipOrder]) -> None:
+    """Tell of clips as a sweep does."""
+    for kind, order in orders.items():
+        announce_alarm(kind, order, f"it is {kind}", Decimal("0.1899"), "clx5y")
+
+
+async def test_every_alarm_about_a_clip_says_what_how_much_and_where(
+    notified: Inbox, prefect_ui: str
+) -> None:
+    """The prompt, the clip, its job and worst price, why, the next command, and the run."""
+    orders = {
+        kind: ClipOrder(
+            request=VideoRequest(model="kling-v3-omni", prompt=f"A clip that is {kind}", duration=3)
+        )
+        for kind in ALARMS
+    }
+    await sweep_that_finds(orders)
+    for kind, order in orders.items():
+        (message,) = await notified.about(f"A clip that is {kind}")
+        _, clip, why, command, link = message["text"].splitlines()
+        assert clip == f"Clip {order.clip_key}, job clx5y, at most $0.1899"
+        assert why == f"it is {kind}"
+        assert "prefect-kling ledger " in command
+        assert link.startswith(f"{prefect_ui}/runs/flow-run/")
+
+
+async def test_a_clip_that_looks_wrong_is_a_message(
+    notified: Inbox,
+    credentials: KlingCredentials,
+    archive_block: KlingArchive,
+    sandbox: Sandbox,
+    prefect_ui: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With what it has cost, which check it fails, and where the video and the run are."""
+    # The sandbox paints nothing that looks wrong.
+    black = Suspicion(rule="black", measured=3.0, threshold=1.0, at=0.0)
+    monkeypatch.setattr(Clip, "suspicions", (black,))
+    request = VideoRequest(model="kling-v3-omni", prompt="A dark clip", duration=3)
+    clip = await generate_clip(request, credentials, archive_block)
+    (message,) = await notified.about("A dark clip")
+    lines = message["text"].splitlines()
+    assert message["subject"] == "Kling: a clip looks wrong: black"
+    assert lines[1] == f"Clip {clip.clip_key}, job {clip.job_id}, $0.1899"
+    assert lines[2] == str(black)
+    assert lines[3] == clip.uri
+    assert lines[-1].startswith(f"{prefect_ui}/runs/flow-run/")
+
+
+async def test_takes_that_wait_for_picks_are_a_message(notified: Inbox, prefect_ui: str) -> None:
+    """With the run to open, of how many shots, and until when."""
+    run_id = uuid4()
+    until = datetime(2030, 1, 1, 10, tzinfo=UTC)
+    announce_open_picks(run_id, "film Lamp", shots=2, until=until)
+    (message,) = await notified.about("film Lamp has made takes of 2 shots")
+    assert message["subject"] == "Kling: film Lamp waits for takes to be picked"
+    assert "2030-01-01 10:00 UTC" in message["text"]
+    assert message["text"].endswith(f"\n{prefect_ui}/runs/flow-run/{run_id}")
 
 
 async def test_a_budget_that_runs_low_is_a_message(
@@ -263,6 +335,7 @@ async def test_a_budget_that_runs_low_is_a_message(
     request = VideoRequest(model="kling-v3-omni", prompt="A dear clip", duration=3)
     await generate_clip(request, credentials, capped)
     (message,) = await notified.about("$0.1899 of $0.20 are spent or set aside.")
+    assert "/runs/flow-run/" in message["text"].splitlines()[-1]
     assert message["subject"] == "Kling: the budget of archive is nearly spent"
 
 
