@@ -78,13 +78,14 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """
     runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
     loop = runner.get_loop()
+    # Made before the thread, so that there is something to cancel from the first moment on.
     task = loop.create_task(work)
     ended: Future[T] = Future()
 
     async def until_done() -> T:
         return await task
 
-    def serve() -> None:
+    def run_to_its_end() -> None:
         try:
             with runner:
                 result = runner.run(until_done())
@@ -94,7 +95,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
             ended.set_result(result)
 
     # A daemon: whoever presses Ctrl-C again does not wait for it.
-    thread = threading.Thread(target=serve, name="command", daemon=True)
+    thread = threading.Thread(target=run_to_its_end, name="command", daemon=True)
     try:
         thread.start()
         return ended.result()
