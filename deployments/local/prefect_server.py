@@ -19,6 +19,13 @@ from prefect.settings import (
 
 from prefect_kling.deployments.local.processes import free_ports, running
 
+# Left to itself, a server records each state of a task run in a transaction of its own, holds
+# 10,000 states that wait for that, and drops the rest. docs/how-to/prefect-server.md says it, too.
+RECORDS_MANY_TASK_RUNS = {
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+}
+
 
 @contextmanager
 def prefect_server(folder: Path, database: str | None = None) -> Iterator[str]:
@@ -40,6 +47,7 @@ def prefect_server(folder: Path, database: str | None = None) -> Iterator[str]:
     environment["PREFECT_API_URL"] = f"{address}/api"
     environment["PREFECT_HOME"] = str(folder)
     environment["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+    environment |= RECORDS_MANY_TASK_RUNS
     if database is not None:
         environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
 
