@@ -9,8 +9,9 @@ from prefect_kling.runs.clips_in_work import ClipsInWork
 from prefect_kling.runs.job_limiter import JobLimiter
 from prefect_kling.telemetry.progress import ProgressPublisher, Subscriber
 
-# Scenes whose sub-flows begin at the same time. A Prefect server on SQLite may refuse two dozen.
-SCENES_BEGINNING = 8
+# Scenes whose sub-flows begin at the same time. A Prefect server on SQLite refuses with 503 what
+# writes beside others, and its client waits for seconds before it asks again.
+SCENES_BEGINNING = 2
 
 
 class RunResources:
