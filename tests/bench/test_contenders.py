@@ -9,6 +9,7 @@ from prefect_kling.sandbox import Sandbox
 from tests.bench.contenders import CONTENDERS, Place, requests_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONTENDERS)
 async def test_each_way_makes_its_clips(
     name: str,

@@ -10,7 +10,11 @@ SMALL = [NAMED["as assumed"], NAMED["kill -9 as well"]]
 OTHERS = [each for each in SCENARIOS if each not in SMALL]
 
 
-@pytest.mark.parametrize("scenario", SMALL, ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "scenario",
+    [SMALL[0], pytest.param(SMALL[1], marks=pytest.mark.slow)],
+    ids=lambda each: each.name,
+)
 def test_no_clip_is_released_that_is_paid(scenario: Scenario, s3: LocalS3) -> None:
     """Whatever was lost, and whether or not the process lives."""
     found = rounds(s3, 8, 4, scenario, seed=2)

@@ -127,6 +127,7 @@ async def nothing_is_deployed() -> None:
             await api.delete_deployment(found.id)
 
 
+@pytest.mark.slow
 async def test_a_program_reads_what_became_of_each_automation(
     call: Call, prefect_ui: str, notified: Inbox
 ) -> None:
@@ -235,6 +236,7 @@ async def test_a_held_clip_is_a_message_that_says_what_to_do(
     )
 
 
+@pytest.mark.slow
 async def test_a_video_that_is_gone_or_about_to_be_is_a_message(
     notified: Inbox,
     credentials: KlingCredentials,
@@ -293,6 +295,7 @@ async def test_every_alarm_about_a_clip_says_what_how_much_and_where(
         assert link.startswith(f"{prefect_ui}/runs/flow-run/")
 
 
+@pytest.mark.slow
 async def test_a_clip_that_looks_wrong_is_a_message(
     notified: Inbox,
     credentials: KlingCredentials,
@@ -316,6 +319,7 @@ async def test_a_clip_that_looks_wrong_is_a_message(
     assert lines[-1].startswith(f"{prefect_ui}/runs/flow-run/")
 
 
+@pytest.mark.slow
 async def test_takes_that_wait_for_picks_are_a_message(notified: Inbox, prefect_ui: str) -> None:
     """With the run to open, of how many shots, and until when."""
     run_id = uuid4()
@@ -327,6 +331,7 @@ async def test_takes_that_wait_for_picks_are_a_message(notified: Inbox, prefect_
     assert message["text"].endswith(f"\n{prefect_ui}/runs/flow-run/{run_id}")
 
 
+@pytest.mark.slow
 async def test_a_budget_that_runs_low_is_a_message(
     notified: Inbox, credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:
@@ -339,6 +344,7 @@ async def test_a_budget_that_runs_low_is_a_message(
     assert message["subject"] == "Kling: the budget of archive is nearly spent"
 
 
+@pytest.mark.slow
 async def test_what_fails_is_a_message_that_says_why_what_was_paid_and_where(
     notified: Inbox,
     credentials: KlingCredentials,
@@ -390,6 +396,7 @@ async def test_what_fails_is_a_message_that_says_why_what_was_paid_and_where(
         assert message["text"].splitlines()[-1].startswith(f"{prefect_ui}/runs/flow-run/")
 
 
+@pytest.mark.slow
 async def test_a_run_that_dies_or_is_not_answered_is_a_message(
     notified: Inbox, credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:

@@ -188,6 +188,7 @@ versions:
 """
 
 
+@pytest.mark.slow
 def test_versions_are_quoted_and_made_by_the_same_commands(
     call: Call, prefect_ui: str, stored_blocks: str, tmp_path: Path
 ) -> None:

@@ -179,6 +179,7 @@ def test_what_a_command_returns_or_raises_is_what_its_work_does() -> None:
 needs_proc = pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")
 
 
+@pytest.mark.slow
 @needs_proc
 def test_the_sandbox_ends_and_comes_back_where_it_was(
     started: Callable[..., Command], tmp_path: Path

@@ -89,6 +89,7 @@ def test_a_clip_from_a_prompt(
     assert version.entry.tags == {"project": "spring"}
 
 
+@pytest.mark.slow
 def test_facts_of_a_film_and_a_table_are_one_document(
     here: Here, archive: Archive, tmp_path: Path
 ) -> None:

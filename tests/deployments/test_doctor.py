@@ -417,6 +417,7 @@ async def test_uploads_are_tried_where_they_are_turned_on(
     assert "takes no uploads" in line(found["uploads"])
 
 
+@pytest.mark.slow
 async def test_sweeps_are_looked_for(
     name: str, credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:

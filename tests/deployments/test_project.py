@@ -87,6 +87,7 @@ def test_deploy_makes_pool_and_deployments_and_keeps_schedules_on(
     asyncio.run(forget_deployments())
 
 
+@pytest.mark.slow
 def test_what_people_did_to_schedules_stays(call: Call, prefect_ui: str, tmp_path: Path) -> None:
     """One that was added stays, and of the package's file edited times; of one's own file not."""
     server = f"{prefect_ui}/api"
@@ -156,6 +157,7 @@ async def remove_slugless(deployment: str, kind: str) -> None:
                 await api.delete_deployment_schedule(found.id, each.id)
 
 
+@pytest.mark.slow
 def test_a_schedule_without_a_slug_in_a_file_of_ones_own_stays_on(
     call: Call, prefect_ui: str, tmp_path: Path
 ) -> None:
@@ -214,6 +216,7 @@ deployments:
 """
 
 
+@pytest.mark.slow
 def test_variables_of_storyboards_are_deployed_as_they_stand(
     call: Call, prefect_ui: str, tmp_path: Path
 ) -> None:
@@ -255,6 +258,7 @@ deployments:
 """
 
 
+@pytest.mark.slow
 def test_a_file_of_ones_own_says_the_pool_unless_the_command_does(
     call: Call, prefect_ui: str, tmp_path: Path
 ) -> None:

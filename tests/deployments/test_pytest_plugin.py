@@ -74,6 +74,7 @@ def run_pytest(folder: Path, test: str, **environment: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_clip_is_made_and_paid_once(tmp_path: Path, prefect_ui: str) -> None:
     """Against the Prefect server that is there; each test has an archive of its own."""
     run_pytest(tmp_path, OWN_TEST, PREFECT_API_URL=f"{prefect_ui}/api")

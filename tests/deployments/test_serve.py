@@ -30,6 +30,7 @@ async def deploy(name: str, pool: str | None) -> UUID:
     return await made.aapply()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_deployed")
 async def test_serving_leaves_a_work_pools_deployments_alone() -> None:
     """It says which pool has them; and what it pauses at its end is only what it has served."""

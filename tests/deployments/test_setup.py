@@ -97,6 +97,7 @@ def test_an_environment_becomes_blocks_and_a_healthy_doctor(
     assert given["AWS_SECRET_ACCESS_KEY"] not in told
 
 
+@pytest.mark.slow
 def test_a_program_reads_what_was_set_up_and_what_the_doctor_found(
     setup_here: SetupHere, given: dict[str, str], name: str
 ) -> None:
@@ -271,6 +272,7 @@ async def test_a_receiver_gets_a_secret_that_stays(given: dict[str, str], name: 
     assert (known.receiver_url, known.receiver_secret) == ("https://example.org", secret)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_ui")
 async def test_without_keys_boto3s_own_chain_is_used(name: str) -> None:
     """Nothing but key and bucket: AWS credentials without values, and the operator's address."""
@@ -286,6 +288,7 @@ async def test_without_keys_boto3s_own_chain_is_used(name: str) -> None:
     assert (await KlingCredentials.aload(name)).base_url == API_URL
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_ui")
 async def test_an_endpoint_with_temporary_keys_keeps_the_session_token(
     given: dict[str, str], name: str

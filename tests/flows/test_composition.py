@@ -30,6 +30,7 @@ def test_from_an_asynchronous_flow(archive: Archive) -> None:
     )
 
 
+@pytest.mark.slow
 def test_from_a_synchronous_flow(archive: Archive) -> None:
     """The same without a coroutine in sight."""
     assert composition.from_a_sync_flow("A jug").startswith(archive.bucket.uri("clips/"))
@@ -50,6 +51,7 @@ def test_step_by_step(archive: Archive) -> None:
     assert version.entry.attempt == 1
 
 
+@pytest.mark.slow
 def test_mapped_over_a_list(archive: Archive) -> None:
     """One row per product in order, with address, size and price."""
     rows = composition.mapped_over_a_list(["A cup", "A bowl"])
@@ -60,6 +62,7 @@ def test_mapped_over_a_list(archive: Archive) -> None:
         assert row["usd"] == "0.1899"
 
 
+@pytest.mark.slow
 def test_from_a_table_and_back(tmp_path: Path) -> None:
     """Every row gets its clip or its reason; a second run has only the moderated one left."""
     database = tmp_path / "products.db"

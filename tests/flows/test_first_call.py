@@ -25,6 +25,7 @@ print(clip.uri, clip.usd)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("default_blocks")
 def test_where_an_event_loop_runs_as_in_a_notebook(archive: Archive, sandbox: Sandbox) -> None:
     """The blocks named default are used; the same call again brings the same clip."""

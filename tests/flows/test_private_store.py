@@ -106,6 +106,7 @@ async def test_with_uploads_the_film_is_made_whole(
     assert len(bodies(sandbox, archive)) == before, "the way of inputs is no part of a clip's key"
 
 
+@pytest.mark.slow
 async def test_a_finished_film_is_joined_again_wherever_its_store_is(
     elsewhere: KlingCredentials,
     credentials: KlingCredentials,

@@ -109,6 +109,7 @@ async def test_a_suspect_row_is_archived_and_told(
     assert dark.stats()["created"] - before == 1
 
 
+@pytest.mark.slow
 async def test_a_suspect_shot_is_marked_on_the_contact_sheet(
     dark: Sandbox, archive_block: KlingArchive, told: list[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ async def test_a_suspect_shot_is_made_again_within_the_budget_and_the_best_take_
     assert dark.stats()["created"] - before == 2
 
 
+@pytest.mark.slow
 async def test_if_all_takes_are_suspect_the_first_is_used(
     dark: Sandbox, archive_block: KlingArchive
 ) -> None:

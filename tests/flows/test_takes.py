@@ -104,6 +104,7 @@ async def test_takes_are_paid_and_picks_are_free(
     assert await produce_film(one, credentials, archive_block) == first
 
 
+@pytest.mark.slow
 async def test_in_a_chain_each_shot_waits_for_the_pick_of_the_one_before(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:

@@ -23,7 +23,7 @@ from tests.counting_proxy import CountingProxy, counting_proxy, self_signed
 REQUEST = VideoRequest(model="kling-v3-omni", prompt="Counted", duration=3)
 
 
-@pytest.fixture(params=["http", "https"])
+@pytest.fixture(params=[pytest.param("http", marks=pytest.mark.slow), "https"])
 def proxy(
     request: pytest.FixtureRequest,
     sandbox: Sandbox,

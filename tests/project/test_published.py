@@ -27,6 +27,7 @@ def in_sdist(published: Published) -> set[str]:
     return {name.partition("/")[2] for name in files}
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_every_source_file_and_nothing_at_the_top(published: Published) -> None:
     """A new folder that was not listed, or a room that leaks to the top level, shows here."""
     wanted = {f"prefect_kling/{path.relative_to(ROOT)}" for path in SOURCES}
@@ -73,6 +74,7 @@ def test_the_metadata_says_what_an_index_shows(published: Published) -> None:
     assert "prefect-kling" in str(told.get_payload())
 
 
+@pytest.mark.slow
 def test_the_front_door_is_lazy_and_complete_in_the_wheel(
     published: Published, tmp_path: Path
 ) -> None:

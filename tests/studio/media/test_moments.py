@@ -50,6 +50,7 @@ def test_a_picture_is_the_same_whether_it_is_jumped_to_or_not(make: str) -> None
         assert one.to_image(threads=1).tobytes() == other.to_image(threads=1).tobytes()
 
 
+@pytest.mark.slow
 def test_what_lies_between_is_not_read() -> None:
     """Of a film of eighty key frames, those that lead to three pictures."""
     data = make_clip(Recipe(frames=960, width=320, height=180, movflags="faststart"))

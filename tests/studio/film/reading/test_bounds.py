@@ -99,6 +99,7 @@ def test_a_large_table_is_refused_soon_and_in_few_words(name: str) -> None:
     assert len(str(caught.value)) < MOST_TOLD
 
 
+@pytest.mark.slow
 def test_what_people_write_is_within_the_bounds() -> None:
     """A thousand shots with five fields each are read, and so is the largest table."""
     shot = "      - {prompt: A boat leaves, duration: 5, mode: pro, look: film, title: A}\n"
