@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 CELLS = 36
-_DARK = (9, 9, 9)
-_LIGHT = (230, 230, 230)
+_DARK = 9
+_LIGHT = 230
 # Shades between these two belong to no cell.
 _DARKEST_GREY = 96
 _LIGHTEST_GREY = 160
@@ -28,17 +28,9 @@ def cells_of(job_number: int, frame_index: int) -> list[int]:
     return [int(bit) for bit in f"10{value:028b}{_checksum(value):04b}01"]
 
 
-def draw_frame_code(picture: "Image.Image", job_number: int, frame_index: int) -> None:
-    """Draw the code of a job and a frame into the bottom of a picture."""
-    width, bottom = picture.size
-    top = bottom - strip_height(picture.size)
-    picture.paste(_DARK, (0, top, width, bottom))
-    for place, cell in enumerate(cells_of(job_number, frame_index)):
-        if not cell:
-            continue
-        left = width * place // CELLS
-        right = width * (place + 1) // CELLS
-        picture.paste(_LIGHT, (left, top, right, bottom))
+def shades_of(job_number: int, frame_index: int) -> bytes:
+    """Return the shade of grey of each of the 36 cells."""
+    return bytes(_LIGHT if cell else _DARK for cell in cells_of(job_number, frame_index))
 
 
 def read_frame_code(image: "Image.Image") -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ import hashlib
 import math
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
 from pathlib import Path
 
 import av
@@ -13,7 +14,7 @@ from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageFont, ImageOps
 from prefect_kling.sandbox.clip_request import FPS, Body, Input, Shot, Size, clip_size, read_shots
 from prefect_kling.sandbox.decoded_inputs import DecodedInputs, Video, decode_inputs
 from prefect_kling.sandbox.encoder import tone, write_mp4
-from prefect_kling.sandbox.frame_code import draw_frame_code
+from prefect_kling.sandbox.frame_code import CELLS, shades_of, strip_height
 
 Typeface = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -94,14 +95,14 @@ def paint_frames(
         for picture in backgrounds:
             picture.paste(titles, mask=titles)
             if not inputs.base:
-                counter = f"{index // FPS} s  ·  frame {index} / {frame_count}"
-                _write(picture, counter, 2.8, (size[0] - 6 * unit, 6 * unit), "ra")
+                counter = _counter(index, frame_count, 2.8 * unit)
+                _place(picture, counter, (size[0] - 4.5 * unit, 4.5 * unit), "ra")
             for moment, other in given.items():
                 if abs(index - moment) < _FADE_FRAMES:
                     picture = Image.blend(picture, other, _fade(abs(index - moment)))
             # A given picture is shown as it is, with the frame code it may carry.
             if index not in given:
-                draw_frame_code(picture, number, index)
+                _draw_frame_code(picture, number, index)
             yield picture
             index += 1
 
@@ -121,21 +122,23 @@ def draw_titles(
     titles = Image.new("RGBA", size)
     width, height = size
     unit = min(size) / 100
-    left = 6 * unit
+    left = 4.5 * unit
 
-    bottom = height - 11 * unit
+    bottom = height - 9.5 * unit
     if inputs.base:
         # An edited video may have titles of its own, which are not in the middle.
-        bottom = height * 0.7
+        bottom = height * 0.715
     facts = f"{body['model']}  ·  {body.get('mode', 'std')}  ·  {job_id}"
-    _write(titles, facts, 2.3, (left, bottom), "ld")
+    _place(titles, _panel(facts, 2.3 * unit), (left, bottom), "ld")
     lines = wrap(prompt, typeface(prompt, 5 * unit), width * 3 // 4, 5)
-    _write(titles, "\n".join(lines), 5, (left + unit, bottom - 8 * unit), "ld")
+    if lines:
+        _place(titles, _panel("\n".join(lines), 5 * unit), (left, bottom - 6.5 * unit), "ld")
 
     if not inputs.base:
-        _write(titles, f"KLING SANDBOX\n{label}".strip(), 2.8, (left, left), "la")
+        panel = _panel(f"KLING SANDBOX\n{label}".strip(), 2.8 * unit)
+        _place(titles, panel, (left, left), "la")
     if body.get("watermark_info", {}).get("enabled"):
-        _write(titles, "WATERMARK", 4.4, (left + unit, 20 * unit), "la")
+        _place(titles, _panel("WATERMARK", 4.4 * unit), (left, 17.5 * unit), "la")
 
     # References, seven at most, hang below the counter, from the right.
     side = round(12 * unit)
@@ -158,26 +161,61 @@ def typeface(text: str, pixels: float) -> Typeface:
     if max(text, default="") >= "\u2e80":
         with contextlib.suppress(OSError):
             return ImageFont.truetype("NotoSansCJK-Regular.ttc", size)
+    return _own_typeface(size)
+
+
+@cache
+def _own_typeface(size: int) -> Typeface:
+    # Pillow unpacks it each time.
     return ImageFont.load_default(size)
 
 
-def _write(
-    picture: Image.Image, text: str, percent: float, position: tuple[float, float], anchor: str
-) -> None:
-    """Write on a dark, half transparent panel, as large as `percent` of the short side.
+@lru_cache(maxsize=_MAX_CLIP_FRAMES)
+def _counter(index: int, frame_count: int, pixels: float) -> Image.Image:
+    """Return the counter of a frame, which all clips of one length and size share."""
+    return _panel(f"{index // FPS} s  ·  frame {index} / {frame_count}", pixels)
 
-    `anchor` says in Pillow's letters which corner of the text lies at the position.
-    """
-    if not text:
-        return
-    pixels = percent * min(picture.size) / 100
+
+def _panel(text: str, pixels: float) -> Image.Image:
+    """Return a text of this size on a dark, half transparent panel."""
     face = typeface(text, pixels)
-    draw = ImageDraw.Draw(picture, "RGBA")
-    left, top, right, bottom = draw.textbbox(position, text, font=face, anchor=anchor)
-    padding = pixels * 0.6
-    panel = (left - padding, top - padding, right + padding, bottom + padding)
-    draw.rectangle(panel, fill=_PANEL)
-    draw.text(position, text, font=face, anchor=anchor, fill="white")
+    sizes = ImageDraw.Draw(Image.new("L", (1, 1)))
+    left, top, right, bottom = sizes.textbbox((0, 0), text, font=face)
+    margin = pixels * 0.6
+    size = (round(right - left + 2 * margin), round(bottom - top + 2 * margin))
+    panel = Image.new("RGBA", size, _PANEL)
+    corner = (margin - left, margin - top)
+    ImageDraw.Draw(panel).text(corner, text, font=face, fill="white")
+    return panel
+
+
+def _place(
+    picture: Image.Image, panel: Image.Image, position: tuple[float, float], anchor: str
+) -> None:
+    """Put a panel on a picture, so that its corner lies at the position.
+
+    `anchor` names the corner as Pillow does: `l` or `r` for left and right, `a` or `d` for the top
+    and the bottom.
+    """
+    x, y = position
+    if "r" in anchor:
+        x -= panel.width
+    if "d" in anchor:
+        y -= panel.height
+    mask: Image.Image | None = panel
+    if picture.mode == "RGBA":
+        # What is transparent takes the panel as it is.
+        mask = None
+    picture.paste(panel, (round(x), round(y)), mask)
+
+
+def _draw_frame_code(picture: Image.Image, job_number: int, frame_index: int) -> None:
+    """Draw the code of a job and a frame into the bottom of a picture."""
+    code = Image.frombytes("L", (CELLS, 1), shades_of(job_number, frame_index))
+    width, height = picture.size
+    rows = strip_height(picture.size)
+    code = code.resize((width, rows), Image.Resampling.NEAREST)
+    picture.paste(code, (0, height - rows))
 
 
 def _gradient_frames(prompt: str, place: int, frames: int, size: Size) -> Iterator[Image.Image]:

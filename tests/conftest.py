@@ -5,10 +5,12 @@ import os
 import secrets
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import certifi
 import pytest
 
 # Nothing on the developer's machine may leak in or be written to; Prefect reads this when it is
@@ -18,6 +20,13 @@ for name in [name for name in os.environ if name.startswith(("PREFECT_", "AWS_",
 os.environ["DO_NOT_TRACK"] = "1"
 # A server on SQLite is often busy for a moment; see `prefect_is_asked_again_soon`.
 os.environ["PREFECT_CLIENT_MAX_RETRIES"] = "10"
+# Each client of Prefect's reads all of certifi's certificates, which takes 30 ms of processor time.
+# The servers of these tests have no TLS.
+CERTIFICATE_END = "-----END CERTIFICATE-----\n"
+CERTIFICATE = tempfile.NamedTemporaryFile("w", suffix=".pem")  # noqa: SIM115 - as long as the tests
+CERTIFICATE.write(Path(certifi.where()).read_text().partition(CERTIFICATE_END)[0] + CERTIFICATE_END)
+CERTIFICATE.flush()
+os.environ["PREFECT_API_SSL_CERT_FILE"] = CERTIFICATE.name
 
 import prefect
 import prefect.client.base

@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import cast
@@ -161,8 +162,14 @@ def paint(
 def _row(index: int, y: int, bars: bytes, number: int, height: int) -> bytes:
     if y < height // 2:
         return bars
-    width, shift = len(bars), number * 3 + y
-    return bytes((40 + ((x + shift) * 5 ^ y * 3) % 160) for x in range(width))
+    shift = number * 3 + y
+    return _texture(y)[shift : shift + len(bars)]
+
+
+@lru_cache(maxsize=2048)
+def _texture(y: int) -> bytes:
+    """Return what moves along a row from picture to picture, for the largest of all pictures."""
+    return bytes(40 + (x * 5 ^ y * 3) % 160 for x in range(8192))
 
 
 def _encode(clip: int, number: int) -> int:
