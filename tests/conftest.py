@@ -42,26 +42,21 @@ from prefect_kling.sandbox import Sandbox, SandboxSettings
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.storage.bucket import Bucket
 
-# Two processes share the files. One that takes a minute must not be the last, while the other
-# process has nothing to do.
+# The processes share the files. One that takes a minute must not be the last, while the others have
+# nothing to do.
 LONG = (
     "project/test_empty_folder.py",
     "test_tutorial.py",
     "by_hand/test_by_hand.py",
-    "flows/test_changed_shots.py",
-    "flows/test_example_films.py",
-    "deployments/test_doctor.py",
-    "deployments/test_cli.py",
-    "deployments/test_receiver.py",
+    "deployments/test_cli_signals.py",
+    "flows/test_signals.py",
+    "runs/test_picks.py",
     "runs/test_approval.py",
-    "flows/test_killed_film.py",
-    "deployments/test_deployments.py",
-    "deployments/test_postgres.py",
-    "deployments/test_setup.py",
-    "kill/test_kill.py",
-    "kill/test_store_faults.py",
-    "flows/test_flows.py",
+    "upgrade/test_old_archive.py",
+    "soak/test_soak.py",
     "test_snippets.py",
+    "test_site.py",
+    "test_docs.py",
 )
 
 
