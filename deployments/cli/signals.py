@@ -17,6 +17,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 WAY_OUT_SECONDS = 10.0
 """How long the way out is left alone; a further signal does not cut it short."""
 
+_WAKES_AFTER_SECONDS = 0.5
 
 _ending: list[int] = []
 """The signals that have ended the command."""
@@ -98,13 +99,21 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     thread = threading.Thread(target=run_to_its_end, name="command", daemon=True)
     try:
         thread.start()
+        _wait_until_done(ended)
         return ended.result()
     except BaseException:
         if not ended.done():
             with suppress(RuntimeError):  # it ends by itself at this moment
                 loop.call_soon_threadsafe(task.cancel)
-            wait([ended])
+            _wait_until_done(ended)
         raise
+
+
+def _wait_until_done(ended: Future[Any]) -> None:
+    # A signal that another thread is given, or that comes just before the wait, wakes nobody: it is
+    # heard when this thread wakes.
+    while not ended.done():
+        wait([ended], timeout=_WAKES_AFTER_SECONDS)
 
 
 def _heard() -> list[signal.Signals]:
