@@ -7,6 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -159,6 +160,23 @@ def test_a_signal_interrupts_nothing_but_what_waits(number: signal.Signals) -> N
         run(work())
     assert seen == ["cancelled", "tidied up"]
     assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_another_thread_is_given_is_heard_at_once() -> None:
+    """It wakes no thread that waits; the main thread, which alone can hear it, wakes by itself."""
+    seen: list[str] = []
+
+    async def work() -> None:
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        try:
+            await asyncio.sleep(STOPS_WITHIN_SECONDS)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    with ended_by_signals(), pytest.raises(Ended):
+        run(work())
+    assert seen == ["cancelled"]
 
 
 def test_what_a_command_returns_or_raises_is_what_its_work_does() -> None:
