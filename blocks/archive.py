@@ -10,7 +10,7 @@ from prefect_aws import AwsCredentials, MinIOCredentials, S3Bucket
 from pydantic import Field, WithJsonSchema
 
 from prefect_kling.blocks.links import BUCKET_LOGO_URL, DOCUMENTATION_URL
-from prefect_kling.blocks.schema import CachedSchema
+from prefect_kling.blocks.schema import CACHED_FACTS, CachedSchema
 from prefect_kling.studio.media.picture_checks import PictureChecks
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.storage import layout
@@ -49,6 +49,8 @@ class KlingArchive(CachedSchema, Block):
         clip = archive.find("0123456789abcdef0123456789abcdef")
         ```
     """
+
+    model_config = CACHED_FACTS
 
     _block_type_name = "Kling Archive"
     _block_type_slug = "kling-archive"

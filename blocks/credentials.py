@@ -11,7 +11,7 @@ from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, PrivateAttr, SecretStr, WithJsonSchema, model_validator
 
 from prefect_kling.blocks.links import DOCUMENTATION_URL, KEY_LOGO_URL
-from prefect_kling.blocks.schema import CachedSchema
+from prefect_kling.blocks.schema import CACHED_FACTS, CachedSchema
 from prefect_kling.kling.addresses import host_of
 from prefect_kling.kling.client import ClientSettings, KlingClient, WebAddress
 from prefect_kling.kling.errors import KeyRefused
@@ -53,6 +53,8 @@ class KlingCredentials(CachedSchema, CredentialsBlock):
             print(await client.balance())
         ```
     """
+
+    model_config = CACHED_FACTS
 
     _block_type_name = "Kling Credentials"
     _block_type_slug = "kling-credentials"

@@ -4,7 +4,8 @@ import functools
 from copy import deepcopy
 from typing import Any
 
-from pydantic import BaseModel
+from prefect.blocks.core import Block, schema_extra
+from pydantic import BaseModel, ConfigDict
 
 
 class CachedSchema(BaseModel):
@@ -24,3 +25,22 @@ class CachedSchema(BaseModel):
 def _schema(block: type[CachedSchema], *args: Any, **kwargs: Any) -> dict[str, Any]:
     schema: dict[str, Any] = super(CachedSchema, block).model_json_schema(*args, **kwargs)
     return schema
+
+
+def _add_block_facts(schema: dict[str, Any], block: type[Block]) -> None:
+    schema.update(deepcopy(_block_facts(block)))
+
+
+@functools.cache
+def _block_facts(block: type[Block]) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    schema_extra(facts, block)
+    return facts
+
+
+CACHED_FACTS = ConfigDict(json_schema_extra=_add_block_facts)
+"""Configuration of a block: what Prefect adds to its schema is computed once in a process.
+
+A flow that takes a block has the block's schema inside its own, and Prefect computes the checksums
+of all blocks inside that block for each such flow. Importing our flows took 0.8 s longer with that.
+"""

@@ -1,11 +1,13 @@
 """Blocks: Prefect's own standards, and what they hand out."""
 
+from typing import Any
+
 import pytest
-from prefect.blocks.core import Block
+from prefect.blocks.core import Block, schema_extra
 from prefect.blocks.system import Secret
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 from prefect_aws import AwsCredentials, S3Bucket
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from prefect_kling import blocks
 from prefect_kling.blocks import KlingArchive, KlingCredentials
@@ -50,6 +52,17 @@ def test_a_schema_known_already_is_the_one_prefect_makes(block: type[Block]) -> 
         assert block.model_json_schema(by_alias=by_alias) == Block.model_json_schema.__func__(
             block, by_alias=by_alias
         )
+
+
+@pytest.mark.parametrize("block", [KlingCredentials, KlingArchive])
+def test_what_prefect_adds_to_the_schema_of_a_block_is_there(block: type[Block]) -> None:
+    """Type, secret fields and the blocks inside, also inside the schema of whatever takes one."""
+    added: dict[str, Any] = {}
+    schema_extra(added, block)
+    for schema in (block.model_json_schema(), TypeAdapter(block).json_schema()):
+        assert {name: schema[name] for name in added} == added
+        schema["secret_fields"].clear()
+    assert block.model_json_schema()["secret_fields"] == added["secret_fields"]
 
 
 @pytest.mark.parametrize("block", [KlingCredentials, KlingArchive])
