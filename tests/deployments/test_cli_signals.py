@@ -254,25 +254,23 @@ def test_a_sandbox_ends_by_ctrl_c(started: Callable[..., Command]) -> None:
 
 
 RUNNING = ("clip", "film", "batch", "watch", "collect", "receiver", "serve")
-IN_THE_LANE = {("clip", signal.SIGTERM), ("receiver", signal.SIGHUP)}
-
-
-def every_command() -> list[object]:
-    """Each command with each signal; most are marked slow, for each is a process of its own."""
-    return [
-        pytest.param(
-            command,
-            sent,
-            id=f"{command}-{sent.name}",
-            marks=() if (command, sent) in IN_THE_LANE else pytest.mark.slow,
-        )
-        for command in RUNNING
-        for sent in SIGNALS
-    ]
+BY_ALL_SIGNALS = ("clip", "receiver")
+ENDINGS = [
+    (command, sent)
+    for command in RUNNING
+    for sent in SIGNALS
+    if sent is signal.SIGTERM or command in BY_ALL_SIGNALS
+]
+"""Each command with a signal; a client and a server with all of them, which are heard alike."""
 
 
 @needs_proc
-@pytest.mark.parametrize(("kind", "sent"), every_command())
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "sent"),
+    ENDINGS,
+    ids=lambda value: getattr(value, "name", value),
+)
 async def test_a_command_at_work_ends(
     kind: str,
     sent: signal.Signals,
@@ -353,11 +351,7 @@ def _status(address: str) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "sent"),
-    [
-        ("starting", signal.SIGINT),
-        ("filming", signal.SIGTERM),
-        ("filming", signal.SIGHUP),
-    ],
+    [("starting", signal.SIGINT), ("filming", signal.SIGTERM)],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_the_demo_ends(

@@ -22,8 +22,6 @@ from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.ledger import Ledger
 from prefect_kling.tasks import assemble
 
-MOMENTS = ("claim", "mark", "send", "wait", "download", "assemble")
-"""The moments of a clip, and `assemble` of a film; the sandbox is slow for `wait`, `download`."""
 BLOCK = "signalled"
 """The name of both blocks."""
 WAIT_SECONDS = 2.0

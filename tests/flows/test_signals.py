@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -21,7 +20,7 @@ from prefect_kling.blocks import KlingArchive, KlingCredentials
 from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import Entry, EntryState
-from tests.flows.signalled_run import BLOCK, MOMENTS, interrupted, make
+from tests.flows.signalled_run import BLOCK, interrupted, make
 
 LEFT = {
     "claim": [EntryState.RELEASED],
@@ -34,27 +33,15 @@ LEFT = {
 """What an ended run leaves in the ledger: nothing is held, nobody has to decide."""
 MADE = {"claim": 0, "mark": 0, "send": 1, "wait": 1, "download": 1, "assemble": 2}
 CANCEL = "cancel"
-ENDINGS = (signal.SIGTERM.name, signal.SIGINT.name, CANCEL)
-IN_THE_LANE = {("send", "SIGTERM")}
-"""While the answer is on its way. Each run is a process, so the other moments are left to `make
-test-all`."""
+ENDINGS = {
+    signal.SIGTERM.name: ("claim", "mark", "send", "wait", "download", "assemble"),
+    signal.SIGINT.name: ("mark", "send", "download"),
+    CANCEL: ("claim", "send", "wait", "assemble"),
+}
+"""How a run is ended, and at which moments; `assemble` is one of a film, all others of a clip."""
 STOPS_WITHIN_SECONDS = 12.0
 TIMES_SENT = 2
 """Prefect's handler raises an exception, which asyncio drops in the step of some other task."""
-
-
-def every_ending() -> list[Any]:
-    """Each moment with each ending; all but those of the lane are marked slow."""
-    return [
-        pytest.param(
-            moment,
-            ending,
-            id=f"{moment}-{ending}",
-            marks=() if (moment, ending) in IN_THE_LANE else pytest.mark.slow,
-        )
-        for moment in MOMENTS
-        for ending in ENDINGS
-    ]
 
 
 @dataclass(frozen=True)
@@ -136,7 +123,11 @@ class Story:
             await serving
 
 
-@pytest.mark.parametrize(("moment", "ending"), every_ending())
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("moment", "ending"),
+    [(moment, ending) for ending, moments in ENDINGS.items() for moment in moments],
+)
 async def test_a_run_may_be_ended_at_any_moment_and_the_next_one_goes_on(
     moment: str,
     ending: str,

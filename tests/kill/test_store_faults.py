@@ -2,8 +2,7 @@
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -12,13 +11,12 @@ import pytest
 from prefect_kling.deployments.local.seaweed import LocalS3
 from prefect_kling.studio.money.ledger import EntryState
 from prefect_kling.studio.money.submission import SubmitOptions
-from tests.kill.crew import Api, Worker, resume
+from tests.kill.crew import Api, resume
 from tests.kill.fault_proxy import FORBIDDEN, LOST, RESET, UNAVAILABLE, FaultProxy, fault_proxy
 from tests.kill.worker import ARCHIVED, Assignment, Outcome, Place
 
 ENDS = {(ARCHIVED, EntryState.ARCHIVED), ("ClipHeld", EntryState.HELD)}
 STOPS = {"StorageUnavailable", "StorageRefused", "ClipHeld"}
-AT_ONCE = 8
 UNTIL_BUSY = SubmitOptions(window=6.0, busy=0.0, look_again=0.1)
 """It does not queue for an API that is busy."""
 
@@ -41,24 +39,23 @@ def proxy(s3: LocalS3) -> Iterator[FaultProxy]:
         yield running
 
 
-def live(task: Assignment) -> Outcome:
-    """One worker's whole life."""
-    outcome = Worker(task).end().outcome
-    assert outcome is not None
-    return outcome
+def live(tasks: Sequence[Assignment], proxy: FaultProxy, attempts: int = 1) -> list[Outcome]:
+    """Make clips in other processes, whose calls of the store go through the proxy."""
+    disturbed = []
+    for task in tasks:
+        s3 = replace(task.place.s3, endpoint=proxy.endpoint)
+        disturbed.append(replace(task, place=replace(task.place, s3=s3, s3_attempts=attempts)))
+    outcomes = resume(disturbed)
+    return [outcomes[task.prompt] for task in tasks]
 
 
 @pytest.fixture(scope="module")
 def ledger_calls(proxy: FaultProxy, new_place: Callable[[int], Place]) -> list[str]:
     """The calls about the ledger that one clip needs when nothing goes wrong."""
-    place = through(proxy, new_place(1), 1)
-    assert live(Assignment(place, f"undisturbed {place.prefix}")).kind == ARCHIVED
+    place = new_place(1)
+    (outcome,) = live([Assignment(place, f"undisturbed {place.prefix}")], proxy)
+    assert outcome.kind == ARCHIVED
     return list(proxy.calls[place.prefix])
-
-
-def through(proxy: FaultProxy, place: Place, attempts: int) -> Place:
-    """The same place, reached through the proxy."""
-    return replace(place, s3=replace(place.s3, endpoint=proxy.endpoint), s3_attempts=attempts)
 
 
 # boto3 tries a failed call again by itself: with one attempt its caller meets the failure, with two
@@ -85,12 +82,7 @@ def test_a_failing_store_never_makes_it_pay_twice(
     tasks = [Assignment(new_place(1), f"disturbed {secrets.token_hex(6)}") for _ in ledger_calls]
     for number, task in enumerate(tasks):
         proxy.spoil(task.place.prefix, number, kind)
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        first = list(
-            threads.map(
-                lambda task: live(replace(task, place=through(proxy, task.place, attempts))), tasks
-            )
-        )
+    first = live(tasks, proxy, attempts)
     # The first processes are gone for certain, so the next ones need not give them long.
     unfinished = [
         task for task, outcome in zip(tasks, first, strict=True) if outcome.kind != ARCHIVED
@@ -109,9 +101,9 @@ def test_a_failing_store_never_makes_it_pay_twice(
 @pytest.fixture(scope="module")
 def busy_calls(api: Api, proxy: FaultProxy, new_place: Callable[[int], Place]) -> list[str]:
     """The calls about the ledger that one clip needs whose request is not taken, the API busy."""
-    place = through(proxy, new_place(1), 1)
+    place = new_place(1)
     with busy(api):
-        outcome = live(Assignment(place, f"busy {place.prefix}", terms=UNTIL_BUSY))
+        (outcome,) = live([Assignment(place, f"busy {place.prefix}", terms=UNTIL_BUSY)], proxy)
     assert outcome.kind == "Unavailable"
     return list(proxy.calls[place.prefix])
 
@@ -126,13 +118,8 @@ def busy(api: Api) -> Iterator[None]:
         api.behave()
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        LOST,
-        *(pytest.param(kind, marks=pytest.mark.slow) for kind in (UNAVAILABLE, FORBIDDEN, RESET)),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [LOST, UNAVAILABLE, FORBIDDEN, RESET])
 def test_a_failing_store_keeps_no_money_of_a_request_that_was_not_taken(
     kind: str,
     api: Api,
@@ -148,12 +135,8 @@ def test_a_failing_store_keeps_no_money_of_a_request_that_was_not_taken(
     ]
     for number, task in enumerate(tasks):
         proxy.spoil(task.place.prefix, number, kind)
-    with busy(api), ThreadPoolExecutor(AT_ONCE) as threads:
-        first = list(
-            threads.map(
-                lambda task: live(replace(task, place=through(proxy, task.place, 1))), tasks
-            )
-        )
+    with busy(api):
+        first = live(tasks, proxy)
     assert {outcome.kind for outcome in first} <= STOPS | {"Unavailable"}
     patient = Assignment(tasks[0].place, "").terms
     second = resume(
