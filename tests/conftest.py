@@ -1,14 +1,17 @@
 """Real parts for all tests: a sandbox over HTTP, an S3 and a Prefect server, one each a session."""
 
 import contextlib
+import functools
 import os
 import secrets
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import certifi
 import pytest
@@ -89,11 +92,37 @@ def prefect_is_asked_again_soon() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def schemas_are_computed_once() -> Iterator[None]:
+    """The schemas of Prefect's own blocks are computed once in a process.
+
+    Whenever a block is stored, Prefect computes them anew for each field of a block inside it.
+    """
+    compute = functools.cache(Block.model_json_schema.__func__)
+
+    def schema(block: type[Block], *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return deepcopy(compute(block, *args, **kwargs))
+
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(Block, "model_json_schema", classmethod(schema))
+        yield
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
     """A real S3 server."""
     with seaweed(tmp_path_factory.mktemp("s3"), BUCKET) as server:
         yield server
+
+
+# When a server starts, it imports all types of blocks that are installed, and stores them.
+KNOWS_ALL_BLOCKS = """
+active = "tests"
+
+[profiles.tests]
+PREFECT_SERVER_REGISTER_BLOCKS_ON_START = "false"
+PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION = "false"
+"""
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +138,7 @@ def prefect_ui(
     fresh = pytestconfig.cache.mkdir("prefect-databases") / f"{prefect.__version__}.db"
     if fresh.exists():
         shutil.copyfile(fresh, folder / "prefect.db")
+        (folder / "profiles.toml").write_text(KNOWS_ALL_BLOCKS, encoding="utf-8")
     with prefect_server(folder) as address:
         if not fresh.exists():
             keep_database(folder / "prefect.db", fresh)
@@ -136,7 +166,7 @@ def sandbox_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shared_sandbox(sandbox_folder: Path) -> Iterator[Sandbox]:
     """The API on loopback, painting small pictures at once."""
     settings = SandboxSettings(
-        render_seconds=(0.0, 0.0), short_side=180, folder=sandbox_folder, balance_usd=1_000_000
+        render_seconds=(0.0, 0.0), short_side=90, folder=sandbox_folder, balance_usd=1_000_000
     )
     with Sandbox(settings) as sandbox:
         yield sandbox

@@ -1,6 +1,7 @@
 """Draw the rooms and their imports into docs/architecture.md: `python -m tests.rooms`."""
 
 import ast
+import functools
 from collections import Counter
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def sources() -> dict[str, Path]:
     return found
 
 
+@functools.cache
 def imports() -> set[tuple[str, str]]:
     """Return every import of one module by another, those for type checkers left out."""
     modules = sources()

@@ -1,6 +1,7 @@
 """The shape of the project: rooms, and the front door."""
 
 import ast
+import functools
 import graphlib
 import os
 import subprocess
@@ -62,6 +63,7 @@ def front_door(**surroundings: str) -> Path:
     return Path(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_the_front_door_is_lazy_and_complete_as_it_is_installed() -> None:
     """Importing the package imports neither Prefect nor boto3; every name of `__all__` is there."""
     assert front_door() == Path(prefect_kling.__file__)
@@ -147,6 +149,7 @@ def test_no_two_files_import_each_other() -> None:
     graphlib.TopologicalSorter(graph).prepare()
 
 
+@functools.cache
 def calls_of(path: Path) -> set[str]:
     """The names of everything that a file calls or imports."""
     names = set()

@@ -1,6 +1,7 @@
 """The reference of the site is complete: whatever the code makes public stands on its page."""
 
 import ast
+import functools
 import inspect
 import re
 from collections.abc import Iterator
@@ -34,12 +35,15 @@ def page(name: str) -> str:
     return from_code.filled((DOCS / "reference" / f"{name}.md").read_text())
 
 
-def texts() -> Iterator[tuple[str, str]]:
-    """Yield each text in the code that is no docstring, with its module."""
-    for module, path in sources().items():
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                yield module, node.value
+@functools.cache
+def texts() -> list[tuple[str, str]]:
+    """Return each text in the code that is no docstring, with its module."""
+    return [
+        (module, node.value)
+        for module, path in sources().items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
 
 
 def test_each_section_has_its_place_on_a_page() -> None:

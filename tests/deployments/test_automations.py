@@ -72,6 +72,7 @@ def inbox() -> Iterator[Inbox]:
         yield inbox
 
 
+@pytest.mark.slow
 async def test_many_clips_that_land_together_are_one_run_of_upkeep() -> None:
     """The first of them starts it; one that lands after the window starts the next."""
     upkeep = await do_nothing.ato_deployment(name=f"upkeep {secrets.token_hex(4)}")
@@ -146,6 +147,7 @@ async def test_a_program_reads_what_became_of_each_automation(
     )
 
 
+@pytest.mark.slow
 async def test_there_is_one_automation_of_a_name_and_it_is_kept_up_to_date(
     notified: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +209,7 @@ async def test_films_are_advanced_by_one_automation_only() -> None:
             await api.delete_deployment(deployment)
 
 
+@pytest.mark.slow
 async def test_a_held_clip_is_a_message_that_says_what_to_do(
     notified: Inbox,
     credentials: KlingCredentials,

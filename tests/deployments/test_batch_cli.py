@@ -39,6 +39,7 @@ def test_a_batch_tells_its_rows_in_trouble_and_brings_its_results(
     assert "To be paid: $0;" in quoted.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("default_blocks")
 def test_a_batch_is_paid_by_whom_its_words_and_its_rows_name(
     call: Call, prefect_ui: str, archive: Archive, tmp_path: Path

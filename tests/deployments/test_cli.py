@@ -135,6 +135,7 @@ def test_a_bad_storyboard_is_told_in_words(call: Call, tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_missing_block_is_told_in_words(call: Call, prefect_ui: str) -> None:
     """Which block, and how to create it; nothing was sent."""
     done = call("film", str(EXAMPLE), PREFECT_API_URL=f"{prefect_ui}/api")

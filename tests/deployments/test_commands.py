@@ -145,6 +145,7 @@ async def _left(archive: Archive, credentials: KlingCredentials, block: KlingArc
     return next(iter(rows)).clip_key
 
 
+@pytest.mark.slow
 def test_what_is_left_is_watched_and_collected(
     here: Here, archive: Archive, credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:
@@ -192,6 +193,7 @@ def test_a_change_is_a_line_of_json(
     ]
 
 
+@pytest.mark.slow
 def test_retry_and_give_up_are_the_decisions_of_the_ledger(
     here: Here, archive: Archive, sandbox: Sandbox
 ) -> None:

@@ -20,6 +20,7 @@ scenes:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("default_blocks")
 def test_a_film_prints_links_to_watch_whether_it_succeeds_or_not(
     call: Call, prefect_ui: str, archive: Archive, tmp_path: Path

@@ -185,6 +185,7 @@ def test_only_held_clips_can_be_decided(
         run("ledger", "show", "ffffffffffffffffffffffff")
 
 
+@pytest.mark.slow
 def test_many_held_clips_are_released_by_one_command_with_their_sum(
     run: Run,
     archive_block: KlingArchive,
@@ -258,6 +259,7 @@ def test_a_low_balance_is_told_with_the_balance(
         asyncio.run(generate_clip(request_, credentials, archive_block))
 
 
+@pytest.mark.slow
 def test_a_quarantined_file_is_listed_and_accepted(
     run: Run,
     key: str,

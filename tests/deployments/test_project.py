@@ -58,6 +58,7 @@ async def pool_type(name: str) -> str:
         return (await api.read_work_pool(name)).type
 
 
+@pytest.mark.slow
 def test_deploy_makes_pool_and_deployments_and_keeps_schedules_on(
     call: Call, prefect_ui: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,6 +133,7 @@ async def test_a_lost_answer_is_made_good_by_the_call(
     assert list(archive.bucket.names("ledger/held/")) == []
 
 
+@pytest.mark.slow
 async def test_an_early_call_is_followed_by_one_that_finishes(
     door: Door, client: KlingClient, archive: Archive, sandbox: Sandbox, caller: httpx.AsyncClient
 ) -> None:

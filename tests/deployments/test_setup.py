@@ -126,6 +126,7 @@ def test_a_program_reads_what_was_set_up_and_what_the_doctor_found(
     assert told["faults"] == sum(each["status"] == "fault" for each in told["checks"]) > 0
 
 
+@pytest.mark.slow
 def test_other_values_are_refused_until_overwriting_is_asked_for(
     setup_here: SetupHere, given: dict[str, str], name: str
 ) -> None:
@@ -188,6 +189,7 @@ def test_without_a_prefect_server_nothing_is_begun(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_questions_are_asked_at_a_terminal_and_secrets_are_not_echoed(
     environment: dict[str, str], given: dict[str, str], name: str
 ) -> None:
@@ -256,6 +258,7 @@ def _rest(terminal: int) -> str:
             return "".join(pieces)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_ui")
 async def test_a_receiver_gets_a_secret_that_stays(given: dict[str, str], name: str) -> None:
     """It is made when none is given, and neither a repeat nor a change of the URL replaces it."""
@@ -301,6 +304,7 @@ async def test_an_endpoint_with_temporary_keys_keeps_the_session_token(
     assert keys.aws_client_parameters.endpoint_url == given["AWS_ENDPOINT_URL"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_ui")
 async def test_what_is_not_given_stays(given: dict[str, str], name: str) -> None:
     """A new key alone moves neither the ledger's prefix nor the store's credentials."""

@@ -59,6 +59,7 @@ def jobs_of(told: Told) -> Told:
     return [(name, payload) for name, payload in told if name.startswith("kling.job.")]
 
 
+@pytest.mark.slow
 async def test_a_run_a_receiver_and_a_sweep_tell_of_each_end_once(
     door: Door, archive_block: KlingArchive, archive: Archive, client: KlingClient, told: Told
 ) -> None:

@@ -38,6 +38,7 @@ from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.reconcile import reconcile
 from prefect_kling.tasks import prepare_batch, prepare_storyboard
 from prefect_kling.telemetry import events
+from tests.lane import rest_is_slow
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 
@@ -158,6 +159,7 @@ async def test_nothing_is_sent_beyond_what_may_be_spent(
     assert made(sandbox, archive) == 0
 
 
+@pytest.mark.slow
 async def test_a_budget_counts_what_was_paid_before_there_was_one(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
@@ -175,7 +177,9 @@ async def test_a_budget_counts_what_was_paid_before_there_was_one(
     assert made(sandbox, archive) == 4
 
 
-@pytest.mark.parametrize("upkeep", ["collect-finished", "advance-films"])
+@pytest.mark.parametrize(
+    "upkeep", rest_is_slow(["collect-finished", "advance-films"], "collect-finished")
+)
 async def test_a_batch_that_was_left_completes_itself(
     upkeep: str,
     credentials: KlingCredentials,

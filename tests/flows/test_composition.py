@@ -23,6 +23,7 @@ def persisted() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_from_an_asynchronous_flow(archive: Archive) -> None:
     """The clip is a sub-flow's result."""
     assert asyncio.run(composition.from_an_async_flow("A mug")).startswith(

@@ -38,6 +38,7 @@ from prefect_kling.studio.money.ledger import EntryState
 from prefect_kling.telemetry.progress import ShotProgress, Stage, subscribe
 from tests.conftest import eager_credentials
 from tests.flows.pictures import video
+from tests.lane import rest_is_slow
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 
@@ -175,7 +176,10 @@ async def test_trouble_while_waiting_and_fetching_passes(
     assert made(sandbox, tag) == 1
 
 
-@pytest.mark.parametrize(("code", "attempts"), [("CONTENT_MODERATION", 1), ("UPSTREAM_BUSY", 3)])
+@pytest.mark.parametrize(
+    ("code", "attempts"),
+    rest_is_slow([("CONTENT_MODERATION", 1), ("UPSTREAM_BUSY", 3)], ("UPSTREAM_BUSY", 3)),
+)
 async def test_a_failed_job_is_told_in_words(
     code: str,
     attempts: int,

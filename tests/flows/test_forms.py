@@ -37,6 +37,7 @@ from prefect_kling.sandbox import Sandbox
 from prefect_kling.studio.errors import StoryboardInvalid, TableInvalid
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.money.archive import Archive
+from tests.lane import rest_is_slow
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 FILM = "title: Pasted {tag}\nscenes:\n  - shots:\n      - {{prompt: A lamp {tag}, duration: 3}}\n"
@@ -69,7 +70,7 @@ async def test_a_clip_from_the_short_form(
     assert clip.media.height > clip.media.width
 
 
-@pytest.mark.parametrize("where", ["pasted", "in the bucket"])
+@pytest.mark.parametrize("where", rest_is_slow(["pasted", "in the bucket"], "in the bucket"))
 async def test_a_film_from_text(
     where: str,
     credentials: KlingCredentials,
@@ -87,7 +88,7 @@ async def test_a_film_from_text(
     assert made(sandbox, archive) == 1
 
 
-@pytest.mark.parametrize("where", ["pasted", "in the bucket"])
+@pytest.mark.parametrize("where", rest_is_slow(["pasted", "in the bucket"], "in the bucket"))
 async def test_a_batch_from_a_table(
     where: str,
     credentials: KlingCredentials,
@@ -302,6 +303,7 @@ async def test_an_unexpected_error_keeps_its_traceback(
     assert "Nobody expected this error" in str(page.data)
 
 
+@pytest.mark.slow
 async def test_names_that_people_give_are_kept(
     credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:

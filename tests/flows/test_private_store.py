@@ -130,6 +130,7 @@ async def test_an_api_without_uploads_is_found_out_before_the_first_shot(
     assert bodies(sandbox, archive) == []
 
 
+@pytest.mark.slow
 async def test_an_upload_that_fails_later_holds_nothing(
     uploading: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:

@@ -263,6 +263,7 @@ async def test_the_report_of_a_schedule_is_a_page_of_its_run(
         await report_spending(archive_block, "clinet")
 
 
+@pytest.mark.slow
 async def test_tags_change_no_clip_and_no_name_of_what_is_pending(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:

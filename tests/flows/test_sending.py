@@ -77,6 +77,7 @@ async def test_a_film_completes_itself(
     assert made(sandbox, archive) == 5
 
 
+@pytest.mark.slow
 async def test_a_broken_shot_stops_only_what_hangs_on_it(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
@@ -92,6 +93,7 @@ async def test_a_broken_shot_stops_only_what_hangs_on_it(
     assert len(list(pending_films(archive))) == 1
 
 
+@pytest.mark.slow
 async def test_a_film_in_trouble_does_not_keep_others_from_completing(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
@@ -133,6 +135,7 @@ async def test_a_pending_film_that_cannot_be_read_does_not_keep_others_from_comp
     assert "pending/a.json cannot be read" in stuck.stopped["film"]
 
 
+@pytest.mark.slow
 async def test_what_was_stored_under_a_titles_earlier_slug_is_found(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
@@ -191,6 +194,7 @@ async def test_whatever_one_row_raises_is_that_rows_trouble(
     assert made(sandbox, archive) == 1
 
 
+@pytest.mark.slow
 async def test_many_clips_are_sent_and_collected(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:

@@ -77,6 +77,7 @@ def tag_of(archive_block: KlingArchive) -> str:
     return archive_block.prefix
 
 
+@pytest.mark.slow
 async def test_a_suspect_row_is_archived_and_told(
     dark: Sandbox, archive_block: KlingArchive, told: list[dict[str, Any]]
 ) -> None:
@@ -132,6 +133,7 @@ async def test_a_suspect_shot_is_marked_on_the_contact_sheet(
     assert marked > 1000
 
 
+@pytest.mark.slow
 async def test_a_suspect_shot_is_made_again_within_the_budget_and_the_best_take_is_used(
     dark: Sandbox, served: Path, archive_block: KlingArchive, told: list[dict[str, Any]]
 ) -> None:

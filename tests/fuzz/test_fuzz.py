@@ -9,6 +9,7 @@ FEW = {"videos": 30, "pictures": 50, "redirects": 30, "callbacks": 150}
 
 
 @pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.slow
 def test_mutated_inputs_cause_no_undeclared_error(target: str) -> None:
     """Whatever comes in, only declared errors come out, in time and in bounded memory."""
     cases = FEW.get(target, 500)

@@ -66,15 +66,8 @@ class Api:
         return max(counts, default=0)
 
 
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        "refuses",
-        pytest.param("hangs", marks=pytest.mark.slow),
-        pytest.param("is out of order", marks=pytest.mark.slow),
-        pytest.param("names its return", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("trouble", ["refuses", "hangs", "is out of order", "names its return"])
 async def test_polls_after_an_outage_are_no_denser_than_before_it(trouble: str) -> None:
     """Whatever ended the calls, no job fails, few ask meanwhile, all come back in time."""
     api = Api(trouble)

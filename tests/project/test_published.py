@@ -48,6 +48,7 @@ def test_the_wheel_holds_every_source_file_and_nothing_at_the_top(published: Pub
     assert in_wheel(published) == wanted
 
 
+@pytest.mark.slow
 def test_the_source_distribution_holds_what_the_wheel_is_built_from(published: Published) -> None:
     """And neither tests, documents, workflows nor what earlier builds left behind."""
     packages = {name for name in in_wheel(published) if ".dist-info/" not in name}
@@ -60,6 +61,7 @@ def test_the_source_distribution_holds_what_the_wheel_is_built_from(published: P
     assert held == wanted
 
 
+@pytest.mark.slow
 def test_the_metadata_says_what_an_index_shows(published: Published) -> None:
     """Licence, least Python, long description and extras; no address that we do not have."""
     archive = zipfile.ZipFile(published.wheel)

@@ -13,6 +13,7 @@ from prefect_kling.studio.errors import ClipHeld, FilmIncomplete, NotApproved, O
 from prefect_kling.studio.film.storyboard import Storyboard
 from prefect_kling.studio.money.archive import Archive
 from prefect_kling.studio.money.ledger import EntryState
+from tests.lane import rest_is_slow
 
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 
@@ -83,7 +84,7 @@ async def hold(
     assert states == {EntryState.HELD}
 
 
-@pytest.mark.parametrize("film_flow", FLOWS, ids=lambda each: each.name)
+@pytest.mark.parametrize("film_flow", rest_is_slow(FLOWS, FLOWS[0]), ids=lambda each: each.name)
 async def test_who_resubmits_is_quoted_the_held_clips_too(
     film_flow: FilmFlow,
     credentials: KlingCredentials,
@@ -99,6 +100,7 @@ async def test_who_resubmits_is_quoted_the_held_clips_too(
         await film_flow(storyboard, credentials, archive_block, spending=resubmit)
 
 
+@pytest.mark.slow
 async def test_submit_film_sends_held_clips_again_only_where_that_was_chosen(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:

@@ -41,6 +41,7 @@ def faded(gallery: Any, shelf: Any) -> Any:
     return gallery.clip(prompt="meanwhile in a third place", image_list=pictures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("box", [PICTURE, SLATE])
 def test_fades_are_smooth(faded: Any, box: tuple[int, int, int, int]) -> None:
     """Scene and titles both come and go by small steps, least of all at either end of a fade."""
@@ -134,6 +135,7 @@ def test_edit_keeps_every_picture(gallery: Any, shelf: Any) -> None:
     assert min(difference(frame, picture, BARE) for frame, picture in pairs) > 5
 
 
+@pytest.mark.slow
 def test_edit_of_a_faster_video(gallery: Any, shelf: Any) -> None:
     """An input of 30 pictures a second becomes one of 24, each taken at its own time."""
     pictures = marching(96)

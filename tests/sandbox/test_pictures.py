@@ -149,6 +149,7 @@ def test_base_video(gallery: Any) -> None:
     assert sky(clip.frames[50]) != sky(before.frames[50])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("keep", "sound"), [("yes", [("aac", 48000, "stereo")]), ("no", [])])
 def test_kept_sound(gallery: Any, keep: str, sound: list[Any]) -> None:
     """The sound of an input video is kept if asked for."""

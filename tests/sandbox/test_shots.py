@@ -88,6 +88,7 @@ def reads(frame: Image.Image, prompt: str, shot: str) -> bool:
     return sum(shade > 140 for shade in under) > 0.95 * len(under)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "texts"),
     [

@@ -45,6 +45,7 @@ def counted(reader: InMemoryMetricReader) -> Counted:
     return sums
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_ui")
 async def test_money_clips_seconds_and_held_are_counted_once(
     reader: InMemoryMetricReader,

@@ -49,6 +49,7 @@ from prefect_kling.studio.money.ledger import NOTHING, Entry, EntryState, Versio
 from prefect_kling.studio.money.orders import ClipOrder
 from prefect_kling.studio.money.reconcile import ReconcileSettings, reconcile
 from prefect_kling.studio.money.submission import SubmitOptions, submit_once
+from tests.lane import rest_is_slow
 
 FOLDER = Path(__file__).parent / "archive-671d239"
 EXAMPLES = Path(str(files("prefect_kling.examples")))
@@ -260,7 +261,10 @@ def test_every_record_is_read(old: Archive) -> None:
 
 
 @pytest.mark.usefixtures("prefect_ui")
-@pytest.mark.parametrize("name", ["archived", "archived-stray-marker", "submitted-recorded"])
+@pytest.mark.parametrize(
+    "name",
+    rest_is_slow(["archived", "archived-stray-marker", "submitted-recorded"], "archived"),
+)
 async def test_an_archived_clip_is_found(
     name: str, old: Archive, api: OldApi, credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:
@@ -273,7 +277,7 @@ async def test_an_archived_clip_is_found(
 
 
 @pytest.mark.usefixtures("prefect_ui")
-@pytest.mark.parametrize("name", OPEN)
+@pytest.mark.parametrize("name", rest_is_slow(OPEN, "submitted"))
 async def test_a_submitted_job_is_adopted(
     name: str, old: Archive, api: OldApi, credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:
@@ -288,7 +292,7 @@ async def test_a_submitted_job_is_adopted(
 
 
 @pytest.mark.usefixtures("prefect_ui")
-@pytest.mark.parametrize("name", ADOPTABLE)
+@pytest.mark.parametrize("name", rest_is_slow(ADOPTABLE, "held-lost-answer"))
 async def test_a_held_clip_waits_for_a_person(
     name: str, old: Archive, api: OldApi, credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:
@@ -323,7 +327,7 @@ async def test_a_held_clip_that_was_not_made_is_sent_once_released(
 
 
 @pytest.mark.usefixtures("prefect_ui")
-@pytest.mark.parametrize("name", ["intent-unsent", "intent-posted"])
+@pytest.mark.parametrize("name", rest_is_slow(["intent-unsent", "intent-posted"], "intent-posted"))
 async def test_an_abandoned_intent_is_held_and_never_sent(
     name: str, old: Archive, api: OldApi, credentials: KlingCredentials, archive_block: KlingArchive
 ) -> None:
@@ -357,12 +361,15 @@ async def test_what_failed_for_good_stays_so(
 @pytest.mark.usefixtures("prefect_ui")
 @pytest.mark.parametrize(
     ("name", "attempt"),
-    [
-        ("failed-retryable", 2),
+    rest_is_slow(
+        [
+            ("failed-retryable", 2),
+            ("failed-exhausted", 4),
+            ("released-refused", 1),
+            ("released-by-person", 1),
+        ],
         ("failed-exhausted", 4),
-        ("released-refused", 1),
-        ("released-by-person", 1),
-    ],
+    ),
 )
 async def test_what_was_not_paid_may_be_sent(
     name: str,
@@ -445,6 +452,7 @@ async def test_an_unchanged_film_is_found(
     assert len(after) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_ui")
 async def test_pending_films_are_completed(
     old: Archive, api: OldApi, credentials: KlingCredentials, archive_block: KlingArchive
@@ -476,6 +484,7 @@ def prefect_of_its_own(tmp_path: Path) -> Iterator[str]:
         yield address
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_of_its_own")
 async def test_stored_blocks_are_loaded() -> None:
     """Stored with old types and schemas, today's classes load, save, and load them again."""

@@ -57,6 +57,7 @@ def clips_of(track: Any) -> Iterator[Any]:
     return (each for each in track if isinstance(each, otio.schema.Clip))
 
 
+@pytest.mark.slow
 def test_the_timeline_is_the_film(film: Film) -> None:
     """Read by the library itself: its length, each name, each part, and where the media is."""
     made = otio.adapters.read_from_string(to_otio(film), adapter_name="otio_json")
@@ -90,6 +91,7 @@ def with_sounds(film: Film, loudness: tuple[float, ...]) -> Film:
     return film.model_copy(update={"clips": tuple(clips)})
 
 
+@pytest.mark.slow
 def test_opentimelineios_own_tools_open_it(film: Film, tmp_path: Path) -> None:
     """Its statistics, a conversion there and back, and its list of media: names, length, tracks.
 

@@ -193,6 +193,7 @@ def test_sound_fades_against_silence(tmp_path: Path, leaving: bool) -> None:
     assert len(sound) == pytest.approx(1.5 * 48000, abs=1024)
 
 
+@pytest.mark.slow
 def test_sound_stays_in_step_over_many_fades(tmp_path: Path) -> None:
     """Twenty clips faded into each other: each one's sound stays with its pictures."""
     cast = [

@@ -15,6 +15,7 @@ from prefect_kling.studio.errors import NotAVideo
 from prefect_kling.studio.media.cut_point import CutPoint, find_cut_point
 from prefect_kling.studio.media.frames import encode_still, first_frame, last_frame
 from prefect_kling.studio.media.join import Chapter, Part, join
+from tests.lane import rest_is_slow
 from tests.studio.media.clips import (
     Recipe,
     blank_media,
@@ -24,7 +25,7 @@ from tests.studio.media.clips import (
     patch,
     read_codes,
 )
-from tests.studio.media.test_frames import AWKWARD
+from tests.studio.media.test_frames import AWKWARD, SEVERAL
 
 STILL = Recipe(frames=24, frozen=True, b_frames=0, x264={"crf": "12"})
 """Every picture the same, so that only what is done to some of them makes a difference."""
@@ -133,7 +134,7 @@ def awkward(name: str) -> bytes:
     return make_clip(replace(recipe, touch=blurred))
 
 
-@pytest.mark.parametrize("name", AWKWARD)
+@pytest.mark.parametrize("name", rest_is_slow(AWKWARD, *SEVERAL))
 def test_the_film_ends_the_clip_at_that_picture(tmp_path: Path, name: str) -> None:
     """Whatever the packets' order, a copied film shows all up to the still, then the next clip."""
     clip = io.BytesIO(awkward(name))

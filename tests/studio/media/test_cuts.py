@@ -11,6 +11,7 @@ import av
 import pytest
 
 from prefect_kling.studio.media.join import Chapter, Part, join
+from tests.lane import rest_is_slow
 from tests.studio.media.clips import (
     Recipe,
     blank_media,
@@ -59,7 +60,7 @@ def safe_cuts(data: bytes) -> set[int]:
     return {n for n in range(1, len(stamps) + 1) if max(stamps[:n]) < min([*stamps[n:], 1 << 60])}
 
 
-@pytest.mark.parametrize("name", AWKWARD)
+@pytest.mark.parametrize("name", rest_is_slow(AWKWARD, "pyramid", "open GOP"))
 def test_every_picture_is_a_place_to_cut(tmp_path: Path, name: str) -> None:
     """Wherever a clip is cut, the film shows that far; it is copied if so stored."""
     first, second, count = awkward(name, 1), awkward(name, 2), AWKWARD[name].frames

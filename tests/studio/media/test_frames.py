@@ -22,6 +22,7 @@ from prefect_kling.studio.media.frames import (
 )
 from prefect_kling.studio.media.oddities import oddities
 from prefect_kling.studio.media.probe import read_facts
+from tests.lane import rest_is_slow
 from tests.studio.media.clips import (
     Recipe,
     Watched,
@@ -63,6 +64,7 @@ AWKWARD = {
     "interlaced": Recipe(height=96, x264={"x264-params": "interlaced=1"}),
     "HEVC": Recipe(frames=30, codec="libx265", x264=HEVC),
 }
+SEVERAL = ("pyramid", "ends on a B-frame", "open GOP", "fragmented", "one picture", "HEVC")
 
 
 @functools.cache
@@ -77,7 +79,7 @@ def code_of(still: Still) -> tuple[int, int]:
     return decode_bars(picture.tobytes(), picture.width, (0, 0, *picture.size))
 
 
-@pytest.mark.parametrize("name", AWKWARD)
+@pytest.mark.parametrize("name", rest_is_slow(AWKWARD, *SEVERAL))
 def test_the_last_picture_is_the_last_one(name: str) -> None:
     """The still is, pixel by pixel, the decoded picture with the newest time stamp."""
     with av.open(io.BytesIO(clip(name))) as film:
@@ -88,7 +90,7 @@ def test_the_last_picture_is_the_last_one(name: str) -> None:
     assert expected.media_type == "image/png"
 
 
-@pytest.mark.parametrize("name", AWKWARD)
+@pytest.mark.parametrize("name", rest_is_slow(AWKWARD, *SEVERAL))
 def test_the_first_picture_is_the_first_one(name: str) -> None:
     """The first still carries number 0."""
     assert code_of(first_frame(io.BytesIO(clip(name)))) == (0, 0)
@@ -246,6 +248,7 @@ def test_greys_are_handed_over_exactly(level: int) -> None:
     assert abs(red - (level - 16) * 255 / 219) <= 0.6
 
 
+@pytest.mark.slow
 def test_a_picture_too_large_as_png_becomes_a_jpeg() -> None:
     """4K noise still fits the API's limit, in its full size and its colours."""
     frame = flat(BT709, 1, (3840, 2160), full=False)

@@ -19,6 +19,7 @@ from prefect_kling.studio.errors import NotAVideo
 from prefect_kling.studio.media.frames import last_frame
 from prefect_kling.studio.media.join import Chapter, JoinReport, Part, join
 from prefect_kling.studio.media.probe import read_facts
+from tests.lane import rest_is_slow
 from tests.studio.media.clips import (
     Box,
     Recipe,
@@ -94,6 +95,7 @@ OTHER_MAKE = {
     "other start": (replace(A, start=240), replace(B, x264=OTHER_SETTINGS)),
     "lone pictures": (replace(A, frames=1), replace(B, frames=1, x264=OTHER_SETTINGS), C),
 }
+SEVERAL = ("silent", "open GOP", "variable rate", "other codec", "other start")
 PICTURE = 1 / 24
 
 
@@ -149,7 +151,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("name", SAME_MAKE)
+@pytest.mark.parametrize("name", rest_is_slow(SAME_MAKE, *SEVERAL))
 def test_clips_of_one_make_are_copied(tmp_path: Path, name: str) -> None:
     """Every picture is there, in order, none twice, at its time; the report says so."""
     recipes = SAME_MAKE[name]
@@ -186,11 +188,10 @@ def test_clips_of_different_makes_are_encoded_anew(tmp_path: Path, name: str) ->
     }
 
 
-@pytest.mark.parametrize(
-    "recipes", [*SAME_MAKE.values(), *OTHER_MAKE.values()], ids=[*SAME_MAKE, *OTHER_MAKE]
-)
-def test_a_film_is_a_proper_file(tmp_path: Path, recipes: Sequence[Recipe]) -> None:
+@pytest.mark.parametrize("name", rest_is_slow([*SAME_MAKE, *OTHER_MAKE], *SEVERAL))
+def test_a_film_is_a_proper_file(tmp_path: Path, name: str) -> None:
     """Times rise, the header comes first, and a player finds the last picture."""
+    recipes = (SAME_MAKE | OTHER_MAKE)[name]
     film, report = made(tmp_path, recipes)
     times = stamps(film)
     assert all(before[1] < after[1] for before, after in pairwise(times))
@@ -252,6 +253,7 @@ def test_each_clip_keeps_its_sound(tmp_path: Path, settings: dict[str, str]) -> 
     assert loudness(sound, 2.99 - 0.05, 2.99) < 0.02 < loudness(sound, 3.005, 3.02)
 
 
+@pytest.mark.slow
 def test_sound_is_cut_to_the_pictures_of_many_clips(tmp_path: Path) -> None:
     """Thirty clips with longer sound than pictures do not push the last one's sound late."""
     short = [

@@ -19,6 +19,7 @@ from prefect_kling.studio.media.picture_checks import (
     distance,
 )
 from prefect_kling.studio.media.probe import inspect
+from tests.lane import rest_is_slow
 from tests.studio.media.clips import Recipe, blank_media, make_clip
 from tests.studio.media.odd_clips import odd_clips
 from tests.studio.media.suspect_clips import CASES, Case, write
@@ -93,7 +94,10 @@ def test_a_fault_is_told_by_its_rule(name: str) -> None:
         assert found.measured >= found.threshold
 
 
-@pytest.mark.parametrize("name", [*NEAR, *CLEAN])
+@pytest.mark.parametrize(
+    "name",
+    rest_is_slow([*NEAR, *CLEAN], "a fade to black of 0.8 s", "a slow camera", "the sandbox"),
+)
 def test_what_only_looks_like_a_fault_is_not_told(name: str) -> None:
     """Fades, flashes, slow cameras, short sounds, cuts that were ordered, and clean clips."""
     assert check(clip_of(name), CASES[name]).suspicions == ()
@@ -128,6 +132,7 @@ def test_thresholds_decide(name: str, setting: dict[str, float]) -> None:
     assert told == ()
 
 
+@pytest.mark.slow
 def test_fingerprints_are_close_for_the_same_pictures_alone() -> None:
     """Encoded anew they are; with something else in them, mirrored or recoloured they are not."""
     at_most = PictureChecks().duplicate_levels

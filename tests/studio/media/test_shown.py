@@ -99,6 +99,7 @@ def test_wide_pixels_keep_their_shape(tmp_path: Path) -> None:
     assert max(edge) < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transfer", [16, 18])
 def test_hdr_beside_sdr_is_mapped(tmp_path: Path, transfer: int) -> None:
     """The mid grey of PQ and HLG becomes brighter in a film of SDR: not relabelled."""

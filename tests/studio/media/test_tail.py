@@ -14,8 +14,9 @@ import pytest
 from prefect_kling.studio.errors import NotAVideo
 from prefect_kling.studio.media.probe import read_facts
 from prefect_kling.studio.media.tail import keep_tail
+from tests.lane import rest_is_slow
 from tests.studio.media.clips import Recipe, blank_media, make_clip, patch, read_codes
-from tests.studio.media.test_frames import AWKWARD
+from tests.studio.media.test_frames import AWKWARD, SEVERAL
 
 PLAIN = Recipe(frames=49)
 
@@ -40,7 +41,9 @@ def times_of(film: Path | io.BytesIO) -> list[float]:
         return [frame.time for frame in container.decode(video=0)]
 
 
-@pytest.mark.parametrize("name", [name for name in AWKWARD if AWKWARD[name].frames > 2])
+@pytest.mark.parametrize(
+    "name", rest_is_slow([name for name in AWKWARD if AWKWARD[name].frames > 2], *SEVERAL)
+)
 def test_the_tail_holds_the_last_pictures(tmp_path: Path, name: str) -> None:
     """Every picture that fits whole is there, at its time, and nothing before it."""
     recipe, source = AWKWARD[name], io.BytesIO(clip(name))

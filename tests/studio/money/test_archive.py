@@ -93,7 +93,7 @@ def test_what_differs_from_the_order_is_noted_not_refused(
 ) -> None:
     """The sandbox paints small pictures here: the clip is kept, and says so."""
     assert archive.keep(order, job, access=HERE).notes == (
-        "the picture is 320x180, mode std promises 720p",
+        "the picture is 160x90, mode std promises 720p",
     )
 
 

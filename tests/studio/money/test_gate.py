@@ -26,6 +26,7 @@ from prefect_kling.studio.money.result_files import most_bytes
 from prefect_kling.studio.money.settlement import Outcome, collect, keep_paid_job
 from prefect_kling.studio.money.submission import SubmitOptions, submit_once
 from prefect_kling.studio.storage import layout
+from tests.lane import rest_is_slow
 from tests.orders import ordered, record
 
 EAGER = PollPolicy(first=0.05, longest=0.1, deadline=60)
@@ -51,23 +52,28 @@ async def sent(name: str, client: KlingClient, archive: Archive) -> Entry:
 
 @pytest.mark.parametrize(
     ("said", "booked"),
-    [
-        ({"credits": 0.25}, "0.25"),
-        ({"credits": "0.3165", "currency": "usd"}, "0.3165"),
-        ({"credits": 0}, "0"),
-        ({"credits": -5}, None),
-        ({"credits": "-0.01"}, None),
-        ({"credits": 10**30}, None),
-        ({"credits": "1e999999"}, None),
-        ({"credits": "NaN"}, None),
-        ({"credits": True}, None),
-        ({"credits": "9" * 4400}, None),
-        ({"credits": [0.1]}, None),
-        ({"credits": 6}, None),
-        ({"credits": 0.25, "currency": "CNY"}, None),
-        ({"credits": 25, "currency": "credits"}, None),
-        ({"credits": 0.25, "currency": {"USD": 1}}, None),
-    ],
+    rest_is_slow(
+        [
+            ({"credits": 0.25}, "0.25"),
+            ({"credits": "0.3165", "currency": "usd"}, "0.3165"),
+            ({"credits": 0}, "0"),
+            ({"credits": -5}, None),
+            ({"credits": "-0.01"}, None),
+            ({"credits": 10**30}, None),
+            ({"credits": "1e999999"}, None),
+            ({"credits": "NaN"}, None),
+            ({"credits": True}, None),
+            ({"credits": "9" * 4400}, None),
+            ({"credits": [0.1]}, None),
+            ({"credits": 6}, None),
+            ({"credits": 0.25, "currency": "CNY"}, None),
+            ({"credits": 25, "currency": "credits"}, None),
+            ({"credits": 0.25, "currency": {"USD": 1}}, None),
+        ],
+        lambda case: (
+            case[0] in ({"credits": 0.25}, {"credits": -5}, {"credits": "NaN"}, {"credits": 6})
+        ),
+    ),
     ids=lambda value: str(value)[:40],
 )
 async def test_only_a_plausible_price_in_dollars_is_booked(

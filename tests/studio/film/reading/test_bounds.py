@@ -14,6 +14,7 @@ from prefect_kling.studio.errors import StoryboardInvalid, TableInvalid
 from prefect_kling.studio.film.reading.reader import read_storyboard
 from prefect_kling.studio.film.reading.table import MOST_REQUESTS, read_requests
 from prefect_kling.studio.film.reading.yaml_text import MOST_CHARACTERS, MOST_DEPTH, MOST_NODES
+from tests.lane import rest_is_slow
 
 GOOD = "title: T\nscenes:\n  - shots:\n      - prompt: P\n"
 SHOT = "      - prompt: P\n"
@@ -67,7 +68,15 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("name", LARGE)
+# Each of these takes seconds.
+LONGEST = {
+    "3,000 unknown names beside 3,000 known ones",
+    "as many unknown fields as are read",
+    "many names in a text",
+}
+
+
+@pytest.mark.parametrize("name", rest_is_slow(LARGE, *LARGE.keys() - LONGEST))
 def test_a_large_storyboard_is_refused_soon_and_in_few_words(name: str) -> None:
     """Whatever is handed in, reading is linear in it, and the error can be read by a person."""
     begun = time.process_time()
@@ -89,7 +98,9 @@ TABLES = {
 }
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize(
+    "name", rest_is_slow(TABLES, *TABLES.keys() - {"nine thousand wrong rows"})
+)
 def test_a_large_table_is_refused_soon_and_in_few_words(name: str) -> None:
     """As a table, whichever kind of text it is."""
     begun = time.process_time()
@@ -130,7 +141,7 @@ def test_a_model_that_is_none_is_told_with_those_there_are(model: str) -> None:
     ("text", "rule"),
     [
         (f"title: {'x' * MOST_CHARACTERS}", "too_long_text"),
-        (f"title: [{'1,' * MOST_NODES}]", "too_many_parts"),
+        pytest.param(f"title: [{'1,' * MOST_NODES}]", "too_many_parts", marks=pytest.mark.slow),
         (f"title: {'[' * MOST_DEPTH}{']' * MOST_DEPTH}", "too_deep"),
         ("title: &t [*t]", "contains_itself"),
         ("title: !!timestamp x", "begins_with"),
