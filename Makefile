@@ -14,7 +14,7 @@ test test-all coverage: export PYTHONDONTWRITEBYTECODE =
 demo: $(VENV)/installed  ## make the example film: no key, no cloud
 	$(BIN)/prefect-kling demo
 
-test: $(VENV)/ready  ## before each commit: every rule and every story, a kill at every named point
+test: $(VENV)/ready  ## before each commit: the rules, each story once, a kill at every named point
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
 
 test-all: $(VENV)/ready  ## all tests: browsers, PostgreSQL, long films and many processes, too

@@ -43,4 +43,5 @@ CACHED_FACTS = ConfigDict(json_schema_extra=_add_block_facts)
 
 A flow that takes a block has the block's schema inside its own, and Prefect computes the checksums
 of all blocks inside that block for each such flow. Importing our flows took 0.8 s longer with that.
+Each block names this itself: of what it inherits, pydantic takes the configuration of `Block`.
 """

@@ -172,8 +172,8 @@ class _Server(uvicorn.Server):
 
 def listen(settings: SandboxSettings) -> socket.socket:
     """Bind the port now, so that it is known before the server runs. Raises OSError."""
-    # Named TCP, asyncio sends each part of an answer at once. Otherwise the second waits 40 ms on a
-    # kept connection, until the first was acknowledged.
+    # asyncio turns Nagle's algorithm off only for sockets that are made as TCP. With it, the second
+    # part of an answer on a kept connection waits 40 ms, until the first is acknowledged.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

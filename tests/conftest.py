@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -115,7 +117,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
         yield server
 
 
-# When a server starts, it imports all types of blocks that are installed, and stores them.
+# For a server whose database has all types of blocks that are installed. When it starts, it would
+# import and store them; only with both settings it does neither.
 KNOWS_ALL_BLOCKS = """
 active = "tests"
 
@@ -131,11 +134,14 @@ def prefect_ui(
 ) -> Iterator[str]:
     """A real Prefect server, used by this process; the address of its UI.
 
-    The database of a new server is kept from one session to the next, for each version of Prefect:
-    making it takes as long as all the rest of the start.
+    The database of a new server is kept from one session to the next, for each version of Prefect
+    and of our blocks: making it takes as long as all the rest of the start.
     """
     folder = tmp_path_factory.mktemp("prefect")
-    fresh = pytestconfig.cache.mkdir("prefect-databases") / f"{prefect.__version__}.db"
+    schemas = [block.model_json_schema() for block in (KlingArchive, KlingCredentials)]
+    types = hashlib.sha256(json.dumps(schemas).encode()).hexdigest()[:8]
+    name = f"{prefect.__version__}-{types}.db"
+    fresh = pytestconfig.cache.mkdir("prefect-databases") / name
     if fresh.exists():
         shutil.copyfile(fresh, folder / "prefect.db")
         (folder / "profiles.toml").write_text(KNOWS_ALL_BLOCKS, encoding="utf-8")

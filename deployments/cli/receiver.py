@@ -48,7 +48,7 @@ def receiver(
         with port_in_words(host, port, next_step):
             listener = socket.create_server((host, port), family=family)
         open_sockets.enter_context(listener)
-        # For the connections, too: otherwise the second part of an answer waits for 40 ms.
+        # Connections inherit it. Otherwise the second part of an answer waits for 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         receiver_server(service.app(path), host, port).run(sockets=[listener])
 

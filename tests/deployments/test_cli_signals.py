@@ -261,6 +261,7 @@ ENDINGS = [
     for sent in SIGNALS
     if sent is signal.SIGTERM or command in BY_ALL_SIGNALS
 ]
+ENDINGS += [("film", signal.SIGINT), ("batch", signal.SIGINT)]
 """Each command with a signal; a client and a server with all of them, which are heard alike."""
 
 

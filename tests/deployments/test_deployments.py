@@ -44,7 +44,7 @@ from tests.lane import rest_is_slow
 ROOT = Path(__file__).parent.parent.parent
 PREFECT = str(Path(sys.executable).parent / "prefect")
 # Whose forms the contributor's lane fills in.
-SHORT = ("film", "batch", "collect-finished")
+IN_THE_LANE = ("film", "batch", "collect-finished")
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ async def test_serving_and_deploying_describe_the_same() -> None:
     "each",
     rest_is_slow(
         (each for each in read_deployments() if "internal" not in each["tags"]),
-        *(each for each in read_deployments() if each["name"] in SHORT),
+        *(each for each in read_deployments() if each["name"] in IN_THE_LANE),
     ),
     ids=lambda each: str(each["name"]),
 )

@@ -159,7 +159,6 @@ async def test_nothing_is_sent_beyond_what_may_be_spent(
     assert made(sandbox, archive) == 0
 
 
-@pytest.mark.slow
 async def test_a_budget_counts_what_was_paid_before_there_was_one(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:

@@ -118,7 +118,7 @@ async def test_no_secret_that_was_sent_is_kept_anywhere(
         secrets.add(block.callbacks.address(version.entry).rpartition("/")[2])
     kept = everything_kept(archive, printed)
     assert len(kept["table events"]) > 1000
-    assert any(b"kling.clip" in content for content in kept.values())
+    assert b"kling.clip" in kept["table events"]
     # There was something to hide.
     assert any(b"<hidden>" in content for content in kept.values())
     for name, content in kept.items():

@@ -20,9 +20,9 @@ from tests.sandbox.looking import correlation
 pytestmark = pytest.mark.usefixtures("prefect_ui")
 
 Make = Callable[..., Awaitable[Film]]
-ALIKE, UNLIKE = 6.0, 12.0
 PICTURE = (0, 0, 160, 85)
 """All of a picture of 160 x 90 but the frame code, which jumps from frame to frame."""
+ALIKE, UNLIKE = 6.0, 12.0
 """Mean differences per channel: below, two pictures show the same; above, they do not."""
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import re
 import secrets
 from collections.abc import AsyncIterator
@@ -97,6 +98,8 @@ async def test_a_clip_is_made_once_and_then_found(
     archive: Archive,
     sandbox: Sandbox,
     tag: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The second run returns the same clip and pays nothing; a new take is a new clip.
 
@@ -108,7 +111,9 @@ async def test_a_clip_is_made_once_and_then_found(
     assert clip.job_id in page
     (link,) = links_of(page)
     assert read(link) == video(archive, f"clips/{clip.clip_key}.mp4").getvalue()
+    monkeypatch.setattr(logging.getLogger("prefect"), "propagate", True)
     assert await generate_clip(request_, credentials, archive_block) == clip
+    assert "already archived, nothing to pay" in caplog.text
     assert made(sandbox, tag) == 1
     other = await generate_clip(request_, credentials, archive_block, take=2)
     assert other.clip_key != clip.clip_key

@@ -63,7 +63,6 @@ async def test_the_scenes_of_a_film_share_one_limit(
     assert under_way.begun[first_link : first_link + 3] == ["2.1", "2.2", "2.3"]
 
 
-@pytest.mark.slow
 async def test_the_clips_of_a_batch_share_one_limit(
     credentials: KlingCredentials,
     archive_block: KlingArchive,

@@ -35,10 +35,13 @@ MADE = {"claim": 0, "mark": 0, "send": 1, "wait": 1, "download": 1, "assemble": 
 CANCEL = "cancel"
 ENDINGS = {
     signal.SIGTERM.name: ("claim", "mark", "send", "wait", "download", "assemble"),
-    signal.SIGINT.name: ("mark", "send", "download"),
-    CANCEL: ("claim", "send", "wait", "assemble"),
+    signal.SIGINT.name: ("claim", "mark", "send", "download"),
+    CANCEL: ("claim", "mark", "send", "wait", "assemble"),
 }
-"""How a run is ended, and at which moments; `assemble` is one of a film, all others of a clip."""
+"""How a run is ended, and at which moments; `assemble` is one of a film, all others of a clip.
+
+Once a job's id is saved, one wait is like another: for these, SIGTERM shows what there is to see.
+"""
 STOPS_WITHIN_SECONDS = 12.0
 TIMES_SENT = 2
 """Prefect's handler raises an exception, which asyncio drops in the step of some other task."""

@@ -54,7 +54,7 @@ def made(sandbox: Sandbox, archive: Archive) -> int:
 async def test_what_versions_share_is_made_and_paid_once(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:
-    """Two shapes and two languages: four films of 12 shots, and as many jobs as different clips.
+    """Two shapes and two languages: four films, and as many jobs as different clips.
 
     The limits of money are about the sum. Who waits for the clip of another version asks neither
     the store nor the API. One page shows all films. Run again, nothing is made or paid.

@@ -157,23 +157,30 @@ def end_all(tasks: Sequence[Assignment], start: "threading.Barrier | None" = Non
     return [worker.end() for worker in workers]
 
 
-def resume(tasks: Sequence[Assignment], processes: int = 2) -> dict[str, Outcome]:
-    """Make many clips in a few processes and return the outcomes by prompt."""
+def resume(
+    tasks: Sequence[Assignment], processes: int = 2, at_once: int = 12, seconds: float = 600.0
+) -> dict[str, Outcome]:
+    """Make many clips in a few processes, so many at once in each, and return outcomes by prompt.
+
+    Raises TimeoutError if there is no new outcome for so many seconds.
+    """
     outcomes: dict[str, Outcome] = {}
     crew = []
     for number in range(processes):
         heard, said = PROCESSES.Pipe(duplex=False)
         process = PROCESSES.Process(
-            target=work_through, args=(list(tasks[number::processes]), said), daemon=True
+            target=work_through, args=(list(tasks[number::processes]), said, at_once), daemon=True
         )
         process.start()
         said.close()
         crew.append((heard, process))
     for heard, process in crew:
         try:
-            while True:
+            while heard.poll(seconds):
                 prompt, outcome = heard.recv()
                 outcomes[prompt] = outcome
+            process.kill()
+            raise TimeoutError(f"{len(outcomes)} of {len(tasks)} clips have ended")
         except EOFError:
             heard.close()
             process.join()

@@ -14,6 +14,7 @@ from prefect_kling.studio.money.submission import SubmitOptions
 from tests.kill.crew import Api, resume
 from tests.kill.fault_proxy import FORBIDDEN, LOST, RESET, UNAVAILABLE, FaultProxy, fault_proxy
 from tests.kill.worker import ARCHIVED, Assignment, Outcome, Place
+from tests.lane import rest_is_slow
 
 ENDS = {(ARCHIVED, EntryState.ARCHIVED), ("ClipHeld", EntryState.HELD)}
 STOPS = {"StorageUnavailable", "StorageRefused", "ClipHeld"}
@@ -39,13 +40,18 @@ def proxy(s3: LocalS3) -> Iterator[FaultProxy]:
         yield running
 
 
-def live(tasks: Sequence[Assignment], proxy: FaultProxy, attempts: int = 1) -> list[Outcome]:
-    """Make clips in other processes, whose calls of the store go through the proxy."""
+def make_through(
+    tasks: Sequence[Assignment], proxy: FaultProxy, attempts: int = 1
+) -> list[Outcome]:
+    """Make clips in other processes, whose calls of the store go through the proxy.
+
+    As many at once as may be between claim and job id, so that none of them is held up.
+    """
     disturbed = []
     for task in tasks:
         s3 = replace(task.place.s3, endpoint=proxy.endpoint)
         disturbed.append(replace(task, place=replace(task.place, s3=s3, s3_attempts=attempts)))
-    outcomes = resume(disturbed)
+    outcomes = resume(disturbed, at_once=4)
     return [outcomes[task.prompt] for task in tasks]
 
 
@@ -53,7 +59,7 @@ def live(tasks: Sequence[Assignment], proxy: FaultProxy, attempts: int = 1) -> l
 def ledger_calls(proxy: FaultProxy, new_place: Callable[[int], Place]) -> list[str]:
     """The calls about the ledger that one clip needs when nothing goes wrong."""
     place = new_place(1)
-    (outcome,) = live([Assignment(place, f"undisturbed {place.prefix}")], proxy)
+    (outcome,) = make_through([Assignment(place, f"undisturbed {place.prefix}")], proxy)
     assert outcome.kind == ARCHIVED
     return list(proxy.calls[place.prefix])
 
@@ -62,13 +68,7 @@ def ledger_calls(proxy: FaultProxy, new_place: Callable[[int], Place]) -> list[s
 # only its traces. A refusal it does not try again.
 @pytest.mark.parametrize(
     ("kind", "attempts"),
-    [
-        (LOST, 1),
-        *(
-            pytest.param(kind, attempts, marks=pytest.mark.slow)
-            for kind, attempts in [(UNAVAILABLE, 1), (FORBIDDEN, 1), (RESET, 1), (LOST, 2)]
-        ),
-    ],
+    rest_is_slow([(LOST, 1), (UNAVAILABLE, 1), (FORBIDDEN, 1), (RESET, 1), (LOST, 2)], (LOST, 1)),
 )
 def test_a_failing_store_never_makes_it_pay_twice(
     kind: str,
@@ -82,7 +82,7 @@ def test_a_failing_store_never_makes_it_pay_twice(
     tasks = [Assignment(new_place(1), f"disturbed {secrets.token_hex(6)}") for _ in ledger_calls]
     for number, task in enumerate(tasks):
         proxy.spoil(task.place.prefix, number, kind)
-    first = live(tasks, proxy, attempts)
+    first = make_through(tasks, proxy, attempts)
     # The first processes are gone for certain, so the next ones need not give them long.
     unfinished = [
         task for task, outcome in zip(tasks, first, strict=True) if outcome.kind != ARCHIVED
@@ -103,7 +103,9 @@ def busy_calls(api: Api, proxy: FaultProxy, new_place: Callable[[int], Place]) -
     """The calls about the ledger that one clip needs whose request is not taken, the API busy."""
     place = new_place(1)
     with busy(api):
-        (outcome,) = live([Assignment(place, f"busy {place.prefix}", terms=UNTIL_BUSY)], proxy)
+        (outcome,) = make_through(
+            [Assignment(place, f"busy {place.prefix}", terms=UNTIL_BUSY)], proxy
+        )
     assert outcome.kind == "Unavailable"
     return list(proxy.calls[place.prefix])
 
@@ -118,8 +120,7 @@ def busy(api: Api) -> Iterator[None]:
         api.behave()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", [LOST, UNAVAILABLE, FORBIDDEN, RESET])
+@pytest.mark.parametrize("kind", rest_is_slow([LOST, UNAVAILABLE, FORBIDDEN, RESET], LOST))
 def test_a_failing_store_keeps_no_money_of_a_request_that_was_not_taken(
     kind: str,
     api: Api,
@@ -136,8 +137,10 @@ def test_a_failing_store_keeps_no_money_of_a_request_that_was_not_taken(
     for number, task in enumerate(tasks):
         proxy.spoil(task.place.prefix, number, kind)
     with busy(api):
-        first = live(tasks, proxy)
+        first = make_through(tasks, proxy)
     assert {outcome.kind for outcome in first} <= STOPS | {"Unavailable"}
+    for number, task in enumerate(tasks):
+        assert len(proxy.calls[task.place.prefix]) > number, "each call was met by its failure"
     patient = Assignment(tasks[0].place, "").terms
     second = resume(
         [replace(task, terms=replace(patient, window=2.0)) for task in tasks], processes=1

@@ -125,7 +125,7 @@ async def refusal_of(client: KlingClient, *, paid: bool) -> errors.KlingError:
 
 @functools.cache
 def packed_zeros(layers: int) -> bytes:
-    """Half a gigabyte of zeros, packed so often."""
+    """Half a gigabyte of zeros, packed `layers` times."""
     content = bytes(500_000_000) if layers == 1 else packed_zeros(layers - 1)
     return gzip.compress(content, 1)
 

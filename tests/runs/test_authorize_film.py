@@ -100,7 +100,6 @@ async def test_who_resubmits_is_quoted_the_held_clips_too(
         await film_flow(storyboard, credentials, archive_block, spending=resubmit)
 
 
-@pytest.mark.slow
 async def test_submit_film_sends_held_clips_again_only_where_that_was_chosen(
     credentials: KlingCredentials, archive_block: KlingArchive, archive: Archive, sandbox: Sandbox
 ) -> None:

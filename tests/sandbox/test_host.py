@@ -60,7 +60,8 @@ def test_an_answer_on_a_kept_connection_is_sent_at_once(open_sandbox: Any) -> No
         begun = time.perf_counter()
         http.get("/balance")
         seconds.append(time.perf_counter() - begun)
-    assert min(seconds) < 0.03
+    # The first answer of a connection is acknowledged at once.
+    assert min(seconds[2:]) < 0.03
 
 
 def test_stop_does_not_wait_for_stalls(open_sandbox: Any) -> None:

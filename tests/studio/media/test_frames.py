@@ -64,7 +64,7 @@ AWKWARD = {
     "interlaced": Recipe(height=96, x264={"x264-params": "interlaced=1"}),
     "HEVC": Recipe(frames=30, codec="libx265", x264=HEVC),
 }
-SEVERAL = ("pyramid", "ends on a B-frame", "open GOP", "fragmented", "one picture", "HEVC")
+SEVERAL = {"pyramid", "ends on a B-frame", "open GOP", "fragmented", "one picture", "HEVC"}
 
 
 @functools.cache

@@ -93,9 +93,13 @@ OTHER_MAKE = {
     "other time base": (A, replace(B, timescale="90000")),
     "sound in one": (replace(A, sound=1.5), replace(B, x264=OTHER_SETTINGS), C),
     "other start": (replace(A, start=240), replace(B, x264=OTHER_SETTINGS)),
-    "lone pictures": (replace(A, frames=1), replace(B, frames=1, x264=OTHER_SETTINGS), C),
+    "lone pictures of other makes": (
+        replace(A, frames=1),
+        replace(B, frames=1, x264=OTHER_SETTINGS),
+        C,
+    ),
 }
-SEVERAL = ("silent", "open GOP", "variable rate", "other codec", "other start")
+SEVERAL = {"silent", "open GOP", "variable rate", "other codec", "other start"}
 PICTURE = 1 / 24
 
 
@@ -151,7 +155,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("name", rest_is_slow(SAME_MAKE, *SEVERAL))
+@pytest.mark.parametrize("name", rest_is_slow(SAME_MAKE, *SAME_MAKE.keys() & SEVERAL))
 def test_clips_of_one_make_are_copied(tmp_path: Path, name: str) -> None:
     """Every picture is there, in order, none twice, at its time; the report says so."""
     recipes = SAME_MAKE[name]

@@ -201,7 +201,6 @@ async def test_an_id_in_a_bad_answer_is_written_with_insistence(
     assert failures == []
 
 
-@pytest.mark.slow
 async def test_few_clips_at_a_time_are_between_claim_and_job_id(
     client: KlingClient, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
