@@ -253,23 +253,23 @@ def test_a_sandbox_ends_by_ctrl_c(started: Callable[..., Command]) -> None:
     assert command.left() == []
 
 
-RUNNING = ("clip", "film", "batch", "watch", "collect", "receiver", "serve")
-BY_ALL_SIGNALS = ("clip", "receiver")
-ENDINGS = [
-    (command, sent)
-    for command in RUNNING
-    for sent in SIGNALS
-    if sent is signal.SIGTERM or command in BY_ALL_SIGNALS
-]
-ENDINGS += [("film", signal.SIGINT), ("batch", signal.SIGINT)]
-"""Each command with a signal; a client and a server with all of them, which are heard alike."""
+ENDINGS = {
+    "clip": SIGNALS,
+    "film": (signal.SIGTERM, signal.SIGINT),
+    "batch": (signal.SIGTERM, signal.SIGINT),
+    "watch": (signal.SIGTERM,),
+    "collect": (signal.SIGTERM,),
+    "receiver": SIGNALS,
+    "serve": (signal.SIGTERM,),
+}
+"""Each command with signals. All hear them alike, so a client and a server get every one."""
 
 
 @needs_proc
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "sent"),
-    ENDINGS,
+    [(command, sent) for command, signals in ENDINGS.items() for sent in signals],
     ids=lambda value: getattr(value, "name", value),
 )
 async def test_a_command_at_work_ends(
